@@ -1,0 +1,53 @@
+# `make run` and `make test` each do all the set-up they need on a machine with Python 3.11+ and
+# make. Set-up goes to .venv and is not repeated until pyproject.toml or constraints.txt change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# Files of tests share the cores; each file stays on one of them, where its fixtures are.
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
+# The one place where a study other than the tiny one is named for `make run`.
+STUDY ?= config/examples/tiny.yaml
+
+.PHONY: run test lint generated bench-data setup clean
+
+run: $(VENV)/.installed
+	$(BIN)/snakemake --configfile $(STUDY)
+
+# `make test TESTS=all` also runs the tests against LANfactory, HSSM and without MLflow, in
+# environments that they build for themselves.
+TESTS ?= own
+test: $(VENV)/.installed-dev
+	$(PYTEST) $(if $(filter all,$(TESTS)),,-m "not peers")
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+# Default configuration, schema, key and option tables, from the code.
+generated: $(VENV)/.installed-dev
+	$(BIN)/python -m lanflow.reference
+
+# Cost and error of training data, ours against ssm-simulators', on one core (some minutes).
+bench-data: $(VENV)/.installed-dev
+	$(BIN)/python bench/data.py
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lanflow needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing lanflow and what it needs into $(VENV) (a few minutes, once)"
+	$(INSTALL) --editable ".[all]"
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) --editable ".[all,dev]"
+	touch $@
+
+# Set-up and caches; results and the tracking store stay.
+clean:
+	rm -rf $(VENV) .cache .snakemake .pytest_cache .mypy_cache .ruff_cache .hypothesis

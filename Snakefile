@@ -1,0 +1,60 @@
+"""From simulations of a cognitive model to trained likelihood networks; see README.md."""
+
+import os
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+try:
+    from lanflow.errors import UserError
+    from lanflow.study import list_trainings, load_study, read_generations
+except ImportError as error:
+    raise WorkflowError(
+        "lanflow is not installed beside Snakemake; in the repository, run 'make setup' and use "
+        ".venv/bin/snakemake"
+    ) from error
+
+
+DEFAULTS = "config/config.yaml"
+
+
+configfile: DEFAULTS
+
+
+try:
+    given = [path for path in workflow.configfiles if str(path) != DEFAULTS]
+    STUDY = load_study(config, [DEFAULTS, *given])
+    GENERATIONS = read_generations(STUDY)
+    TRAININGS = list(list_trainings(STUDY))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/generate.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/study.rst"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        leaderboard=LEADERBOARD,
+        page=LEADERBOARD_PAGE,
+        data=expand(f"{MODEL_DIR}/data_summary.html", model=STUDY.models),
+
+
+onsuccess:
+    from lanflow.reporting import write_report
+
+    write_report(STUDY, rules.all.input, snakefile=workflow.main_snakefile)

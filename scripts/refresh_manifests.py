@@ -1,0 +1,20 @@
+"""Rule refresh_manifests: write the manifests anew whose content changed."""
+
+import logging
+from pathlib import Path
+
+from lanflow.atomic import write_text
+from lanflow.errors import UserError
+from lanflow.refreshing import refresh_manifests
+from lanflow.store import resolve_store
+from lanflow.study import StudyConfig
+
+logging.basicConfig(format="%(message)s", level=logging.INFO)
+study = StudyConfig.model_validate(snakemake.params.study)
+try:
+    changed = refresh_manifests(study, resolve_store())
+except UserError as error:
+    raise SystemExit(f"refresh_manifests: {error}") from None
+text = f"changed: {', '.join(changed)}" if changed else "no manifest changed"
+write_text(Path(snakemake.log[0]), text + "\n")
+logging.getLogger().info("%s", text)

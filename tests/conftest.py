@@ -1,0 +1,201 @@
+"""What tests share: training files made by hand, packed data sets, training settings."""
+
+import hashlib
+import os
+import pickle
+import shutil
+import signal
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import yaml
+
+from lanflow.config import parse_settings
+from lanflow.data_source import LocatedData, freeze, pack_once
+from lanflow.kernel import Kernel
+from lanflow.lineage import Places
+from lanflow.store import Store, resolve_store
+from lanflow.training import TrainingJob
+from lanflow.training_config import TrainingConfig, TrainingFile, select_network
+from lanflow.training_options import TrainingOptions
+
+# Files of tests run side by side: threads that spin while they wait would take cores from others.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A test run in the background ignores SIGINT, and so would the commands that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+BACKENDS: tuple[Literal["jax", "torch"], ...] = ("jax", "torch")
+
+TRAINING_YAML: dict[str, Any] = {
+    "NETWORK_TYPE": "lan",
+    "CPU_BATCH_SIZE": 64,
+    "GPU_BATCH_SIZE": 64,
+    "OPTIMIZER_": "adam",
+    "N_EPOCHS": 3,
+    "MODEL": "ddm",
+    "SHUFFLE": True,
+    "LAYER_SIZES": [[16, 16, 1]],
+    "ACTIVATIONS": [["tanh", "tanh"]],
+    "WEIGHT_DECAY": 0.0,
+    "TRAIN_VAL_SPLIT": 0.8,
+    "N_TRAINING_FILES": 100,
+    "LABELS_LOWER_BOUND": "np.log(1e-7)",
+    "LEARNING_RATE": 0.01,
+    "LR_SCHEDULER": "reduce_on_plateau",
+    "LR_SCHEDULER_PARAMS": {"factor": 0.1, "patience": 2, "threshold": 0.001, "min_lr": 1e-8},
+}
+
+
+def training_config(*, seed: int = 1, network_id: int = 0, **keys: Any) -> TrainingConfig:
+    """Settings of one training; keyword arguments replace keys of the YAML above."""
+    file = parse_settings(TrainingFile, {**TRAINING_YAML, **keys}, "training.yaml")
+    return select_network(file, network_id=network_id, model=None, seed=seed, where="training.yaml")
+
+
+def make_kernel(backend: str) -> Kernel:
+    """A kernel on one thread of the CPU."""
+    if backend == "jax":
+        from lanflow.kernel_jax import JaxKernel
+
+        return JaxKernel(device="cpu", threads=1)
+    from lanflow.kernel_torch import TorchKernel
+
+    return TorchKernel(device="cpu", threads=1)
+
+
+def training_job(
+    data: LocatedData,
+    kernel: Kernel,
+    *,
+    checkpoint_path: Path | None = None,
+    seed: int = 1,
+    network_id: int = 0,
+    **keys: Any,
+) -> TrainingJob:
+    """A training of packed data; keyword arguments replace keys of the YAML above."""
+    from lanflow.training_step import plan_job
+
+    config = training_config(seed=seed, network_id=network_id, **keys)
+    return plan_job(config, data.data_set, kernel, checkpoint_path=checkpoint_path)
+
+
+def training_options(
+    folder: Path,
+    packed: LocatedData,
+    *,
+    backend: Literal["jax", "torch"] = "torch",
+    keys: dict[str, Any] | None = None,
+    **options: Any,
+) -> TrainingOptions:
+    """Options of a training of packed data into ``folder``; ``keys`` replace those of the YAML."""
+    config_path = folder / "training.yaml"
+    config_path.write_text(yaml.safe_dump({**TRAINING_YAML, **(keys or {})}))
+    data_set = packed.data_set.folder
+    given: dict[str, Any] = {
+        "networks_path_base": folder / "networks",
+        "config_path": config_path,
+        "data_set": data_set,
+        "manifest": data_set / "manifest.json",
+        "network_name": "net",
+        "device": "cpu",
+    }
+    return TrainingOptions(backend=backend, **{**given, **options})
+
+
+def training_file_content(
+    *, seed: int = 0, n_sets: int = 10, n_per_set: int = 20, model: str = "ddm"
+) -> dict[str, Any]:
+    """What a training file of ssm-simulators holds, with made-up densities."""
+    rng = np.random.default_rng(seed)
+    theta = rng.uniform([-3, 0.3, 0.1, 0], [3, 2.5, 0.9, 2], size=(n_sets, 4)).astype("f4")
+    rows = np.repeat(theta, n_per_set, axis=0)
+    trial = np.stack([rng.uniform(0, 5, len(rows)), rng.choice([-1, 1], len(rows))], axis=1)
+    features = np.concatenate([rows, trial.astype("f4")], axis=1)
+    shares = (1 / (1 + np.exp(-theta[:, :1] * theta[:, 1:2]))).astype("f4")
+    return {
+        "lan_data": features,
+        "lan_labels": (-((features[:, 4] - features[:, 1]) ** 2)).astype("f4"),
+        "cpn_data": theta,
+        "cpn_labels": shares,
+        "opn_data": theta,
+        "opn_labels": (1 - shares) / 4,
+        "gonogo_data": theta,
+        "gonogo_labels": 1 - shares,
+        "theta": theta,
+        "generator_config": {"model": model, "estimator": {"type": "kde"}},
+        "model_config": {
+            "name": model,
+            "params": ["v", "a", "z", "t"],
+            "param_bounds": [[-3.0, 0.3, 0.1, 0.0], [3.0, 2.5, 0.9, 2.0]],
+            "nchoices": 2,
+        },
+    }
+
+
+def write_training_file(path: Path, content: dict[str, Any] | None = None, **keys: Any) -> Path:
+    """Write a training file; keyword arguments go to :func:`training_file_content`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content or training_file_content(**keys), protocol=4))
+    return path
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def folder_of_files(tmp_path: Path) -> Path:
+    """Three training files of one model, with different parameter sets."""
+    folder = tmp_path / "files"
+    for i in range(3):
+        write_training_file(folder / f"training_data_{i}.pickle", seed=i)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> LocatedData:
+    """Three files of ten parameter sets each, packed; nobody writes to them."""
+    folder = tmp_path_factory.mktemp("packed")
+    for i in range(3):
+        write_training_file(folder / "files" / f"training_data_{i}.pickle", seed=i)
+    manifest = freeze(query=None, places=Places(folder=folder / "files"), model="ddm")
+    return pack_once(manifest, folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def _prepared_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An SQLite store without experiments; making one takes MLflow seconds, copying it none."""
+    from lanflow.tracking import connect
+
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    connect(resolve_store(uri=f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def store(_prepared_database: Path, tmp_path: Path) -> Store:
+    """An MLflow store of the test's own."""
+    path = tmp_path / "mlflow.db"
+    shutil.copy(_prepared_database, path)
+    return resolve_store(uri=f"sqlite:///{path}")
+
+
+@pytest.fixture(autouse=True)
+def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes to the store that a developer's shell points at."""
+    for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_NAME"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, unless they name another group."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))

@@ -1,0 +1,241 @@
+"""Both kernels against each other, and against the textbook's formulas in numpy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lanflow.kernel import Kernel
+from lanflow.networks import Architecture
+from lanflow.training import initial_weights
+from tests.conftest import BACKENDS, make_kernel, training_config
+
+N_INPUTS, N_ROWS, BATCH_SIZE = 5, 70, 32
+RATES = np.array([0.05, 0.03, 0.02, 0.01, 0.007, 0.003], dtype=np.float32)
+
+# network type, activations, optimiser, weight decay: every value of each at least once.
+CASES = [
+    ("lan", ("tanh", "tanh"), "adam", 0.0),
+    ("lan", ("relu", "sigmoid"), "sgd", 0.1),
+    ("lan", ("sigmoid", "relu"), "adam", 0.1),
+    ("cpn", ("relu", "tanh"), "adam", 0.01),
+    ("cpn", ("tanh", "sigmoid"), "sgd", 0.0),
+    ("opn", ("sigmoid", "tanh"), "sgd", 0.2),
+    ("gonogo", ("tanh", "relu"), "adam", 0.0),
+]
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-x))
+
+
+# Value, and derivative as a function of the value.
+ACTIVATIONS = {
+    "tanh": (np.tanh, lambda y: 1 - y**2),
+    "relu": (lambda x: np.maximum(x, 0), lambda y: (y > 0).astype(float)),
+    "sigmoid": (sigmoid, lambda y: y * (1 - y)),
+}
+
+
+@dataclass
+class Textbook:
+    """A perceptron, its gradients by hand, Adam (Kingma & Ba 2015) and gradient descent."""
+
+    architecture: Architecture
+    optimizer: str
+    weight_decay: float
+    weights: dict[str, np.ndarray]
+    count: int = 0
+    mu: dict[str, np.ndarray] = field(default_factory=dict)
+    nu: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def outputs(self, x: np.ndarray) -> list[np.ndarray]:
+        outputs = [x]
+        for i, activation in enumerate((*self.architecture.activations, None)):
+            linear = outputs[-1] @ self.weights[f"layers_{i}/kernel"]
+            linear = linear + self.weights[f"layers_{i}/bias"]
+            outputs.append(linear if activation is None else ACTIVATIONS[activation][0](linear))
+        return outputs
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        output = self.outputs(x)[-1]
+        return output if self.architecture.network_type == "lan" else np.log(sigmoid(output))
+
+    def losses(self, output: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each row, and their derivatives by the output."""
+        if self.architecture.network_type == "lan":
+            error = output - y
+            small = np.abs(error) <= 1
+            return np.where(small, error**2 / 2, np.abs(error) - 0.5), np.clip(error, -1, 1)
+        share = sigmoid(output)
+        return -y * np.log(share) - (1 - y) * np.log(1 - share), share - y
+
+    def update(self, x: np.ndarray, y: np.ndarray, rate: float) -> float:
+        outputs = self.outputs(x)
+        losses, slope = self.losses(outputs[-1], y)
+        slope = slope / len(x)
+        gradients = {}
+        for i in reversed(range(len(self.architecture.layer_sizes))):
+            gradients[f"layers_{i}/kernel"] = outputs[i].T @ slope
+            gradients[f"layers_{i}/bias"] = slope.sum(axis=0)
+            if i > 0:
+                derivative = ACTIVATIONS[self.architecture.activations[i - 1]][1]
+                slope = slope @ self.weights[f"layers_{i}/kernel"].T * derivative(outputs[i])
+        self.count += 1
+        for name, gradient in gradients.items():
+            gradient = gradient + self.weight_decay * self.weights[name]
+            if self.optimizer == "adam":
+                gradient = self.direction(name, gradient)
+            self.weights[name] = self.weights[name] - rate * gradient
+        return float(losses.sum())
+
+    def direction(self, name: str, gradient: np.ndarray) -> np.ndarray:
+        self.mu[name] = 0.9 * self.mu.get(name, 0) + 0.1 * gradient
+        self.nu[name] = 0.999 * self.nu.get(name, 0) + 0.001 * gradient**2
+        mean = self.mu[name] / (1 - 0.9**self.count)
+        return mean / (np.sqrt(self.nu[name] / (1 - 0.999**self.count)) + 1e-8)
+
+    def optimizer_state(self) -> dict[str, Any]:
+        if self.optimizer == "sgd":
+            return {}
+        moments = {f"mu/{name}": array for name, array in self.mu.items()}
+        moments |= {f"nu/{name}": array for name, array in self.nu.items()}
+        return {"count": self.count, **moments}
+
+
+def assert_close(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    assert got.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(got[name], expected[name], rtol=2e-4, atol=2e-6, err_msg=name)
+
+
+def rows(network_type: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    features = rng.normal(size=(N_ROWS, N_INPUTS)).astype(np.float32)
+    labels = rng.uniform(0, 1, size=(N_ROWS, 1)).astype(np.float32)
+    # A likelihood network's labels reach far enough for both branches of the Huber loss.
+    return features, np.log(labels) if network_type == "lan" else labels
+
+
+def started(kernel: Kernel, case: tuple[Any, ...]) -> tuple[Kernel, Architecture]:
+    network_type, activations, optimizer, decay = case
+    architecture = Architecture(network_type, N_INPUTS, (8, 6, 1), activations)
+    config = training_config(
+        NETWORK_TYPE=network_type,
+        OPTIMIZER_=optimizer,
+        WEIGHT_DECAY=decay,
+        LAYER_SIZES=[[8, 6, 1]],
+        ACTIVATIONS=[list(activations)],
+    )
+    kernel.start(architecture, config, initial_weights(architecture, seed=5))
+    return kernel, architecture
+
+
+def train_epochs(kernel: Kernel, network_type: str, first: int = 0, last: int = 2) -> list[float]:
+    """Three updates an epoch, the third of six rows."""
+    features, labels = rows(network_type)
+    return [
+        kernel.train_block(
+            features, labels, batch_size=BATCH_SIZE, learning_rates=RATES[3 * i : 3 * i + 3]
+        )
+        for i in range(first, last)
+    ]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{'-'.join(case[1])}-{case[2]}")
+def test_losses_weights_and_optimiser_states_follow_the_textbook(case: tuple[Any, ...]) -> None:
+    network_type, _, optimizer, decay = case
+    features, labels = rows(network_type)
+    results = []
+    for backend in BACKENDS:
+        kernel, architecture = started(make_kernel(backend), case)
+        weights = {k: v.astype(float) for k, v in initial_weights(architecture, seed=5).items()}
+        textbook = Textbook(architecture, optimizer, decay, weights)
+        np.testing.assert_allclose(
+            kernel.evaluate_block(features, labels),
+            textbook.losses(textbook.outputs(features)[-1], labels)[0].sum(),
+            rtol=1e-5,
+        )
+        expected = []
+        for epoch in range(2):
+            batches = [slice(i, i + BATCH_SIZE) for i in range(0, N_ROWS, BATCH_SIZE)]
+            rates = RATES[3 * epoch :].tolist()
+            expected.append(
+                sum(
+                    textbook.update(features[batch], labels[batch], rate)
+                    for batch, rate in zip(batches, rates, strict=False)
+                )
+            )
+        np.testing.assert_allclose(train_epochs(kernel, network_type), expected, rtol=2e-5)
+        assert_close(kernel.weights(), textbook.weights)
+        assert_close(kernel.optimizer_state(), textbook.optimizer_state())
+        np.testing.assert_allclose(
+            kernel.predict(features), textbook.predict(features), rtol=1e-4, atol=1e-5
+        )
+        results.append((kernel.weights(), kernel.optimizer_state()))
+    for got, expected_arrays in zip(*results, strict=True):
+        assert_close(got, expected_arrays)
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[1]], ids=["adam", "sgd"])
+@pytest.mark.parametrize("giver", BACKENDS)
+def test_a_state_taken_from_one_kernel_continues_in_the_other(
+    case: tuple[Any, ...], giver: str
+) -> None:
+    taker = next(name for name in BACKENDS if name != giver)
+    first, _ = started(make_kernel(giver), case)
+    train_epochs(first, case[0], 0, 1)
+    second, _ = started(make_kernel(taker), case)
+    second.restore(first.weights(), first.optimizer_state())
+    losses = [train_epochs(kernel, case[0], 1, 2) for kernel in (first, second)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    assert_close(second.weights(), first.weights())
+    assert_close(second.optimizer_state(), first.optimizer_state())
+
+
+@pytest.mark.parametrize("case", [CASES[0], CASES[1]], ids=["adam", "sgd"])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_kernel_that_is_restored_goes_on_to_the_same_bytes(
+    case: tuple[Any, ...], backend: str
+) -> None:
+    whole, _ = started(make_kernel(backend), case)
+    train_epochs(whole, case[0])
+    first, _ = started(make_kernel(backend), case)
+    train_epochs(first, case[0], 0, 1)
+    second, _ = started(make_kernel(backend), case)
+    second.restore(first.weights(), first.optimizer_state())
+    train_epochs(second, case[0], 1, 2)
+    for name, array in whole.weights().items():
+        assert array.tobytes() == second.weights()[name].tobytes()
+    for name, array in whole.optimizer_state().items():
+        assert array.tobytes() == second.optimizer_state()[name].tobytes()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_kernel_hands_out_is_a_copy(backend: str) -> None:
+    kernel, _ = started(make_kernel(backend), CASES[0])
+    given = kernel.weights()
+    train_epochs(kernel, "lan", 0, 1)
+    state = kernel.optimizer_state()
+    before = {name: array.copy() for name, array in state.items()}
+    kernel.restore(given, state)
+    train_epochs(kernel, "lan", 1, 2)
+    assert all(np.array_equal(state[name], before[name]) for name in before)
+    fresh, _ = started(make_kernel(backend), CASES[0])
+    assert all(np.array_equal(given[name], array) for name, array in fresh.weights().items())
+    given["layers_0/kernel"][:] = 7
+    assert not (kernel.weights()["layers_0/kernel"] == 7).any()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_evaluating_and_predicting_change_nothing(backend: str) -> None:
+    kernel, _ = started(make_kernel(backend), CASES[0])
+    features, labels = rows("lan")
+    train_epochs(kernel, "lan", 0, 1)
+    weights, state = kernel.weights(), kernel.optimizer_state()
+    assert kernel.evaluate_block(features, labels) == kernel.evaluate_block(features, labels)
+    kernel.predict(features)
+    assert all(np.array_equal(kernel.weights()[name], weights[name]) for name in weights)
+    assert all(np.array_equal(kernel.optimizer_state()[name], state[name]) for name in state)

@@ -1,0 +1,227 @@
+"""The peers' own environments, and tiny networks of ours for them to read.
+
+LANfactory and HSSM need other versions than ours, so each has a virtual environment of its own
+under ``.cache/peers``, made once from pinned requirements, and is only ever run as a command.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY, TRAINING_YAML
+
+HERE = Path(__file__).parent
+CACHE = REPOSITORY / ".cache" / "peers"
+
+GENERATION_YAML = {
+    "MODEL": "ddm",
+    "PIPELINE": {"N_PARAMETER_SETS": 8},
+    "SIMULATOR": {"N_SAMPLES": 500, "DELTA_T": 0.001},
+    "TRAINING": {"N_SAMPLES_PER_PARAM": 100},
+    "ESTIMATOR": {"TYPE": "kde"},
+}
+# LANfactory refuses a batch size that does not divide the rows of a file, and splits by file.
+ROWS_PER_BATCH = {"lan": 100, "cpn": 4}
+NETWORKS = {
+    "ddm-lan-jax": 0,
+    "ddm-lan-torch": 0,
+    "angle-lan-jax": 1,
+    "angle-lan-torch": 1,
+    "ddm-cpn-jax": 0,
+    "ddm-cpn-torch": 0,
+    "angle-lan-jax-relu": 2,
+}
+"""Networks to train, as model-type-backend, and their index into the lists of ``training_yaml``."""
+
+
+def training_yaml(network_type: str) -> dict[str, Any]:
+    """A training YAML that LANfactory's commands take too."""
+    return {
+        **TRAINING_YAML,
+        "NETWORK_TYPE": network_type,
+        "GENERATOR_APPROACH": "lan",
+        "CPU_BATCH_SIZE": ROWS_PER_BATCH[network_type],
+        "GPU_BATCH_SIZE": ROWS_PER_BATCH[network_type],
+        "N_EPOCHS": 2,
+        "TRAIN_VAL_SPLIT": 0.5,
+        "TRAINING_DATA_FOLDER": None,
+        "LAYER_SIZES": [[16, 16, 1], [12, 12, 1], [12, 12, 1]],
+        "ACTIVATIONS": [["tanh", "tanh"], ["sigmoid", "tanh"], ["relu", "relu"]],
+    }
+
+
+def run(command: list[str | Path], *, folder: Path) -> str:
+    """Run a command in a folder; its standard output. A failure ends the test with its output."""
+    dropped = ("MLFLOW_", "PYTHONPATH", "PIP_CONSTRAINT", "VIRTUAL_ENV")
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
+    here = {
+        "HF_HUB_OFFLINE": "1",
+        "JAX_PLATFORMS": "cpu",
+        "MPLBACKEND": "Agg",
+        "PYTENSOR_FLAGS": f"base_compiledir={CACHE / 'pytensor'}",
+    }
+    done = subprocess.run(
+        [str(part) for part in command], cwd=folder, env=kept | here, text=True, capture_output=True
+    )
+    if done.returncode:
+        tail = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
+        pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def last_line(output: str) -> Any:
+    """The JSON that a command prints last."""
+    return json.loads(output.splitlines()[-1])
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep a second pytest from building the same environment at the same time."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def environment(name: str) -> Path:
+    """The folder of a peer's commands; its environment is built if its requirements changed."""
+    requirements = HERE / f"{name}.txt"
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
+    return build_environment(CACHE / name, digest, ["--requirement", requirements])
+
+
+def build_environment(folder: Path, digest: str, wanted: list[str | Path]) -> Path:
+    """The folder of an environment's commands; it is built if what it was made of has changed."""
+    stamp = folder / "requirements.sha256"
+    with _alone(CACHE / f"{folder.name}.lock"):
+        if not stamp.exists() or stamp.read_text() != digest:
+            shutil.rmtree(folder, ignore_errors=True)
+            run([sys.executable, "-m", "venv", folder], folder=CACHE)
+            run([folder / "bin" / "pip", "install", "--no-input", *wanted], folder=CACHE)
+            stamp.write_text(digest)
+    return folder / "bin"
+
+
+@pytest.fixture(scope="session")
+def lanfactory() -> Path:
+    """LANfactory's commands and its python."""
+    return environment("lanfactory")
+
+
+@pytest.fixture(scope="session")
+def hssm() -> Path:
+    """The python that has HSSM."""
+    return environment("hssm")
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of our trained networks.
+
+    Attributes
+    ----------
+    folder
+        The network's own; LANfactory's files are beside it.
+    run_uuid
+        Stands in the names of those.
+    """
+
+    model: str
+    network_type: str
+    backend: str
+    folder: Path
+    run_uuid: str
+
+    def lanfactory_files(self) -> list[Path]:
+        """The files beside the network's folder that belong to it."""
+        return sorted(self.folder.parent.glob(f"*{self.run_uuid}*"))
+
+    def lanfactory_file(self, ending: str) -> Path:
+        """The one of those files whose name ends so."""
+        (path,) = [path for path in self.lanfactory_files() if path.name.endswith(ending)]
+        return path
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.folder / "card.json").read_text())
+        return content
+
+    def draw_rows(self, n_rows: int) -> np.ndarray:
+        """Inputs within the trained bounds."""
+        rng = np.random.default_rng(0)
+        rows = rng.uniform(*np.transpose(list(self.card["bounds"].values())), (n_rows, self._n))
+        if self.network_type == "lan":
+            trials = np.stack([rng.uniform(0.1, 4, n_rows), rng.choice([-1, 1], n_rows)], axis=1)
+            rows = np.concatenate([rows, trials], axis=1)
+        return rows.astype(np.float32)
+
+    @property
+    def _n(self) -> int:
+        return len(self.card["parameters"])
+
+    def run_onnx(self, rows: np.ndarray) -> np.ndarray:
+        """Outputs of ``model.onnx`` for rows of inputs, one at a time."""
+        session = onnxruntime.InferenceSession(self.folder / "model.onnx")
+        rows = np.asarray(rows, dtype=np.float32)
+        return np.concatenate([session.run(None, {"input": row[None]})[0] for row in rows])
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What ``lanflow generate`` made of one model, and the store that tracked it."""
+
+    folder: Path
+    store: str
+
+
+@pytest.fixture(scope="session")
+def training_data(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, TrainingData]:
+    """Training files of each model, made by our command in an experiment of its own store."""
+    data = {}
+    for model in ("ddm", "angle"):
+        folder = tmp_path_factory.mktemp(f"{model}_data")
+        (folder / "generation.yaml").write_text(yaml.safe_dump(GENERATION_YAML))
+        data[model] = TrainingData(folder / "chunk" / "training_data", f"sqlite:///{folder}/m.db")
+        command = Path(sys.executable).with_name("lanflow")
+        options = ["--config-path", "generation.yaml", "--model", model, "--output", "chunk"]
+        options += ["--n-files", "4", "--processes", "2", "--mlflow-on"]
+        options += ["--mlflow-tracking-uri", data[model].store]
+        run([command, "generate", *options], folder=folder)
+    return data
+
+
+@pytest.fixture(scope="session")
+def networks(
+    training_data: Mapping[str, TrainingData], tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, Network]:
+    """Our networks, trained by our commands, by the names in ``NETWORKS``."""
+    folder = tmp_path_factory.mktemp("ours")
+    trained = {}
+    for name, network_id in NETWORKS.items():
+        model, network_type, backend = name.split("-")[:3]
+        path = folder / f"{network_type}.yaml"
+        path.write_text(yaml.safe_dump(training_yaml(network_type)))
+        options = ["--config-path", path, "--network-id", str(network_id), "--model", model]
+        options += ["--training-data-folder", training_data[model].folder]
+        options += ["--networks-path-base", folder, "--network-name", name]
+        command = Path(sys.executable).with_name(f"{backend}train")
+        record = last_line(run([command, *options], folder=folder))
+        trained[name] = Network(
+            model, network_type, backend, Path(record["network_folder"]), record["run_uuid"]
+        )
+    return trained

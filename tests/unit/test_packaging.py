@@ -1,0 +1,64 @@
+"""pyproject.toml, environment.yml and constraints.txt say the same."""
+
+import re
+import tomllib
+
+import yaml
+
+from lanflow import __version__
+from tests.conftest import REPOSITORY
+
+# Where conda-forge has another name.
+CONDA_NAMES = {
+    "matplotlib": "matplotlib-base",
+    "torch": "pytorch",
+    "snakemake": "snakemake-minimal",
+}
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+
+
+def _parse(requirement: str) -> tuple[str, str]:
+    match = re.fullmatch(r"([A-Za-z0-9_-]+)(?:\[\w+\])? ?([<>=~!].*)?", requirement)
+    assert match, requirement
+    return match[1].lower(), match[2] or ""
+
+
+def _required() -> dict[str, str]:
+    """Everything that lanflow[all] needs: package -> versions."""
+    (everything,) = PROJECT["optional-dependencies"]["all"]
+    extras = re.fullmatch(r"lanflow\[(.*)\]", everything)[1].split(",")
+    requirements = [*PROJECT["dependencies"]]
+    for extra in extras:
+        requirements += PROJECT["optional-dependencies"][extra]
+    return dict(_parse(requirement) for requirement in requirements)
+
+
+def test_the_conda_environment_has_the_versions_of_pyproject() -> None:
+    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    entries = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = (entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    found = dict(_parse(entry) for entry in [*entries, *pip])
+    assert found.pop("python") == PROJECT["requires-python"]
+    found.pop("pip")
+    assert found == {CONDA_NAMES.get(name, name): spec for name, spec in _required().items()}
+
+
+def test_all_offers_every_part() -> None:
+    extras = PROJECT["optional-dependencies"]
+    assert set(extras) == {"jax", "torch", "mlflow", "generate", "workflow", "all", "dev"}
+    assert extras["all"] == ["lanflow[jax,torch,mlflow,generate,workflow]"]
+
+
+def test_every_requirement_has_one_exact_version_in_the_constraints() -> None:
+    lines = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[^+\s]+", line) for line in pinned)
+    names = {line.split("==")[0].lower().replace("_", "-") for line in pinned}
+    dev = dict(_parse(requirement) for requirement in PROJECT["optional-dependencies"]["dev"])
+    assert {name.replace("_", "-") for name in {**_required(), **dev}} <= names
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
+    assert PROJECT["version"] == __version__ == citation["version"]

@@ -1,0 +1,215 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lanflow.errors import UserError
+from lanflow.run_query import RunSelection, build_query
+from lanflow.tracking import FoundRun
+from tests.conftest import sha256
+from tests.unit.test_lineage import EXPERIMENT, entry, files_in, query_of, run_of
+
+
+def test_a_query_holds_the_runs_and_their_files_as_plain_data(tmp_path: Path) -> None:
+    a, b, c = files_in(tmp_path, "a.pickle", "b.pickle", "c.pickle")
+    run = run_of("r1", str(tmp_path), [entry(a, digest=True), entry(b)])
+    tagged = run_of("r2", "data/x", [entry(c)], tags={"generation_batch_id": "batch"})
+    assert query_of(run, tagged) == {
+        "query_version": 2,
+        "experiment": EXPERIMENT,
+        "policy": "complete",
+        "selection": {"batch_id": None, "run_ids": None, "filter": None},
+        "runs": [
+            {
+                "run_id": "r1",
+                "run_name": "worker r1",
+                "status": "FINISHED",
+                "data_output_folder": str(tmp_path),
+                "batch_id": None,
+                "files": [
+                    {"name": "a.pickle", "size_bytes": a.stat().st_size, "sha256": sha256(a)},
+                    {"name": "b.pickle", "size_bytes": b.stat().st_size, "sha256": None},
+                ],
+            },
+            {
+                "run_id": "r2",
+                "run_name": "worker r2",
+                "status": "FINISHED",
+                "data_output_folder": "data/x",
+                "batch_id": "batch",
+                "files": [{"name": "c.pickle", "size_bytes": c.stat().st_size, "sha256": None}],
+            },
+        ],
+        "left_out": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "keys", [{"tags": {"phase": "datagen_dry_run"}}, {"params": {"dry_run": "True"}}]
+)
+def test_dry_runs_are_left_out_and_reported(tmp_path: Path, keys: dict[str, Any]) -> None:
+    (a,) = files_in(tmp_path, "a.pickle")
+    query = query_of(run_of("r1", str(tmp_path), [entry(a)]), run_of("dry", None, None, **keys))
+    assert [run["run_id"] for run in query["runs"]] == ["r1"]
+    assert query["left_out"] == [
+        {"run_id": "dry", "run_name": "worker dry", "status": "FINISHED", "reason": "a dry run"}
+    ]
+
+
+def test_named_runs_only_are_taken_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    (a,) = files_in(tmp_path, "a.pickle")
+    runs = [run_of(name, str(tmp_path), [entry(a)]) for name in ("r1", "r2")]
+    query = build_query(EXPERIMENT, iter(runs), RunSelection(run_ids=["r2"]))
+    assert [run["run_id"] for run in query["runs"]] == ["r2"]
+    with pytest.raises(UserError, match=r"'ddm-data-generation' has no run gone, lost$"):
+        build_query(EXPERIMENT, runs, RunSelection(run_ids=["r2", "lost", "gone"]))
+
+
+@pytest.mark.parametrize(
+    ("runs", "counted"),
+    [
+        ([], "0 run(s), 0 dry run(s)"),
+        ([run_of("r1", "f", [])], "1 run(s), 0 dry run(s)"),
+        ([run_of("r1", "f", [], tags={"phase": "datagen_dry_run"})], "0 run(s), 1 dry run(s)"),
+    ],
+)
+def test_an_experiment_without_files_is_refused(runs: list[FoundRun], counted: str) -> None:
+    with pytest.raises(UserError) as caught:
+        query_of(*runs)
+    assert str(caught.value) == (
+        f"experiment 'ddm-data-generation' (id 7) has no run with files ({counted})"
+    )
+
+
+def with_deleted(run: FoundRun) -> FoundRun:
+    return replace(run, deleted=True)
+
+
+def some_incomplete_runs(tmp_path: Path) -> list[FoundRun]:
+    """A whole one, and one of each kind that is not."""
+    a, b = files_in(tmp_path, "a.pickle", "b.pickle")
+    return [
+        run_of("whole", str(tmp_path), [entry(a)]),
+        run_of("crashed", "x", None),
+        run_of("short", str(tmp_path), [entry(b)], params={"n_files": "3"}),
+        run_of("empty", "x", []),
+        run_of("nowhere", None, [entry(b)]),
+    ]
+
+
+REASONS = {
+    "crashed": "it left no inventory of files, so it did not end well",
+    "short": "its inventory lists 1 of the 3 files it was to make",
+    "empty": "its inventory lists no file",
+    "nowhere": "param 'data_output_folder' is missing",
+}
+
+
+def test_complete_refuses_naming_each_incomplete_run_and_why(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        query_of(*some_incomplete_runs(tmp_path))
+    assert str(caught.value) == (
+        "experiment 'ddm-data-generation': 4 run(s) are incomplete:\n"
+        + "".join(f"  {id_} (worker {id_}, FINISHED): {why}\n" for id_, why in REASONS.items())
+        + "repeat them, or delete them in MLflow; or take what is whole with the policy salvage "
+        "(lanflow query --policy salvage, study key policy)"
+    )
+
+
+def test_salvage_takes_what_is_whole_and_reports_the_rest(tmp_path: Path) -> None:
+    query = query_of(*some_incomplete_runs(tmp_path), policy="salvage")
+    assert query["policy"] == "salvage"
+    assert [run["run_id"] for run in query["runs"]] == ["whole"]
+    assert {entry["run_id"]: entry["reason"] for entry in query["left_out"]} == REASONS
+
+
+def test_salvage_of_nothing_whole_is_refused_naming_why(tmp_path: Path) -> None:
+    runs = [run for run in some_incomplete_runs(tmp_path) if run.id != "whole"]
+    with pytest.raises(UserError, match=r"4 run\(s\) are incomplete:\n  crashed ") as caught:
+        query_of(*runs, policy="salvage")
+    assert str(caught.value).endswith("\nrepeat them, or delete them in MLflow")
+
+
+def test_a_deleted_run_is_reported_and_asks_nothing_more(tmp_path: Path) -> None:
+    (a,) = files_in(tmp_path, "a.pickle")
+    whole = run_of("r1", str(tmp_path), [entry(a)])
+    query = query_of(whole, with_deleted(run_of("gone", "x", None)))
+    assert [(e["run_id"], e["reason"]) for e in query["left_out"]] == [
+        ("gone", "deleted in MLflow")
+    ]
+
+
+def test_a_deleted_run_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+    (a,) = files_in(tmp_path, "a.pickle")
+    runs = [run_of("r1", str(tmp_path), [entry(a)]), with_deleted(run_of("gone", "x", None))]
+    with pytest.raises(UserError, match=r"run gone is deleted in MLflow$"):
+        build_query(EXPERIMENT, runs, RunSelection(run_ids=["r1", "gone"]))
+    salvage = RunSelection(run_ids=["r1", "gone"], policy="salvage")
+    assert len(build_query(EXPERIMENT, runs, salvage)["runs"]) == 1
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "FAILED", "KILLED"])
+def test_the_status_of_a_run_with_an_inventory_decides_nothing(tmp_path: Path, status: str) -> None:
+    (a,) = files_in(tmp_path, "a.pickle")
+    query = query_of(replace(run_of("r1", str(tmp_path), [entry(a)]), status=status))
+    assert query["runs"][0]["status"] == status
+
+
+def test_runs_of_a_batch_only_are_taken_and_an_unknown_one_lists_those_there_are(
+    tmp_path: Path,
+) -> None:
+    (a,) = files_in(tmp_path, "a.pickle")
+    runs = [
+        run_of(batch, str(tmp_path), [entry(a)], tags={"generation_batch_id": batch})
+        for batch in ("b1", "b2")
+    ]
+    runs.append(run_of("crashed", "x", None))
+    query = build_query(EXPERIMENT, runs, RunSelection(batch_id="b2"))
+    assert [run["run_id"] for run in query["runs"]] == ["b2"]
+    assert query["left_out"] == []
+    assert query["selection"] == {"batch_id": "b2", "run_ids": None, "filter": None}
+    with pytest.raises(UserError, match=r"has no run of batch b3; its batches: b1, b2$"):
+        build_query(EXPERIMENT, runs, RunSelection(batch_id="b3"))
+
+
+def test_runs_of_two_configurations_are_refused(tmp_path: Path) -> None:
+    (a,) = files_in(tmp_path, "a.pickle")
+    runs = [
+        run_of(model, str(tmp_path), [entry(a)], params={"model": model})
+        for model in ("ddm", "angle")
+    ]
+    with pytest.raises(UserError, match="holds data of 2 configurations"):
+        query_of(*runs)
+    assert len(build_query(EXPERIMENT, runs, RunSelection(run_ids=["ddm"]))["runs"]) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.pickle", "/etc/passwd", "sub/a.pickle", "..", ".", "", "a\\b", "a\0b", 5, None],
+)
+def test_an_inventory_whose_file_name_leaves_its_folder_is_refused(name: Any) -> None:
+    with pytest.raises(UserError) as caught:
+        query_of(run_of("r1", "x", [{"filename": name, "size_bytes": 1}]))
+    assert str(caught.value) == (
+        f"run r1: its inventory names a file {name!r}, not a plain file name"
+    )
+
+
+@pytest.mark.parametrize("listed", ["a.pickle", None, 3, ["a.pickle"]])
+def test_an_inventory_entry_that_is_no_record_is_refused(listed: Any) -> None:
+    with pytest.raises(UserError, match=r"^run r1: its inventory names a file None"):
+        query_of(run_of("r1", "x", [listed]))
+
+
+@pytest.mark.parametrize("size", [None, "12", -1, 1.5, True])
+def test_an_inventory_with_a_wrong_size_is_refused(size: Any) -> None:
+    with pytest.raises(UserError, match=r"^run r1: its inventory gives a\.pickle the size "):
+        query_of(run_of("r1", "x", [{"filename": "a.pickle", "size_bytes": size}]))
+
+
+@pytest.mark.parametrize("digest", ["", "abc", 5, "Z" * 64])
+def test_an_inventory_with_a_wrong_digest_is_refused(digest: Any) -> None:
+    listed = {"filename": "a.pickle", "size_bytes": 1, "sha256": digest}
+    with pytest.raises(UserError, match=r"^run r1: its inventory gives a\.pickle the sha256 "):
+        query_of(run_of("r1", "x", [listed]))

@@ -1,0 +1,187 @@
+from pathlib import Path
+
+import pytest
+
+from lanflow.store import (
+    ARTIFACT_VARIABLE,
+    EXPERIMENT_VARIABLE,
+    URI_VARIABLE,
+    Store,
+    generation_experiment,
+    redact,
+    resolve_store,
+    training_experiment,
+)
+
+FOLDER = Path("/home/me/study")
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [
+        ("http://option:5000", "http://environment:5000", "http://option:5000"),
+        (None, "http://environment:5000", "http://environment:5000"),
+        ("http://option:5000", None, "http://option:5000"),
+        ("", "http://environment:5000", "http://environment:5000"),
+        (None, "", "sqlite:////home/me/study/mlflow.db"),
+        (None, None, "sqlite:////home/me/study/mlflow.db"),
+    ],
+)
+def test_the_uri_comes_from_option_then_environment_then_default(
+    option: str | None, variable: str | None, expected: str
+) -> None:
+    environment = {} if variable is None else {URI_VARIABLE: variable}
+    assert resolve_store(uri=option, environment=environment, folder=FOLDER).uri == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [
+        ("s3://option/a", "s3://environment/a", "s3://option/a"),
+        (None, "s3://environment/a", "s3://environment/a"),
+        ("", "s3://environment/a", "s3://environment/a"),
+        (None, "", None),
+        (None, None, None),
+    ],
+)
+def test_the_artifact_location_comes_from_option_then_environment_then_mlflow(
+    option: str | None, variable: str | None, expected: str | None
+) -> None:
+    environment = {} if variable is None else {ARTIFACT_VARIABLE: variable}
+    store = resolve_store(artifact_location=option, environment=environment, folder=FOLDER)
+    assert store.artifact_location == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [
+        ("option", "environment", "option"),
+        (None, "environment", "environment"),
+        ("", "environment", "environment"),
+        (None, "", "ddm-training"),
+        (None, None, "ddm-training"),
+    ],
+)
+def test_the_experiment_comes_from_option_then_environment_then_the_model(
+    option: str | None, variable: str | None, expected: str
+) -> None:
+    environment = {} if variable is None else {EXPERIMENT_VARIABLE: variable}
+    assert training_experiment("ddm", name=option, environment=environment) == expected
+
+
+def test_the_environment_is_that_of_the_process_unless_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, "http://shell:5000")
+    monkeypatch.setenv(ARTIFACT_VARIABLE, "s3://shell/a")
+    monkeypatch.setenv(EXPERIMENT_VARIABLE, "shell-experiment")
+    store = resolve_store()
+    assert (store.uri, store.artifact_location) == ("http://shell:5000", "s3://shell/a")
+    assert training_experiment("ddm") == "shell-experiment"
+
+
+def test_data_generation_has_the_ecosystems_experiment() -> None:
+    assert generation_experiment("angle") == "angle-data-generation"
+
+
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:////home/me/study/mlflow.db"),
+        ("sqlite:///stores/a.db?timeout=5", "sqlite:////home/me/study/stores/a.db?timeout=5"),
+        ("sqlite+pysqlite:///a.db", "sqlite+pysqlite:////home/me/study/a.db"),
+        ("sqlite:////shared/mlflow.db", "sqlite:////shared/mlflow.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite://", "sqlite://"),
+        ("./mlruns", "/home/me/study/mlruns"),
+        ("/shared/mlruns", "/shared/mlruns"),
+        ("file:///shared/mlruns", "file:///shared/mlruns"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql+psycopg2://u:p@host/db", "postgresql+psycopg2://u:p@host/db"),
+    ],
+)
+def test_a_relative_store_is_made_absolute_against_a_folder(given: str, absolute: str) -> None:
+    assert resolve_store(uri=given, environment={}, folder=FOLDER).uri == absolute
+
+
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("./mlflow_artifacts", "/home/me/study/mlflow_artifacts"),
+        ("/shared/artifacts", "/shared/artifacts"),
+        ("s3://bucket/artifacts", "s3://bucket/artifacts"),
+    ],
+)
+def test_a_relative_artifact_location_is_made_absolute_against_a_folder(
+    given: str, absolute: str
+) -> None:
+    store = resolve_store(artifact_location=given, environment={}, folder=FOLDER)
+    assert store.artifact_location == absolute
+
+
+def test_relative_paths_are_against_the_working_directory_unless_a_folder_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = resolve_store(artifact_location="artifacts", environment={})
+    assert store.sqlite_path == f"{tmp_path}/mlflow.db"
+    assert store.artifact_location == f"{tmp_path}/artifacts"
+
+
+@pytest.mark.parametrize(
+    ("store", "location"),
+    [
+        (Store("sqlite:////a/mlflow.db"), "/a/mlartifacts"),
+        (Store("sqlite+pysqlite:////a/mlflow.db?x=1"), "/a/mlartifacts"),
+        (Store("sqlite:////a/mlflow.db", "/b"), "/b"),
+        (Store("sqlite:///:memory:"), None),
+        (Store("sqlite://"), None),
+        (Store("http://host:5000"), None),
+        (Store("http://host:5000", "s3://b"), "s3://b"),
+    ],
+)
+def test_new_experiments_of_an_sqlite_store_keep_artifacts_beside_it(
+    store: Store, location: str | None
+) -> None:
+    assert store.new_artifact_location == location
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_folder"),
+    [
+        ("./mlruns", True),
+        ("/shared/mlruns", True),
+        ("file:///shared/mlruns", True),
+        ("sqlite:///mlflow.db", False),
+        ("http://host:5000", False),
+        ("postgresql://host/db", False),
+    ],
+)
+def test_a_path_is_mlflows_old_store_of_files(uri: str, is_folder: bool) -> None:
+    assert resolve_store(uri=uri, environment={}, folder=FOLDER).is_folder is is_folder
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://user:secret@host:5432/db", "postgresql://***@host:5432/db"),
+        ("postgresql+psycopg2://user:sec/ret@host/db", "postgresql+psycopg2://***@host/db"),
+        ("http://user:sec@ret@host:5000", "http://***@host:5000"),
+        ("http://:secret@host", "http://***@host"),
+        ("https://token-secret@host/path", "https://***@host/path"),
+        ("postgresql://host/db?user=u&password=secret", "postgresql://host/db?user=u&password=***"),
+        ("http://host:5000/path", "http://host:5000/path"),
+        ("sqlite:////shared/a@b/mlflow.db", "sqlite:////shared/a@b/mlflow.db"),
+        ("s3://bucket/path", "s3://bucket/path"),
+    ],
+)
+def test_no_credentials_are_shown(uri: str, shown: str) -> None:
+    assert Store(uri).shown_uri == shown
+    assert "secret" not in shown
+
+
+def test_credentials_are_taken_out_of_the_middle_of_a_message() -> None:
+    message = "cannot reach mysql://u:p1@one/db\nor http://u:p2@two:80 (refused), mail a@b.c"
+    assert redact(message) == (
+        "cannot reach mysql://***@one/db\nor http://***@two:80 (refused), mail a@b.c"
+    )

@@ -1,0 +1,266 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lanflow.data_set import DataSet
+from lanflow.errors import UserError
+from lanflow.lineage import list_folder
+from lanflow.manifest import build_manifest
+from lanflow.packing import materialise
+from lanflow.training_data import Split, epoch_order, iterate_blocks, split_rows, stream
+from tests.conftest import training_file_content, write_training_file
+
+
+def pack(folder: Path, contents: list[dict[str, Any]]) -> DataSet:
+    for i, content in enumerate(contents):
+        write_training_file(folder / f"files/{i:03}.pickle", {**content, "note": i})
+    manifest = build_manifest(list_folder(folder / "files"), query=None, model=None)
+    return materialise(manifest, folder / "packed")
+
+
+@pytest.fixture(scope="module")
+def data_set(tmp_path_factory: pytest.TempPathFactory) -> DataSet:
+    """Six files; the last two repeat the vectors of the first."""
+    contents = [training_file_content(seed=seed, n_sets=10, n_per_set=6) for seed in range(4)]
+    repeats = [training_file_content(seed=0, n_sets=10, n_per_set=n) for n in (2, 3)]
+    return pack(tmp_path_factory.mktemp("data"), contents + repeats)
+
+
+def split_of(data_set: DataSet, **keys: Any) -> Split:
+    settings = {"n_files": 100, "train_share": 0.8, "seed": 1, **keys}
+    return split_rows(data_set, settings.pop("network_type", "lan"), **settings)
+
+
+def vectors(data_set: DataSet, rows: np.ndarray) -> set[bytes]:
+    """Parameter vectors of rows, from the features themselves."""
+    theta = np.asarray(data_set.array("lan", "features"))[rows, :4]
+    return {row.tobytes() for row in theta}
+
+
+def test_no_parameter_vector_is_on_both_sides_and_no_row_is_lost(data_set: DataSet) -> None:
+    split = split_of(data_set)
+    train, val = vectors(data_set, split.train), vectors(data_set, split.val)
+    assert not train & val
+    assert (len(train), len(val)) == (split.n_train_sets, split.n_val_sets) == (32, 8)
+    rows = np.concatenate([split.train, split.val])
+    assert sorted(rows) == list(range(data_set.shapes["lan"][0]))
+    assert (np.diff(split.train) > 0).all()
+    assert (np.diff(split.val) > 0).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    files=st.lists(
+        st.tuples(st.integers(0, 2), st.integers(1, 5), st.integers(1, 4)), min_size=1, max_size=5
+    ),
+    share=st.floats(0.01, 0.99),
+    n_files=st.integers(1, 6),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_any_files_are_split_by_parameter_vector(
+    tmp_path_factory: pytest.TempPathFactory,
+    files: list[tuple[int, int, int]],
+    share: float,
+    n_files: int,
+    seed: int,
+) -> None:
+    contents = [
+        training_file_content(seed=file_seed, n_sets=n_sets + 1, n_per_set=n_per_set)
+        for file_seed, n_sets, n_per_set in files
+    ]
+    data_set = pack(tmp_path_factory.mktemp("any"), contents)
+    split = split_of(data_set, n_files=n_files, train_share=share, seed=seed)
+    train, val = vectors(data_set, split.train), vectors(data_set, split.val)
+    assert not train & val
+    n_sets = len(train) + len(val)
+    assert (split.n_train_sets, split.n_val_sets) == (len(train), len(val))
+    assert len(train) == min(max(round(share * n_sets), 1), n_sets - 1)
+    used = {*split.train_files, *split.val_files}
+    assert len(used) == min(n_files, len(files))
+    expected = sum(file.rows["lan"][1] for file in data_set.files if file.name in used)
+    assert len(split.train) + len(split.val) == expected
+
+
+def test_the_files_of_each_side_are_those_its_rows_come_from(data_set: DataSet) -> None:
+    split = split_of(data_set, train_share=0.95)
+    for rows, names in ((split.train, split.train_files), (split.val, split.val_files)):
+        holding = []
+        for file in data_set.files:
+            first, n = file.rows["lan"]
+            if ((rows >= first) & (rows < first + n)).any():
+                holding.append(file.name)
+        assert list(names) == holding
+    assert len(split.val_files) < len(split.train_files)
+
+
+def test_one_seed_gives_one_split_and_another_seed_another(data_set: DataSet) -> None:
+    first, again, other = (split_of(data_set, seed=seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.train, again.train)
+    np.testing.assert_array_equal(first.val, again.val)
+    assert set(first.val) != set(other.val)
+
+
+def test_the_split_of_the_sets_is_the_same_for_every_network_type(data_set: DataSet) -> None:
+    val = {
+        kind: set(
+            np.asarray(data_set.array(kind, "sets"))[split_of(data_set, network_type=kind).val]
+        )
+        for kind in ("lan", "cpn")
+    }
+    assert val["lan"] == val["cpn"]
+
+
+@pytest.mark.parametrize("n_files", [1, 2, 5, 6, 7, 1000])
+def test_no_more_files_are_used_than_asked_for(data_set: DataSet, n_files: int) -> None:
+    split = split_of(data_set, n_files=n_files)
+    used = {*split.train_files, *split.val_files}
+    assert len(used) == min(n_files, 6)
+    ranges = [file.rows["lan"] for file in data_set.files if file.name in used]
+    rows = np.concatenate([np.arange(first, first + n) for first, n in ranges])
+    assert sorted(np.concatenate([split.train, split.val])) == rows.tolist()
+
+
+def test_which_files_are_used_follows_the_seed(data_set: DataSet) -> None:
+    def used(seed: int) -> set[str]:
+        split = split_of(data_set, n_files=2, seed=seed)
+        return {*split.train_files, *split.val_files}
+
+    assert used(1) == used(1)
+    assert len({frozenset(used(seed)) for seed in range(8)}) > 1
+
+
+def test_files_without_data_for_the_network_type_are_not_counted(tmp_path: Path) -> None:
+    contents = [training_file_content(seed=seed, n_sets=4, n_per_set=2) for seed in range(3)]
+    for key in ("lan_data", "lan_labels"):
+        del contents[0][key]
+    split = split_of(pack(tmp_path, contents), n_files=2)
+    assert {*split.train_files, *split.val_files} == {"001.pickle", "002.pickle"}
+
+
+def test_each_side_gets_a_parameter_set_however_small_its_share(tmp_path: Path) -> None:
+    data_set = pack(tmp_path, [training_file_content(n_sets=2, n_per_set=3)])
+    for share in (0.01, 0.99):
+        split = split_of(data_set, train_share=share)
+        assert (split.n_train_sets, split.n_val_sets) == (1, 1)
+
+
+def test_one_parameter_set_cannot_be_split(tmp_path: Path) -> None:
+    data_set = pack(tmp_path, [training_file_content(n_sets=1, n_per_set=3)] * 2)
+    with pytest.raises(UserError) as caught:
+        split_of(data_set)
+    assert str(caught.value).startswith(
+        f"{data_set.folder}: 1 distinct parameter set(s) in 2 file(s); at least two are needed"
+    )
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.booleans(), st.integers(0, 2**63 - 1), st.integers(0, 5), st.integers(1, 6))
+def test_an_epoch_visits_each_training_row_once(
+    data_set: DataSet, shuffle: bool, seed: int, epoch: int, n_files: int
+) -> None:
+    split = split_of(data_set, seed=seed, n_files=n_files)
+    order = epoch_order(split, shuffle=shuffle, seed=seed, epoch=epoch)
+    assert order.dtype == np.int64
+    np.testing.assert_array_equal(np.sort(order), split.train)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_order_follows_seed_and_epoch_and_nothing_else(
+    data_set: DataSet, shuffle: bool
+) -> None:
+    split = split_of(data_set)
+    order = epoch_order(split, shuffle=shuffle, seed=1, epoch=3)
+    again = epoch_order(split_of(data_set), shuffle=shuffle, seed=1, epoch=3)
+    np.testing.assert_array_equal(order, again)
+    for other in (
+        epoch_order(split, shuffle=shuffle, seed=1, epoch=4),
+        epoch_order(split, shuffle=shuffle, seed=2, epoch=3),
+        split.train,
+    ):
+        assert (order != other).any()
+
+
+def file_of(data_set: DataSet, rows: np.ndarray) -> list[int]:
+    starts = [file.rows["lan"][0] for file in data_set.files]
+    return [int(i) - 1 for i in np.searchsorted(starts, rows, side="right")]
+
+
+def test_without_shuffling_files_keep_their_order_and_rows_are_mixed_within(
+    data_set: DataSet,
+) -> None:
+    split = split_of(data_set, n_files=4)
+    order = epoch_order(split, shuffle=False, seed=1, epoch=0)
+    files = file_of(data_set, order)
+    assert files == sorted(files)
+    assert len(set(files)) == 4
+    for file in set(files):
+        rows = order[np.array(files) == file]
+        assert (rows != np.sort(rows)).any()
+
+
+def test_with_shuffling_rows_of_all_files_are_mixed(data_set: DataSet) -> None:
+    order = epoch_order(split_of(data_set), shuffle=True, seed=1, epoch=0)
+    files = file_of(data_set, order)
+    assert len(set(files[:60])) == 6
+    assert len(set(files[-60:])) == 6
+
+
+def test_each_use_of_the_seed_has_a_stream_of_its_own() -> None:
+    draws = {stream(seed, *key).random() for seed in (1, 2) for key in ((), (0,), (1,), (1, 0))}
+    assert len(draws) == 8
+    assert stream(1, 2, 3).random() == stream(1, 2, 3).random()
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n_rows=st.integers(1, 60),
+    batch_size=st.integers(1, 70),
+    block_bytes=st.integers(1, 2000),
+    seed=st.integers(0, 100),
+)
+def test_blocks_hold_the_rows_in_order_and_whole_batches(
+    n_rows: int, batch_size: int, block_bytes: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(80, 3)).astype("f4")
+    labels = rng.normal(size=(80, 2)).astype("f4")
+    order = rng.permutation(80)[:n_rows]
+    blocks = list(
+        iterate_blocks(
+            features,
+            labels,
+            order,
+            batch_size=batch_size,
+            labels_lower_bound=None,
+            block_bytes=block_bytes,
+        )
+    )
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), features[order])
+    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), labels[order])
+    assert all(len(block) % batch_size == 0 for block, _ in blocks[:-1])
+    for block, block_labels in blocks:
+        assert block.flags.c_contiguous
+        assert block_labels.flags.c_contiguous
+        assert len(block) <= max(batch_size, block_bytes // 20)
+
+
+def test_labels_below_the_bound_are_raised_to_it_in_the_block_only() -> None:
+    labels = np.array([[-66.0], [-1.0], [-16.2]], dtype="f4")
+    features = np.zeros((3, 2), dtype="f4")
+    ((_, block),) = iterate_blocks(
+        features, labels, np.arange(3), batch_size=3, labels_lower_bound=-16.0
+    )
+    assert block.ravel().tolist() == [-16, -1, -16]
+    assert labels[0, 0] == -66
+
+
+def test_a_split_does_not_depend_on_where_the_data_is(data_set: DataSet, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.symlink_to(data_set.folder)
+    there = split_of(replace(data_set, folder=moved))
+    np.testing.assert_array_equal(there.train, split_of(data_set).train)

@@ -1,0 +1,103 @@
+"""Running the real workflow in a copy of the repository."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import REPOSITORY, TRAINING_YAML
+
+GENERATION_YAML: dict[str, Any] = {
+    "MODEL": "ddm",
+    "GENERATOR_APPROACH": "lan",
+    "PIPELINE": {"N_PARAMETER_SETS": 6, "N_SUBRUNS": 1},
+    "SIMULATOR": {"N_SAMPLES": 500, "DELTA_T": 0.005},
+    "TRAINING": {"N_SAMPLES_PER_PARAM": 100},
+    "ESTIMATOR": {"TYPE": "kde"},
+}
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the workflow's files that a test may change and run in."""
+
+    folder: Path
+
+    def write_yaml(self, name: str, content: Any) -> str:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return name
+
+    def write_study(self, **keys: Any) -> str:
+        """A study's YAML with a small generation and training file beside it."""
+        self.write_yaml("generation.yaml", GENERATION_YAML)
+        self.write_yaml("training.yaml", TRAINING_YAML)
+        return self.write_yaml("my_study.yaml", keys)
+
+    def run(self, *command: str, check: bool = True, **environment: str) -> str:
+        """Run a command of this installation here; what it printed, both streams."""
+        variables = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+        path = str(Path(sys.executable).parent) + os.pathsep + variables["PATH"]
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env={**variables, "PATH": path, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        output = done.stdout + done.stderr
+        if check:
+            assert done.returncode == 0, output
+        else:
+            assert done.returncode != 0, output
+        return output
+
+    def snakemake(self, *arguments: str, study: str | None = None, **keys: Any) -> str:
+        given = ["--configfile", study] if study else []
+        return self.run("snakemake", *arguments, *given, **keys)
+
+    def planned(self, *arguments: str, study: str | None = None) -> Counter[str]:
+        """Jobs that a dry-run would do, by rule."""
+        output = self.snakemake("-n", *arguments, study=study)
+        table = re.search(r"^Job stats:\n(.*?)\ntotal ", output, re.DOTALL | re.MULTILINE)
+        if table is None:
+            assert "Nothing to be done" in output, output
+            return Counter()
+        rows = [line.split() for line in table[1].splitlines()[2:]]
+        return Counter({name: int(count) for name, count in rows if name != "all"})
+
+
+def make_checkout(folder: Path) -> Checkout:
+    for name in ("Snakefile", "config", "profiles", "scripts", "workflow", "environment.yml"):
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, folder / name)
+    return Checkout(folder)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A fresh copy, nothing made in it."""
+    return make_checkout(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The tiny study, run to its end once; tests look at it and leave it as it was."""
+    built = make_checkout(tmp_path_factory.mktemp("tiny"))
+    output = built.run("snakemake")
+    (built.folder / "output.txt").write_text(output)
+    return built

@@ -1,0 +1,88 @@
+"""``snakemake -n``: before anything exists, quick, and with words for a person's mistakes."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.conftest import TRAINING_YAML
+from tests.workflow.conftest import Checkout
+
+
+def test_a_dry_run_works_before_any_store_or_data_exists(checkout: Checkout) -> None:
+    assert checkout.planned()["train_network"] == 2
+    made = {path.name for path in checkout.folder.iterdir()}
+    assert not made & {"mlflow.db", "results", "mlruns", "mlartifacts"}
+
+
+def test_a_dry_run_imports_neither_jax_torch_mlflow_nor_ssms(checkout: Checkout) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "snakemake", "-n", "--quiet", "all"],
+        cwd=checkout.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in lines}
+    assert "lanflow" in imported
+    assert not imported & {"jax", "flax", "torch", "mlflow", "ssms", "onnx", "matplotlib"}
+
+
+def _study(**changes: Any) -> dict[str, Any]:
+    """A study that generates ddm data and trains one network, with changes by dotted key."""
+    study: dict[str, Any] = {
+        "models": {
+            "ddm": {
+                "data": {"generate": {"config": "generation.yaml"}},
+                "networks": {"lan": {"config": "training.yaml", "backends": ["jax"]}},
+            }
+        }
+    }
+    for dotted, value in changes.items():
+        node = study
+        *path, last = dotted.split("/")
+        for part in path:
+            node = node[part]
+        node[last] = value
+    return study
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"sed": 1}, ["my_study.yaml", "'sed'", "did you mean 'seed'"]),
+        ({"seed": "one"}, ["my_study.yaml", "seed", "not a number", "'one'"]),
+        ({"models/ddm/data": {}}, ["my_study.yaml", "models.ddm.data", "'experiment'", "'folder'"]),
+        (
+            {"models/ddm/data": {"folder": "x", "generate": {"config": "generation.yaml"}}},
+            ["models.ddm.data", "not both"],
+        ),
+        ({"models/ddm/networks/lan/backends": ["tensorflow"]}, ["backends", "'jax'", "'torch'"]),
+        ({"models/ddm/networks/lan/config": "none.yaml"}, ["none.yaml", "no such file"]),
+        ({"models/ddm/networks/lan/network_id": 3}, ["training.yaml", "network id 3", "0 to 0"]),
+        ({"models/ddm/data/generate/config": "none.yaml"}, ["none.yaml", "no such file"]),
+        ({"models": {}}, ["models", "empty", "config/examples/tiny.yaml"]),
+    ],
+)
+def test_a_mistake_in_a_study_is_one_message(
+    checkout: Checkout, changes: dict[str, Any], words: list[str]
+) -> None:
+    study = checkout.write_study(**_study(**changes))
+    output = checkout.snakemake("-n", study=study, check=False)
+    assert all(word in output for word in words), output
+    assert "Traceback" not in output
+
+
+def test_layers_and_activations_that_disagree_name_the_file(checkout: Checkout) -> None:
+    study = checkout.write_study(**_study())
+    checkout.write_yaml("training.yaml", {**TRAINING_YAML, "ACTIVATIONS": [["tanh"]]})
+    output = checkout.snakemake("-n", study=study, check=False)
+    assert "training.yaml" in output
+    assert "3 layers in LAYER_SIZES and 1 entries in ACTIVATIONS" in output
+    assert "Traceback" not in output
+
+
+def test_the_command_line_does_not_lose_the_rest_of_the_study(checkout: Checkout) -> None:
+    assert checkout.planned("--config", "seed=3")["train_network"] == 2

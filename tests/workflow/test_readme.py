@@ -1,0 +1,46 @@
+"""Every command of the README works as printed."""
+
+import re
+
+import pytest
+
+from lanflow.reference import generated_files
+from tests.conftest import REPOSITORY
+from tests.workflow.conftest import Checkout, make_checkout
+
+README = (REPOSITORY / "README.md").read_text()
+# Set-up itself; CI runs both from a clean clone (.ci/run).
+RUN_BY_CI = ["make run", "make test"]
+
+
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Somebody who cloned the repository and typed the README's study."""
+    place = make_checkout(tmp_path_factory.mktemp("reader"))
+    (study,) = _blocks("yaml")
+    (place.folder / "my_study.yaml").write_text(study)
+    return place
+
+
+def test_generated_texts_are_what_the_code_says() -> None:
+    for path, content in generated_files(REPOSITORY).items():
+        assert path.read_text() == content, f"{path.name}: run 'make generated'"
+
+
+@pytest.mark.slow
+def test_every_command_runs_in_the_order_of_the_page(reader: Checkout) -> None:
+    for block in _blocks("bash"):
+        if block.split("\n")[:-1] == RUN_BY_CI:
+            continue
+        reader.run("bash", "-euc", block)
+
+
+@pytest.mark.xdist_group("tiny")
+def test_every_path_named_in_the_tables_exists(tiny: Checkout) -> None:
+    for name in re.findall(r"\| `(results/[^`]*|mlflow\.db)` \|", README):
+        pattern = re.sub(r"\{[a-z]+\}", "*", name).replace("_...", "_*").rstrip("/")
+        assert list(tiny.folder.glob(pattern)), name

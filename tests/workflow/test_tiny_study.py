@@ -1,0 +1,205 @@
+"""The main job on real input: the tiny study from nothing to networks, and what reruns do."""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from lanflow.export import check_contract
+from tests.conftest import sha256
+from tests.workflow.conftest import Checkout, make_checkout
+
+# On the worker where the tiny study is built.
+pytestmark = pytest.mark.xdist_group("tiny")
+
+NETWORK = "results/networks/lan/ddm/lan_jax"
+
+
+@pytest.fixture
+def client(tiny: Checkout) -> MlflowClient:
+    return MlflowClient(tracking_uri=f"sqlite:///{tiny.folder}/mlflow.db")
+
+
+def test_every_network_folder_is_complete_and_keeps_the_contract(tiny: Checkout) -> None:
+    for backend, suffix in (("jax", "jax"), ("torch", "pt")):
+        folder = tiny.folder / f"results/networks/lan/ddm/lan_{backend}"
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        assert names == {
+            "model.onnx",
+            f"weights_best.{suffix}",
+            f"weights_last.{suffix}",
+            "config.json",
+            "history.csv",
+            "training_curve.png",
+            "training_data_lineage.json",
+            "card.json",
+            "run.json",
+        }
+        check_contract((folder / "model.onnx").read_bytes())
+        card = json.loads((folder / "card.json").read_text())
+        assert card["inputs"] == ["v", "a", "z", "t", "rt", "choice"]
+        assert card["bounds"]["v"] == [-3.0, 3.0]
+        assert "log-likelihood" in card["output"]
+
+
+def test_both_backends_learn_the_same(tiny: Checkout) -> None:
+    losses = [
+        pd.read_csv(tiny.folder / f"results/networks/lan/ddm/lan_{backend}/history.csv")["val_loss"]
+        for backend in ("jax", "torch")
+    ]
+    assert losses[0].iloc[-1] < 0.6 * losses[0].iloc[0]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=2e-3)
+
+
+def test_runs_are_tracked_finished_and_linked(tiny: Checkout, client: MlflowClient) -> None:
+    generation = client.get_experiment_by_name("ddm-data-generation")
+    training = client.get_experiment_by_name("ddm-training")
+    chunks = client.search_runs([generation.experiment_id])
+    networks = client.search_runs([training.experiment_id])
+    assert len(chunks) == len(networks) == 2
+    assert {run.info.status for run in [*chunks, *networks]} == {"FINISHED"}
+    assert {run.data.params["backend"] for run in networks} == {"jax", "torch"}
+    manifest = json.loads((tiny.folder / "results/ddm/manifest.json").read_text())
+    assert {run["run_id"] for run in manifest["runs"]} == {run.info.run_id for run in chunks}
+    for run in networks:
+        assert run.data.tags["data_generation_experiment_id"] == generation.experiment_id
+        assert run.data.tags["data_digest"] == manifest["digest"]
+        (data_set,) = run.inputs.dataset_inputs
+        assert manifest["digest"].startswith(data_set.dataset.digest)
+
+
+def test_the_manifest_names_what_the_files_are(tiny: Checkout) -> None:
+    manifest = json.loads((tiny.folder / "results/ddm/manifest.json").read_text())
+    assert manifest["parameters"] == ["v", "a", "z", "t"]
+    for file in manifest["files"]:
+        path = Path(file["path"])
+        assert path.stat().st_size == file["size_bytes"]
+        assert sha256(path) == file["sha256"]
+    record = json.loads((tiny.folder / "results/ddm/data_set/data_set.json").read_text())
+    assert record["n_sets"] == 80  # two chunks of 40, all different
+    audit = json.loads((tiny.folder / "results/ddm/audit.json").read_text())
+    assert audit["sets"] == {"distinct": 80, "claimed": 80, "repeated_share": 0.0}
+
+
+def test_the_end_tells_losses_and_paths(tiny: Checkout) -> None:
+    output = (tiny.folder / "output.txt").read_text()
+    assert re.search(rf"ddm +lan +lan +jax +0\.\d+ +{NETWORK}/model.onnx", output)
+    assert "report: results/report.html" in output
+    assert re.search(r"epoch 12/12 .* rows/s", output)
+
+
+def test_the_report_holds_curves_leaderboard_and_lineage(tiny: Checkout) -> None:
+    report = (tiny.folder / "results/report.html").read_text()
+    for text in (
+        "Training curves",
+        "Leaderboard",
+        "Data and lineage",
+        "training_curve.png",
+        "audit.png",
+    ):
+        assert text in report
+    assert not re.search(r'<(script|link)[^>]+(src|href)="https?://', report)
+
+
+def test_every_job_has_a_log_and_a_benchmark(tiny: Checkout) -> None:
+    for folder in ("logs", "benchmarks"):
+        files = [p for p in (tiny.folder / "results" / folder).rglob("*") if p.is_file()]
+        assert len(files) == 11
+        assert all(path.stat().st_size for path in files)
+
+
+def test_a_second_run_does_nothing(tiny: Checkout) -> None:
+    before = sha256(tiny.folder / "results/report.html")
+    assert "Nothing to be done" in tiny.snakemake()
+    assert sha256(tiny.folder / "results/report.html") == before
+
+
+def test_a_mere_touch_retrains_nothing(tiny: Checkout) -> None:
+    time.sleep(0.01)
+    for pattern in ("config/**/*.yaml", "results/ddm/**/*.json", "results/ddm/**/*.pickle"):
+        for path in tiny.folder.glob(pattern):
+            os.utime(path)
+    os.utime(tiny.folder / "results/ddm/data_set/arrays")
+    assert not tiny.planned()
+
+
+def test_a_changed_learning_rate_retrains_that_network_only(tiny: Checkout) -> None:
+    other = tiny.folder / "other_training.yaml"
+    text = (tiny.folder / "config/training/tiny_lan.yaml").read_text()
+    study = (tiny.folder / "config/examples/tiny.yaml").read_text()
+    other.write_text(text.replace("LEARNING_RATE: 0.002", "LEARNING_RATE: 0.0021"))
+    # The same network with a changed file, and the other backend as it was.
+    changed = study.replace("backends: [jax, torch]", "backends: [jax]")
+    changed = changed.replace("config/training/tiny_lan.yaml", "other_training.yaml")
+    (tiny.folder / "changed.yaml").write_text(changed)
+    assert tiny.planned(study="changed.yaml") == {"train_network": 1, "collect_leaderboard": 1}
+
+
+def test_a_comment_in_a_training_file_retrains_nothing(tiny: Checkout) -> None:
+    path = tiny.folder / "config/training/tiny_lan.yaml"
+    text = path.read_text()
+    path.write_text("# only a comment\n" + text)
+    try:
+        assert not tiny.planned()
+    finally:
+        path.write_text(text)
+
+
+def test_a_changed_generation_seed_rebuilds_from_there(tiny: Checkout) -> None:
+    planned = tiny.planned("--config", "seed=2")
+    assert planned == {
+        "generate_data": 2,
+        "query_experiment": 1,
+        "write_manifest": 1,
+        "materialise_data": 1,
+        "audit_data": 1,
+        "describe_data": 1,
+        "train_network": 2,
+        "collect_leaderboard": 1,
+    }
+
+
+def test_a_manifest_of_other_content_retrains(tiny: Checkout) -> None:
+    path = tiny.folder / "results/ddm/manifest.json"
+    text = path.read_text()
+    path.write_text(text.replace('"analytic"', '"other"'))
+    try:
+        assert tiny.planned()["train_network"] == 2
+    finally:
+        path.write_text(text)
+    assert not tiny.planned()
+
+
+def test_printed_commands_can_be_pasted(tiny: Checkout) -> None:
+    output = tiny.snakemake("-n", "--forceall")
+    (command,) = re.findall(r"(?m)^Shell command: (torchtrain .*?) 2>&1", output)
+    pasted = command.replace("results/networks", "pasted")
+    line = tiny.run("bash", "-c", pasted).splitlines()
+    result = json.loads(next(entry for entry in line if entry.startswith("{")))
+    assert result["status"] == "FINISHED"
+    assert sha256(Path(result["onnx"])) == sha256(
+        tiny.folder / "results/networks/lan/ddm/lan_torch/model.onnx"
+    )
+
+
+@pytest.mark.slow
+def test_a_second_build_gives_the_same_bytes(
+    tiny: Checkout, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    again = make_checkout(tmp_path_factory.mktemp("again"))
+    again.run("snakemake", "--cores", "1", PYTHONHASHSEED="7")
+    names = sorted(
+        path.relative_to(tiny.folder)
+        for pattern in ("results/**/*.pickle", "results/**/model.onnx", "results/**/*.npy")
+        for path in tiny.folder.glob(pattern)
+        if "networks" not in path.parts or path.name == "model.onnx"
+    )
+    assert len(names) == 2 + 2 + 12
+    first, second = ({n: sha256(built.folder / n) for n in names} for built in (tiny, again))
+    assert first == second

@@ -1,0 +1,178 @@
+"""The names of all files a training writes, and writing them.
+
+A network has a folder of its own with plain names, and beside it the files that LANfactory's
+loaders and publishing scripts look for, with LANfactory's names and contents (version 0.7.0, and
+``__model.onnx`` for JAX as newer versions have it).
+"""
+
+import csv
+import io
+import pickle
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from lanflow.atomic import write_bytes, write_text
+
+# Names in a network's folder; the workflow's rules use them too.
+ONNX = "model.onnx"
+HISTORY = "history.csv"
+CONFIG = "config.json"
+LINEAGE = "training_data_lineage.json"
+CARD = "card.json"
+CURVE = "training_curve.png"
+RECORD = "run.json"
+CHECKPOINT = "checkpoint.npz"
+UNFINISHED = "unfinished.json"  # which run a training belongs to that may be continued
+WEIGHTS = "weights_best", "weights_last"
+
+
+@dataclass(frozen=True)
+class NetworkPlace:
+    """Where one training writes.
+
+    Attributes
+    ----------
+    base
+        ``--networks-path-base``.
+    network_type, model
+        Folders under it, as in LANfactory.
+    name
+        The network's own folder under those.
+    run_uuid
+        Stands in the names of LANfactory's files.
+    """
+
+    base: Path
+    network_type: str
+    model: str
+    name: str
+    run_uuid: str
+
+    @property
+    def shared_folder(self) -> Path:
+        """Where LANfactory's files go."""
+        return self.base / self.network_type / self.model
+
+    @property
+    def folder(self) -> Path:
+        """The network's own folder."""
+        return self.shared_folder / self.name
+
+    def lanfactory_path(self, backend: str, kind: str) -> Path:
+        """Path of one of LANfactory's files.
+
+        Parameters
+        ----------
+        backend
+            ``jax`` or ``torch``; LANfactory names their files differently.
+        kind
+            ``network_config``, ``history``, ``weights``, ``train_config``, ``data_details`` or
+            ``model``.
+        """
+        run, kind_of, model = self.run_uuid, self.network_type, self.model
+        if kind == "network_config":
+            return self.shared_folder / f"{run}_{kind_of}_{model}_network_config.pickle"
+        if backend == "jax":
+            stem, names = (
+                f"{run}_{kind_of}_{model}_",
+                {
+                    "history": "_jax_training_history.csv",
+                    "weights": "_train_state.jax",
+                    "train_config": "_train_config.pickle",
+                    "data_details": "_data_details.pickle",
+                    "model": "_model.onnx",
+                },
+            )
+        else:
+            stem, names = (
+                f"{model}_{kind_of}_{run}",
+                {
+                    "history": "_training_history.csv",
+                    "weights": "_train_state_dict.pt",
+                    "train_config": "_train_config.pickle",
+                    "data_details": "_data_details.pickle",
+                    "model": "_model.onnx",
+                },
+            )
+        return self.shared_folder / (stem + names[kind])
+
+
+def history_csv(history: Sequence[Any]) -> str:
+    """A training's history as CSV: epoch, train_loss, val_loss, learning_rate, seconds."""
+    buffer = io.StringIO()
+    columns = ["epoch", "train_loss", "val_loss", "learning_rate", "seconds"]
+    writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+    writer.writeheader()
+    for epoch in history:
+        writer.writerow({**asdict(epoch), "seconds": round(epoch.seconds, 3)})
+    return buffer.getvalue()
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Read a ``history.csv``."""
+    with path.open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _lanfactory_history(history: Sequence[Any]) -> str:
+    """LANfactory's history: pandas' index, epoch, val_loss; train_loss is our addition."""
+    rows = [f"{e.epoch},{float(e.epoch)},{e.val_loss},{e.train_loss}" for e in history]
+    return "\n".join([",epoch,val_loss,train_loss", *rows]) + "\n"
+
+
+def save_lanfactory_files(
+    place: NetworkPlace,
+    backend: str,
+    *,
+    network_config: Mapping[str, Any],
+    train_config: Mapping[str, Any],
+    data_details: Mapping[str, Any],
+    history: Sequence[Any],
+    weights: bytes,
+    onnx: bytes | None,
+) -> list[Path]:
+    """Write the files that LANfactory's tools expect.
+
+    Parameters
+    ----------
+    place, backend
+        Decide the names.
+    network_config, train_config
+        LANfactory's dictionaries.
+    data_details
+        Generator settings and files of both sides of the split.
+    history
+        Epochs.
+    weights
+        In the backend's own format.
+    onnx
+        The exported network, or None where no export was asked for.
+
+    Returns
+    -------
+    list of Path
+        The files.
+    """
+    contents = {
+        "train_config": pickle.dumps(dict(train_config), protocol=4),
+        "data_details": pickle.dumps(dict(data_details), protocol=4),
+        "history": _lanfactory_history(history).encode(),
+        "weights": weights,
+    }
+    if onnx is not None:
+        contents["model"] = onnx
+    # Last: LANfactory's loaders ask for it first, so they never load a part.
+    contents["network_config"] = pickle.dumps(dict(network_config), protocol=4)
+    paths = []
+    for kind, content in contents.items():
+        paths.append(place.lanfactory_path(backend, kind))
+        write_bytes(paths[-1], content)
+    return paths
+
+
+def save_history(folder: Path, history: Sequence[Any]) -> Path:
+    """Write ``history.csv`` into a network's folder."""
+    write_text(folder / HISTORY, history_csv(history))
+    return folder / HISTORY

@@ -1,0 +1,322 @@
+"""What a packed data set really holds: repeats, coverage of the box, labels, trials.
+
+Rows are read a block at a time from the memory-mapped arrays; what is kept is one byte for each
+parameter set and counts.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from lanflow.data_set import DataSet
+from lanflow.errors import UserError
+from lanflow.networks import NETWORK_TYPES
+
+AUDIT_VERSION = 1
+# ssm-simulators' label of trials before time zero (negative_rt_log_likelihood).
+FLOOR = -66.77497
+N_BINS = 20
+# A corner is where two parameters are both in an outer tenth of their range.
+CORNER_SHARE = 0.1
+# The 99th percentile of Kolmogorov's statistic of n uniform draws is 1.63 / sqrt(n).
+_KOLMOGOROV_99 = 1.63
+_BLOCK_ROWS = 2**18
+# Seconds; trials outside count in the first or last bin.
+_RT_EDGES = np.round(np.arange(-2, 22.05, 0.1), 1)
+
+
+class _Coverage:
+    """Where in the parameter box the distinct vectors lie."""
+
+    def __init__(self, data_set: DataSet) -> None:
+        names = data_set.parameters
+        self._names = [name for name in names if name in data_set.bounds]
+        self._columns = [names.index(name) for name in self._names]
+        box = np.array([data_set.bounds[name] for name in self._names], dtype=np.float32)
+        self._low, self._high = box.reshape(-1, 2).T
+        self._n = 0
+        self._counts = np.zeros((len(self._names), N_BINS), dtype=np.int64)
+        self._outside = np.zeros(len(self._names), dtype=np.int64)
+        self._sides = np.zeros((2 * len(self._names),) * 2, dtype=np.int64)
+
+    def add(self, theta: np.ndarray) -> None:
+        """Count vectors (sets, parameters) not seen before."""
+        theta = theta[:, self._columns]
+        self._n += len(theta)
+        self._outside += ((theta < self._low) | (theta > self._high)).sum(axis=0)
+        width = np.where(self._high > self._low, self._high - self._low, 1)
+        share = (theta - self._low) / width
+        bins = np.clip((share * N_BINS).astype(np.int64), 0, N_BINS - 1)
+        for counts, column in zip(self._counts, bins.T, strict=True):
+            counts += np.bincount(column, minlength=N_BINS)
+        sides = np.hstack([share < CORNER_SHARE, share > 1 - CORNER_SHARE]).astype(np.int64)
+        self._sides += sides.T @ sides
+
+    def describe(self) -> dict[str, Any]:
+        limit = _KOLMOGOROV_99 / max(self._n, 1) ** 0.5
+        uniform = np.arange(1, N_BINS + 1) / N_BINS
+        parameters = {}
+        for i, name in enumerate(self._names):
+            share = np.cumsum(self._counts[i]) / max(self._n, 1)
+            parameters[name] = {
+                "lower": float(self._low[i]),
+                "upper": float(self._high[i]),
+                "counts": self._counts[i].tolist(),
+                "n_outside": int(self._outside[i]),
+                "distance_from_uniform": float(np.abs(share - uniform).max()),
+            }
+        return {"parameters": parameters, "uniform_below": limit, "corners": self._corners()}
+
+    def _corners(self) -> dict[str, Any] | None:
+        n = len(self._names)
+        if n < 2:
+            return None
+        corners = [
+            (int(self._sides[i + n * up, j + n * right]), (i, up), (j, right))
+            for i, j in itertools.combinations(range(n), 2)
+            for up in (0, 1)
+            for right in (0, 1)
+        ]
+        count, *place = min(corners)
+        return {
+            "n_corners": len(corners),
+            "n_empty": sum(corner[0] == 0 for corner in corners),
+            "expected_sets": self._n * CORNER_SHARE**2,
+            "emptiest": ", ".join(f"{self._names[i]} {('low', 'high')[end]}" for i, end in place),
+            "emptiest_sets": count,
+        }
+
+
+class _Trials:
+    """rt and choice of the rows that have them."""
+
+    def __init__(self) -> None:
+        self._n = self._n_negative = 0
+        self._low, self._high = np.inf, -np.inf
+        self._histograms: dict[float, np.ndarray] = {}
+
+    def add(self, rt: np.ndarray, choice: np.ndarray) -> None:
+        self._n += len(rt)
+        self._n_negative += int((rt < 0).sum())
+        self._low, self._high = min(self._low, rt.min()), max(self._high, rt.max())
+        clipped = np.clip(rt, _RT_EDGES[0], _RT_EDGES[-1])
+        for value in np.unique(choice):
+            counts, _ = np.histogram(clipped[choice == value], _RT_EDGES)
+            known = self._histograms.setdefault(float(value), np.zeros_like(counts))
+            known += counts
+
+    def describe(self) -> dict[str, Any]:
+        positive = {
+            value: int(counts[_RT_EDGES[:-1] >= 0].sum())
+            for value, counts in sorted(self._histograms.items())
+        }
+        total = max(sum(positive.values()), 1)
+        return {
+            "rt_min": float(self._low),
+            "rt_max": float(self._high),
+            "negative_rt_share": self._n_negative / self._n,
+            # Of trials after time zero: before it, choices are drawn at random.
+            "choice_shares": {f"{value:g}": n / total for value, n in positive.items()},
+            "rt_edges": _RT_EDGES.tolist(),
+            "rt_counts": {f"{v:g}": c.tolist() for v, c in sorted(self._histograms.items())},
+        }
+
+
+class _Labels:
+    """Log-likelihoods, and how many are at the floor."""
+
+    def __init__(self, floor: float) -> None:
+        self._floor, self._n, self._n_floor, self._sum = floor, 0, 0, 0.0
+        self._low, self._high = np.inf, -np.inf
+
+    def add(self, labels: np.ndarray) -> None:
+        self._n += labels.size
+        self._n_floor += int((labels <= self._floor + 1e-3).sum())
+        self._sum += float(labels.sum(dtype=np.float64))
+        self._low, self._high = min(self._low, labels.min()), max(self._high, labels.max())
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "min": float(self._low),
+            "max": float(self._high),
+            "mean": self._sum / self._n,
+            "floor": self._floor,
+            "floor_share": self._n_floor / self._n,
+        }
+
+
+def audit_data_set(
+    data_set: DataSet,
+    manifest: Mapping[str, Any],
+    *,
+    on_file: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Measure a data set.
+
+    Parameters
+    ----------
+    data_set, manifest
+        Which belong together.
+    on_file
+        Called after each file.
+
+    Returns
+    -------
+    dict
+        The content of ``audit.json``. ``sets.claimed`` is the sum over files of the parameter sets
+        in each; ``sets.distinct`` counts equal vectors once.
+    """
+    coverage, trials, labels = _Coverage(data_set), _Trials(), _Labels(_floor_of(manifest))
+    seen = np.zeros(data_set.n_sets, dtype=bool)
+    n_claimed = n_not_finite = 0
+    for file in data_set.files:
+        in_file = 0
+        for name in file.rows:
+            network_type, n_sets = NETWORK_TYPES[name], 0
+            known: np.ndarray = np.empty(0, dtype=np.int32)
+            for features, targets, sets in _blocks(data_set, name, *file.rows[name]):
+                numbers, first = np.unique(sets, return_index=True)
+                fresh = ~seen[numbers]
+                seen[numbers] = True
+                coverage.add(features[first[fresh], : len(data_set.parameters)])
+                n_not_finite += int((~np.isfinite(features)).sum() + (~np.isfinite(targets)).sum())
+                if network_type.has_trial:
+                    known = np.union1d(known, numbers)
+                    n_sets = len(known)
+                    trials.add(features[:, -2], features[:, -1])
+                    labels.add(targets)
+                else:
+                    n_sets += len(sets)  # a row for each set
+            in_file = max(in_file, n_sets)
+        n_claimed += in_file
+        on_file()
+    has_trials = any(NETWORK_TYPES[name].has_trial for name in data_set.shapes)
+    audit = {
+        "audit_version": AUDIT_VERSION,
+        "digest": data_set.digest,
+        "model": data_set.model,
+        "n_files": len(data_set.files),
+        "sets": {
+            "distinct": data_set.n_sets,
+            "claimed": n_claimed,
+            "repeated_share": 1 - data_set.n_sets / n_claimed,
+        },
+        "rows": _rows_per_file(data_set),
+        "n_not_finite": n_not_finite,
+        "coverage": coverage.describe(),
+        "labels": labels.describe() if has_trials else None,
+        "trials": trials.describe() if has_trials else None,
+    }
+    return {**audit, "warnings": list(_warnings(audit))}
+
+
+def _blocks(
+    data_set: DataSet, name: str, start: int, n_rows: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Features, labels and set numbers of rows of a file, some at a time."""
+    arrays = [data_set.array(name, kind) for kind in ("features", "labels", "sets")]
+    for first in range(start, start + n_rows, _BLOCK_ROWS):
+        rows = slice(first, min(first + _BLOCK_ROWS, start + n_rows))
+        features, labels, sets = (np.asarray(array[rows]) for array in arrays)
+        yield features, labels, sets
+
+
+def _floor_of(manifest: Mapping[str, Any]) -> float:
+    training = manifest["generator"].get("training")
+    value = training.get("negative_rt_log_likelihood") if isinstance(training, dict) else None
+    return float(value) if isinstance(value, int | float) else FLOOR
+
+
+def _rows_per_file(data_set: DataSet) -> dict[str, dict[str, int]]:
+    rows = {}
+    for name, shape in data_set.shapes.items():
+        counts = [file.rows[name][1] if name in file.rows else 0 for file in data_set.files]
+        rows[name] = {"n": shape[0], "min_per_file": min(counts), "max_per_file": max(counts)}
+    return rows
+
+
+def _warnings(audit: Mapping[str, Any]) -> Iterator[str]:
+    sets, coverage = audit["sets"], audit["coverage"]
+    if sets["distinct"] < sets["claimed"]:
+        yield (
+            f"the files hold only {sets['distinct']:,} distinct parameter sets, not the "
+            f"{sets['claimed']:,} they claim: {sets['repeated_share']:.1%} are repeats (known "
+            "of ssm-simulators' own 'generate', whose files repeat one another's sets); a network "
+            "learns far less from such data than its number of rows says, and more such files do "
+            "not help"
+        )
+    for name, parameter in coverage["parameters"].items():
+        if parameter["n_outside"]:
+            yield f"{parameter['n_outside']:,} parameter sets have {name} outside of its bounds"
+    corners = coverage["corners"]
+    if corners and corners["n_empty"] and corners["expected_sets"] >= 10:
+        yield (
+            f"{corners['n_empty']} of {corners['n_corners']} corners of the parameter box hold no "
+            f"parameter set, where {corners['expected_sets']:.0f} are expected; for example "
+            f"{corners['emptiest']}"
+        )
+    if audit["n_not_finite"]:
+        yield f"{audit['n_not_finite']:,} values are not finite"
+
+
+def check_repeats(audit: Mapping[str, Any], *, max_repeated_sets: float) -> None:
+    """Refuse a data set with a larger share of repeated parameter sets.
+
+    Raises
+    ------
+    UserError
+        If it has.
+    """
+    share = audit["sets"]["repeated_share"]
+    if share > max_repeated_sets:
+        raise UserError(
+            f"{share:.1%} of the parameter sets are repeats, more than the {max_repeated_sets:.1%} "
+            "that are accepted (--max-repeated-sets, study key max_repeated_sets)"
+        )
+
+
+def describe_audit(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The audit as a table for people: what, value."""
+    sets, coverage = audit["sets"], audit["coverage"]
+    table = [
+        (
+            "distinct parameter sets",
+            f"{sets['distinct']:,} of {sets['claimed']:,} claimed "
+            f"({sets['repeated_share']:.1%} repeats)",
+        )
+    ]
+    table += [
+        (f"{name} rows per file", f"{rows['min_per_file']:,} to {rows['max_per_file']:,}")
+        for name, rows in audit["rows"].items()
+    ]
+    for name, parameter in coverage["parameters"].items():
+        distance, limit = parameter["distance_from_uniform"], coverage["uniform_below"]
+        verdict = "as uniform draws" if distance < limit else "not as uniform draws"
+        table.append(
+            (
+                f"coverage of {name}",
+                f"{verdict} (distance {distance:.3f}, uniform below {limit:.3f}), "
+                f"{parameter['n_outside']:,} outside of the bounds",
+            )
+        )
+    if corners := coverage["corners"]:
+        table.append(
+            (
+                "emptiest corner",
+                f"{corners['emptiest']}: {corners['emptiest_sets']:,} sets, "
+                f"{corners['expected_sets']:.1f} expected",
+            )
+        )
+    if trials := audit["trials"]:
+        labels = audit["labels"]
+        choices = [f"{value}: {n:.1%}" for value, n in trials["choice_shares"].items()]
+        table += [
+            ("labels", f"{labels['min']:.4g} to {labels['max']:.4g}, mean {labels['mean']:.4g}"),
+            (f"labels at the floor ({labels['floor']:.2f})", f"{labels['floor_share']:.1%}"),
+            ("rt", f"{trials['rt_min']:.4g} to {trials['rt_max']:.4g} s"),
+            ("negative rt", f"{trials['negative_rt_share']:.1%}"),
+            ("choices after time zero", ", ".join(choices)),
+        ]
+    return [*table, ("values that are not finite", f"{audit['n_not_finite']:,}")]

@@ -1,0 +1,233 @@
+"""From what a person gives to a packed data set: folder, experiment, both, or one packed."""
+
+import contextlib
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lanflow import lineage
+from lanflow.atomic import write_json
+from lanflow.audit import audit_data_set
+from lanflow.config import parse_settings
+from lanflow.data_set import DataSet, open_data_set
+from lanflow.errors import UserError
+from lanflow.manifest import MANIFEST_VERSION, build_manifest
+from lanflow.manifest_schema import Manifest
+from lanflow.packing import materialise
+from lanflow.progress import Progress
+from lanflow.run_query import RunSelection, build_query, first_ten
+from lanflow.store import Store
+from lanflow.verification import verify_manifest
+
+log = logging.getLogger(__name__)
+
+MANIFEST_NAME = "manifest.json"
+
+
+@dataclass(frozen=True)
+class LocatedData:
+    """A packed data set and the manifest it was packed from."""
+
+    data_set: DataSet
+    manifest: Mapping[str, Any]
+
+
+def query_experiment(
+    store: Store,
+    id_or_name: str,
+    selection: RunSelection = RunSelection(),  # noqa: B008
+) -> dict[str, Any]:
+    """Ask MLflow for the runs and files of a data-generation experiment, and log what is left out.
+
+    Raises
+    ------
+    UserError
+        If the store, the experiment or files in it are missing, or runs are to be refused.
+    """
+    from lanflow import tracking
+
+    client = tracking.connect(store)
+    experiment = tracking.find_experiment(client, store, id_or_name)
+    runs = tracking.search_runs(
+        client, experiment, filter_string=selection.filter or "", deleted=True
+    )
+    query = build_query({"id": experiment.id, "name": experiment.name}, runs, selection)
+    _log_left_out(query["left_out"])
+    for run in query["runs"]:
+        if run["status"] != "FINISHED":
+            log.warning(
+                "run %s (%s) reads %s, but left an inventory of all its files: taken",
+                run["run_id"],
+                run["run_name"],
+                run["status"],
+            )
+    return query
+
+
+def _log_left_out(entries: Sequence[Mapping[str, Any]]) -> None:
+    """One line for each reason; files where they are what is left out."""
+    by_reason: dict[str, list[str]] = {}
+    for entry in entries:
+        files = f": {first_ten(entry['files'])}" if entry.get("files") else ""
+        text = f"{entry['run_id']} ({entry['run_name']}){files}"
+        by_reason.setdefault(entry["reason"], []).append(text)
+    for reason, texts in by_reason.items():
+        log.warning("left out, %s: %d run(s): %s", reason, len(texts), first_ten(texts))
+
+
+def freeze(
+    *,
+    query: Mapping[str, Any] | None,
+    places: lineage.Places,
+    model: str | None,
+) -> dict[str, Any]:
+    """Find the files of a query or of a folder and write down what they are.
+
+    Raises
+    ------
+    UserError
+        If files are missing, changed, or of another model.
+    """
+    if query is not None:
+        located = lineage.locate_files(query, places)
+        tracked = [file for run in query["runs"] for file in run["files"]]
+        extra = lineage.extra_files(tracked, places.folder)
+    else:
+        assert places.folder is not None
+        located, extra = lineage.LocatedFiles(lineage.list_folder(places.folder), []), []
+    files = located.files
+    if extra:
+        assert places.folder is not None
+        if places.use_extra_files:
+            files = files + [f for f in lineage.list_folder(places.folder) if f["name"] in extra]
+        log.warning(
+            "%s holds %d file(s) that the experiment does not track; they are %s: %s",
+            places.folder,
+            len(extra),
+            "trained on too, as asked" if places.use_extra_files else "not trained on",
+            ", ".join(extra[:10]) + (" ..." if len(extra) > 10 else ""),
+        )
+    with Progress(len(files), "reading files", "file") as progress:
+        manifest = build_manifest(
+            files,
+            query=query,
+            model=model,
+            extra=extra,
+            left_out=located.left_out,
+            on_file=progress.advance,
+        )
+    _log_left_out([entry for entry in manifest["left_out"] if entry["files"]])
+    return manifest
+
+
+def pack(manifest: Mapping[str, Any], folder: Path) -> DataSet:
+    """Pack a manifest's files, with a progress bar."""
+    with Progress(len(manifest["files"]), "packing files", "file") as progress:
+        data_set = materialise(manifest, folder, on_file=progress.advance)
+    rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
+    log.info(
+        "packed %d file(s), %d parameter sets; rows: %s", len(data_set.files), data_set.n_sets, rows
+    )
+    return data_set
+
+
+@contextlib.contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Let one process pack a data set while others that need the same one wait."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def pack_once(manifest: Mapping[str, Any], cache: Path) -> LocatedData:
+    """Pack a manifest's files under ``cache``, or take what was packed of the same files before."""
+    # Names are part of it: they decide the order of the rows and stand in the lineage.
+    names = [file["name"] for file in manifest["files"]]
+    key = hashlib.sha256(json.dumps([manifest["digest"], names]).encode()).hexdigest()
+    folder = cache / key[:16]
+    with _one_at_a_time(cache / f".{folder.name}.lock"):
+        try:
+            data_set = open_data_set(folder)
+        except UserError:
+            data_set = pack(manifest, folder)
+            write_json(folder / MANIFEST_NAME, manifest)
+    return LocatedData(data_set, manifest)
+
+
+def open_packed(folder: Path, manifest_path: Path) -> LocatedData:
+    """Open a data set that was packed before, and its manifest.
+
+    Raises
+    ------
+    UserError
+        If one is missing, or they do not belong together.
+    """
+    data_set = open_data_set(folder)
+    manifest = read_record(manifest_path, "manifest_version", MANIFEST_VERSION)
+    if manifest["digest"] != data_set.digest:
+        raise UserError(
+            f"{folder} was not packed from {manifest_path} (digests {data_set.digest[:12]}... and "
+            f"{manifest['digest'][:12]}...); materialise it again"
+        )
+    return LocatedData(data_set, manifest)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Read a manifest and check its shape.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged, or of another version.
+    """
+    content = read_record(path, "manifest_version", MANIFEST_VERSION)
+    return parse_settings(Manifest, content, str(path)).model_dump(mode="json")
+
+
+def verify(manifest: Mapping[str, Any]) -> None:
+    """Check a manifest's files again, with a progress bar.
+
+    Raises
+    ------
+    UserError
+        Listing all that differs.
+    """
+    with Progress(len(manifest["files"]), "verifying files", "file") as progress:
+        verify_manifest(manifest, on_file=progress.advance)
+
+
+def audit(data: LocatedData) -> dict[str, Any]:
+    """Measure a packed data set, with a progress bar, and log what to be warned of."""
+    with Progress(len(data.data_set.files), "auditing files", "file") as progress:
+        record = audit_data_set(data.data_set, data.manifest, on_file=progress.advance)
+    for warning in record["warnings"]:
+        log.warning("WARNING: %s: %s", data.data_set.model, warning)
+    return record
+
+
+def read_record(path: Path, version_key: str, version: int) -> dict[str, Any]:
+    """Read a JSON file that lanflow wrote.
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged, or of another version.
+    """
+    try:
+        content = json.loads(path.read_text())
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
+    except ValueError as e:
+        raise UserError(f"{path}: not valid JSON ({e})") from e
+    found = content.get(version_key) if isinstance(content, dict) else None
+    if found != version:
+        raise UserError(f"{path}: {version_key} is {found!r}, this lanflow reads {version}")
+    assert isinstance(content, dict)
+    return content

@@ -1,0 +1,22 @@
+"""The environment that every job of the workflow inherits, on this machine or through a scheduler.
+
+The store goes to jobs this way and no other, so no URI, and no password in one, is ever part of a
+command line.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from lanflow.store import ARTIFACT_VARIABLE, URI_VARIABLE, Store
+
+
+def export_environment(store: Store) -> None:
+    """Tell jobs the store, and let them find the commands of this very installation."""
+    os.environ[URI_VARIABLE] = store.uri
+    if store.artifact_location:
+        os.environ[ARTIFACT_VARIABLE] = store.artifact_location
+    commands = str(Path(sys.executable).parent)
+    folders = os.environ.get("PATH", "").split(os.pathsep)
+    if commands not in folders:
+        os.environ["PATH"] = os.pathsep.join([commands, *folders])

@@ -1,0 +1,309 @@
+"""ssm-simulators to training files: seeded, atomic, the same bytes whoever makes them.
+
+``ssms`` 0.12.5 seeds parameter set ``i`` of every file with ``i`` and draws the parameters in an
+order that follows Python's hash seed. Here every set has seeds of its own, from (study seed,
+model, chunk, file, set), and parameters are drawn in the model's order. The unit of work is still
+``generate_for_parameter_set`` of an ``ssms`` pipeline, from :mod:`lanflow.label_sources`.
+"""
+
+import hashlib
+import io
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lanflow.atomic import write_bytes, write_json
+from lanflow.errors import UserError
+from lanflow.generation_config import GenerationConfig
+from lanflow.label_sources import has_shift, label_source, make_pipeline
+from lanflow.parameter_sampling import sobol_points
+from lanflow.simulators import default_generator_config, model_config
+from lanflow.store import INVENTORY_NAME
+
+FILES_NAME = "training_data"
+
+# Of a parameter set: seeds of the parameters and of the simulator.
+SetSeeds = tuple[list[int], int]
+# And the point of the unit cube that the parameters are at, unless they are drawn from the seed.
+SetDraw = tuple[SetSeeds, list[float] | None]
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """What one generation job makes.
+
+    Attributes
+    ----------
+    seed
+        The study's.
+    chunk
+        Number of the chunk; with the seed it decides every draw.
+    n_files
+        Training files in the chunk.
+    """
+
+    config: GenerationConfig
+    seed: int
+    chunk: int
+    n_files: int
+
+    def file_name(self, index: int) -> str:
+        """Name of a file of the chunk, from what decides its content."""
+        text = f"{self.config.digest}/{self.seed}/{self.chunk}/{index}"
+        return f"training_data_{hashlib.sha256(text.encode()).hexdigest()[:32]}.pickle"
+
+    def set_seeds(self, index: int) -> list[SetSeeds]:
+        """Seeds of every parameter set of a file: for the parameters and for the simulator.
+
+        The simulator takes a seed below 2**31; the parameters' seed keeps 128 bits, so that sets
+        of a study are different draws.
+        """
+        seeds = []
+        for number in range(self.config.pipeline.n_parameter_sets):
+            key = (self._model_key, self.chunk, index, number)
+            words = np.random.SeedSequence(self.seed, spawn_key=key).generate_state(5, np.uint32)
+            seeds.append(([int(word) for word in words[:4]], int(words[4] >> 1)))
+        return seeds
+
+    def set_draws(self, index: int) -> list[SetDraw]:
+        """What decides every parameter set of a file: seeds, and a Sobol point if asked for.
+
+        Each chunk has a sequence of its own, and its files follow one another along it.
+        """
+        seeds = self.set_seeds(index)
+        if self.config.pipeline.parameter_sampling == "uniform":
+            return [(seed, None) for seed in seeds]
+        points = sobol_points(
+            np.random.SeedSequence(self.seed, spawn_key=(self._model_key, self.chunk)),
+            len(model_config(self.config.model_name)["param_bounds_dict"]),
+            first=index * len(seeds),
+            n_points=len(seeds),
+        )
+        return list(zip(seeds, points.tolist(), strict=True))
+
+    @property
+    def _model_key(self) -> int:
+        return int.from_bytes(hashlib.sha256(self.config.model_name.encode()).digest()[:4])
+
+    @property
+    def batch_id(self) -> str:
+        """Ties the chunks of one build together: the same for all chunks of a study's model."""
+        text = f"{self.config.digest}/{self.seed}"
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def label_source_of(config: GenerationConfig) -> str:
+    """Where the labels of a YAML's files come from.
+
+    Raises
+    ------
+    UserError
+        If the model is not known or has no such source.
+    """
+    return label_source(config.estimator.type, model_config(config.model_name))
+
+
+def _generator_config(config: GenerationConfig) -> dict[str, Any]:
+    """ssm-simulators' nested configuration for a YAML; nothing of this machine is in it."""
+    description = model_config(config.model_name)
+    source = label_source(config.estimator.type, description)
+    nested = default_generator_config(config.model_name)
+    nested["pipeline"] |= config.pipeline.model_dump()
+    nested["simulator"] |= config.simulator.model_dump()
+    nested["training"] |= config.training.model_dump()
+    nested["estimator"] |= {
+        "type": config.estimator.type,
+        "label_source": source,
+        "displace_t": source == "kde" and has_shift(description),
+    }
+    nested["output"]["folder"] = FILES_NAME
+    return nested
+
+
+def _pipeline(config: GenerationConfig) -> Any:
+    """The pipeline for a YAML.
+
+    Raises
+    ------
+    UserError
+        If the model is not known, or has no labels of the kind asked for.
+    """
+    description = model_config(config.model_name)
+    source = label_source(config.estimator.type, description)
+    return make_pipeline(source, _generator_config(config), description)
+
+
+_pipeline_here: Any = None
+
+
+def _start_worker(config: GenerationConfig) -> None:
+    """Give a worker process its pipeline, once."""
+    global _pipeline_here
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _pipeline_here = _pipeline(config)
+
+
+def _generate_set(draw: SetDraw) -> dict[str, Any]:
+    (parameter_seed, simulator_seed), point = draw
+    _pipeline_here._param_sampler.start_set(parameter_seed, point)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numeric warnings of single simulations
+        result: dict[str, Any] = _pipeline_here.generate_for_parameter_set(
+            parameter_seed, simulator_seed
+        )
+    return result
+
+
+def _file_content(config: GenerationConfig, results: list[dict[str, Any]]) -> bytes:
+    """A training file as ssm-simulators writes it, keys in a fixed order."""
+    import cloudpickle
+
+    good = [result["data"] for result in results if result["success"]]
+    if not good:
+        reasons = sorted({str(result.get("error", "filtered out")) for result in results})
+        raise UserError(
+            f"model {config.model_name}: all {len(results)} parameter sets of a file were rejected "
+            f"({'; '.join(reasons[:3])})"
+        )
+    data: dict[str, Any] = {}
+    for key in sorted(good[0]):
+        arrays = [entry[key] for entry in good if entry[key] is not None]
+        data[key] = np.concatenate(arrays).astype(np.float32) if arrays else None
+    data["generator_config"] = _generator_config(config)
+    data["model_config"] = model_config(config.model_name)
+    buffer = io.BytesIO()
+    cloudpickle.dump(_with_shared_text(data), buffer, protocol=4)
+    return buffer.getvalue()
+
+
+def _with_shared_text(value: Any) -> Any:
+    """The same containers with equal texts being one object.
+
+    A pickle writes an object once and refers to it later, so its bytes tell whether two equal texts
+    were one object; that differs between processes and ways to start them.
+    """
+    match value:
+        case str():
+            return sys.intern(str(value))
+        case dict():
+            return {_with_shared_text(key): _with_shared_text(item) for key, item in value.items()}
+        case list():
+            return [_with_shared_text(item) for item in value]
+        case tuple():
+            return tuple(_with_shared_text(item) for item in value)
+    return value
+
+
+def generate_chunk(
+    plan: ChunkPlan,
+    folder: Path,
+    *,
+    n_processes: int,
+    on_set: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Make the files of a chunk; files that are there from an interrupted try are kept.
+
+    Parameters
+    ----------
+    plan
+        What to make.
+    folder
+        The chunk's own folder. The files go to ``training_data`` in it, through
+        ``training_data.partial``, and the inventory beside them at the end.
+    n_processes
+        Parameter sets simulated at a time.
+    on_set
+        Called after each parameter set, those of kept files included.
+
+    Returns
+    -------
+    dict
+        The inventory, in ssm-simulators' format with ``sha256`` per file.
+
+    Raises
+    ------
+    UserError
+        If the model is not known, its estimator cannot be used, or a file would have no valid
+        parameter set.
+    """
+    _pipeline(plan.config)  # a wrong model or estimator ends here, not in a worker
+    partial_folder = folder / f"{FILES_NAME}.partial"
+    partial_folder.mkdir(parents=True, exist_ok=True)
+    names = [plan.file_name(i) for i in range(plan.n_files)]
+    for path in partial_folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+    with _Pool(plan.config, n_processes) as run:
+        for index, name in enumerate(names):
+            draws = plan.set_draws(index)
+            if (partial_folder / name).exists():
+                for _ in draws:
+                    on_set()
+                continue
+            results = []
+            for result in run(draws):
+                results.append(result)
+                on_set()
+            write_bytes(partial_folder / name, _file_content(plan.config, results))
+    final = folder / FILES_NAME
+    inventory = build_inventory([partial_folder / name for name in names], final)
+    if final.exists():
+        shutil.rmtree(final)
+    partial_folder.rename(final)
+    write_json(folder / INVENTORY_NAME, inventory)
+    return inventory
+
+
+class _Pool:
+    """Runs sets in order on ``n_processes`` processes, or here if that is one."""
+
+    def __init__(self, config: GenerationConfig, n_processes: int) -> None:
+        self._config, self._n = config, n_processes
+
+    def __enter__(self) -> Callable[[list[SetDraw]], Iterator[dict[str, Any]]]:
+        if self._n == 1:
+            _start_worker(self._config)
+            self._executor = None
+            return partial(map, _generate_set)
+        self._executor = ProcessPoolExecutor(
+            self._n,
+            mp_context=get_context("spawn"),
+            initializer=_start_worker,
+            initargs=(self._config,),
+        )
+        return partial(self._executor.map, _generate_set)
+
+    def __exit__(self, *_: object) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(cancel_futures=True)
+
+
+def build_inventory(paths: list[Path], final_folder: Path) -> dict[str, Any]:
+    """ssm-simulators' inventory of files that will lie in ``final_folder``, with sha256."""
+    files: list[dict[str, Any]] = []
+    for path in paths:
+        content = path.read_bytes()
+        files.append(
+            {
+                "filename": path.name,
+                "relative_path": str(final_folder / path.name),
+                "size_bytes": len(content),
+                "size_mb": round(len(content) / 2**20, 2),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        )
+    return {
+        "num_files": len(files),
+        "total_size_mb": round(sum(file["size_bytes"] for file in files) / 2**20, 2),
+        "files": files,
+    }

@@ -1,0 +1,126 @@
+"""One chunk of data generation as a step: files, inventory, a tracked run."""
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from lanflow.atomic import write_json
+from lanflow.errors import UserError
+from lanflow.generation import FILES_NAME, ChunkPlan, generate_chunk, label_source_of
+from lanflow.progress import Progress
+from lanflow.store import INVENTORY_NAME, Store
+
+log = logging.getLogger(__name__)
+
+RECORD_NAME = "chunk.json"
+
+
+def generate(
+    plan: ChunkPlan,
+    folder: Path,
+    *,
+    n_processes: int,
+    store: Store | None,
+    experiment_name: str,
+    run_name: str | None = None,
+) -> dict[str, Any]:
+    """Make a chunk's files and record them.
+
+    Parameters
+    ----------
+    plan, folder, n_processes
+        As for :func:`lanflow.generation.generate_chunk`.
+    store
+        Where the run is tracked; ``None`` for no run.
+    experiment_name, run_name
+        Of the run.
+
+    Returns
+    -------
+    dict
+        The chunk's record, also written to ``chunk.json`` in its folder.
+
+    Raises
+    ------
+    UserError
+        If the generator or the store refuse; the run, if one was started, is FAILED.
+    """
+    try:
+        label_source_of(plan.config)
+    except ImportError as e:
+        raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+    n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
+    with contextlib.ExitStack() as stack:
+        run = None
+        if store is not None:
+            run = stack.enter_context(_tracked(plan, folder, store, experiment_name, run_name))
+        description = f"{plan.config.model_name} chunk {plan.chunk}"
+        with Progress(n_sets, description, "parameter set") as progress:
+            inventory = generate_chunk(
+                plan, folder, n_processes=n_processes, on_set=progress.advance
+            )
+        if run is not None:
+            run.log_json(inventory, INVENTORY_NAME)
+            run.log_metrics(
+                {
+                    "num_files_generated": inventory["num_files"],
+                    "total_data_size_mb": inventory["total_size_mb"],
+                },
+                step=0,
+            )
+    record = {
+        "model": plan.config.model_name,
+        "chunk": plan.chunk,
+        "seed": plan.seed,
+        "batch_id": plan.batch_id,
+        "run_id": None if run is None else run.id,
+        "folder": str((folder / FILES_NAME).absolute()),
+        "n_files": inventory["num_files"],
+        "files": inventory["files"],
+    }
+    write_json(folder / RECORD_NAME, record)
+    log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
+    return {key: value for key, value in record.items() if key != "files"}
+
+
+def _tracked(
+    plan: ChunkPlan, folder: Path, store: Store, experiment_name: str, run_name: str | None
+) -> Any:
+    """The chunk's run, with ssm-simulators' params and the ecosystem's current tags."""
+    from lanflow import tracking
+    from lanflow.tracked_run import tracked_run
+
+    client = tracking.connect(store)
+    experiment = tracking.ensure_experiment(client, store, experiment_name)
+    name = run_name or f"{plan.config.model_name}-chunk-{plan.chunk}"
+    tags = {
+        "phase": "datagen",
+        "generation_batch_id": plan.batch_id,
+        "config_sha256": plan.config.digest,
+    }
+    return _with_params(tracked_run(client, experiment, name=name, tags=tags), plan, folder)
+
+
+@contextlib.contextmanager
+def _with_params(context: Any, plan: ChunkPlan, folder: Path) -> Any:
+    from importlib.metadata import version
+
+    settings = plan.config.settings_dict()
+    with context as run:
+        run.log_params(
+            {
+                "data_output_folder": str((folder / FILES_NAME).absolute()),
+                "model": plan.config.model_name,
+                "generator_approach": plan.config.generator_approach,
+                "label_source": label_source_of(plan.config),
+                "n_files": plan.n_files,
+                "chunk": plan.chunk,
+                "seed": plan.seed,
+                "config_sha256": plan.config.digest,
+                "ssm_simulators_version": version("ssm-simulators"),
+                **{f"data_{key}": value for key, value in settings.items() if key != "model"},
+            }
+        )
+        run.log_json(settings, "data_config.json")
+        yield run

@@ -1,0 +1,212 @@
+"""Where the files of a query, or of a folder, are on this machine."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from lanflow.errors import UserError
+from lanflow.run_query import TO_SALVAGE, first_ten
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where recorded folders are on this machine.
+
+    Attributes
+    ----------
+    folder
+        Every file is in this folder, whatever was recorded (validation mode).
+    root
+        Relative recorded folders are resolved against it; the working directory when left out.
+    path_map
+        Recorded prefix -> prefix here; the longest that fits is used.
+    use_extra_files
+        Take files of ``folder`` that no run tracks too.
+    """
+
+    folder: Path | None = None
+    root: Path | None = None
+    path_map: Mapping[str, str] = field(default_factory=dict)
+    use_extra_files: bool = False
+
+    def locate(self, recorded_folder: str) -> Path:
+        """Folder on this machine of a recorded one."""
+        if self.folder is not None:
+            return self.folder
+        for prefix in sorted(self.path_map, key=len, reverse=True):
+            inside = PurePosixPath(recorded_folder)
+            if inside.is_relative_to(prefix):
+                return Path(self.path_map[prefix], inside.relative_to(prefix))
+        return (self.root or Path.cwd()) / recorded_folder
+
+
+@dataclass(frozen=True)
+class LocatedFiles:
+    """Files found here, and what was left out because it is not whole.
+
+    Attributes
+    ----------
+    files
+        name, size_bytes, sha256 (None where not recorded), path, run_id.
+    left_out
+        run_id, run_name, reason, files (names).
+    """
+
+    files: list[dict[str, Any]]
+    left_out: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A file that a run recorded, and what is wrong with what is here; nothing if whole."""
+
+    run: Mapping[str, Any]
+    file: Mapping[str, Any]
+    path: Path
+    wrong: Literal["folder", "missing", "size"] | None
+
+
+def locate_files(query: Mapping[str, Any], places: Places) -> LocatedFiles:
+    """Find every tracked file here, with its recorded size.
+
+    A file that two runs claim (workers that shared a folder) counts once, with the record of the
+    run that saw it whole: the other may have listed the folder while the file was being written.
+
+    Raises
+    ------
+    UserError
+        Listing folders that are not visible here, files that are missing, or of another size; with
+        the policy ``salvage`` only if no file is whole.
+    """
+    if places.folder is not None and not places.folder.is_dir():
+        raise UserError(f"folder {places.folder} does not exist")
+    claims = [
+        claim
+        for run in query["runs"]
+        for claim in _find_files(run, places.locate(run["data_output_folder"]))
+    ]
+    found: dict[Path, dict[str, Any]] = {}
+    for claim in claims:
+        if claim.wrong is None:
+            entry = {**claim.file, "path": str(claim.path), "run_id": claim.run["run_id"]}
+            found.setdefault(claim.path.resolve(), entry)
+    lost = [claim for claim in claims if claim.wrong and claim.path.resolve() not in found]
+    if lost and (query["policy"] == "complete" or not found):
+        n_tracked = len({claim.path for claim in claims})
+        raise UserError(_explain_lost(query, lost, n_tracked, places))
+    files = sorted(found.values(), key=lambda file: (file["name"], file["path"]))
+    return LocatedFiles(files, _leave_out(lost))
+
+
+def _find_files(run: Mapping[str, Any], folder: Path) -> Iterator[_Claim]:
+    is_here = folder.is_dir()
+    for file in run["files"]:
+        path = folder / file["name"]
+        wrong: Literal["folder", "missing", "size"] | None = None
+        if not is_here:
+            wrong = "folder"
+        elif not path.is_file():
+            wrong = "missing"
+        elif path.stat().st_size != file["size_bytes"]:
+            wrong = "size"
+        yield _Claim(run, file, path, wrong)
+
+
+_REASONS = {
+    "folder": "its folder is not visible here",
+    "missing": "missing here",
+    "size": "not of the recorded size",
+}
+
+
+def _leave_out(lost: Sequence[_Claim]) -> list[dict[str, Any]]:
+    """One entry for each run and reason."""
+    entries: dict[tuple[str, str], dict[str, Any]] = {}
+    for claim in lost:
+        assert claim.wrong is not None
+        run, reason = claim.run, _REASONS[claim.wrong]
+        entry = {"run_id": run["run_id"], "run_name": run["run_name"], "reason": reason}
+        listed = entries.setdefault((run["run_id"], reason), {**entry, "files": []})
+        listed["files"].append(claim.file["name"])
+    return list(entries.values())
+
+
+def _explain_lost(
+    query: Mapping[str, Any], lost: Sequence[_Claim], n_tracked: int, places: Places
+) -> str:
+    """The first kind of trouble: a folder that is not seen makes the rest of no interest."""
+    name = query["experiment"]["name"]
+    advice = f"\n{TO_SALVAGE}" if query["policy"] == "complete" else ""
+    if absent := {c.run["run_id"]: c for c in lost if c.wrong == "folder"}:
+        lines = [
+            f"  run {c.run['run_id']} ({c.run['run_name']}): recorded "
+            f"{c.run['data_output_folder']}, looked for {c.path.parent}"
+            for c in absent.values()
+        ]
+        return (
+            f"experiment {name!r}: the folders of {len(absent)} run(s) are not visible here:\n"
+            + "\n".join(lines)
+            + "\nset 'root' (--root) to the folder the generation was started in, if the recorded "
+            "folder is relative, or 'path_map' (--path-map RECORDED=HERE) if it lies elsewhere on "
+            f"this machine{advice}"
+        )
+    if missing := [c for c in lost if c.wrong == "missing"]:
+        paths = sorted({c.path for c in missing})
+        names = [path.name if places.folder is not None else str(path) for path in paths]
+        where = f" from {places.folder}" if places.folder is not None else ""
+        return (
+            f"experiment {name!r} tracks {n_tracked} file(s), {len(paths)} missing{where}: "
+            f"{first_ten(names)}\n{_count_by_run(missing)}{advice}"
+        )
+    sizes = {
+        c.path: f"{c.path} has {c.path.stat().st_size} bytes, recorded are {c.file['size_bytes']}"
+        for c in lost
+    }
+    return (
+        f"{len(sizes)} tracked file(s) changed: {first_ten(list(sizes.values()))}\n"
+        f"{_count_by_run(lost)}{advice}"
+    )
+
+
+def _count_by_run(claims: Sequence[_Claim]) -> str:
+    runs = {claim.run["run_id"]: claim.run for claim in claims}
+    counts = Counter(claim.run["run_id"] for claim in claims)
+    return "\n".join(
+        f"  run {run_id} ({run['run_name']}): {counts[run_id]} of its {len(run['files'])} file(s)"
+        for run_id, run in runs.items()
+    )
+
+
+def list_folder(folder: Path) -> list[dict[str, Any]]:
+    """The training files of a folder, without lineage (traditional mode).
+
+    Raises
+    ------
+    UserError
+        If the folder does not exist or holds no ``.pickle`` file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"training data folder {folder} does not exist")
+    paths = sorted(path for path in folder.glob("*.pickle") if path.is_file())
+    if not paths:
+        raise UserError(f"training data folder {folder} holds no .pickle file")
+    return [
+        {
+            "name": p.name,
+            "size_bytes": p.stat().st_size,
+            "sha256": None,
+            "path": str(p),
+            "run_id": None,
+        }
+        for p in paths
+    ]
+
+
+def extra_files(files: Sequence[Mapping[str, Any]], folder: Path | None) -> list[str]:
+    """Names of training files in the folder that no run tracks."""
+    if folder is None:
+        return []
+    known = {file["name"] for file in files}
+    return sorted(path.name for path in folder.glob("*.pickle") if path.name not in known)

@@ -1,0 +1,234 @@
+"""The manifest: what a network is trained on, frozen; and what of it a training used."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lanflow.errors import UserError
+from lanflow.training_file import TrainingFileContent, read_training_file
+
+MANIFEST_VERSION = 1
+_READ_BYTES = 2**22
+
+
+def build_manifest(
+    files: Sequence[Mapping[str, Any]],
+    *,
+    query: Mapping[str, Any] | None,
+    model: str | None,
+    extra: Sequence[str] = (),
+    left_out: Sequence[Mapping[str, Any]] = (),
+    on_file: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Freeze what a network is trained on.
+
+    Parameters
+    ----------
+    files
+        From :func:`locate_files` or :func:`list_folder`.
+    query
+        From :func:`build_query`; ``None`` without lineage.
+    model
+        The model the files must be of; ``None`` takes what the first file says.
+    extra
+        Files in the folder that are left out.
+    left_out
+        Tracked files that are not whole here; from :func:`locate_files`.
+    on_file
+        Called after each file.
+
+    Returns
+    -------
+    dict
+        The manifest. Its digest depends on model, parameters, bounds and the files' contents, not
+        on names, paths or runs.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be read, changed (with the policy ``salvage``: if no file is whole), or is
+        of another model.
+    """
+    frozen, head = [], None
+    changed: list[Mapping[str, Any]] = []
+    for file in files:
+        path = Path(file["path"])
+        sha256 = file_sha256(path)
+        if file["sha256"] not in (None, sha256):
+            error = UserError(
+                f"{path}: its content changed since it was generated (sha256 {sha256[:12]}..., "
+                f"recorded {file['sha256'][:12]}...)"
+            )
+            if query is None or query["policy"] == "complete" or len(changed) + 1 == len(files):
+                raise error
+            changed.append(file)
+            on_file()
+            continue
+        if head is None:
+            head = read_training_file(path.read_bytes(), path)
+            _check_model(head, model, path)
+        frozen.append(
+            {
+                "name": file["name"],
+                "path": str(path.absolute()),
+                "size_bytes": file["size_bytes"],
+                "sha256": sha256,
+                "run_id": file["run_id"],
+            }
+        )
+        on_file()
+    assert head is not None
+    content = {
+        "model": head.model,
+        "parameters": list(head.parameters),
+        "bounds": {name: list(pair) for name, pair in head.bounds.items()},
+        "files": _once_each(frozen),
+    }
+    return {
+        "manifest_version": MANIFEST_VERSION,
+        "digest": content_digest(content),
+        **content,
+        "experiment": None if query is None else query["experiment"],
+        "runs": [] if query is None else _summarise_runs(query),
+        "extra_files": list(extra),
+        "left_out": _summarise_left_out(query, left_out, changed),
+        "generator": dict(head.generator),
+    }
+
+
+def _check_model(head: TrainingFileContent, model: str | None, path: Path) -> None:
+    if model is not None and head.model != model:
+        raise UserError(
+            f"{path}: simulated from model {head.model!r}, but {model!r} is to be trained"
+        )
+
+
+def _once_each(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Files of equal content count once: rows of a copy would weigh double."""
+    first: dict[str, dict[str, Any]] = {}
+    for file in files:
+        first.setdefault(file["sha256"], file)
+    return list(first.values())
+
+
+def content_digest(manifest: Mapping[str, Any]) -> str:
+    """Digest of a manifest's content, from its model, parameters, bounds and files."""
+    content = {
+        "model": manifest["model"],
+        "parameters": list(manifest["parameters"]),
+        "bounds": {name: list(pair) for name, pair in manifest["bounds"].items()},
+        "files": sorted(file["sha256"] for file in manifest["files"]),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _summarise_runs(query: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            **{key: value for key, value in run.items() if key != "files"},
+            "n_files": len(run["files"]),
+        }
+        for run in query["runs"]
+    ]
+
+
+def _summarise_left_out(
+    query: Mapping[str, Any] | None,
+    not_whole: Sequence[Mapping[str, Any]],
+    changed: Sequence[Mapping[str, Any]],
+) -> list[dict[str, Any]]:
+    """Whole runs that the query left out (no ``files``), then files that are not whole."""
+    if query is None:
+        return []
+    runs = [
+        {**{key: entry[key] for key in ("run_id", "run_name", "reason")}, "files": []}
+        for entry in query["left_out"]
+    ]
+    names = {run["run_id"]: run["run_name"] for run in query["runs"]}
+    files = [
+        {
+            "run_id": run_id,
+            "run_name": names[run_id],
+            "reason": "not of the recorded sha256",
+            "files": [file["name"] for file in changed if file["run_id"] == run_id],
+        }
+        for run_id in dict.fromkeys(file["run_id"] for file in changed)
+    ]
+    return [*runs, *map(dict, not_whole), *files]
+
+
+def file_sha256(path: Path) -> str:
+    """Sha256 (hex) of a file of any size.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_READ_BYTES):
+                digest.update(block)
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
+    return digest.hexdigest()
+
+
+def describe_lineage(
+    manifest: Mapping[str, Any],
+    *,
+    train_files: Sequence[str],
+    val_files: Sequence[str],
+    n_train_sets: int,
+    n_val_sets: int,
+) -> dict[str, Any]:
+    """``training_data_lineage.json``: LANfactory's keys (version 0.7.0), and what they leave out.
+
+    Parameters
+    ----------
+    manifest
+        What the data set was packed from.
+    train_files, val_files
+        Names of the files that rows of each side come from.
+    n_train_sets, n_val_sets
+        Parameter sets on each side; no set is on both.
+    """
+    names = [file["name"] for file in manifest["files"]]
+    extra = set(manifest["extra_files"])
+    experiment = manifest["experiment"]
+    used = sorted({*train_files, *val_files})
+    return {
+        "data_generation_experiment_id": None if experiment is None else experiment["id"],
+        "data_generation_experiment_name": None if experiment is None else experiment["name"],
+        "expected_files": [name for name in names if name not in extra],
+        "expected_num_runs": len(manifest["runs"]),
+        "training_data_folder": common_folder(manifest),
+        "actual_files_found": sorted({*names, *extra}),
+        "actual_files_used": used,
+        "num_files_used": len(used),
+        "missing_files": sorted(
+            {name for entry in manifest.get("left_out", []) for name in entry["files"]}
+        ),
+        "extra_files": manifest["extra_files"],
+        "data_gen_runs_info": manifest["runs"],
+        "data_digest": manifest["digest"],
+        "model": manifest["model"],
+        "split_by": "parameter set",
+        "training_files": list(train_files),
+        "validation_files": list(val_files),
+        "n_training_parameter_sets": n_train_sets,
+        "n_validation_parameter_sets": n_val_sets,
+        "files": [
+            {key: file[key] for key in ("name", "sha256", "size_bytes", "run_id")}
+            for file in manifest["files"]
+        ],
+    }
+
+
+def common_folder(manifest: Mapping[str, Any]) -> str:
+    """The folder of a manifest's files, or all of them behind commas."""
+    folders = sorted({str(Path(file["path"]).parent) for file in manifest["files"]})
+    return ", ".join(folders)

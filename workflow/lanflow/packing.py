@@ -1,0 +1,191 @@
+"""From training files to a packed data set, one file in memory at a time."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lanflow.atomic import fresh_folder, write_json
+from lanflow.data_set import ARRAYS_NAME, DATA_SET_VERSION, RECORD_NAME, DataSet, PackedFile
+from lanflow.errors import UserError
+from lanflow.training_file import TrainingFileContent, read_training_file
+
+
+class _GrowingArray:
+    """A ``.npy`` file that rows are appended to; numpy leaves room in the header for the count."""
+
+    def __init__(self, path: Path, dtype: str, columns: int | None) -> None:
+        self._file = path.open("wb")
+        self._dtype = np.dtype(dtype)
+        self.columns = columns
+        self.n_rows = 0
+        self._write_header()
+
+    def _write_header(self) -> None:
+        shape = (self.n_rows,) if self.columns is None else (self.n_rows, self.columns)
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self._dtype),
+            "fortran_order": False,
+            "shape": shape,
+        }
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def append(self, rows: np.ndarray) -> None:
+        np.ascontiguousarray(rows, dtype=self._dtype).tofile(self._file)
+        self.n_rows += len(rows)
+
+    def close(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+
+class _Packer:
+    """Appends training files to the arrays of a data set and numbers their parameter vectors."""
+
+    def __init__(self, folder: Path, n_parameters: int) -> None:
+        self._folder = folder
+        self._n_parameters = n_parameters
+        self._arrays: dict[str, tuple[_GrowingArray, _GrowingArray, _GrowingArray]] = {}
+        self._set_index: dict[bytes, int] = {}
+
+    def add(self, name: str, network_type: str, features: np.ndarray, labels: np.ndarray) -> None:
+        if network_type not in self._arrays:
+            self._arrays[network_type] = (
+                _GrowingArray(
+                    self._folder / f"{network_type}_features.npy", "<f4", features.shape[1]
+                ),
+                _GrowingArray(self._folder / f"{network_type}_labels.npy", "<f4", labels.shape[1]),
+                _GrowingArray(self._folder / f"{network_type}_sets.npy", "<i4", None),
+            )
+        arrays = self._arrays[network_type]
+        for array, rows in zip(arrays[:2], (features, labels), strict=True):
+            if array.columns != rows.shape[1]:
+                raise UserError(
+                    f"{name}: its {network_type} arrays have {rows.shape[1]} columns, those of the "
+                    f"files before it {array.columns}; these files do not belong together"
+                )
+            array.append(rows)
+        arrays[2].append(self._number_sets(features[:, : self._n_parameters]))
+
+    def _number_sets(self, theta: np.ndarray) -> np.ndarray:
+        """Index of the parameter vector of every row; rows of a set stand together in a file."""
+        theta = np.ascontiguousarray(theta, dtype=np.float32) + np.float32(0)  # -0.0 equals 0.0
+        starts = np.flatnonzero(np.r_[True, np.any(theta[1:] != theta[:-1], axis=1)])
+        numbers = [
+            self._set_index.setdefault(theta[i].tobytes(), len(self._set_index)) for i in starts
+        ]
+        lengths = np.diff(np.r_[starts, len(theta)])
+        return np.repeat(np.array(numbers, dtype=np.int32), lengths)
+
+    def n_rows(self, network_type: str) -> int:
+        return self._arrays[network_type][0].n_rows if network_type in self._arrays else 0
+
+    @property
+    def n_sets(self) -> int:
+        return len(self._set_index)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int, int]]:
+        shapes = {}
+        for network_type, (features, labels, _) in self._arrays.items():
+            assert features.columns is not None
+            assert labels.columns is not None
+            shapes[network_type] = (features.n_rows, features.columns, labels.columns)
+        return shapes
+
+    def close(self) -> None:
+        for arrays in self._arrays.values():
+            for array in arrays:
+                array.close()
+
+
+def materialise(
+    manifest: Mapping[str, Any], folder: Path, *, on_file: Callable[[], None] = lambda: None
+) -> DataSet:
+    """Pack the files of a manifest into a data set.
+
+    Each file is read once, with the restricted reader, and must have the recorded sha256. Memory
+    holds one file at a time.
+
+    Parameters
+    ----------
+    manifest
+        As :func:`lanflow.manifest.build_manifest` made it.
+    folder
+        Where the data set appears, whole or not at all.
+    on_file
+        Called after each file.
+
+    Raises
+    ------
+    UserError
+        If a file is missing, changed, or not a sound training file of the manifest's model.
+    """
+    files: list[PackedFile] = []
+    parameters = tuple(manifest["parameters"])
+    with fresh_folder(folder) as fresh:
+        arrays = fresh / ARRAYS_NAME
+        arrays.mkdir()
+        with contextlib.closing(_Packer(arrays, len(parameters))) as packer:
+            for entry in manifest["files"]:
+                files.append(_pack_file(packer, entry, manifest))
+                on_file()
+        data_set = DataSet(
+            folder=folder,
+            digest=manifest["digest"],
+            model=manifest["model"],
+            parameters=parameters,
+            bounds={name: (low, high) for name, (low, high) in manifest["bounds"].items()},
+            n_sets=packer.n_sets,
+            files=tuple(files),
+            shapes=packer.shapes,
+        )
+        record = {"data_set_version": DATA_SET_VERSION, **asdict(data_set)}
+        del record["folder"]
+        write_json(fresh / RECORD_NAME, record)
+    return data_set
+
+
+def _pack_file(
+    packer: _Packer, entry: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> PackedFile:
+    path = Path(entry["path"])
+    try:
+        content = path.read_bytes()
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror}), but the manifest lists it") from e
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != entry["sha256"]:
+        raise UserError(
+            f"{path}: its content is not what the manifest froze (sha256 {sha256[:12]}... instead "
+            f"of {entry['sha256'][:12]}...); restore the file, or refresh the manifest to accept it"
+        )
+    training_file = read_training_file(content, path)
+    _check_belongs(training_file, manifest, path)
+    rows = {}
+    for network_type, (features, labels) in training_file.arrays.items():
+        rows[network_type] = (packer.n_rows(network_type), len(features))
+        packer.add(str(path), network_type, features, labels)
+    return PackedFile(name=entry["name"], sha256=sha256, rows=rows)
+
+
+def _check_belongs(
+    training_file: TrainingFileContent, manifest: Mapping[str, Any], path: Path
+) -> None:
+    """Refuse a file of another model, other parameters, or another box of them."""
+    bounds = {name: list(pair) for name, pair in training_file.bounds.items()}
+    for what, found, expected in (
+        ("model", training_file.model, manifest["model"]),
+        ("parameters", list(training_file.parameters), manifest["parameters"]),
+        ("bounds", bounds, manifest["bounds"]),
+    ):
+        if found != expected:
+            raise UserError(
+                f"{path}: {what} {found}, the data set's first file has {expected}; these files "
+                "do not belong together"
+            )

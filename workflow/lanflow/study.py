@@ -1,0 +1,286 @@
+"""A study: models, the data of each, the networks to train on it. The workflow's configuration."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+
+from lanflow.config import Settings, parse_number, parse_settings, read_yaml
+from lanflow.errors import UserError
+from lanflow.generation_config import GenerationConfig, read_generation_file
+from lanflow.run_query import Policy, RunSelection
+from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
+
+Backend = Literal["jax", "torch"]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
+
+# Fixes the names of a study's files: the same study gives the same run uuids anywhere.
+_NAMESPACE = uuid.UUID("6f0d5c0e-6c3c-4a8f-9e44-1c8a3b6f2d10")
+
+
+class GenerateConfig(Settings):
+    """Simulate the data here."""
+
+    config: str = Field(description="data-generation YAML in ssm-simulators' format")
+    chunks: Count = Field(1, description="jobs; each is one run in {model}-data-generation")
+    files_per_chunk: Count = Field(1, description="training files that each job makes")
+
+
+class DataConfig(Settings):
+    """Where the data of a model comes from: one of four sources."""
+
+    generate: GenerateConfig | None = Field(
+        None, description="simulate it; takes the place of experiment and folder"
+    )
+    experiment: str | None = Field(
+        None, description="id or name of a data-generation experiment in MLflow"
+    )
+    folder: str | None = Field(
+        None,
+        description="folder of training files; with experiment every tracked file must be in it, "
+        "alone it is used as it is, without lineage",
+    )
+    root: str | None = Field(
+        None, description="folder that relative recorded folders are resolved against"
+    )
+    path_map: dict[str, str] = Field(
+        {}, description="recorded folder prefix: where that folder is on this machine"
+    )
+    use_extra_files: bool = Field(
+        False, description="train on files of folder that experiment does not track, too"
+    )
+    policy: Policy = Field(
+        "complete",
+        description="complete: refuse if a run or file of experiment is not whole; salvage: take "
+        "what is whole",
+    )
+    batch_id: str | None = Field(None, description="take only runs of this generation batch")
+    run_ids: list[str] | None = Field(None, min_length=1, description="take only these runs")
+    filter: str | None = Field(
+        None, description="take only runs of experiment that this MLflow filter string takes"
+    )
+
+    max_repeated_sets: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="fail if a larger share of the parameter sets are repeats; 1.0 only warns",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _experiment_id_may_be_a_number(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("experiment"), int):
+            return {**value, "experiment": str(value["experiment"])}
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.generate is not None and (self.experiment or self.folder):
+            raise ValueError("give either 'generate', or 'experiment' and/or 'folder', not both")
+        if self.generate is None and not self.experiment and not self.folder:
+            raise ValueError("give one of 'generate', 'experiment', 'folder'")
+        if not self.experiment and self.run_selection != RunSelection():
+            raise ValueError(
+                "'policy', 'batch_id', 'run_ids' and 'filter' only go with 'experiment'"
+            )
+        if not self.experiment and (self.root or self.path_map):
+            raise ValueError("'root' and 'path_map' only go with 'experiment'")
+        if self.folder and (self.root or self.path_map):
+            raise ValueError(
+                "'root' and 'path_map' say where recorded folders are, but 'folder' already says "
+                "where the files are; give one or the other"
+            )
+        if self.use_extra_files and not (self.experiment and self.folder):
+            raise ValueError("'use_extra_files' only goes with 'experiment' and 'folder'")
+        return self
+
+    @property
+    def run_selection(self) -> RunSelection:
+        """Which runs of the experiment to take."""
+        return RunSelection(
+            policy=self.policy, batch_id=self.batch_id, run_ids=self.run_ids, filter=self.filter
+        )
+
+    @property
+    def source(self) -> Literal["generate", "mlflow", "validation", "traditional"]:
+        """The data mode."""
+        if self.generate is not None:
+            return "generate"
+        if self.experiment:
+            return "validation" if self.folder else "mlflow"
+        return "traditional"
+
+
+class NetworkConfig(Settings):
+    """One network to train, on each of its backends."""
+
+    config: str = Field(description="training YAML in LANfactory's format")
+    network_id: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = Field(
+        0, description="index into its LAYER_SIZES and ACTIVATIONS"
+    )
+    backends: list[Backend] = Field(
+        ["jax", "torch"], min_length=1, description="each gives a network of its own"
+    )
+    seed: Seed | None = Field(
+        None, description="decides weights, split and order; the study's seed when left out"
+    )
+
+    @field_validator("backends")
+    @classmethod
+    def _each_backend_once(cls, value: list[Backend]) -> list[Backend]:
+        if len(set(value)) < len(value):
+            raise ValueError("a backend is listed twice")
+        return value
+
+
+class ModelConfig(Settings):
+    """One cognitive model of a study."""
+
+    data: DataConfig = Field(description="where its training files come from")
+    networks: dict[Name, NetworkConfig] = Field(description="a name of your own: a network")
+
+
+class TrackingConfig(Settings):
+    """The MLflow store. Environment variables come next, then the defaults."""
+
+    uri: str | None = Field(None, description="else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    artifact_location: str | None = Field(
+        None, description="else MLFLOW_ARTIFACT_LOCATION, else MLflow's own"
+    )
+
+
+class StudyConfig(Settings):
+    """Every key of the workflow."""
+
+    study: Name = Field("study", description="name of the study")
+    seed: Seed = Field(1, description="every random draw of the study derives from it")
+    results: str = Field("results", description="folder of everything the workflow makes")
+    tracking: TrackingConfig = Field(
+        default_factory=lambda: TrackingConfig(), description="the MLflow store"
+    )
+    models: dict[ModelName, ModelConfig] = Field(
+        {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"
+    )
+
+
+@dataclass(frozen=True)
+class Training:
+    """One network on one backend: one job of the workflow.
+
+    Attributes
+    ----------
+    key
+        ``{network}_{backend}``, the name of the network's folder.
+    run_uuid
+        Prefix of the files with LANfactory's names; the same for the same place in a study.
+    """
+
+    model: str
+    network: str
+    backend: Backend
+    network_id: int
+    config_path: str
+    seed: int
+    run_uuid: str
+    config: TrainingConfig
+
+    @property
+    def key(self) -> str:
+        """Name of the network's folder."""
+        return f"{self.network}_{self.backend}"
+
+
+def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -> StudyConfig:
+    """Validate the workflow's merged configuration.
+
+    Parameters
+    ----------
+    content
+        The configuration as Snakemake merged it.
+    config_paths
+        The files it was merged from, for errors.
+
+    Raises
+    ------
+    UserError
+        Naming the file and the key.
+    """
+    study = parse_settings(StudyConfig, content, partial(_file_of_key, config_paths))
+    if not study.models:
+        raise UserError(
+            f"{', '.join(map(str, config_paths))}: 'models' is empty, so there is nothing to "
+            "train; name a study, for example --configfile config/examples/tiny.yaml"
+        )
+    return study
+
+
+def _file_of_key(config_paths: Sequence[Path | str], location: Sequence[Any]) -> str:
+    """The last configuration file that holds (the longest part of) a key."""
+    best, best_depth = "config", 0
+    for path in config_paths:
+        node: Any = read_yaml(path)
+        depth = 0
+        for part in location:
+            if not isinstance(node, dict) or part not in node:
+                break
+            node, depth = node[part], depth + 1
+        if depth >= best_depth and depth > 0:
+            best, best_depth = str(path), depth
+    return best if best_depth else "--config or " + ", ".join(map(str, config_paths))
+
+
+def read_generations(study: StudyConfig) -> dict[str, GenerationConfig]:
+    """The data-generation settings of every model that is simulated here.
+
+    Raises
+    ------
+    UserError
+        If a data-generation YAML is missing or wrong.
+    """
+    return {
+        model: read_generation_file(config.data.generate.config, model=model)
+        for model, config in study.models.items()
+        if config.data.generate is not None
+    }
+
+
+def list_trainings(study: StudyConfig) -> Iterator[Training]:
+    """All trainings of a study, each with its effective configuration.
+
+    Raises
+    ------
+    UserError
+        If a training YAML is missing or wrong.
+    """
+    files = {}
+    for model, model_config in study.models.items():
+        for name, network in model_config.networks.items():
+            if network.config not in files:
+                files[network.config] = read_training_file(network.config)
+            seed = study.seed if network.seed is None else network.seed
+            config = select_network(
+                files[network.config],
+                network_id=network.network_id,
+                model=model,
+                seed=seed,
+                where=network.config,
+            )
+            for backend in network.backends:
+                place = f"{study.study}/{model}/{name}/{backend}/{seed}"
+                yield Training(
+                    model=model,
+                    network=name,
+                    backend=backend,
+                    network_id=network.network_id,
+                    config_path=network.config,
+                    seed=seed,
+                    run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
+                    config=config,
+                )

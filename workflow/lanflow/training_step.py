@@ -1,0 +1,243 @@
+"""One training as a step: data in, a tracked run, a network's folder out."""
+
+import logging
+import uuid
+from pathlib import Path
+from typing import Any
+
+from lanflow import artifacts, lineage
+from lanflow.data_set import DataSet
+from lanflow.data_source import LocatedData, freeze, open_packed, pack_once, query_experiment
+from lanflow.errors import UsageError, UserError
+from lanflow.kernel import Kernel
+from lanflow.network_folder import save_network
+from lanflow.store import Store, resolve_store
+from lanflow.tracked_training import (
+    EpochFeed,
+    log_outputs,
+    recorded_run_uuid,
+    track_training,
+)
+from lanflow.training import TrainingJob, TrainingResult, build_architecture, fit
+from lanflow.training_config import (
+    DEFAULT_PATH,
+    TrainingConfig,
+    TrainingFile,
+    read_training_file,
+    select_network,
+)
+from lanflow.training_data import split_rows
+from lanflow.training_options import TrainingOptions
+
+log = logging.getLogger(__name__)
+
+
+def train(options: TrainingOptions) -> dict[str, Any]:
+    """Run one training from options to files.
+
+    Parameters
+    ----------
+    options
+        As given.
+
+    Returns
+    -------
+    dict
+        What a script wants to know: status, paths, ids, best val_loss.
+
+    Raises
+    ------
+    UserError
+        For everything a person can mend; the run, if one was started, is FAILED.
+    """
+    _check_options(options)
+    file, config = _read_config(options)
+    store = resolve_store(
+        uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
+    )
+    data = _locate_data(options, file, config, store)
+    kernel = _make_kernel(options)
+    place = _place(options, config, store)
+    checkpoint_path = place.folder / artifacts.CHECKPOINT
+    job = plan_job(config, data.data_set, kernel, checkpoint_path=checkpoint_path)
+    if options.dry_run:
+        return _describe_dry_run(options, job, place)
+    with track_training(options, store, job, kernel, data, place) as run:
+        feed = EpochFeed(run, job)
+        result = fit(job, kernel, on_epoch=feed)
+        run_id = None if run is None else run.id
+        paths = save_network(options, job, kernel, data, place, result, run_id)
+        if run is not None:
+            feed.log(result.history)
+            log_outputs(run, result, paths)
+    for name in (artifacts.CHECKPOINT, artifacts.UNFINISHED):
+        (place.folder / name).unlink(missing_ok=True)
+    return _describe_result(options, place, result, run)
+
+
+def _check_options(options: TrainingOptions) -> None:
+    if options.data_set is None:
+        if options.manifest is not None:
+            raise UsageError("--manifest belongs to --data-set; give both")
+    elif options.training_data_folder or options.data_generation_experiment:
+        raise UsageError(
+            "--data-set takes the place of --training-data-folder and "
+            "--data-generation-experiment-id; give one or the other"
+        )
+
+
+def _place(
+    options: TrainingOptions, config: TrainingConfig, store: Store
+) -> artifacts.NetworkPlace:
+    """Where the network goes; a run that is resumed leads to where it was before."""
+    run_uuid = options.run_uuid
+    if run_uuid is None and options.mlflow_run_id is not None:
+        run_uuid = recorded_run_uuid(options.mlflow_run_id, store)
+    run_uuid = run_uuid or uuid.uuid1().hex
+    return artifacts.NetworkPlace(
+        base=options.networks_path_base,
+        network_type=config.network_type,
+        model=config.model,
+        name=options.network_name or run_uuid,
+        run_uuid=run_uuid,
+    )
+
+
+def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig]:
+    path = options.config_path
+    if path is None:
+        log.warning("no --config-path given; using LANfactory's default configuration")
+        path = DEFAULT_PATH
+    file = read_training_file(path)
+    config = select_network(
+        file,
+        network_id=options.network_id,
+        model=options.model,
+        seed=options.seed,
+        where=str(path),
+    )
+    return file, config
+
+
+def _locate_data(
+    options: TrainingOptions, file: TrainingFile, config: TrainingConfig, store: Store
+) -> LocatedData:
+    """The data set of one of the modes: packed, MLflow-first, validation, traditional."""
+    if options.data_set is not None:
+        manifest = options.manifest or options.data_set.with_name("manifest.json")
+        data = open_packed(options.data_set, manifest)
+        if data.data_set.model != config.model:
+            raise UserError(
+                f"{options.data_set}: data of model {data.data_set.model!r}, but "
+                f"{config.model!r} is to be trained"
+            )
+        return data
+    folder = options.training_data_folder
+    experiment = options.data_generation_experiment
+    if folder is None and experiment is None and file.training_data_folder:
+        folder = Path(file.training_data_folder)
+    if folder is None and experiment is None:
+        raise UsageError(
+            "no data: give --training-data-folder, --data-generation-experiment-id, both, or "
+            "--data-set"
+        )
+    query = None if experiment is None else query_experiment(store, experiment)
+    places = lineage.Places(
+        folder=folder,
+        root=options.root,
+        path_map=options.path_map,
+        use_extra_files=options.use_extra_files,
+    )
+    manifest_content = freeze(query=query, places=places, model=config.model)
+    cache = options.data_cache or options.networks_path_base / ".data_sets"
+    return pack_once(manifest_content, cache)
+
+
+def _make_kernel(options: TrainingOptions) -> Kernel:
+    """The backend's kernel; the other backend is never imported."""
+    try:
+        if options.backend == "jax":
+            from lanflow.kernel_jax import JaxKernel
+
+            return JaxKernel(device=options.device, threads=options.threads)
+        from lanflow.kernel_torch import TorchKernel
+
+        return TorchKernel(device=options.device, threads=options.threads)
+    except ImportError as e:
+        raise UserError(
+            f"{options.backend}train needs {e.name}; install lanflow[{options.backend}]"
+        ) from e
+
+
+def plan_job(
+    config: TrainingConfig,
+    data_set: DataSet,
+    kernel: Kernel,
+    *,
+    checkpoint_path: Path | None = None,
+) -> TrainingJob:
+    """The job that a configuration means for this data on this device.
+
+    Raises
+    ------
+    UserError
+        If the data does not fit the network.
+    """
+    architecture = build_architecture(config, data_set)
+    split = split_rows(
+        data_set,
+        config.network_type,
+        n_files=config.n_training_files,
+        train_share=config.train_val_split,
+        seed=config.seed,
+    )
+    batch_size = config.gpu_batch_size if kernel.uses_gpu else config.cpu_batch_size
+    log.info(
+        "%s %s on %s: %s rows of %d parameter sets to train on, %s rows of %d to validate on",
+        config.model,
+        config.network_type,
+        kernel.device,
+        f"{len(split.train):,}",
+        split.n_train_sets,
+        f"{len(split.val):,}",
+        split.n_val_sets,
+    )
+    return TrainingJob(
+        config=config,
+        architecture=architecture,
+        data_set=data_set,
+        split=split,
+        batch_size=min(batch_size, len(split.train)),
+        checkpoint_path=checkpoint_path,
+    )
+
+
+def _describe_dry_run(
+    options: TrainingOptions, job: TrainingJob, place: artifacts.NetworkPlace
+) -> dict[str, Any]:
+    return {
+        "status": "DRY_RUN",
+        "network_folder": str(place.folder.absolute()),
+        "n_train_rows": len(job.split.train),
+        "n_val_rows": len(job.split.val),
+        "n_weights": job.architecture.n_weights,
+        "tracked": options.is_tracked,
+    }
+
+
+def _describe_result(
+    options: TrainingOptions, place: artifacts.NetworkPlace, result: TrainingResult, run: Any
+) -> dict[str, Any]:
+    folder = place.folder.absolute()
+    return {
+        "status": "FINISHED",
+        "network_folder": str(folder),
+        "onnx": str(folder / artifacts.ONNX) if options.export_onnx else None,
+        "history": str(folder / artifacts.HISTORY),
+        "run_uuid": place.run_uuid,
+        "mlflow_run_id": None if run is None else run.id,
+        "mlflow_experiment_id": None if run is None else run.experiment_id,
+        "best_epoch": result.best.epoch,
+        "best_val_loss": result.best.val_loss,
+        "train_loss": result.history[-1].train_loss,
+    }

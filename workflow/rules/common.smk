@@ -1,0 +1,102 @@
+"""Paths, wildcard constraints, and what rules ask of the study."""
+
+import re
+from pathlib import Path
+
+from lanflow import artifacts
+from lanflow.environment import export_environment
+from lanflow.store import generation_experiment, resolve_store, training_experiment
+
+RESULTS = STUDY.results
+MODEL_DIR = f"{RESULTS}/{{model}}"
+NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
+LEADERBOARD = f"{RESULTS}/leaderboard.csv"
+LEADERBOARD_PAGE = f"{RESULTS}/leaderboard.html"
+TRAINING_THREADS = 2
+PREPARED = f"{RESULTS}/tracking/prepared.json"
+
+TRAINING_OF = {
+    (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS
+}
+
+STORE = resolve_store(
+    uri=STUDY.tracking.uri, artifact_location=STUDY.tracking.artifact_location
+)
+export_environment(STORE)
+
+
+def any_of(names):
+    """Regular expression for exactly these names."""
+    return "|".join(sorted({re.escape(name) for name in names})) or "none"
+
+
+wildcard_constraints:
+    model=any_of(STUDY.models),
+    network_type=any_of(t.config.network_type for t in TRAININGS),
+    network=any_of(t.network for t in TRAININGS),
+    backend="jax|torch",
+    chunk=r"\d+",
+
+
+def data_of(wildcards):
+    return STUDY.models[wildcards.model].data
+
+
+def training_of(wildcards):
+    w = wildcards
+    return TRAINING_OF[w.network_type, w.model, w.network, w.backend]
+
+
+def chunk_records(wildcards):
+    """Records of all generation jobs of a model."""
+    generate = data_of(wildcards).generate
+    chunks = range(generate.chunks) if generate else []
+    folder = f"{RESULTS}/{wildcards.model}/generation"
+    return [f"{folder}/chunk_{chunk}/chunk.json" for chunk in chunks]
+
+
+def experiment_of(wildcards):
+    """The data-generation experiment of a model."""
+    data = data_of(wildcards)
+    return generation_experiment(wildcards.model) if data.generate else data.experiment
+
+
+def query_of(wildcards):
+    """The query, where there is an experiment to ask."""
+    is_traditional = data_of(wildcards).source == "traditional"
+    return [] if is_traditional else f"{RESULTS}/{wildcards.model}/query.json"
+
+
+def selection_options(wildcards):
+    """Options that say which runs of an experiment to take."""
+    data = data_of(wildcards)
+    options = [("--batch-id", data.batch_id), ("--filter", data.filter)]
+    words = [part for option, value in options if value for part in (option, value)]
+    words += ["--run-ids", *data.run_ids] if data.run_ids else []
+    return words + ["--policy", data.policy] * (data.policy != "complete")
+
+
+def place_options(wildcards):
+    """Options that say where recorded folders are on this machine."""
+    data = data_of(wildcards)
+    options = [("--folder", data.folder), ("--root", data.root)]
+    options += [
+        ("--path-map", f"{old}={new}") for old, new in sorted(data.path_map.items())
+    ]
+    words = [part for option, value in options if value for part in (option, value)]
+    return words + ["--use-extra-files"] * data.use_extra_files
+
+
+def network_files(name):
+    """One file of every network of the study."""
+    return [
+        f"{RESULTS}/networks/{t.config.network_type}/{t.model}/{t.key}/{name}"
+        for t in TRAININGS
+    ]
+
+
+def experiments_to_prepare():
+    """Experiments that the study writes to."""
+    generated = [m for m, c in STUDY.models.items() if c.data.generate]
+    names = [generation_experiment(m) for m in generated]
+    return names + sorted({training_experiment(t.model) for t in TRAININGS})

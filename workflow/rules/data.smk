@@ -1,0 +1,117 @@
+"""From an experiment or a folder to a packed data set."""
+
+
+localrules:
+    query_experiment,
+    refresh_manifests,
+
+
+rule query_experiment:
+    input:
+        records=chunk_records,
+        prepared=ancient(PREPARED),
+    output:
+        query=f"{MODEL_DIR}/query.json",
+    log:
+        f"{RESULTS}/logs/query_experiment/{{model}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/query_experiment/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        experiment=experiment_of,
+        # Of a data set generated here, only the runs of this build.
+        records=lambda w, input: ["--records", *input.records] if input.records else [],
+        selection=selection_options,
+    shell:
+        "lanflow query {params.experiment:q} {params.selection:q} {params.records:q}"
+        " --output {output.query:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule write_manifest:
+    input:
+        query=query_of,
+    output:
+        manifest=f"{MODEL_DIR}/manifest.json",
+    log:
+        f"{RESULTS}/logs/write_manifest/{{model}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/write_manifest/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        query=lambda w, input: ["--query", input.query] if input.query else [],
+        places=place_options,
+    shell:
+        "lanflow manifest {params.query:q} {params.places:q} --model {wildcards.model}"
+        " --output {output.manifest:q} 2>&1 | tee {log:q}"
+
+
+rule materialise_data:
+    input:
+        manifest=f"{MODEL_DIR}/manifest.json",
+    output:
+        record=f"{MODEL_DIR}/data_set/data_set.json",
+        arrays=directory(f"{MODEL_DIR}/data_set/arrays"),
+    log:
+        f"{RESULTS}/logs/materialise_data/{{model}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/materialise_data/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        data_set=lambda w, output: os.path.dirname(output.record),
+    shell:
+        "lanflow materialise {input.manifest:q} --output {params.data_set:q} 2>&1 | tee {log:q}"
+
+
+rule audit_data:
+    input:
+        manifest=f"{MODEL_DIR}/manifest.json",
+        record=f"{MODEL_DIR}/data_set/data_set.json",
+        arrays=ancient(f"{MODEL_DIR}/data_set/arrays"),
+    output:
+        audit=f"{MODEL_DIR}/audit.json",
+        plot=report(
+            f"{MODEL_DIR}/audit.png",
+            caption="../report/audit.rst",
+            category="Data and lineage",
+            labels={"model": "{model}", "what": "audit"},
+        ),
+    log:
+        f"{RESULTS}/logs/audit_data/{{model}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/audit_data/{{model}}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        data_set=lambda w, input: os.path.dirname(input.record),
+        max_repeated_sets=lambda w: data_of(w).max_repeated_sets,
+    shell:
+        "lanflow audit {params.data_set:q} --manifest {input.manifest:q} --output {output.audit:q}"
+        " --plot {output.plot:q} --max-repeated-sets {params.max_repeated_sets} 2>&1 | tee {log:q}"
+
+
+# Ask again what experiments and folders hold: `snakemake refresh_manifests`, then `snakemake`.
+# A manifest whose content is the same is left untouched, so nothing is trained again.
+rule refresh_manifests:
+    input:
+        prepared=ancient(PREPARED),
+    log:
+        f"{RESULTS}/logs/refresh_manifests.log",
+    conda:
+        "../../environment.yml"
+    params:
+        study=STUDY.model_dump(mode="json"),
+    script:
+        "../../scripts/refresh_manifests.py"

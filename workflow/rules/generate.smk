@@ -1,0 +1,52 @@
+"""The tracking store, and simulating training files."""
+
+
+localrules:
+    prepare_tracking,
+
+
+rule prepare_tracking:
+    output:
+        record=PREPARED,
+    log:
+        f"{RESULTS}/logs/prepare_tracking.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare_tracking.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        experiments=experiments_to_prepare(),
+        # A change of store prepares the new one; results already made stay as they are.
+        store=STORE.shown_uri,
+    shell:
+        "lanflow prepare {params.experiments:q} --output {output.record:q} 2>&1 | tee {log:q}"
+
+
+rule generate_data:
+    input:
+        config=lambda w: ancient(data_of(w).generate.config),
+        prepared=ancient(PREPARED),
+    output:
+        record=f"{MODEL_DIR}/generation/chunk_{{chunk}}/chunk.json",
+        inventory=f"{MODEL_DIR}/generation/chunk_{{chunk}}/generated_files_inventory.json",
+        files=directory(f"{MODEL_DIR}/generation/chunk_{{chunk}}/training_data"),
+    log:
+        f"{RESULTS}/logs/generate_data/{{model}}_{{chunk}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/generate_data/{{model}}_{{chunk}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        folder=lambda w, output: os.path.dirname(output.record),
+        n_files=lambda w: data_of(w).generate.files_per_chunk,
+        seed=STUDY.seed,
+        # What decides the content of a chunk; a change of it makes the chunk again.
+        settings=lambda w: GENERATIONS[w.model].settings_dict(),
+    shell:
+        "lanflow generate --config-path {input.config:q} --model {wildcards.model}"
+        " --output {params.folder:q} --n-files {params.n_files} --chunk {wildcards.chunk}"
+        " --seed {params.seed} --processes {threads} --mlflow-on 2>&1 | tee {log:q}"
