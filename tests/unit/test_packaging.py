@@ -11,9 +11,12 @@ from tests.conftest import REPOSITORY
 # Where conda-forge has another name.
 CONDA_NAMES = {
     "matplotlib": "matplotlib-base",
+    "huggingface-hub": "huggingface_hub",
     "torch": "pytorch",
     "snakemake": "snakemake-minimal",
 }
+
+PARTS = ("jax", "torch", "mlflow", "generate", "evaluate", "publish", "workflow")
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
@@ -46,8 +49,8 @@ def test_the_conda_environment_has_the_versions_of_pyproject() -> None:
 
 def test_all_offers_every_part() -> None:
     extras = PROJECT["optional-dependencies"]
-    assert set(extras) == {"jax", "torch", "mlflow", "generate", "workflow", "all", "dev"}
-    assert extras["all"] == ["lanflow[jax,torch,mlflow,generate,workflow]"]
+    assert set(extras) == set(PARTS) | {"all", "dev"}
+    assert extras["all"] == [f"lanflow[{','.join(PARTS)}]"]
 
 
 def test_every_requirement_has_one_exact_version_in_the_constraints() -> None:

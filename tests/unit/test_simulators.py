@@ -7,7 +7,8 @@ from ssms.basic_simulators.simulator import simulator
 
 from lanflow.density import Density
 from lanflow.errors import UserError
-from lanflow.kde import KernelDensity
+from lanflow.kde import OMISSION, KernelDensity
+from lanflow.likelihood_ddm import choice_probability
 from lanflow.likelihood_solver import Solution
 from lanflow.simulators import (
     default_generator_config,
@@ -16,6 +17,7 @@ from lanflow.simulators import (
     model_config,
     own_pipeline,
     process_of,
+    simulate,
     simulation_pipeline,
 )
 
@@ -140,3 +142,26 @@ def test_simulations_with_an_estimator_of_ours_make_rows() -> None:
     assert made["success"]
     assert made["data"]["lan_data"].shape == (20, len(model["params"]) + 2)
     assert set(np.unique(made["data"]["lan_data"][:, -1])) <= {0, 1, 2, 3}
+
+
+def test_simulated_trials_follow_the_seed_and_the_density() -> None:
+    theta = {"v": 0.8, "a": 1.2, "z": 0.45, "t": 0.3}
+    model = model_config("ddm")
+    rts, choices = simulate(model, theta, 4000, seed=3)
+    again, _ = simulate(model, theta, 4000, seed=3)
+    np.testing.assert_array_equal(rts, again)
+    assert not np.array_equal(rts, simulate(model, theta, 4000, seed=4)[0])
+    assert rts.shape == choices.shape == (4000,)
+    assert rts.min() > theta["t"]
+    expected = choice_probability(theta["v"], theta["a"], theta["z"])
+    assert (choices == 1).mean() == pytest.approx(expected, abs=4 * 0.5 / 4000**0.5 + 0.01)
+
+
+def test_a_simulated_trial_behind_its_deadline_is_an_omission() -> None:
+    theta = {"v": 0.0, "a": 2.0, "z": 0.5, "t": 0.3, "deadline": 1.0}
+    rts, choices = simulate(model_config("ddm_deadline"), theta, 500, seed=1)
+    late = rts == OMISSION
+    assert 0 < late.sum() < 500
+    assert (choices[late] == OMISSION).all()
+    assert rts[~late].max() <= 1.0
+    assert set(choices[~late]) <= {-1, 1}

@@ -162,3 +162,48 @@ def simulation_pipeline(
     return Pipeline(
         generator_config, model, estimator_builder, training_strategy(generator_config, model)
     )
+
+
+def simulate(
+    model: dict[str, Any],
+    theta: Mapping[str, float],
+    n_samples: int,
+    *,
+    seed: int,
+    delta_t: float = 0.001,
+    max_t: float = 20.0,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Simulated trials at one parameter vector.
+
+    Parameters
+    ----------
+    model
+        From :func:`model_config`.
+    theta
+        The parameters by name.
+    n_samples
+        Trials.
+    seed
+        Decides them.
+    delta_t, max_t
+        Step of a simulation and its end, seconds.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        rts in seconds and choices, shape (n_samples,); both :data:`lanflow.kde.OMISSION` for a
+        trial without an answer before its deadline.
+    """
+    from ssms.basic_simulators.simulator import simulator
+
+    made = simulator(
+        theta=dict(theta),
+        model=model["name"],
+        n_samples=n_samples,
+        delta_t=delta_t,
+        max_t=max_t,
+        random_state=seed,
+    )
+    rts, choices = made["rts"].ravel().astype(float), made["choices"].ravel().astype(float)
+    choices[rts == OMISSION] = OMISSION
+    return rts, choices
