@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lanflow.likelihood_ddm import diffusion
 from tests.conftest import TRAINING_YAML, training_file_content, write_training_file
 from tests.workflow.conftest import GENERATION_YAML, Checkout, make_checkout
 
@@ -187,10 +189,10 @@ def test_an_unknown_experiment_lists_those_that_exist(elsewhere: Checkout, gener
     assert "Traceback" not in output
 
 
-def _traditional(checkout: Checkout, folder: str = "files") -> str:
+def _traditional(checkout: Checkout, **data: Any) -> str:
     checkout.write_yaml("training.yaml", {**TRAINING_YAML, "N_EPOCHS": 2})
     networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
-    study = {"models": {"ddm": {"data": {"folder": folder}, "networks": networks}}}
+    study = {"models": {"ddm": {"data": {"folder": "files", **data}, "networks": networks}}}
     return checkout.write_yaml("study.yaml", study)
 
 
@@ -216,6 +218,34 @@ def test_a_folder_alone_trains_without_lineage_and_refreshes(checkout: Checkout)
     output = checkout.snakemake("refresh_manifests", study=study)
     assert "no manifest changed" in output
     assert not checkout.planned(study=study)
+
+
+def test_existing_data_is_relabelled_and_trained_on(checkout: Checkout) -> None:
+    for i in range(2):
+        write_training_file(checkout.folder / f"files/training_data_{i}.pickle", seed=i)
+    checkout.snakemake(study=_traditional(checkout, relabel="auto"))
+    network = checkout.folder / "results/networks/lan/ddm/lan_torch"
+    manifest = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+    card, lineage = (
+        json.loads((network / name).read_text())
+        for name in ("card.json", "training_data_lineage.json")
+    )
+    assert manifest["relabel"] == card["label_source"] == lineage["label_source"] == "analytic"
+    assert card["data_digest"] == manifest["digest"]
+    labels = np.load(checkout.folder / "results/ddm/data_set/arrays/lan_labels.npy").ravel()
+    features = np.load(checkout.folder / "results/ddm/data_set/arrays/lan_features.npy")
+    for row, label in zip(features[:20].astype(float), labels, strict=False):
+        v, a, z, t, rt, choice = row.tolist()
+        log_density = diffusion("ddm", {"v": v, "a": a, "z": z}).log_density
+        expected = max(log_density(np.array([rt - t]), int(choice))[0], -66.77497)
+        assert label == pytest.approx(expected, abs=1e-4)
+    # The labels in the files again: another data set, so all that follows is made anew.
+    study = _traditional(checkout)
+    assert checkout.planned(study=study)["train_network"] == 1
+    checkout.snakemake("results/ddm/manifest.json", study=study)
+    changed = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+    assert changed["relabel"] is None
+    assert changed["digest"] != manifest["digest"]
 
 
 @pytest.mark.parametrize("case", ["missing", "empty", "truncated", "malicious", "nan"])

@@ -177,6 +177,11 @@ def _add_manifest(commands: Any) -> None:
         help="folder of training files; with --query, every tracked file must be in it",
     )
     command.add_argument("--model", help="the files must be of this model")
+    command.add_argument(
+        "--relabel",
+        choices=["auto", "analytic", "solver"],
+        help="labels are computed anew when the files are packed, in place of those in the files",
+    )
     command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
     add_places(command)
     add_extra_files(command)
@@ -200,7 +205,7 @@ def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
         path_map=parse_path_map(parsed.path_map),
         use_extra_files=parsed.use_extra_files,
     )
-    manifest = freeze(query=query, places=places, model=parsed.model)
+    manifest = freeze(query=query, places=places, model=parsed.model, relabel=parsed.relabel)
     write_json(parsed.output, manifest)
     return {
         "manifest": str(parsed.output),
@@ -235,13 +240,20 @@ def _add_materialise(commands: Any) -> None:
     )
     command.add_argument("manifest", type=Path, help="of 'lanflow manifest'")
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set")
+    command.add_argument(
+        "--processes",
+        type=count,
+        default=n_cores(),
+        metavar="N",
+        help="parameter sets relabelled at a time, if the manifest says so",
+    )
 
 
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.data_source import pack, read_manifest
 
     manifest = read_manifest(parsed.manifest)
-    data_set = pack(manifest, parsed.output)
+    data_set = pack(manifest, parsed.output, n_processes=parsed.processes)
     return {
         "data_set": str(parsed.output),
         "digest": data_set.digest,

@@ -15,7 +15,7 @@ from lanflow.audit import audit_data_set
 from lanflow.config import parse_settings
 from lanflow.data_set import DataSet, open_data_set
 from lanflow.errors import UserError
-from lanflow.manifest import MANIFEST_VERSION, build_manifest
+from lanflow.manifest import MANIFEST_VERSION, build_manifest, with_labels_from
 from lanflow.manifest_schema import Manifest
 from lanflow.packing import materialise
 from lanflow.progress import Progress
@@ -84,13 +84,17 @@ def freeze(
     query: Mapping[str, Any] | None,
     places: lineage.Places,
     model: str | None,
+    relabel: str | None = None,
 ) -> dict[str, Any]:
     """Find the files of a query or of a folder and write down what they are.
+
+    With ``relabel`` (``auto``, ``analytic``, ``solver``) labels are computed anew when they are
+    packed.
 
     Raises
     ------
     UserError
-        If files are missing, changed, or of another model.
+        If files are missing, changed, or of another model, or it has no such labels.
     """
     if query is not None:
         located = lineage.locate_files(query, places)
@@ -100,6 +104,8 @@ def freeze(
         assert places.folder is not None
         located, extra = lineage.LocatedFiles(lineage.list_folder(places.folder), []), []
     files = located.files
+    if relabel is not None and model is not None:
+        _relabel_source(relabel, model)  # a wish that cannot be met ends here
     if extra:
         assert places.folder is not None
         if places.use_extra_files:
@@ -121,13 +127,31 @@ def freeze(
             on_file=progress.advance,
         )
     _log_left_out([entry for entry in manifest["left_out"] if entry["files"]])
-    return manifest
+    if relabel is None:
+        return manifest
+    return with_labels_from(manifest, _relabel_source(relabel, manifest["model"]))
 
 
-def pack(manifest: Mapping[str, Any], folder: Path) -> DataSet:
-    """Pack a manifest's files, with a progress bar."""
-    with Progress(len(manifest["files"]), "packing files", "file") as progress:
-        data_set = materialise(manifest, folder, on_file=progress.advance)
+def _relabel_source(asked: str, model: str) -> str:
+    from lanflow.relabelling import relabel_source
+
+    return relabel_source(asked, model)
+
+
+def pack(manifest: Mapping[str, Any], folder: Path, *, n_processes: int = 1) -> DataSet:
+    """Pack a manifest's files, with a progress bar.
+
+    Labels that the manifest wants anew are computed on ``n_processes`` processes.
+    """
+    from lanflow.relabelling import relabeller
+
+    source = manifest["relabel"]
+    doing = "packing files" if source is None else f"packing files, labels {source}"
+    with (
+        Progress(len(manifest["files"]), doing, "file") as progress,
+        relabeller(source, n_processes=n_processes) as relabel,
+    ):
+        data_set = materialise(manifest, folder, relabel=relabel, on_file=progress.advance)
     rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
     log.info(
         "packed %d file(s), %d parameter sets; rows: %s", len(data_set.files), data_set.n_sets, rows

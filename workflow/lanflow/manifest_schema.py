@@ -49,14 +49,18 @@ class ManifestFile(Settings):
 class Manifest(Settings):
     """What a network is trained on, frozen."""
 
-    manifest_version: Literal[1] = Field(description="of this format")
+    manifest_version: Literal[2] = Field(description="of this format")
     digest: Sha256 = Field(
-        description="of model, parameters, bounds and the files' sha256; not of names, paths, runs"
+        description="of model, parameters, bounds, the files' sha256 and relabel; not of names, "
+        "paths, runs"
     )
     model: str = Field(min_length=1, description="the cognitive model")
     parameters: list[str] = Field(description="of the model, in the order of the columns")
     bounds: dict[str, tuple[float, float]] = Field(
         description="parameter: lower and upper end of the box it was drawn from"
+    )
+    relabel: Literal["analytic", "solver"] | None = Field(
+        description="labels are computed anew from the model's density; null: those in the files"
     )
     experiment: ManifestExperiment | None = Field(
         description="where the files came from; null: a folder, without lineage"

@@ -165,6 +165,7 @@ def _card(
         "loss": network_type.loss,
         "seed": job.config.seed,
         "data_digest": job.data_set.digest,
+        "label_source": job.data_set.label_source,
         "n_parameter_sets": job.split.n_train_sets + job.split.n_val_sets,
         "n_rows": len(job.split.train) + len(job.split.val),
         "run_uuid": place.run_uuid,

@@ -50,7 +50,7 @@ def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
         query = None
         if data.experiment is not None:
             query = query_experiment(store, data.experiment, data.run_selection)
-        manifest = freeze(query=query, places=places, model=model)
+        manifest = freeze(query=query, places=places, model=model, relabel=data.relabel)
         old = json.loads((folder / "manifest.json").read_text())
         if old["digest"] == manifest["digest"]:
             log.info("%s: unchanged, %d file(s)", model, len(manifest["files"]))

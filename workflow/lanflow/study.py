@@ -16,6 +16,7 @@ from lanflow.run_query import Policy, RunSelection
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
 
 Backend = Literal["jax", "torch"]
+RelabelSource = Literal["auto", "analytic", "solver"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
@@ -65,7 +66,11 @@ class DataConfig(Settings):
     filter: str | None = Field(
         None, description="take only runs of experiment that this MLflow filter string takes"
     )
-
+    relabel: RelabelSource | None = Field(
+        None,
+        description="compute the labels anew while materialising: analytic, solver, or auto, the "
+        "better that the model has; null trains on those in the files",
+    )
     max_repeated_sets: float = Field(
         1.0,
         ge=0,

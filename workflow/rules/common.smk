@@ -87,6 +87,12 @@ def place_options(wildcards):
     return words + ["--use-extra-files"] * data.use_extra_files
 
 
+def relabel_options(wildcards):
+    """Where labels come from, if not from the files."""
+    relabel = data_of(wildcards).relabel
+    return ["--relabel", relabel] if relabel else []
+
+
 def network_files(name):
     """One file of every network of the study."""
     return [
