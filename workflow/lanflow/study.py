@@ -14,6 +14,7 @@ from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
+from lanflow.training_options import DEFAULT_MEMORY_MB
 
 Backend = Literal["jax", "torch"]
 RelabelSource = Literal["auto", "analytic", "solver"]
@@ -137,6 +138,12 @@ class NetworkConfig(Settings):
         None, description="decides weights, split and order; the study's seed when left out"
     )
 
+    memory_mb: Count = Field(
+        DEFAULT_MEMORY_MB,
+        description="megabytes for rows while training; data of more than half of it is shuffled "
+        "in groups of pieces",
+    )
+
     @field_validator("backends")
     @classmethod
     def _each_backend_once(cls, value: list[Backend]) -> list[Backend]:
@@ -193,6 +200,7 @@ class Training:
     network_id: int
     config_path: str
     seed: int
+    memory_mb: int
     run_uuid: str
     config: TrainingConfig
 
@@ -286,6 +294,7 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     network_id=network.network_id,
                     config_path=network.config,
                     seed=seed,
+                    memory_mb=network.memory_mb,
                     run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
                     config=config,
                 )

@@ -27,7 +27,7 @@ from lanflow.training_config import (
     select_network,
 )
 from lanflow.training_data import split_rows
-from lanflow.training_options import TrainingOptions
+from lanflow.training_options import DEFAULT_MEMORY_MB, TrainingOptions
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,13 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     kernel = _make_kernel(options)
     place = _place(options, config, store)
     checkpoint_path = place.folder / artifacts.CHECKPOINT
-    job = plan_job(config, data.data_set, kernel, checkpoint_path=checkpoint_path)
+    job = plan_job(
+        config,
+        data.data_set,
+        kernel,
+        checkpoint_path=checkpoint_path,
+        memory_mb=options.memory_mb,
+    )
     if options.dry_run:
         return _describe_dry_run(options, job, place)
     with track_training(options, store, job, kernel, data, place) as run:
@@ -175,6 +181,7 @@ def plan_job(
     kernel: Kernel,
     *,
     checkpoint_path: Path | None = None,
+    memory_mb: int = DEFAULT_MEMORY_MB,
 ) -> TrainingJob:
     """The job that a configuration means for this data on this device.
 
@@ -209,6 +216,7 @@ def plan_job(
         split=split,
         batch_size=min(batch_size, len(split.train)),
         checkpoint_path=checkpoint_path,
+        memory_mb=memory_mb,
     )
 
 
