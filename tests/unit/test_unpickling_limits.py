@@ -200,7 +200,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
 
 def _doubled_lists(n: int) -> bytes:
     """A list of two references to a list of two references, and so on."""
-    return b"".join(b"q\xf0](h\xf0h\xf0e" for _ in range(n))
+    return b"".join(b"q\xf00](h\xf0h\xf0e" for _ in range(n))
 
 
 BOMBS = dict(bombs())

@@ -94,6 +94,31 @@ def test_repeated_parameter_sets_are_warned_of_and_an_error_above_a_share(
     assert "Traceback" not in output
 
 
+def test_files_that_are_not_on_this_machine_are_downloaded_if_their_runs_logged_them(
+    checkout: Checkout,
+) -> None:
+    networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
+    generate = {"config": "generation.yaml", "log_files": True}
+    here = {"ddm": {"data": {"generate": generate}, "networks": networks}}
+    output = checkout.snakemake(
+        *("-p", "results/ddm/generation/chunk_0/chunk.json"),
+        study=checkout.write_study(models=here),
+    )
+    assert "--mlflow-on --log-files" in output
+    (made,) = (checkout.folder / "results/ddm/generation").rglob("*.pickle")
+    content = made.read_bytes()
+    shutil.rmtree(checkout.folder / "results/ddm/generation")
+    there = {"ddm": {"data": {"experiment": EXPERIMENT}, "networks": networks}}
+    study = checkout.write_study(models=there, results="elsewhere")
+    output = checkout.snakemake("-p", "elsewhere/ddm/data_set/data_set.json", study=study)
+    assert "--download elsewhere/ddm/downloaded" in output
+    (fetched,) = (checkout.folder / "elsewhere/ddm/downloaded").rglob("*.pickle")
+    assert fetched.name == made.name
+    assert fetched.read_bytes() == content
+    output = checkout.snakemake("refresh_manifests", study=study)
+    assert "no manifest changed" in output
+
+
 def test_an_experiment_may_be_given_by_its_number(elsewhere: Checkout, generated: Path) -> None:
     study = _study(elsewhere, generated, experiment=1, root=str(generated))
     elsewhere.snakemake("results/ddm/manifest.json", study=study)

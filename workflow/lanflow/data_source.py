@@ -5,11 +5,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lanflow import lineage
+from lanflow import downloading, lineage
 from lanflow.atomic import write_json
 from lanflow.audit import audit_data_set
 from lanflow.config import parse_settings
@@ -77,6 +77,54 @@ def _log_left_out(entries: Sequence[Mapping[str, Any]]) -> None:
         by_reason.setdefault(entry["reason"], []).append(text)
     for reason, texts in by_reason.items():
         log.warning("left out, %s: %d run(s): %s", reason, len(texts), first_ten(texts))
+
+
+def download_absent(
+    store: Store, query: Mapping[str, Any], places: lineage.Places, folder: Path
+) -> lineage.Places:
+    """Download files that are on no folder here, where their runs logged them as artifacts.
+
+    Parameters
+    ----------
+    store
+        Where the runs are.
+    query
+        From :func:`query_experiment`.
+    places
+        Where folders are; a run whose folder is found by them is not downloaded.
+    folder
+        Where downloads go; what is there already, whole, is not downloaded again.
+
+    Returns
+    -------
+    Places
+        With the downloads.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be downloaded, or is not what its run recorded.
+    """
+    runs = downloading.runs_to_download(query, places)
+    if not runs:
+        return places
+    from lanflow import tracking
+
+    fetch = tracking.artifact_fetcher(tracking.connect(store))
+    downloads = downloading.plan_downloads(runs, folder)
+    with (
+        _one_at_a_time(folder / ".lock"),
+        Progress(len(downloads), "downloading files", "file") as progress,
+    ):
+        n_fetched = downloading.download_files(downloads, folder, fetch, on_file=progress.advance)
+    log.info(
+        "downloaded %d file(s) of %d run(s) to %s; %d were there already",
+        n_fetched,
+        len(runs),
+        folder,
+        len(downloads) - n_fetched,
+    )
+    return replace(places, downloaded={run["run_id"]: folder / run["run_id"] for run in runs})
 
 
 def freeze(

@@ -12,10 +12,10 @@ decide, and nothing of the machine:
   batches. So every row is visited once an epoch, groups are random samples of the whole data set,
   and a batch of 1000 rows comes from nearly as many pieces.
 
-How well that mixes: on 1000 parameter sets of 200 rows and with memory for a thirteenth of them, the
-validation loss after each of 6 epochs, relative to that of full shuffling with the same seed, was
-0.97, 0.93, 0.97, 1.02, 1.01, 1.00 (geometric mean of 6 seeds, each with a standard deviation of 0.04
-to 0.11 over seeds): no difference.
+How well that mixes: on 1000 parameter sets of 200 rows and with memory for a thirteenth of them,
+the validation loss after each of 6 epochs, relative to that of full shuffling with the same seed,
+was 0.97, 0.93, 0.97, 1.02, 1.01, 1.00 (geometric mean of 6 seeds, each with a standard deviation of
+0.04 to 0.11 over seeds): no difference.
 """
 
 from collections.abc import Iterator

@@ -24,6 +24,9 @@ class ManifestRun(Settings):
     status: str = Field(description="in MLflow, when asked; it decides nothing")
     data_output_folder: str = Field(description="where it wrote, as recorded by it")
     batch_id: str | None = Field(description="ties the runs of one build together")
+    artifact_path: str | None = Field(
+        None, description="where its files are among its artifacts; null: they are not"
+    )
     n_files: int = Field(ge=0, description="files in its inventory")
 
 

@@ -32,6 +32,10 @@ class GenerateConfig(Settings):
     config: str = Field(description="data-generation YAML in ssm-simulators' format")
     chunks: Count = Field(1, description="jobs; each is one run in {model}-data-generation")
     files_per_chunk: Count = Field(1, description="training files that each job makes")
+    log_files: bool = Field(
+        False,
+        description="log the files as artifacts of the runs, for machines that do not see them",
+    )
 
 
 class DataConfig(Settings):

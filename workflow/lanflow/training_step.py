@@ -7,7 +7,14 @@ from typing import Any
 
 from lanflow import artifacts, lineage
 from lanflow.data_set import DataSet
-from lanflow.data_source import LocatedData, freeze, open_packed, pack_once, query_experiment
+from lanflow.data_source import (
+    LocatedData,
+    download_absent,
+    freeze,
+    open_packed,
+    pack_once,
+    query_experiment,
+)
 from lanflow.errors import UsageError, UserError
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
@@ -154,8 +161,10 @@ def _locate_data(
         path_map=options.path_map,
         use_extra_files=options.use_extra_files,
     )
-    manifest_content = freeze(query=query, places=places, model=config.model)
     cache = options.data_cache or options.networks_path_base / ".data_sets"
+    if query is not None and folder is None:
+        places = download_absent(store, query, places, cache / "downloaded")
+    manifest_content = freeze(query=query, places=places, model=config.model)
     return pack_once(manifest_content, cache)
 
 

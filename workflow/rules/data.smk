@@ -47,8 +47,10 @@ rule write_manifest:
         query=lambda w, input: ["--query", input.query] if input.query else [],
         places=place_options,
         relabel=relabel_options,
+        download=download_options,
     shell:
         "lanflow manifest {params.query:q} {params.places:q} {params.relabel:q}"
+        " {params.download:q}"
         " --model {wildcards.model}"
         " --output {output.manifest:q} 2>&1 | tee {log:q}"
 
