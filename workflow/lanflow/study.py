@@ -13,6 +13,7 @@ from lanflow.config import Settings, parse_number, parse_settings, read_yaml
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
+from lanflow.store import redact
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
 
 Backend = Literal["jax", "torch"]
@@ -131,6 +132,9 @@ class NetworkConfig(Settings):
     seed: Seed | None = Field(
         None, description="decides weights, split and order; the study's seed when left out"
     )
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="gpu asks the scheduler for one and fails where it is not seen"
+    )
 
     @field_validator("backends")
     @classmethod
@@ -154,6 +158,16 @@ class TrackingConfig(Settings):
     artifact_location: str | None = Field(
         None, description="else MLFLOW_ARTIFACT_LOCATION, else MLflow's own"
     )
+
+    @field_validator("uri", "artifact_location")
+    @classmethod
+    def _without_a_password(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError(
+                "it holds a password, which Snakemake would write into the command line of every "
+                "job; set MLFLOW_TRACKING_URI (MLFLOW_ARTIFACT_LOCATION) in your shell instead"
+            )
+        return value
 
 
 class StudyConfig(Settings):
@@ -188,6 +202,7 @@ class Training:
     network_id: int
     config_path: str
     seed: int
+    device: Literal["auto", "cpu", "gpu"]
     run_uuid: str
     config: TrainingConfig
 
@@ -281,6 +296,7 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     network_id=network.network_id,
                     config_path=network.config,
                     seed=seed,
+                    device=network.device,
                     run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
                     config=config,
                 )
