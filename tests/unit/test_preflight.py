@@ -119,7 +119,7 @@ def _downgrade(store: Store) -> None:
 def test_a_store_that_a_node_does_not_reach_names_the_node(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
     store = resolve_store(uri=f"sqlite:///{tmp_path}/taken/mlflow.db")
-    with pytest.raises(UserError, match="from node .*: MLflow store sqlite"):
+    with pytest.raises(UserError, match=r"from node .*: MLflow store sqlite"):
         check_node(store, ["one"])
 
 
