@@ -74,6 +74,7 @@ def training_job(
     kernel: Kernel,
     *,
     checkpoint_path: Path | None = None,
+    memory_mb: int = 4000,
     seed: int = 1,
     network_id: int = 0,
     **keys: Any,
@@ -82,7 +83,9 @@ def training_job(
     from lanflow.training_step import plan_job
 
     config = training_config(seed=seed, network_id=network_id, **keys)
-    return plan_job(config, data.data_set, kernel, checkpoint_path=checkpoint_path)
+    return plan_job(
+        config, data.data_set, kernel, checkpoint_path=checkpoint_path, memory_mb=memory_mb
+    )
 
 
 def training_options(

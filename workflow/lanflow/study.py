@@ -14,8 +14,10 @@ from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
+from lanflow.training_options import DEFAULT_MEMORY_MB
 
 Backend = Literal["jax", "torch"]
+RelabelSource = Literal["auto", "analytic", "solver"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
@@ -30,6 +32,10 @@ class GenerateConfig(Settings):
     config: str = Field(description="data-generation YAML in ssm-simulators' format")
     chunks: Count = Field(1, description="jobs; each is one run in {model}-data-generation")
     files_per_chunk: Count = Field(1, description="training files that each job makes")
+    log_files: bool = Field(
+        False,
+        description="log the files as artifacts of the runs, for machines that do not see them",
+    )
 
 
 class DataConfig(Settings):
@@ -65,7 +71,11 @@ class DataConfig(Settings):
     filter: str | None = Field(
         None, description="take only runs of experiment that this MLflow filter string takes"
     )
-
+    relabel: RelabelSource | None = Field(
+        None,
+        description="compute the labels anew while materialising: analytic, solver, or auto, the "
+        "better that the model has; null trains on those in the files",
+    )
     max_repeated_sets: float = Field(
         1.0,
         ge=0,
@@ -132,6 +142,12 @@ class NetworkConfig(Settings):
         None, description="decides weights, split and order; the study's seed when left out"
     )
 
+    memory_mb: Count = Field(
+        DEFAULT_MEMORY_MB,
+        description="megabytes for rows while training; data of more than half of it is shuffled "
+        "in groups of pieces",
+    )
+
     @field_validator("backends")
     @classmethod
     def _each_backend_once(cls, value: list[Backend]) -> list[Backend]:
@@ -188,6 +204,7 @@ class Training:
     network_id: int
     config_path: str
     seed: int
+    memory_mb: int
     run_uuid: str
     config: TrainingConfig
 
@@ -281,6 +298,7 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     network_id=network.network_id,
                     config_path=network.config,
                     seed=seed,
+                    memory_mb=network.memory_mb,
                     run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
                     config=config,
                 )

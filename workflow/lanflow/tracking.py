@@ -5,12 +5,13 @@ run") is never used.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -296,6 +297,36 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
         raise UserError(f"run {run_id}: {INVENTORY_NAME} is not an inventory (no list 'files')")
     return content
+
+
+def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:
+    """A function that downloads an artifact of a run into a folder, from any thread.
+
+    Each run is asked once where its artifacts are.
+
+    Raises
+    ------
+    StoreError
+        From the function: if it cannot be downloaded.
+    """
+
+    @functools.cache
+    def place_of(run_id: str) -> str:
+        return str(find_run(client, run_id).info.artifact_uri).rstrip("/")
+
+    def fetch(run_id: str, path: str, folder: Path) -> Path:
+        place = place_of(run_id)
+        try:
+            fetched = artifacts.download_artifacts(
+                artifact_uri=f"{place}/{path}",
+                dst_path=str(folder),
+                tracking_uri=client.tracking_uri,
+            )
+        except Exception as e:  # MLflow, requests, boto3: each has its own
+            raise StoreError(f"run {run_id}: {path} cannot be downloaded ({_reason(e)})") from e
+        return Path(fetched)
+
+    return fetch
 
 
 @asking("looking for the run")

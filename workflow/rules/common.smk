@@ -87,6 +87,19 @@ def place_options(wildcards):
     return words + ["--use-extra-files"] * data.use_extra_files
 
 
+def download_options(wildcards):
+    """Where files go that runs logged as artifacts, if their folder is not on this machine."""
+    if data_of(wildcards).source != "mlflow":
+        return []
+    return ["--download", f"{RESULTS}/{wildcards.model}/downloaded"]
+
+
+def relabel_options(wildcards):
+    """Where labels come from, if not from the files."""
+    relabel = data_of(wildcards).relabel
+    return ["--relabel", relabel] if relabel else []
+
+
 def network_files(name):
     """One file of every network of the study."""
     return [

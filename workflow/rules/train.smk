@@ -36,7 +36,7 @@ rule train_network:
         "../../environment.yml"
     threads: TRAINING_THREADS
     resources:
-        mem_mb=8000,
+        mem_mb=lambda w: training_of(w).memory_mb + 4000,
         runtime=720,
     params:
         base=lambda w, output: Path(output.onnx).parents[3],
@@ -44,6 +44,7 @@ rule train_network:
         network_id=lambda w: training_of(w).network_id,
         seed=lambda w: training_of(w).seed,
         run_uuid=lambda w: training_of(w).run_uuid,
+        memory_mb=lambda w: training_of(w).memory_mb,
         # Not {threads}, which Snakemake lowers to the cores it was given: sums are split by the
         # number of threads, and the same study gives the same bytes.
         threads=TRAINING_THREADS,
@@ -55,4 +56,5 @@ rule train_network:
         " --data-set {params.data_set:q} --manifest {input.manifest:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"
-        " --threads {params.threads} --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"
+        " --threads {params.threads} --memory-mb {params.memory_mb}"
+        " --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"
