@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 # The one place where a study other than the tiny one is named for `make run`.
 STUDY ?= config/examples/tiny.yaml
 
-.PHONY: run test lint generated bench-data setup clean
+.PHONY: run test lint site generated bench-data setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -19,6 +19,10 @@ run: $(VENV)/.installed
 TESTS ?= own
 test: $(VENV)/.installed-dev
 	$(PYTEST) $(if $(filter all,$(TESTS)),,-m "not peers")
+
+# What this cluster has of its own, into profiles/slurm/site.yaml; once.
+site: $(VENV)/.installed
+	$(BIN)/lanflow site
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

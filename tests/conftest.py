@@ -20,6 +20,7 @@ from lanflow.store import Store, resolve_store
 from lanflow.training import TrainingJob
 from lanflow.training_config import TrainingConfig, TrainingFile, select_network
 from lanflow.training_options import TrainingOptions
+from tests.cluster.services import missing_packages
 
 # Files of tests run side by side: threads that spin while they wait would take cores from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -194,6 +195,16 @@ def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes to the store that a developer's shell points at."""
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(variable, raising=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests were left out, and why; in CI they would have failed instead."""
+    missing = [] if os.environ.get("CI") else missing_packages()
+    if missing:
+        terminalreporter.section("left out")
+        for path in sorted((REPOSITORY / "tests" / "cluster").glob("test_*.py")):
+            terminalreporter.line(f"{path.relative_to(REPOSITORY)}: needs {', '.join(missing)}")
+        terminalreporter.line("as root on Debian or Ubuntu: .ci/install-system-packages")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

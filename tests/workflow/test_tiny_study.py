@@ -110,7 +110,7 @@ def test_the_report_holds_curves_leaderboard_and_lineage(tiny: Checkout) -> None
 def test_every_job_has_a_log_and_a_benchmark(tiny: Checkout) -> None:
     for folder in ("logs", "benchmarks"):
         files = [p for p in (tiny.folder / "results" / folder).rglob("*") if p.is_file()]
-        assert len(files) == 11
+        assert len(files) == 12
         assert all(path.stat().st_size for path in files)
 
 

@@ -13,6 +13,7 @@ from lanflow.config import Settings, parse_number, parse_settings, read_yaml
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
+from lanflow.store import redact
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
 from lanflow.training_options import DEFAULT_MEMORY_MB
 
@@ -141,7 +142,9 @@ class NetworkConfig(Settings):
     seed: Seed | None = Field(
         None, description="decides weights, split and order; the study's seed when left out"
     )
-
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="gpu asks the scheduler for one and fails where it is not seen"
+    )
     memory_mb: Count = Field(
         DEFAULT_MEMORY_MB,
         description="megabytes for rows while training; data of more than half of it is shuffled "
@@ -170,6 +173,16 @@ class TrackingConfig(Settings):
     artifact_location: str | None = Field(
         None, description="else MLFLOW_ARTIFACT_LOCATION, else MLflow's own"
     )
+
+    @field_validator("uri", "artifact_location")
+    @classmethod
+    def _without_a_password(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError(
+                "it holds a password, which Snakemake would write into the command line of every "
+                "job; set MLFLOW_TRACKING_URI (MLFLOW_ARTIFACT_LOCATION) in your shell instead"
+            )
+        return value
 
 
 class StudyConfig(Settings):
@@ -205,6 +218,7 @@ class Training:
     config_path: str
     seed: int
     memory_mb: int
+    device: Literal["auto", "cpu", "gpu"]
     run_uuid: str
     config: TrainingConfig
 
@@ -299,6 +313,7 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     config_path=network.config,
                     seed=seed,
                     memory_mb=network.memory_mb,
+                    device=network.device,
                     run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
                     config=config,
                 )

@@ -63,7 +63,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
     data = _locate_data(options, file, config, store)
-    kernel = _make_kernel(options)
+    kernel = make_kernel(options)
     place = _place(options, config, store)
     checkpoint_path = place.folder / artifacts.CHECKPOINT
     job = plan_job(
@@ -168,7 +168,7 @@ def _locate_data(
     return pack_once(manifest_content, cache)
 
 
-def _make_kernel(options: TrainingOptions) -> Kernel:
+def make_kernel(options: TrainingOptions) -> Kernel:
     """The backend's kernel; the other backend is never imported."""
     try:
         if options.backend == "jax":

@@ -14,6 +14,7 @@ LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 LEADERBOARD_PAGE = f"{RESULTS}/leaderboard.html"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
+CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
 
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS
@@ -36,6 +37,7 @@ wildcard_constraints:
     network=any_of(t.network for t in TRAININGS),
     backend="jax|torch",
     chunk=r"\d+",
+    device="cpu|jax_gpu|torch_gpu",
 
 
 def data_of(wildcards):
@@ -45,6 +47,19 @@ def data_of(wildcards):
 def training_of(wildcards):
     w = wildcards
     return TRAINING_OF[w.network_type, w.model, w.network, w.backend]
+
+
+def checks_of(wildcards):
+    """Checks of nodes that a training waits for: the store, and its GPU where it wants one."""
+    devices = ["cpu"]
+    if training_of(wildcards).device == "gpu":
+        devices.append(f"{wildcards.backend}_gpu")
+    return [CHECKED.format(device=device) for device in devices]
+
+
+def gpus_of(device):
+    """GPUs to ask for; None, and not 0, leaves the resource out."""
+    return 1 if device.endswith("gpu") else None
 
 
 def chunk_records(wildcards):
