@@ -165,6 +165,11 @@ class StudyConfig(Settings):
     tracking: TrackingConfig = Field(
         default_factory=lambda: TrackingConfig(), description="the MLflow store"
     )
+    register_networks: bool = Field(
+        False,
+        description="networks that pass their gates go to MLflow's model registry; the best gets "
+        "the alias {study}-best",
+    )
     models: dict[ModelName, ModelConfig] = Field(
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"
     )

@@ -12,6 +12,7 @@ MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 LEADERBOARD_PAGE = f"{RESULTS}/leaderboard.html"
+REGISTERED = f"{RESULTS}/registered.json"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
 
