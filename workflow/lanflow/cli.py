@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lanflow.cli_publish import add_publishing
 from lanflow.command import (
     add_extra_files,
     add_log_level,
@@ -38,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_audit,
     ):
         add(commands)
+    add_publishing(commands, _command)
     return parser
 
 
