@@ -78,7 +78,12 @@ def export_weights(network_type: str, n_inputs: int, *, seed: int) -> bytes:
 
 
 def write_network(
-    folder: Path, network_type: str = "lan", *, seed: int = 0, mlflow_run_id: str | None = None
+    folder: Path,
+    network_type: str = "lan",
+    *,
+    model: str = "ddm",
+    seed: int = 0,
+    mlflow_run_id: str | None = None,
 ) -> Path:
     """A network's folder without a training: weights that a seed decides.
 
@@ -86,11 +91,13 @@ def write_network(
     """
     folder.mkdir(parents=True)
     bounds = {"v": [-3.0, 3.0], "a": [0.3, 2.5], "z": [0.1, 0.9], "t": [0.0, 2.0]}
+    if model.endswith("_deadline"):
+        bounds["deadline"] = [0.001, 10.0]
     kind = NETWORK_TYPES[network_type]
     inputs = [*bounds, *(["rt", "choice"] if kind.has_trial else [])]
     (folder / artifacts.ONNX).write_bytes(export_weights(network_type, len(inputs), seed=seed))
     card = {
-        "model": "ddm",
+        "model": model,
         "network_type": network_type,
         "backend": "torch",
         "inputs": inputs,

@@ -66,7 +66,7 @@ def test_the_text_says_what_a_user_must_know(folder: Path) -> None:
         "This network passed its gates",
         "| mean absolute error | 0.02 |",
         "20,000 rows of 100 random parameter vectors",
-        "| hssm | skipped | HSSM is not installed here |",
+        "| hssm | skipped | HSSM is not installed here |  |",
         "d" * 64,
         "## Licence\n\nmit\n",
     ):
@@ -75,32 +75,45 @@ def test_the_text_says_what_a_user_must_know(folder: Path) -> None:
 
 def test_a_network_that_did_not_pass_says_so_first(folder: Path) -> None:
     write_evaluation(folder, gates=[PASSED_GATE, FAILED_GATE])
-    lines = describe_network(read_evaluated(folder)).splitlines()
+    text = describe_network(read_evaluated(folder))
+    assert "above 0.02 | mass_error 0.21 (limit 0.02) |" in text
+    lines = text.splitlines()
     assert lines[2] == (
         "**This network did not pass its gates: density (mass_error is 0.21, above 0.02).**"
     )
 
 
 @pytest.mark.parametrize(
-    ("network_type", "name", "use"),
+    ("network_type", "model", "name", "use"),
     [
-        ("lan", "ddm.onnx", 'loglik=path, loglik_kind="approx_differentiable"'),
-        ("cpn", "ddm_cpn.onnx", "missing_data=True, loglik_missing_data=path"),
-        ("opn", "ddm_opn.onnx", "missing_data=True, deadline=True, loglik_missing_data=path"),
-        ("gonogo", "ddm_gonogo.onnx", "missing_data=True, deadline=True"),
+        ("lan", "ddm", "ddm.onnx", ['model="ddm"', "loglik=path", "'z': (0.1, 0.9)"]),
+        ("lan", "ddm_deadline", "ddm_deadline.onnx", ['model="ddm_deadline"']),
+        ("cpn", "ddm", "ddm_cpn.onnx", ["missing_data=True, loglik_missing_data=path"]),
+        (
+            *("opn", "ddm_deadline", "ddm_opn.onnx"),
+            ['model="ddm"', "missing_data=True, deadline=True, loglik_missing_data=path"],
+        ),
+        ("gonogo", "ddm", "ddm_gonogo.onnx", ["onnxruntime.InferenceSession(path)"]),
     ],
 )
 def test_each_type_has_hssms_name_and_says_how_to_load_it(
-    tmp_path: Path, network_type: str, name: str, use: str
+    tmp_path: Path, network_type: str, model: str, name: str, use: list[str]
 ) -> None:
-    network = read_evaluated(write_network(tmp_path / "network", network_type))
+    network = read_evaluated(write_network(tmp_path / "network", network_type, model=model))
     assert onnx_name(network) == name
     text = describe_network(network, repo="lab/networks")
-    assert f'hf_hub_download("lab/networks", "{name}")' in text
-    assert use in text
-    assert f'"{name}"' in describe_network(network)
     code = text.partition("```python\n")[2].partition("```")[0]
     compile(code, "card", "exec")
+    for part in (f'hf_hub_download("lab/networks", "{name}")', *use):
+        assert part in code, part
+    assert f'path = "{name}"' in describe_network(network)
+
+
+def test_an_omission_network_without_a_deadline_says_what_hssm_needs(tmp_path: Path) -> None:
+    network = read_evaluated(write_network(tmp_path / "opn", "opn"))
+    assert "train one of the model `ddm_deadline`" in describe_network(network)
+    with_deadline = write_network(tmp_path / "with", "opn", model="ddm_deadline")
+    assert "train one" not in describe_network(read_evaluated(with_deadline))
 
 
 def test_the_same_network_has_the_same_card(folder: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lanflow.evaluated_network import EvaluatedNetwork, describe_gate
+from lanflow.evaluation_record import Gate
 
 # HSSM 0.3.0 looks for a network under the model's name and one of these endings
 # (hssm/defaults.py, missing_data_networks_suffix; modelconfig/*_config.py for the plain name).
@@ -25,7 +26,14 @@ _MEASURES = {
 
 def onnx_name(network: EvaluatedNetwork) -> str:
     """The name under which HSSM looks for a network: ``ddm.onnx``, ``ddm_opn.onnx``."""
-    return f"{network.model}{_FILE_SUFFIX[network.network_type]}.onnx"
+    return f"{_hssm_model(network)}{_FILE_SUFFIX[network.network_type]}.onnx"
+
+
+def _hssm_model(network: EvaluatedNetwork) -> str:
+    """HSSM's name of the model: a deadline is none of its parameters, but a column of the data."""
+    if network.network_type == "lan":
+        return network.model
+    return network.model.removesuffix("_deadline")
 
 
 def write_card(network: EvaluatedNetwork, *, licence: str, repo: str | None = None) -> str:
@@ -159,32 +167,48 @@ def _inputs(card: Mapping[str, Any]) -> str:
 
 def _use(network: EvaluatedNetwork, repo: str | None) -> str:
     name = onnx_name(network)
-    lines = ["import hssm"]
-    if repo is None:
-        lines.append(f'path = "{name}"  # where this file is')
-    else:
-        lines.append("from huggingface_hub import hf_hub_download")
-        lines.append(f'path = hf_hub_download("{repo}", "{name}")')
-    lines.append("")
+    path = [f'path = "{name}"  # where this file is']
+    if repo is not None:
+        path = [
+            "from huggingface_hub import hf_hub_download",
+            f'path = hf_hub_download("{repo}", "{name}")',
+        ]
+    if network.network_type == "gonogo":
+        text = "HSSM 0.3.0 does not use go/no-go networks yet. The network itself:"
+        return f"{text}\n\n{_code(['import onnxruntime', *path, '', *_RUN_ALONE])}"
+    lines = ["import hssm", *path, "", "model = hssm.HSSM(", *_arguments(network), ")"]
+    return f"{_code(lines)}\n\n{_about_use(network)}"
+
+
+_RUN_ALONE = [
+    "session = onnxruntime.InferenceSession(path)",
+    'output = session.run(None, {"input": row})[0]  # row: float32, in the order above',
+]
+
+
+def _arguments(network: EvaluatedNetwork) -> list[str]:
+    """What HSSM is told, line by line."""
+    first = f'    data, model="{_hssm_model(network)}", loglik_kind="approx_differentiable",'
     if network.network_type == "lan":
         bounds = {name: tuple(pair) for name, pair in network.card["bounds"].items()}
-        lines += [
-            "model = hssm.HSSM(",
-            f'    data, model="{network.model}", loglik=path, loglik_kind="approx_differentiable",',
-            f'    model_config={{"bounds": {bounds}}},',
-            ")",
-        ]
-        return _code(lines) + (
-            "\n\nA name that is no file here would be taken from HSSM's own repository instead."
+        return [first, "    loglik=path,", f'    model_config={{"bounds": {bounds}}},']
+    deadline = ", deadline=True" if network.network_type == "opn" else ""
+    return [first, f"    missing_data=True{deadline}, loglik_missing_data=path,"]
+
+
+def _about_use(network: EvaluatedNetwork) -> str:
+    if network.network_type == "lan":
+        return "A name that is no file here would be taken from HSSM's own repository instead."
+    text = (
+        "It scores trials without an rt (-999 in the data); `loglik` names the network of the "
+        "others, HSSM's own where left out."
+    )
+    if network.network_type == "opn" and network.card["parameters"][-1] != "deadline":
+        text += (
+            " HSSM 0.3.0 gives an omission network the parameters and the deadline, but this one "
+            f"takes no deadline: train one of the model `{network.model}_deadline`."
         )
-    deadline = "" if network.network_type == "cpn" else ", deadline=True"
-    lines += [
-        "model = hssm.HSSM(",
-        f'    data, model="{network.model}", loglik_kind="approx_differentiable",',
-        f"    missing_data=True{deadline}, loglik_missing_data=path,",
-        ")",
-    ]
-    return _code(lines) + "\n\nIt scores trials without an rt (-999 in the data)."
+    return text
 
 
 def _code(lines: Iterable[str]) -> str:
@@ -193,7 +217,7 @@ def _code(lines: Iterable[str]) -> str:
 
 def _quality(network: EvaluatedNetwork) -> str:
     evaluation = network.evaluation
-    gates = [[gate.name, gate.verdict, gate.reason] for gate in evaluation.gates]
+    gates = [[gate.name, gate.verdict, gate.reason, _measured(gate)] for gate in evaluation.gates]
     parts = []
     if evaluation.scores is not None:
         scores = [[_MEASURES[key], f"{value:.4g}"] for key, value in _scores(network).items()]
@@ -203,7 +227,17 @@ def _quality(network: EvaluatedNetwork) -> str:
             "vectors within the bounds:",
             table(["measure", _unit(network)], scores),
         ]
-    return "\n\n".join([*parts, table(["gate", "verdict", "why"], gates)])
+    return "\n\n".join([*parts, table(["gate", "verdict", "why", "measured"], gates)])
+
+
+def _measured(gate: Gate) -> str:
+    """The numbers of a gate that have a limit, and the limits."""
+    numbers = [(name, gate.numbers.get(name), limit) for name, limit in gate.limits.items()]
+    return ", ".join(
+        f"{name} {value:.4g} (limit {limit:.4g})"
+        for name, value, limit in numbers
+        if value is not None and limit is not None
+    )
 
 
 def _training(card: Mapping[str, Any]) -> str:
