@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lanflow.cli_evaluate import add_check_gates, add_evaluate
 from lanflow.cli_publish import add_publishing
 from lanflow.command import (
     add_extra_files,
@@ -39,11 +40,13 @@ def build_parser() -> argparse.ArgumentParser:
         _add_audit,
     ):
         add(commands)
+    add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
+    add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
     add_publishing(commands, _command)
     return parser
 
 
-def _command(commands: Any, name: str, help_text: str, call: Any) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
