@@ -37,6 +37,8 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/publish.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -52,7 +54,9 @@ rule all:
     input:
         leaderboard=LEADERBOARD,
         page=LEADERBOARD_PAGE,
+        gates=[GATES] if STUDY.require_gates else [],
         data=expand(f"{MODEL_DIR}/data_summary.html", model=STUDY.models),
+        registered=REGISTERED if STUDY.register_networks else [],
 
 
 onsuccess:

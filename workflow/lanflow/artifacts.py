@@ -23,6 +23,7 @@ LINEAGE = "training_data_lineage.json"
 CARD = "card.json"
 CURVE = "training_curve.png"
 RECORD = "run.json"
+EVALUATION = "evaluation.json"  # of 'lanflow evaluate', not of the training
 CHECKPOINT = "checkpoint.npz"
 UNFINISHED = "unfinished.json"  # which run a training belongs to that may be continued
 WEIGHTS = "weights_best", "weights_last"

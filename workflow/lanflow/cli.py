@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.cli_cluster import add_check_node, add_site, fail_soon
+from lanflow.cli_evaluate import add_check_gates, add_evaluate
+from lanflow.cli_publish import add_publishing
 from lanflow.command import (
     add_extra_files,
     add_log_level,
@@ -42,10 +44,13 @@ def build_parser() -> argparse.ArgumentParser:
         add(commands)
     for add_with in (add_check_node, add_site):
         add_with(commands, _command)
+    add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
+    add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
+    add_publishing(commands, _command)
     return parser
 
 
-def _command(commands: Any, name: str, help_text: str, call: Any) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
