@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lanflow.cli_plot import add_plot
 from lanflow.command import (
     add_extra_files,
     add_log_level,
@@ -38,10 +39,11 @@ def build_parser() -> argparse.ArgumentParser:
         _add_audit,
     ):
         add(commands)
+    add_plot(_command(commands, "plot", "draw how a network compares with its model"))
     return parser
 
 
-def _command(commands: Any, name: str, help_text: str, call: Any) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
