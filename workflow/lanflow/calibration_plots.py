@@ -156,10 +156,7 @@ def draw_probability_calibration(subject: TrainedNetwork, errors: ProbabilityErr
         put_legend(
             figure,
             [
-                *(
-                    line_key(c, n, marker="o", ls="none")
-                    for c, n in zip(colours, outcomes, strict=True)
-                ),
+                *keys,
                 line_key("black", "a network that is right", lw=1),
             ],
         )

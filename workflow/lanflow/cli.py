@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lanflow.cli_evaluate import add_check_gates, add_evaluate
 from lanflow.cli_plot import add_plot
 from lanflow.command import (
     add_extra_files,
@@ -39,6 +40,8 @@ def build_parser() -> argparse.ArgumentParser:
         _add_audit,
     ):
         add(commands)
+    add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
+    add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
     add_plot(_command(commands, "plot", "draw how a network compares with its model"))
     return parser
 

@@ -31,6 +31,12 @@ def add_plot(command: argparse.ArgumentParser) -> None:
         help="what the network of --onnx gives",
     )
     command.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="card.json of --onnx, for the trained box; ssm-simulators' bounds when left out",
+    )
+    command.add_argument(
         "--output", type=Path, metavar="DIR", help="of the figures; NETWORK_DIR when left out"
     )
     command.add_argument(
@@ -54,13 +60,13 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     if (parsed.folder is None) == (parsed.onnx is None):
         raise UsageError("give either NETWORK_DIR, or --onnx and --model")
     if parsed.onnx is None:
-        if parsed.model is not None:
-            raise UsageError("--model only goes with --onnx; NETWORK_DIR has a card")
+        if parsed.model is not None or parsed.card is not None:
+            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
         subject = read_network_folder(parsed.folder)
     else:
         if parsed.model is None or parsed.output is None:
             raise UsageError("--onnx needs --model and --output")
-        subject = read_onnx_file(parsed.onnx, parsed.model, parsed.network_type)
+        subject = read_onnx_file(parsed.onnx, parsed.model, parsed.network_type, parsed.card)
     folder = parsed.output or parsed.folder
     plots = draw_network(
         subject,

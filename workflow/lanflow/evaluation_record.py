@@ -128,3 +128,28 @@ def read_evaluation(path: Path) -> Evaluation:
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected an evaluation, found {type(content).__name__}")
     return parse_evaluation(content, str(path))
+
+
+def check_gates(records: Mapping[str, Evaluation]) -> None:
+    """Refuse networks that do not pass.
+
+    Parameters
+    ----------
+    records
+        Evaluations by file.
+
+    Raises
+    ------
+    UserError
+        Naming each network's gates and numbers.
+    """
+    lines = [
+        f"{path}: gate {gate.name} {gate.verdict}: {gate.reason}"
+        for path, record in records.items()
+        for gate in record.failed_gates
+    ]
+    if lines:
+        n_failing = sum(record.verdict == "failed" for record in records.values())
+        raise UserError(
+            "\n".join([f"{n_failing} of {len(records)} network(s) do not pass their gates", *lines])
+        )

@@ -4,8 +4,6 @@ Everything that figures need: the network's own density or probabilities, the mo
 where they are known, simulated trials, and parameter draws that fill the box evenly.
 """
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lanflow import artifacts
+from lanflow.box import Box, box_of
 from lanflow.density import Array, Density, labels
 from lanflow.errors import UserError
 from lanflow.kde import OMISSION
@@ -22,6 +21,7 @@ from lanflow.networks import NETWORK_TYPES, NetworkType
 from lanflow.onnx_network import OnnxNetwork, load_network
 from lanflow.parameter_sampling import sobol_points
 from lanflow.simulators import make_sampler, model_config, simulate
+from lanflow.stored_network import StoredNetwork, read_card
 
 Theta = dict[str, float]
 
@@ -171,24 +171,18 @@ def read_network_folder(folder: Path) -> TrainedNetwork:
     UserError
         Naming the file that is missing or does not fit.
     """
-    path = folder / artifacts.CARD
-    try:
-        card = json.loads(path.read_text())
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path}: not the card of a network ({e})") from e
+    stored = StoredNetwork(folder)
+    card = stored.card
     model = model_config(card["model"])
-    box = {**model["param_bounds_dict"], **card["bounds"]}
-    return _described(
-        folder / artifacts.ONNX,
-        NETWORK_TYPES[card["network_type"]],
-        model,
-        {name: box[name] for name in card["parameters"]},
-        card["backend"],
-    )
+    network_type = NETWORK_TYPES[card["network_type"]]
+    box = box_of(model, card["bounds"])
+    return _described(folder / artifacts.ONNX, network_type, model, box, card["backend"])
 
 
-def read_onnx_file(path: Path, model_name: str, network_type: str) -> TrainedNetwork:
-    """Any network in an ONNX file, in ssm-simulators' own box of its model.
+def read_onnx_file(
+    path: Path, model_name: str, network_type: str, card_path: Path | None = None
+) -> TrainedNetwork:
+    """Any network in an ONNX file, in the box of its card or ssm-simulators' own of its model.
 
     Raises
     ------
@@ -196,15 +190,15 @@ def read_onnx_file(path: Path, model_name: str, network_type: str) -> TrainedNet
         If it is no network of that model and type.
     """
     model = model_config(model_name)
-    box = {name: model["param_bounds_dict"][name] for name in model["params"]}
-    return _described(path, NETWORK_TYPES[network_type], model, box, None)
+    trained = {} if card_path is None else read_card(card_path)["bounds"]
+    return _described(path, NETWORK_TYPES[network_type], model, box_of(model, trained), None)
 
 
 def _described(
     path: Path,
     network_type: NetworkType,
     model: dict[str, Any],
-    box: Mapping[str, Any],
+    box: Box,
     backend: str | None,
 ) -> TrainedNetwork:
     network = load_network(path)
