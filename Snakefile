@@ -39,9 +39,6 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
 
 
-report: "workflow/report/study.rst"
-
-
 localrules:
     all,
 
@@ -50,11 +47,4 @@ rule all:
     default_target: True
     input:
         leaderboard=LEADERBOARD,
-        page=LEADERBOARD_PAGE,
-        data=expand(f"{MODEL_DIR}/data_summary.html", model=STUDY.models),
-
-
-onsuccess:
-    from lanflow.reporting import write_report
-
-    write_report(STUDY, rules.all.input, snakefile=workflow.main_snakefile)
+        report=REPORT,

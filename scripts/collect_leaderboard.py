@@ -8,7 +8,7 @@ import pandas as pd
 
 from lanflow.artifacts import read_history
 from lanflow.atomic import write_text
-from lanflow.leaderboard import build_leaderboard, format_table, leaderboard_page
+from lanflow.leaderboard import build_leaderboard, format_table
 
 cards = [Path(path) for path in snakemake.input.cards]
 rows = build_leaderboard(
@@ -17,6 +17,5 @@ rows = build_leaderboard(
     [str(path.parent) for path in cards],
 )
 write_text(Path(snakemake.output.table), pd.DataFrame(rows).to_csv(index=False))
-write_text(Path(snakemake.output.page), leaderboard_page(rows))
 write_text(Path(snakemake.log[0]), format_table(rows) + "\n")
 sys.stderr.write(f"\n{format_table(rows)}\n\nall of them: {snakemake.output.table}\n\n")

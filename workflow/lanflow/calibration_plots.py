@@ -45,7 +45,7 @@ def draw_likelihood_calibration(subject: TrainedNetwork, errors: LikelihoodError
         )
         names = [choice_name(subject.choices[i]) for i in shown]
         left.set_title("choice probability", loc="left")
-        left.set_xlabel(f"model: P({' or '.join(names)})")
+        left.set_xlabel(f"model: P({names[0] if len(names) == 1 else 'choice'})")
         left.set_ylabel("network: integral over rt")
         _draw_masses(middle, errors)
         _draw_ranks(right, errors.ranks)
@@ -77,7 +77,8 @@ def _draw_identity(axes: Any, true: Array, predicted: Array, colours: list[str])
             true[:, column], predicted[:, column], "o", color=colour, ms=3.5, alpha=0.6, mew=0
         )
     axes.set_xlim(-0.03, 1.03)
-    axes.set_ylim(-0.03, max(1.03, 1.03 * predicted.max()))
+    # One point that is far off must not hide the others.
+    axes.set_ylim(-0.03, max(1.03, 1.1 * float(np.quantile(predicted, 0.98))))
 
 
 def _draw_masses(axes: Any, errors: LikelihoodErrors) -> None:
@@ -85,7 +86,7 @@ def _draw_masses(axes: Any, errors: LikelihoodErrors) -> None:
     ratio = errors.probabilities.sum(axis=1) / errors.true_probabilities.sum(axis=1)
     low, high = np.quantile(ratio, [0.005, 0.995])
     ends = min(low, 0.98), max(high, 1.02)
-    axes.hist(np.clip(ratio, *ends), 30, ends, color=BLUE, alpha=0.75)
+    axes.hist(np.clip(ratio, *ends), bins=30, range=ends, color=BLUE, alpha=0.75)
     axes.axvline(1, color="black", lw=1)
     axes.set_title("total mass", loc="left")
     axes.set_xlabel("integral over rt and choices (1 is right)")
@@ -136,7 +137,7 @@ def draw_probability_calibration(subject: TrainedNetwork, errors: ProbabilityErr
     def fill(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         _draw_identity(left, errors.true, errors.predicted, colours)
-        left.set_xlabel(f"model: P({' or '.join(outcomes)})")
+        left.set_xlabel(f"model: P({outcomes[0] if len(outcomes) == 1 else 'choice'})")
         left.set_ylabel("network")
         keys = [
             line_key(colour, name, marker="o", ls="none")
@@ -146,7 +147,7 @@ def draw_probability_calibration(subject: TrainedNetwork, errors: ProbabilityErr
             _draw_binned(right, errors.predicted[:, column], errors.true[:, column], colour)
         right.axhline(0, color="black", lw=1)
         right.set_xlim(-0.03, 1.03)
-        right.set_xlabel("network, in tenths")
+        right.set_xlabel("probability of the network, in tenths")
         right.set_ylabel("network \N{MINUS SIGN} model, mean and 95 % of draws")
         put_title(
             figure,

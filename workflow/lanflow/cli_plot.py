@@ -42,9 +42,8 @@ def add_plot(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--draws",
         type=count,
-        default=256,
         metavar="N",
-        help="parameter vectors for errors and calibration",
+        help="parameter vectors for errors and calibration; 256, with simulations 64",
     )
     command.add_argument(
         "--seed", type=whole_number, default=1, metavar="N", help="of draws and simulations"

@@ -28,6 +28,8 @@ _N_DRAWN, _N_TRIED = 64, 200
 _N_BINS, _N_CURVE = 48, 400
 # rts from the first to the 99.5th percentile of the simulated ones are shown.
 _SHOWN = 0.995
+# A tail far longer than from the median to the 90th percentile is cut.
+_MOST_SPREADS = 5
 # A vector at which hardly any trial is answered in time shows nothing, and few may be such that
 # hardly any trial ends in the second choice.
 _LEAST_ANSWERED, _LEAST_SECOND, _MOST_ONE_SIDED = 0.2, 0.05, 2
@@ -90,19 +92,23 @@ def _draw_panel(
     axes: Any, subject: TrainedNetwork, theta: Theta, rts: Array, choices: Array
 ) -> None:
     answered = choices != OMISSION
-    low, high = np.quantile(rts[answered], [0, _SHOWN])
+    low, middle, late, high = np.quantile(rts[answered], [0, 0.5, 0.9, _SHOWN])
+    high = min(high, middle + _MOST_SPREADS * (late - middle))
     margin = 0.06 * (high - low)
     low, high = max(low - margin, 0.0), min(high + margin, theta.get("deadline", np.inf))
     edges = np.linspace(low, high, _N_BINS + 1)
     curve = np.linspace(low, high, _N_CURVE, endpoint=False)
     density = subject.density(theta)
     is_mirrored = len(subject.choices) == 2
+    fill = 0.28 if is_mirrored else 0.1
     for i, choice in enumerate(subject.choices):
         sign = -1 if is_mirrored and i == 0 else 1
         colour = choice_colour(i)
         counts, _ = np.histogram(rts[choices == choice], edges)
         heights = sign * counts / len(rts) / np.diff(edges)
-        axes.stairs(heights, edges, fill=True, color=colour, alpha=0.28, lw=0)
+        axes.stairs(heights, edges, fill=True, color=colour, alpha=fill, lw=0)
+        if not is_mirrored:  # areas lie over one another
+            axes.stairs(heights, edges, color=colour, alpha=0.45, lw=0.8)
         values = np.exp(subject.log_density(theta, curve, choice))
         axes.plot(curve, sign * values, color=colour, lw=1.8)
         if density is not None:

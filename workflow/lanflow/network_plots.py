@@ -12,12 +12,14 @@ from lanflow.trained_network import TrainedNetwork
 
 # Trials at each parameter draw; simulated ones where probabilities are not known.
 _N_TRIALS, _N_SIMULATED = 100, 2000
+# Parameter draws for errors and calibration; thousands of trials at each are slow to simulate.
+_N_VECTORS, _N_SIMULATED_VECTORS = 256, 64
 
 
 def draw_network(
     subject: TrainedNetwork,
     *,
-    n_vectors: int,
+    n_vectors: int | None = None,
     seed: int,
     on_plot: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[str, bytes]]:
@@ -28,12 +30,14 @@ def draw_network(
     subject
         The network.
     n_vectors
-        Parameter draws for errors and calibration.
+        Parameter draws for errors and calibration; a few hundred when left out, fewer where the
+        model has to be simulated.
     seed
         Decides all draws and simulations.
     on_plot
         Called with the name of each before it is made.
     """
+    n_vectors = n_vectors or (_N_VECTORS if subject.is_exact else _N_SIMULATED_VECTORS)
     has_trial = subject.network_type.has_trial
     on_plot("density")
     yield "density", (draw_densities if has_trial else draw_outcomes)(subject, seed=seed)

@@ -13,7 +13,7 @@ import numpy as np
 
 from lanflow import artifacts
 from lanflow.box import Box, box_of
-from lanflow.density import Array, Density, labels
+from lanflow.density import FLOOR, Array, Density, labels
 from lanflow.errors import UserError
 from lanflow.kde import OMISSION
 from lanflow.label_sources import Source, label_source, make_density
@@ -109,11 +109,16 @@ class TrainedNetwork:
         return simulate(self.model, theta, n_trials, seed=seed, max_t=MAX_T)
 
     def log_density(self, theta: Theta, rts: Array, choices: Array | float) -> Array:
-        """A likelihood network's log density at rts and choices, shape (rts,)."""
+        """A likelihood network's log density at rts and choices, shape (rts,).
+
+        Values that cannot be drawn or integrated are at the limits of those that can; the gates of
+        an evaluation tell of them.
+        """
         rows = np.empty((len(rts), self.network.n_inputs), np.float32)
         rows[:, :-2] = [theta[name] for name in self.bounds]
         rows[:, -2], rows[:, -1] = rts, choices
-        return np.asarray(self.network(rows)[:, 0], float)
+        values = self.network(rows)[:, 0].astype(float)
+        return np.asarray(np.clip(np.nan_to_num(values, nan=FLOOR), FLOOR, -FLOOR))
 
     def probabilities(self, thetas: list[Theta]) -> Array:
         """What any other network gives, as probabilities, shape (vectors, outputs)."""
@@ -154,7 +159,8 @@ class TrainedNetwork:
 
 def time_grid(theta: Theta) -> Array:
     """Times that resolve a density: few before the non-decision time, then ever further apart."""
-    until = min(MAX_T, theta.get("deadline", np.inf))
+    # At the deadline itself there is no density.
+    until = min(MAX_T, theta.get("deadline", np.inf) * (1 - 1e-6))
     t = min(theta.get("t", 0.0), until)
     before = np.linspace(0, t, _N_BEFORE, endpoint=False) if t > 0 else np.empty(0)
     rest = until - t

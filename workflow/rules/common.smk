@@ -11,7 +11,7 @@ RESULTS = STUDY.results
 MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
-LEADERBOARD_PAGE = f"{RESULTS}/leaderboard.html"
+REPORT = f"{RESULTS}/report.html"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
 
