@@ -36,6 +36,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -48,3 +49,4 @@ rule all:
     input:
         leaderboard=LEADERBOARD,
         report=REPORT,
+        gates=[GATES] if STUDY.require_gates else [],

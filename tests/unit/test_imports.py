@@ -148,6 +148,8 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
         ("onnx", "export"),
         ("matplotlib", "plots"),
         ("tqdm", "progress"),
+        ("onnxruntime", "onnx_network"),
+        ("hssm", "hssm_probe"),
     ],
 )
 def test_a_library_has_one_module_that_imports_it(library: str, module: str) -> None:
@@ -181,8 +183,8 @@ def test_a_kernel_knows_settings_and_networks_and_no_paths_tracking_or_other_ker
 
 def test_one_module_chooses_the_kernel_when_it_is_asked_for() -> None:
     for kernel in ("kernel_jax", "kernel_torch"):
-        assert importers(kernel) == {"training_step"}
-        assert kernel not in ours(MODULES["training_step"].at_top)
+        assert importers(kernel) == {"backends"}
+        assert kernel not in ours(MODULES["backends"].at_top)
 
 
 @pytest.mark.parametrize(
@@ -197,6 +199,20 @@ def test_training_knows_neither_kernels_nor_tracking_nor_commands(module: str) -
         reached |= found
         todo |= found
     assert not reached & {"kernel_jax", "kernel_torch", "tracking", "tracked_training", "cli"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["box", "gate_hssm", "gates", "gates_likelihood", "gates_probability", "scoring", "evaluation"],
+)
+def test_gates_know_neither_kernels_nor_tracking_nor_commands(module: str) -> None:
+    assert not loaded_with(module) & {"kernel_jax", "kernel_torch", "tracking", "cli"}
+
+
+def test_what_hssm_is_asked_by_needs_nothing_of_ours() -> None:
+    """It is run as a file by an interpreter that has HSSM and need not have lanflow."""
+    assert not ours(MODULES["hssm_probe"].anywhere)
+    assert libraries(MODULES["hssm_probe"].at_top) == set()
 
 
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:

@@ -2,7 +2,9 @@ from typing import Any
 
 import pytest
 
+from lanflow.evaluation_record import parse_evaluation
 from lanflow.leaderboard import COLUMNS, build_leaderboard, format_table
+from tests.unit.test_reporting import evaluation
 
 
 def card(**keys: Any) -> dict[str, Any]:
@@ -32,7 +34,8 @@ def board(*cards: dict[str, Any]) -> list[dict[str, Any]]:
         f"results/networks/{c['network_type']}/{c['model']}/net{i}_{c['backend']}"
         for i, c in enumerate(cards)
     ]
-    return build_leaderboard(cards, [HISTORY] * len(cards), folders)
+    evaluations = [parse_evaluation(evaluation(), "evaluation.json")] * len(cards)
+    return build_leaderboard(cards, [HISTORY] * len(cards), folders, evaluations)
 
 
 def test_a_network_is_one_row_with_its_path_and_speed() -> None:
@@ -67,12 +70,14 @@ def test_equal_losses_keep_the_order_of_their_paths() -> None:
 
 def test_cards_and_folders_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        build_leaderboard([card()], [HISTORY], [])
+        build_leaderboard([card()], [HISTORY], [], [])
 
 
 def test_the_table_at_the_end_shows_networks_losses_and_paths_in_columns() -> None:
     lines = format_table(board(card(best_val_loss=0.123456789), card(backend="torch"))).split("\n")
-    assert lines[0].split() == ["model", "type", "network", "backend", "val_loss", "path"]
+    assert lines[0].split() == ["model", "type", "network", "backend", "val_loss"] + [
+        *("error", "gates", "path")
+    ]
     assert lines[1].split()[:5] == ["ddm", "lan", "net0", "jax", "0.12346"]
     assert lines[1].endswith("net0_jax/model.onnx")
     assert len({line.index("results/") for line in lines[1:]}) == 1

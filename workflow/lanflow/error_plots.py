@@ -14,6 +14,7 @@ _N_BINS, _N_PAIR_BINS = 8, 6
 # Pairs of more parameters than this are too small to read.
 _MOST_IN_PAIRS = 8
 _N_COLUMNS = 4
+_LEAST_IN_BIN = 40
 # One cell that is far off must not hide where the others are.
 _COLOURED = 0.98
 
@@ -96,12 +97,13 @@ def draw_probability_errors(subject: TrainedNetwork, errors: ProbabilityErrors) 
 
 def _draw_over_height(axes: Any, reference: Array, difference: Array) -> None:
     """Signed error against the log-likelihood itself: in the bulk, in the tails."""
-    edges = np.quantile(reference, np.linspace(0, 1, 25))
+    n_bins = int(np.clip(len(reference) // _LEAST_IN_BIN, 1, 24))
+    edges = np.quantile(reference, np.linspace(0, 1, n_bins + 1))
     place = np.clip(np.searchsorted(edges, reference, side="right") - 1, 0, len(edges) - 2)
     middle, quantiles = [], []
     for i in range(len(edges) - 1):
         rows = place == i
-        if rows.sum() >= 10:
+        if rows.any():
             middle.append(reference[rows].mean())
             quantiles.append(np.quantile(difference[rows], [0.025, 0.25, 0.5, 0.75, 0.975]))
     low, lower, median, upper, high = np.transpose(quantiles)

@@ -304,7 +304,7 @@ class Examination:
             return gates.judge("density", numbers, gates_likelihood.DENSITY_LIMITS)
         numbers = gates_probability.frequency_numbers(
             self.network,
-            self.reference.model,
+            self.reference,
             self.box,
             self.subject.network_type,
             n_sets=n_sets,

@@ -17,9 +17,9 @@ from lanflow.true_density import MAX_T, Reference
 N_TRIALS = 2000
 
 # The implied density may miss a mass of one by so much, on average over parameter vectors and at
-# most; the mean distance from simulations may be this many times that between two simulations
-# (0.71 for the simulator's own density).
-DENSITY_LIMITS = {"mean_mass_error": 0.02, "max_mass_error": 0.1, "distance_ratio": 1.25}
+# most; it may be no farther from simulations than two simulations are from each other (0.71 for
+# what is exact).
+DENSITY_LIMITS = {"mean_mass_error": 0.02, "max_mass_error": 0.1, "distance_ratio": 1.0}
 
 # What the published ddm network reaches on simulated data at random parameters inside the box.
 PUBLISHED = {
@@ -98,15 +98,16 @@ def density_numbers(
 
     The distance is Kolmogorov's: the largest difference of the two probabilities of answering with
     a choice until an rt, over rts and choices. With each parameter vector the noise is measured as
-    the distance between two simulations of :data:`N_TRIALS` trials.
+    the distance between two simulations of :data:`N_TRIALS` trials. The simulator's time step moves
+    its density a little, so with an exact or solved reference the network may miss the larger of
+    the noise and what the reference misses.
 
     Returns
     -------
     dict
         ``mean_mass_error`` and ``max_mass_error`` (of the mass, with the simulated share of trials
         without an answer, from one), ``mean_distance``, ``mean_noise``, ``distance_ratio``, and
-        with an exact or solved reference ``reference_distance``, which holds the error of the
-        simulator's time step.
+        with an exact or solved reference ``reference_distance``.
     """
     model = reference.model
     rows = []
@@ -135,10 +136,12 @@ def density_numbers(
         "max_mass_error": table[:, 0].max(),
         "mean_distance": table[:, 1].mean(),
         "mean_noise": table[:, 2].mean(),
-        "distance_ratio": table[:, 1].mean() / table[:, 2].mean(),
     }
+    yardstick = numbers["mean_noise"]
     if table.shape[1] == 4:
         numbers["reference_distance"] = table[:, 3].mean()
+        yardstick = max(yardstick, 2**0.5 * numbers["reference_distance"])
+    numbers["distance_ratio"] = numbers["mean_distance"] / yardstick
     return {key: float(value) for key, value in numbers.items()}
 
 

@@ -1,13 +1,21 @@
 """All networks of a study in one table."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from lanflow.evaluation_record import Evaluation
+
+SCORE_COLUMNS = ["mean_abs_error", "median_abs_error", "p99_abs_error", "mean_difference"]
 
 COLUMNS = [
     "model",
     "network_type",
     "network",
     "backend",
+    "origin",
+    "verdict",
+    *SCORE_COLUMNS,
     "best_val_loss",
     "best_epoch",
     "n_epochs",
@@ -27,23 +35,33 @@ def build_leaderboard(
     cards: Sequence[Mapping[str, Any]],
     histories: Sequence[Sequence[Mapping[str, float]]],
     folders: Sequence[str],
+    evaluations: Sequence[Evaluation],
+    earlier: Sequence[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
-    """One row for each network; best validation loss first within a model and network type.
+    """One row for each network; of the same model, type and data, the least error first.
 
     Parameters
     ----------
-    cards, histories
+    cards, histories, evaluations
         Of each network.
     folders
         Each network's folder, named ``{network}_{backend}``.
+    earlier
+        Rows of networks that earlier runs made of the same data.
     """
-    rows = []
-    for card, history, folder in zip(cards, histories, folders, strict=True):
+    rows = [dict(row) for row in earlier]
+    for card, history, folder, evaluation in zip(
+        cards, histories, folders, evaluations, strict=True
+    ):
+        scores = {} if evaluation.scores is None else evaluation.scores.model_dump()
         seconds = sum(epoch["seconds"] for epoch in history)
         name = folder.rstrip("/").rsplit("/", 1)[-1]
         rows.append(
             {
                 **{key: card[key] for key in COLUMNS if key in card},
+                **{key: scores.get(key) for key in SCORE_COLUMNS},
+                "origin": "study",
+                "verdict": evaluation.verdict,
                 "network": name.removesuffix(f"_{card['backend']}"),
                 "best_epoch": card["best_epoch"] + 1,
                 "seconds": round(seconds, 2),
@@ -51,15 +69,21 @@ def build_leaderboard(
                 "onnx": f"{folder}/model.onnx",
             }
         )
-    order = sorted(
-        rows, key=lambda row: (row["model"], row["network_type"], row["best_val_loss"], row["onnx"])
+    return [{column: row[column] for column in COLUMNS} for row in sorted(rows, key=_place)]
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Networks of the same data together, those without a score last among them."""
+    error = row["mean_abs_error"]
+    return (
+        *(row["model"], row["network_type"], row["data_digest"]),
+        *(math.inf if error is None else error, row["best_val_loss"], row["onnx"]),
     )
-    return [{column: row[column] for column in COLUMNS} for row in order]
 
 
 def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The summary a person sees at the end: networks, losses, paths."""
-    head = ("model", "type", "network", "backend", "val_loss", "path")
+    """The summary a person sees at the end: networks, losses, errors, verdicts, paths."""
+    head = ("model", "type", "network", "backend", "val_loss", "error", "gates", "path")
     lines = [head] + [
         (
             row["model"],
@@ -67,6 +91,8 @@ def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
             row["network"],
             row["backend"],
             f"{row['best_val_loss']:.5g}",
+            "" if row["mean_abs_error"] is None else f"{row['mean_abs_error']:.3g}",
+            row["verdict"] or "not run",
             row["onnx"],
         )
         for row in rows

@@ -147,6 +147,26 @@ class ModelConfig(Settings):
     networks: dict[Name, NetworkConfig] = Field(description="a name of your own: a network")
 
 
+class EvaluationConfig(Settings):
+    """How thoroughly each network is evaluated."""
+
+    n_sets: Count | None = Field(
+        None,
+        description="random parameter vectors of the scores; when left out 500 with an analytic "
+        "reference, 100 with a solver, 20 with simulations",
+    )
+    rows: Count = Field(200, description="simulated trials of each")
+    n_simulated_sets: Count = Field(
+        20, description="random parameter vectors that the simulator is run at"
+    )
+    reference: Literal["auto", "analytic", "solver", "kde"] = Field(
+        "auto", description="what is taken for the truth; auto is the best for the model"
+    )
+    hssm_python: str | None = Field(
+        None, description="interpreter that has HSSM, for its gate; else lanflow's own"
+    )
+
+
 class TrackingConfig(Settings):
     """The MLflow store. Environment variables come next, then the defaults."""
 
@@ -164,6 +184,12 @@ class StudyConfig(Settings):
     results: str = Field("results", description="folder of everything the workflow makes")
     tracking: TrackingConfig = Field(
         default_factory=lambda: TrackingConfig(), description="the MLflow store"
+    )
+    evaluation: EvaluationConfig = Field(
+        default_factory=lambda: EvaluationConfig(), description="of every network"
+    )
+    require_gates: bool = Field(
+        False, description="a network that does not pass its gates fails the build"
     )
     models: dict[ModelName, ModelConfig] = Field(
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"

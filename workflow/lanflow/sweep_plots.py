@@ -149,7 +149,9 @@ def _middle(subject: TrainedNetwork) -> str:
     return ", ".join(f"{name} = {number(value, 2)}" for name, value in subject.centre().items())
 
 
-def draw_probability_sweeps(subject: TrainedNetwork, *, seed: int) -> bytes:
+def draw_probability_sweeps(
+    subject: TrainedNetwork, *, seed: int, n_trials: int = _N_TRIALS
+) -> bytes:
     """Probability of each outcome as one parameter sweeps its range.
 
     Parameters
@@ -158,6 +160,8 @@ def draw_probability_sweeps(subject: TrainedNetwork, *, seed: int) -> bytes:
         A network of probabilities.
     seed
         Of simulated trials, for a model whose probabilities are not known.
+    n_trials
+        Simulated at each of a few places of a sweep then.
 
     Returns
     -------
@@ -173,7 +177,7 @@ def draw_probability_sweeps(subject: TrainedNetwork, *, seed: int) -> bytes:
         for axes in grid.flat[len(names) :]:
             axes.set_axis_off()
         for axes, name in zip(grid.flat, names, strict=False):
-            _draw_probabilities(axes, subject, name, seed=seed)
+            _draw_probabilities(axes, subject, name, seed=seed, n_trials=n_trials)
         for axes in grid[:, 0]:
             axes.set_ylabel("probability")
         put_title(
@@ -182,21 +186,20 @@ def draw_probability_sweeps(subject: TrainedNetwork, *, seed: int) -> bytes:
             "sweeps its range",
             f"the others in the middle of theirs ({_middle(subject)})",
         )
-        put_legend(figure, _probability_keys(subject))
+        put_legend(figure, _probability_keys(subject, n_trials))
 
     return draw_png((10.5, 1.2 + 2.5 * n_rows), fill)
 
 
-def _draw_probabilities(axes: Any, subject: TrainedNetwork, name: str, *, seed: int) -> None:
+def _draw_probabilities(
+    axes: Any, subject: TrainedNetwork, name: str, *, seed: int, n_trials: int
+) -> None:
     thetas = sweep(subject, name)
     values = np.linspace(*subject.bounds[name], len(thetas))
     places = values if subject.is_exact else np.linspace(*subject.bounds[name], _N_SIMULATED)
     held = thetas if subject.is_exact else sweep(subject, name, _N_SIMULATED)
     true: Array = np.array(
-        [
-            subject.true_probabilities(theta, _N_TRIALS, seed=seed + i)
-            for i, theta in enumerate(held)
-        ]
+        [subject.true_probabilities(theta, n_trials, seed=seed + i) for i, theta in enumerate(held)]
     )
     predicted = subject.probabilities(thetas)
     for i in range(len(subject.outcomes)):
@@ -205,7 +208,7 @@ def _draw_probabilities(axes: Any, subject: TrainedNetwork, name: str, *, seed: 
         if subject.is_exact:
             axes.plot(places, true[:, i], color="black", lw=1, ls=DASHES)
         else:
-            spread = 1.96 * np.sqrt(true[:, i] * (1 - true[:, i]) / _N_TRIALS)
+            spread = 1.96 * np.sqrt(true[:, i] * (1 - true[:, i]) / n_trials)
             axes.errorbar(places, true[:, i], spread, fmt="o", color=colour, ms=4, mec="black")
     axes.set_xlabel(axis_label(name))
     axes.set_ylim(-0.03, 1.03)
@@ -215,12 +218,12 @@ def _outcome_colour(subject: TrainedNetwork, i: int) -> str:
     return choice_colour(i) if len(subject.outcomes) > 1 else BLUE
 
 
-def _probability_keys(subject: TrainedNetwork) -> list[Any]:
+def _probability_keys(subject: TrainedNetwork, n_trials: int) -> list[Any]:
     keys = [
         line_key(_outcome_colour(subject, i), f"network: {outcome}", lw=2)
         for i, outcome in enumerate(subject.outcomes)
     ]
     if subject.is_exact:
         return [*keys, line_key("black", f"model, {subject.reference_name}", lw=1, ls=DASHES)]
-    label = f"simulated ({_N_TRIALS:,} trials, 95 % interval)"
+    label = f"simulated ({n_trials:,} trials, 95 % interval)"
     return [*keys, line_key(GREY, label, marker="o", ls="none")]

@@ -14,7 +14,7 @@ from lanflow.stored_network import StoredNetwork
 log = logging.getLogger(__name__)
 
 VERDICT_TAG = "evaluation_verdict"
-_PREFIX = "evaluation"
+SCORES, COST = "evaluation", "cost"  # what stands before the dot of a metric
 
 
 def metrics_of(record: Evaluation) -> dict[str, float]:
@@ -28,7 +28,7 @@ def metrics_of(record: Evaluation) -> dict[str, float]:
         }
     if record.scores is not None:
         metrics |= {
-            f"{_PREFIX}.{key}": float(value)
+            f"{SCORES}.{key}": float(value)
             for key, value in record.scores.model_dump().items()
             if isinstance(value, int | float)
         }
@@ -36,11 +36,17 @@ def metrics_of(record: Evaluation) -> dict[str, float]:
 
 
 def cost_of(folder: StoredNetwork) -> dict[str, float]:
-    """What the training cost: seconds, and rows a second."""
+    """What the training cost, and of how much data, as metrics."""
     history = read_history(folder.folder / artifacts.HISTORY)
     seconds = sum(epoch["seconds"] for epoch in history)
-    n_rows = folder.card["n_rows"] * len(history)
-    return {"seconds": round(seconds, 2), "rows_per_second": round(n_rows / max(seconds, 1e-9))}
+    n_rows = folder.card["n_rows"]
+    costs = {
+        "seconds": round(seconds, 2),
+        "rows_per_second": round(n_rows * len(history) / max(seconds, 1e-9)),
+        "n_rows": n_rows,
+        "n_parameter_sets": folder.card["n_parameter_sets"],
+    }
+    return {f"{COST}.{key}": float(value) for key, value in costs.items()}
 
 
 def track_evaluation(
@@ -70,7 +76,7 @@ def track_evaluation(
         client = tracking.connect(store)
         found = tracking.find_run(client, run_id)
         run = TrackedRun(client, run_id, found.info.experiment_id)
-        metrics = metrics_of(record) | {f"cost.{k}": v for k, v in cost_of(folder).items()}
+        metrics = metrics_of(record) | cost_of(folder)
         run.log_metrics(metrics, step=folder.card["best_epoch"])
         run.set_tags({VERDICT_TAG: record.verdict})
         run.log_files([path])

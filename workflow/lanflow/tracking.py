@@ -243,6 +243,41 @@ def search_runs(
     ]
 
 
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run of a training."""
+
+    id: str
+    name: str
+    artifact_uri: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@asking("searching for trainings")
+def search_trainings(
+    client: MlflowClient, experiment_name: str, data_digest: str
+) -> list[TrainedRun]:
+    """Finished runs of an experiment that trained on the data of a digest, oldest first."""
+    found = client.get_experiment_by_name(experiment_name)
+    if found is None or found.lifecycle_stage != "active":
+        return []
+    experiment = Experiment(found.experiment_id, found.name, found.artifact_location)
+    wanted = f"tags.data_digest = '{data_digest}' and attributes.status = 'FINISHED'"
+    return [
+        TrainedRun(
+            id=run.info.run_id,
+            name=run.info.run_name,
+            artifact_uri=run.info.artifact_uri,
+            params=dict(run.data.params),
+            tags=dict(run.data.tags),
+            metrics=dict(run.data.metrics),
+        )
+        for run in _search(client, experiment, wanted, deleted=False)
+    ]
+
+
 def _search(
     client: MlflowClient, experiment: Experiment, filter_string: str, *, deleted: bool
 ) -> list[Any]:

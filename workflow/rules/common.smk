@@ -12,6 +12,7 @@ MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 REPORT = f"{RESULTS}/report.html"
+GATES = f"{RESULTS}/gates.json"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
 
@@ -92,6 +93,16 @@ def network_files(name):
     return [
         f"{RESULTS}/networks/{t.config.network_type}/{t.model}/{t.key}/{name}"
         for t in TRAININGS
+    ]
+
+
+def evaluation_options():
+    """Options of every evaluation of the study."""
+    given = STUDY.evaluation.model_dump(mode="json", exclude_none=True)
+    return [
+        word
+        for key, value in given.items()
+        for word in (f"--{key.replace('_', '-')}", str(value))
     ]
 
 

@@ -10,6 +10,7 @@ rule collect_leaderboard:
     input:
         cards=network_files(artifacts.CARD),
         histories=network_files(artifacts.HISTORY),
+        evaluations=network_files(artifacts.EVALUATION),
     output:
         table=LEADERBOARD,
     log:
