@@ -42,9 +42,6 @@ include: "workflow/rules/publish.smk"
 include: "workflow/rules/report.smk"
 
 
-report: "workflow/report/study.rst"
-
-
 localrules:
     all,
 
@@ -53,13 +50,6 @@ rule all:
     default_target: True
     input:
         leaderboard=LEADERBOARD,
-        page=LEADERBOARD_PAGE,
+        report=REPORT,
         gates=[GATES] if STUDY.require_gates else [],
-        data=expand(f"{MODEL_DIR}/data_summary.html", model=STUDY.models),
         registered=REGISTERED if STUDY.register_networks else [],
-
-
-onsuccess:
-    from lanflow.reporting import write_report
-
-    write_report(STUDY, rules.all.input, snakefile=workflow.main_snakefile)

@@ -10,7 +10,7 @@ from lanflow.artifacts import read_history
 from lanflow.atomic import write_text
 from lanflow.earlier_runs import find_earlier_networks
 from lanflow.evaluation_record import read_evaluation
-from lanflow.leaderboard import build_leaderboard, format_table, leaderboard_page
+from lanflow.leaderboard import build_leaderboard, format_table
 from lanflow.store import resolve_store
 
 given = snakemake.input
@@ -23,6 +23,5 @@ rows = build_leaderboard(
     find_earlier_networks(resolve_store(), cards),
 )
 write_text(Path(snakemake.output.table), pd.DataFrame(rows).to_csv(index=False))
-write_text(Path(snakemake.output.page), leaderboard_page(rows))
 write_text(Path(snakemake.log[0]), format_table(rows) + "\n")
 sys.stderr.write(f"\n{format_table(rows)}\n\nall of them: {snakemake.output.table}\n\n")

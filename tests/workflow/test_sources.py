@@ -79,16 +79,13 @@ def test_repeated_parameter_sets_are_warned_of_and_an_error_above_a_share(
 ) -> None:
     data = {"experiment": EXPERIMENT, "root": str(generated)}
     output = elsewhere.snakemake(
-        "results/ddm/data_summary.html", study=_study(elsewhere, generated, **data)
+        "results/ddm/audit.json", study=_study(elsewhere, generated, **data)
     )
     assert re.search(r"WARNING: ddm: the files hold only \d+ distinct parameter sets", output)
-    page = (elsewhere.folder / "results/ddm/data_summary.html").read_text()
-    assert "<strong>Warning:</strong> the files hold only" in page
+    audit = json.loads((elsewhere.folder / "results/ddm/audit.json").read_text())
+    assert audit["warnings"][0].startswith("the files hold only")
     study = _study(elsewhere, generated, **data, max_repeated_sets=0.2)
-    assert elsewhere.planned("results/ddm/data_summary.html", study=study) == {
-        "audit_data": 1,
-        "describe_data": 1,
-    }
+    assert elsewhere.planned("results/ddm/audit.json", study=study) == {"audit_data": 1}
     output = elsewhere.snakemake(study=study, check=False)
     assert "are repeats, more than the 20.0% that are accepted" in output
     assert "Traceback" not in output

@@ -22,6 +22,7 @@ CONFIG = "config.json"
 LINEAGE = "training_data_lineage.json"
 CARD = "card.json"
 CURVE = "training_curve.png"
+PLOTS = {name: f"plot_{name}.png" for name in ("density", "sweep", "error", "calibration")}
 RECORD = "run.json"
 EVALUATION = "evaluation.json"  # of 'lanflow evaluate', not of the training
 CHECKPOINT = "checkpoint.npz"

@@ -7,6 +7,7 @@ from typing import Any
 
 from lanflow.cli_cluster import add_check_node, add_site, fail_soon
 from lanflow.cli_evaluate import add_check_gates, add_evaluate
+from lanflow.cli_plot import add_plot
 from lanflow.cli_publish import add_publishing
 from lanflow.command import (
     add_extra_files,
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
     add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
     add_publishing(commands, _command)
+    add_plot(_command(commands, "plot", "draw how a network compares with its model"))
     return parser
 
 

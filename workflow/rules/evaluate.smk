@@ -36,6 +36,8 @@ rule evaluate_network:
 rule check_gates:
     input:
         evaluations=network_files(artifacts.EVALUATION),
+        # A study that stops here has a report that says why.
+        report=REPORT,
     output:
         record=GATES,
     log:

@@ -17,17 +17,7 @@ rule train_network:
         lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
         record=f"{NETWORK_DIR}/{artifacts.RECORD}",
-        curve=report(
-            f"{NETWORK_DIR}/{artifacts.CURVE}",
-            caption="../report/training_curve.rst",
-            category="Training curves",
-            labels={
-                "model": "{model}",
-                "network": "{network}",
-                "type": "{network_type}",
-                "backend": "{backend}",
-            },
-        ),
+        curve=f"{NETWORK_DIR}/{artifacts.CURVE}",
     log:
         f"{RESULTS}/logs/train_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
