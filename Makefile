@@ -18,7 +18,7 @@ run: $(VENV)/.installed
 # environments that they build for themselves.
 TESTS ?= own
 test: $(VENV)/.installed-dev
-	$(PYTEST) $(if $(filter all,$(TESTS)),,-m "not peers")
+	$(PYTEST) $(if $(filter all,$(TESTS)),,-m "not peers and not browser")
 
 # What this cluster has of its own, into profiles/slurm/site.yaml; once.
 site: $(VENV)/.installed

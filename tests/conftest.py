@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from lanflow.training import TrainingJob
 from lanflow.training_config import TrainingConfig, TrainingFile, select_network
 from lanflow.training_options import TrainingOptions
 from tests.cluster.services import missing_packages
+from tests.hub import Hub, serve
 
 # Files of tests run side by side: threads that spin while they wait would take cores from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -75,6 +77,7 @@ def training_job(
     kernel: Kernel,
     *,
     checkpoint_path: Path | None = None,
+    memory_mb: int = 4000,
     seed: int = 1,
     network_id: int = 0,
     **keys: Any,
@@ -83,7 +86,9 @@ def training_job(
     from lanflow.training_step import plan_job
 
     config = training_config(seed=seed, network_id=network_id, **keys)
-    return plan_job(config, data.data_set, kernel, checkpoint_path=checkpoint_path)
+    return plan_job(
+        config, data.data_set, kernel, checkpoint_path=checkpoint_path, memory_mb=memory_mb
+    )
 
 
 def training_options(
@@ -210,3 +215,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty repository ``lab/networks`` on a stand-in for the Hugging Face hub."""
+    with serve(Hub()) as served:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
+        # Its other protocol for large files, of which the stand-in knows nothing.
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        yield served
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Sets the hub's token; there is none before, whoever the developer is."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    return lambda text: monkeypatch.setenv("HF_TOKEN", text)

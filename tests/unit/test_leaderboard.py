@@ -1,44 +1,10 @@
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from lanflow.leaderboard import (
-    COLUMNS,
-    build_leaderboard,
-    data_summary_page,
-    format_table,
-    html_table,
-    leaderboard_page,
-    page,
-)
-
-
-class Tables(HTMLParser):
-    """Cells of every table of a page, and tags that were left open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.open: list[str] = []
-        self.seen: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.seen.add(tag)
-        if tag != "meta":
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
+from lanflow.evaluation_record import parse_evaluation
+from lanflow.leaderboard import COLUMNS, build_leaderboard, format_table
+from tests.unit.test_reporting import evaluation
 
 
 def card(**keys: Any) -> dict[str, Any]:
@@ -68,7 +34,8 @@ def board(*cards: dict[str, Any]) -> list[dict[str, Any]]:
         f"results/networks/{c['network_type']}/{c['model']}/net{i}_{c['backend']}"
         for i, c in enumerate(cards)
     ]
-    return build_leaderboard(cards, [HISTORY] * len(cards), folders)
+    evaluations = [parse_evaluation(evaluation(), "evaluation.json")] * len(cards)
+    return build_leaderboard(cards, [HISTORY] * len(cards), folders, evaluations)
 
 
 def test_a_network_is_one_row_with_its_path_and_speed() -> None:
@@ -103,88 +70,13 @@ def test_equal_losses_keep_the_order_of_their_paths() -> None:
 
 def test_cards_and_folders_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        build_leaderboard([card()], [HISTORY], [])
+        build_leaderboard([card()], [HISTORY], [], [])
 
 
 def test_the_table_at_the_end_shows_networks_losses_and_paths_in_columns() -> None:
     lines = format_table(board(card(best_val_loss=0.123456789), card(backend="torch"))).split("\n")
-    assert lines[0].split() == ["model", "type", "network", "backend", "val_loss", "path"]
+    columns = ["model", "type", "network", "backend", "val_loss", "error", "gates", "path"]
+    assert lines[0].split() == columns
     assert lines[1].split()[:5] == ["ddm", "lan", "net0", "jax", "0.12346"]
     assert lines[1].endswith("net0_jax/model.onnx")
     assert len({line.index("results/") for line in lines[1:]}) == 1
-
-
-def test_the_page_has_a_row_for_each_network_and_short_run_ids() -> None:
-    cards = card(mlflow_run_id="0123456789abcdef"), card(mlflow_run_id=None, backend="torch")
-    tables = Tables(leaderboard_page(board(*cards)))
-    assert tables.open == []
-    head, *rows = tables.rows
-    tracked, untracked = (dict(zip(head, row, strict=True)) for row in rows)
-    assert tracked["rows/s"] == "2,000"
-    assert tracked["val. loss"] == "0.5"
-    assert (tracked["epoch"], tracked["of"]) == ("2", "3")
-    assert tracked["MLflow run"] == "01234567"
-    assert tracked["file"].endswith("net0_jax/model.onnx")
-    assert (untracked["backend"], untracked["MLflow run"]) == ("torch", "")
-
-
-def test_text_is_escaped_and_numbers_stand_to_the_right() -> None:
-    html = html_table(["a<b", "n"], [["<script>", 1234], ["x & y", 0.1234567], [True, None]])
-    tables = Tables(html)
-    assert "script" not in tables.seen
-    assert tables.rows == [
-        ["a<b", "n"],
-        ["<script>", "1,234"],
-        ["x & y", "0.12346"],
-        ["True", "None"],
-    ]
-    assert html.count('class="number"') == 2
-    assert "<b>&" not in page("<b>&", "")
-
-
-MANIFEST: dict[str, Any] = {
-    "digest": "abc",
-    "model": "ddm",
-    "parameters": ["v", "a"],
-    "bounds": {"v": [-3.0, 3.0]},
-    "experiment": {"id": "7", "name": "ddm-data-generation"},
-    "runs": [
-        {
-            "run_id": "r1",
-            "run_name": "worker",
-            "status": "FINISHED",
-            "n_files": 2,
-            "data_output_folder": "/data/<x>",
-        }
-    ],
-    "files": [
-        {"name": "a.pickle", "size_bytes": 2**20, "sha256": "s1", "run_id": "r1"},
-        {"name": "b.pickle", "size_bytes": 2**20, "sha256": "s2", "run_id": None},
-    ],
-}
-DATA_SET = {"n_sets": 1500, "shapes": {"lan": [30000, 6, 1], "cpn": [1500, 4, 1]}}
-
-
-def test_the_data_page_tells_what_the_data_is_and_where_it_came_from() -> None:
-    tables = Tables(data_summary_page(MANIFEST, DATA_SET))
-    assert tables.open == []
-    for row in (
-        ["digest", "abc"],
-        ["origin", "MLflow experiment ddm-data-generation (id 7)"],
-        ["files", "2"],
-        ["size", "2.0 MiB"],
-        ["distinct parameter sets", "1,500"],
-        ["lan rows", "30,000"],
-        ["1", "v", "-3", "3"],
-        ["2", "a", "not recorded", "not recorded"],
-        ["r1", "worker", "FINISHED", "2", "/data/<x>"],
-        ["a.pickle", "1,048,576", "s1", "r1"],
-        ["b.pickle", "1,048,576", "s2", ""],
-    ):
-        assert row in tables.rows
-
-
-def test_the_data_page_of_a_folder_says_that_there_is_no_lineage() -> None:
-    html = data_summary_page({**MANIFEST, "experiment": None, "runs": []}, DATA_SET)
-    assert ["origin", "a folder, without lineage"] in Tables(html).rows
-    assert "None: the data was taken from a folder." in html

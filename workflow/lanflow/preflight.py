@@ -161,12 +161,10 @@ def file_system_of(path: Path, mounts: str) -> str:
 
 
 def _find_gpu(backend: Backend, node: str) -> str:
-    from lanflow.training_options import TrainingOptions
-    from lanflow.training_step import make_kernel
+    from lanflow.backends import make_kernel
 
-    options = TrainingOptions(backend=backend, networks_path_base=Path(), device="gpu")
     try:
-        return make_kernel(options).device
+        return make_kernel(backend, device="gpu", threads=1).device
     except UserError as e:
         raise UserError(
             f"from node {node}: {e}. The study asks for a GPU (device: gpu), and a job was given "

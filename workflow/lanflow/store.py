@@ -14,6 +14,9 @@ EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 # ssm-simulators' artifact that lists the training files of a data-generation run.
 INVENTORY_NAME = "generated_files_inventory.json"
 
+# Tag of a data-generation run whose training files are its artifacts: the folder of them.
+FILES_TAG = "data_artifact_path"
+
 _SQLITE = re.compile(r"^(sqlite(?:\+\w+)?):///(?!/)(?P<path>[^?]*)(?P<query>\?.*)?$")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 # A password may hold / and @; in doubt too much of a URI is hidden.

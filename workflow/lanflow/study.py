@@ -15,8 +15,10 @@ from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
 from lanflow.store import redact
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
+from lanflow.training_options import DEFAULT_MEMORY_MB
 
 Backend = Literal["jax", "torch"]
+RelabelSource = Literal["auto", "analytic", "solver"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
@@ -31,6 +33,10 @@ class GenerateConfig(Settings):
     config: str = Field(description="data-generation YAML in ssm-simulators' format")
     chunks: Count = Field(1, description="jobs; each is one run in {model}-data-generation")
     files_per_chunk: Count = Field(1, description="training files that each job makes")
+    log_files: bool = Field(
+        False,
+        description="log the files as artifacts of the runs, for machines that do not see them",
+    )
 
 
 class DataConfig(Settings):
@@ -66,7 +72,11 @@ class DataConfig(Settings):
     filter: str | None = Field(
         None, description="take only runs of experiment that this MLflow filter string takes"
     )
-
+    relabel: RelabelSource | None = Field(
+        None,
+        description="compute the labels anew while materialising: analytic, solver, or auto, the "
+        "better that the model has; null trains on those in the files",
+    )
     max_repeated_sets: float = Field(
         1.0,
         ge=0,
@@ -135,6 +145,11 @@ class NetworkConfig(Settings):
     device: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="gpu asks the scheduler for one and fails where it is not seen"
     )
+    memory_mb: Count = Field(
+        DEFAULT_MEMORY_MB,
+        description="megabytes for rows while training; data of more than half of it is shuffled "
+        "in groups of pieces",
+    )
 
     @field_validator("backends")
     @classmethod
@@ -149,6 +164,26 @@ class ModelConfig(Settings):
 
     data: DataConfig = Field(description="where its training files come from")
     networks: dict[Name, NetworkConfig] = Field(description="a name of your own: a network")
+
+
+class EvaluationConfig(Settings):
+    """How thoroughly each network is evaluated."""
+
+    n_sets: Count | None = Field(
+        None,
+        description="random parameter vectors of the scores; when left out 500 with an analytic "
+        "reference, 100 with a solver, 20 with simulations",
+    )
+    rows: Count = Field(200, description="simulated trials of each")
+    n_simulated_sets: Count = Field(
+        20, description="random parameter vectors that the simulator is run at"
+    )
+    reference: Literal["auto", "analytic", "solver", "kde"] = Field(
+        "auto", description="what is taken for the truth; auto is the best for the model"
+    )
+    hssm_python: str | None = Field(
+        None, description="interpreter that has HSSM, for its gate; else lanflow's own"
+    )
 
 
 class TrackingConfig(Settings):
@@ -179,6 +214,17 @@ class StudyConfig(Settings):
     tracking: TrackingConfig = Field(
         default_factory=lambda: TrackingConfig(), description="the MLflow store"
     )
+    evaluation: EvaluationConfig = Field(
+        default_factory=lambda: EvaluationConfig(), description="of every network"
+    )
+    require_gates: bool = Field(
+        False, description="a network that does not pass its gates fails the build"
+    )
+    register_networks: bool = Field(
+        False,
+        description="networks that pass their gates go to MLflow's model registry; the best gets "
+        "the alias {study}-best",
+    )
     models: dict[ModelName, ModelConfig] = Field(
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"
     )
@@ -202,6 +248,7 @@ class Training:
     network_id: int
     config_path: str
     seed: int
+    memory_mb: int
     device: Literal["auto", "cpu", "gpu"]
     run_uuid: str
     config: TrainingConfig
@@ -296,6 +343,7 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     network_id=network.network_id,
                     config_path=network.config,
                     seed=seed,
+                    memory_mb=network.memory_mb,
                     device=network.device,
                     run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
                     config=config,

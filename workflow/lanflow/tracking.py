@@ -5,13 +5,14 @@ run") is never used.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,6 +247,41 @@ def search_runs(
     ]
 
 
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run of a training."""
+
+    id: str
+    name: str
+    artifact_uri: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@asking("searching for trainings")
+def search_trainings(
+    client: MlflowClient, experiment_name: str, data_digest: str
+) -> list[TrainedRun]:
+    """Finished runs of an experiment that trained on the data of a digest, oldest first."""
+    found = client.get_experiment_by_name(experiment_name)
+    if found is None or found.lifecycle_stage != "active":
+        return []
+    experiment = Experiment(found.experiment_id, found.name, found.artifact_location)
+    wanted = f"tags.data_digest = '{data_digest}' and attributes.status = 'FINISHED'"
+    return [
+        TrainedRun(
+            id=run.info.run_id,
+            name=run.info.run_name,
+            artifact_uri=run.info.artifact_uri,
+            params=dict(run.data.params),
+            tags=dict(run.data.tags),
+            metrics=dict(run.data.metrics),
+        )
+        for run in _search(client, experiment, wanted, deleted=False)
+    ]
+
+
 def _search(
     client: MlflowClient, experiment: Experiment, filter_string: str, *, deleted: bool
 ) -> list[Any]:
@@ -299,6 +335,36 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
         raise UserError(f"run {run_id}: {INVENTORY_NAME} is not an inventory (no list 'files')")
     return content
+
+
+def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:
+    """A function that downloads an artifact of a run into a folder, from any thread.
+
+    Each run is asked once where its artifacts are.
+
+    Raises
+    ------
+    StoreError
+        From the function: if it cannot be downloaded.
+    """
+
+    @functools.cache
+    def place_of(run_id: str) -> str:
+        return str(find_run(client, run_id).info.artifact_uri).rstrip("/")
+
+    def fetch(run_id: str, path: str, folder: Path) -> Path:
+        place = place_of(run_id)
+        try:
+            fetched = artifacts.download_artifacts(
+                artifact_uri=f"{place}/{path}",
+                dst_path=str(folder),
+                tracking_uri=client.tracking_uri,
+            )
+        except Exception as e:  # MLflow, requests, boto3: each has its own
+            raise StoreError(f"run {run_id}: {path} cannot be downloaded ({_reason(e)})") from e
+        return Path(fetched)
+
+    return fetch
 
 
 @asking("looking for the run")

@@ -11,7 +11,9 @@ RESULTS = STUDY.results
 MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
-LEADERBOARD_PAGE = f"{RESULTS}/leaderboard.html"
+REPORT = f"{RESULTS}/report.html"
+GATES = f"{RESULTS}/gates.json"
+REGISTERED = f"{RESULTS}/registered.json"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
 CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
@@ -102,11 +104,34 @@ def place_options(wildcards):
     return words + ["--use-extra-files"] * data.use_extra_files
 
 
+def download_options(wildcards):
+    """Where files go that runs logged as artifacts, if their folder is not on this machine."""
+    if data_of(wildcards).source != "mlflow":
+        return []
+    return ["--download", f"{RESULTS}/{wildcards.model}/downloaded"]
+
+
+def relabel_options(wildcards):
+    """Where labels come from, if not from the files."""
+    relabel = data_of(wildcards).relabel
+    return ["--relabel", relabel] if relabel else []
+
+
 def network_files(name):
     """One file of every network of the study."""
     return [
         f"{RESULTS}/networks/{t.config.network_type}/{t.model}/{t.key}/{name}"
         for t in TRAININGS
+    ]
+
+
+def evaluation_options():
+    """Options of every evaluation of the study."""
+    given = STUDY.evaluation.model_dump(mode="json", exclude_none=True)
+    return [
+        word
+        for key, value in given.items()
+        for word in (f"--{key.replace('_', '-')}", str(value))
     ]
 
 

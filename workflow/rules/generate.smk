@@ -70,9 +70,10 @@ rule generate_data:
         folder=lambda w, output: os.path.dirname(output.record),
         n_files=lambda w: data_of(w).generate.files_per_chunk,
         seed=STUDY.seed,
+        log_files=lambda w: "--log-files" if data_of(w).generate.log_files else [],
         # What decides the content of a chunk; a change of it makes the chunk again.
         settings=lambda w: GENERATIONS[w.model].settings_dict(),
     shell:
         "lanflow generate --config-path {input.config:q} --model {wildcards.model}"
         " --output {params.folder:q} --n-files {params.n_files} --chunk {wildcards.chunk}"
-        " --seed {params.seed} --processes {threads} --mlflow-on 2>&1 | tee {log:q}"
+        " --seed {params.seed} --processes {threads} --mlflow-on {params.log_files} 2>&1 | tee {log:q}"

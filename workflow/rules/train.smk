@@ -17,17 +17,7 @@ rule train_network:
         lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
         record=f"{NETWORK_DIR}/{artifacts.RECORD}",
-        curve=report(
-            f"{NETWORK_DIR}/{artifacts.CURVE}",
-            caption="../report/training_curve.rst",
-            category="Training curves",
-            labels={
-                "model": "{model}",
-                "network": "{network}",
-                "type": "{network_type}",
-                "backend": "{backend}",
-            },
-        ),
+        curve=f"{NETWORK_DIR}/{artifacts.CURVE}",
     log:
         f"{RESULTS}/logs/train_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
@@ -36,7 +26,7 @@ rule train_network:
         "../../environment.yml"
     threads: TRAINING_THREADS
     resources:
-        mem_mb=8000,
+        mem_mb=lambda w: training_of(w).memory_mb + 4000,
         runtime=720,
         gpu=lambda w: gpus_of(training_of(w).device),
     params:
@@ -46,6 +36,7 @@ rule train_network:
         seed=lambda w: training_of(w).seed,
         device=lambda w: training_of(w).device,
         run_uuid=lambda w: training_of(w).run_uuid,
+        memory_mb=lambda w: training_of(w).memory_mb,
         # Not {threads}, which Snakemake lowers to the cores it was given: sums are split by the
         # number of threads, and the same study gives the same bytes.
         threads=TRAINING_THREADS,
@@ -57,4 +48,5 @@ rule train_network:
         " --data-set {params.data_set:q} --manifest {input.manifest:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"
-        " --device {params.device} --threads {params.threads} --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"
+        " --device {params.device} --threads {params.threads} --memory-mb {params.memory_mb}"
+        " --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"
