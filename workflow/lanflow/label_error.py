@@ -1,6 +1,5 @@
 """How far labels are from the exact log-likelihood, where one is known."""
 
-
 import numpy as np
 
 from lanflow.data_set import DataSet
