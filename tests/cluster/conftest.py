@@ -4,6 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,24 @@ def server(services_folder: Path) -> Iterator[TrackingServer]:
 
 
 @pytest.fixture(scope="session")
+def _local_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[Checkout]"]:
+    """A local run that goes on beside what mostly waits for Slurm."""
+    built = make_checkout(tmp_path_factory.mktemp("local"))
+
+    def build() -> Checkout:
+        built.run("snakemake")
+        return built
+
+    with ThreadPoolExecutor(1) as executor:
+        yield executor.submit(build)
+
+
+@pytest.fixture(scope="session")
 def cluster_study(
-    slurm: Slurm, server: TrackingServer, tmp_path_factory: pytest.TempPathFactory
+    _local_build: "Future[Checkout]",
+    slurm: Slurm,
+    server: TrackingServer,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> ClusterCheckout:
     """The tiny study through Slurm, tracked on the server by a URI with a password in it."""
     built = ClusterCheckout(
@@ -115,8 +132,6 @@ def cluster_study(
 
 
 @pytest.fixture(scope="session")
-def local_study(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def local_study(_local_build: "Future[Checkout]") -> Checkout:
     """The same study on this machine, tracked in SQLite."""
-    built = make_checkout(tmp_path_factory.mktemp("local"))
-    built.run("snakemake")
-    return built
+    return _local_build.result()

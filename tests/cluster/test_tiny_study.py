@@ -93,16 +93,17 @@ def test_jobs_went_to_slurm_with_the_threads_and_memory_they_asked_for(
         if (comment := _field(record, "Comment")) and str(cluster_study.folder) in record
     }
     kinds = ["check_node", "generate_data", "train_network", "data"]
-    found = {kind: [job for name, job in jobs.items() if kind in name] for kind in kinds}
-    assert [len(found[kind]) for kind in kinds] >= [1, 2, 2, 1], list(jobs)
+    found = {
+        kind: [job for name, job in jobs.items() if name.startswith(f"rule_{kind}")]
+        for kind in kinds
+    }
+    assert [len(found[kind]) for kind in kinds] == [1, 2, 2, 1], list(jobs)
     for job in found["train_network"]:
         assert _field(job, "NumCPUs") == "2"
         assert _field(job, "MinMemoryNode") == "8000M"
         assert _field(job, "TimeLimit") == "12:00:00"
-    card = json.loads(
-        (cluster_study.folder / "results/networks/lan/ddm/lan_jax/card.json").read_text()
-    )
-    assert "2 thread(s)" in json.dumps(card) or "cpu" in json.dumps(card)
+    network = cluster_study.folder / "results/networks/lan/ddm/lan_jax"
+    assert json.loads((network / "run.json").read_text())["device"] == "cpu, 2 thread(s)"
     node = json.loads((cluster_study.folder / "results/tracking/node_cpu.json").read_text())
     assert node["node"]
 
