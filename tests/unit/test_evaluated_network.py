@@ -74,6 +74,13 @@ def test_an_evaluation_as_something_else_does_not_count(folder: Path, key: str, 
         read_evaluated(folder)
 
 
+def test_folders_of_the_machine_are_not_handed_on(folder: Path) -> None:
+    reason = "not installed for /home/me/.venv/bin/python3 (see http://a.b/c/d, 3 rows/set)"
+    write_evaluation(folder, gates=[{**SKIPPED_GATE, "reason": reason}])
+    (gate,) = read_evaluated(folder).evaluation.gates
+    assert gate.reason == "not installed for python3 (see http://a.b/c/d, 3 rows/set)"
+
+
 def test_a_network_without_scores_has_no_score(folder: Path) -> None:
     write_evaluation(folder, scores=None)
     assert read_evaluated(folder).score is None

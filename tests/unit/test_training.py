@@ -9,6 +9,7 @@ import pytest
 
 from lanflow.checkpoints import load_checkpoint
 from lanflow.data_source import LocatedData
+from lanflow.epoch_rows import RowMemory
 from lanflow.errors import UserError
 from lanflow.export import export_onnx
 from lanflow.kernel import Epoch
@@ -232,6 +233,31 @@ def test_more_epochs_continue_a_finished_training(packed: LocatedData, tmp_path:
     result = fit(training_job(packed, again, checkpoint_path=path, **more), again)
     assert sum(len(rows) for rows in again.trained) == 2 * 480
     assert_same(result, longer, job.architecture)
+
+
+def with_memory_for(rows: int, patch: pytest.MonkeyPatch) -> None:
+    """Let trainings hold so many rows at a time, and hand over as many."""
+    patch.setattr(TrainingJob, "memory", RowMemory(group=rows, piece=7, block=60))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_training_of_more_rows_than_memory_holds_continues_to_the_same_bytes(
+    packed: LocatedData, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.npz"
+    in_memory, _ = fresh_fit(packed, backend)
+    with_memory_for(200, monkeypatch)
+    whole, job = fresh_fit(packed, backend)
+    kill_after(packed, backend, path, 2)
+    kernel = make_kernel(backend)
+    job = training_job(packed, kernel, checkpoint_path=path, **SETTINGS)
+    continued = fit(job, kernel)
+    assert_same(continued, whole, job.architecture)
+    # The groups are another order than that of all rows, so the memory belongs to the settings.
+    assert without_seconds(whole) != without_seconds(in_memory)
+    assert replace(job, memory_mb=5).fingerprint(kernel) != job.fingerprint(kernel)
+    monkeypatch.undo()
+    assert replace(job, memory_mb=5).fingerprint(kernel) == job.fingerprint(kernel)
 
 
 OTHERS: dict[str, dict[str, Any]] = {

@@ -60,3 +60,23 @@ def test_registering_waits_for_every_networks_evaluation(evaluated: tuple[Checko
     rule = ("register_networks", "--allowed-rules", "register_networks")
     output = checkout.snakemake("-n", *rule, study=study, check=False)
     assert evaluation in output
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("tiny")
+def test_the_tiny_networks_own_evaluation_keeps_it_from_the_registry_and_is_on_its_card(
+    tiny: Checkout, tmp_path: Path
+) -> None:
+    network = "results/networks/lan/ddm/lan_jax"
+    evaluation = json.loads((tiny.folder / network / artifacts.EVALUATION).read_text())
+    failed = [gate["name"] for gate in evaluation["gates"] if gate["verdict"] == "failed"]
+    assert "density" in failed
+    database = tmp_path / "mlflow.db"
+    store = ("--mlflow-tracking-uri", f"sqlite:///{database}")
+    output = tiny.run("lanflow", "register", network, *store, check=False)
+    assert "lan_jax: did not pass its gates: " in output
+    assert not database.exists()
+    tiny.run("lanflow", "bundle", network, "--output", str(tmp_path / "bundle"))
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    for name in failed:
+        assert f"| {name} | failed |" in card

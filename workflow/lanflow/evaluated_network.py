@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,9 @@ _CARD_KEYS = {
     *("best_val_loss", "n_epochs", "loss", "seed", "data_digest", "n_parameter_sets", "n_rows"),
     *("run_uuid", "mlflow_run_id", "lanflow_version"),
 }
+
+# Of an absolute path, all but its last part; not of an address.
+_FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/]+/)+(?=[^\s/])")
 
 
 class NotPassedError(UserError):
@@ -38,7 +42,7 @@ class EvaluatedNetwork:
     onnx
         ``model.onnx``.
     evaluation
-        ``evaluation.json``.
+        ``evaluation.json``, less the folders of the machine that it ran on.
     """
 
     folder: Path
@@ -105,8 +109,8 @@ def read_evaluated(folder: Path) -> EvaluatedNetwork:
     path = folder / artifacts.EVALUATION
     if not path.exists():
         raise NotPassedError(f"{folder}: has no {path.name}; run 'lanflow evaluate' on it first")
-    network = EvaluatedNetwork(folder, card, onnx, read_evaluation(path))
-    evaluation = network.evaluation
+    evaluation = _without_folders(read_evaluation(path))
+    network = EvaluatedNetwork(folder, card, onnx, evaluation)
     if evaluation.onnx_sha256 != network.onnx_sha256:
         raise NotPassedError(
             f"{path}: is of another network (sha256 {evaluation.onnx_sha256[:12]}..., but "
@@ -120,6 +124,15 @@ def read_evaluated(folder: Path) -> EvaluatedNetwork:
                 f"{card[key]!r}"
             )
     return network
+
+
+def _without_folders(evaluation: Evaluation) -> Evaluation:
+    """The same with names of files alone where a reason names folders of the machine."""
+    gates = [
+        gate.model_copy(update={"reason": _FOLDERS.sub("", gate.reason)})
+        for gate in evaluation.gates
+    ]
+    return evaluation.model_copy(update={"gates": gates})
 
 
 def _read_card(path: Path) -> dict[str, Any]:
