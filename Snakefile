@@ -9,6 +9,7 @@ min_version("9.0")
 
 try:
     from lanflow.errors import UserError
+    from lanflow.store import redact
     from lanflow.study import list_trainings, load_study, read_generations
 except ImportError as error:
     raise WorkflowError(
@@ -29,17 +30,16 @@ try:
     GENERATIONS = read_generations(STUDY)
     TRAININGS = list(list_trainings(STUDY))
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(redact(str(error))) from None
 
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/generate.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/publish.smk"
 include: "workflow/rules/report.smk"
-
-
-report: "workflow/report/study.rst"
 
 
 localrules:
@@ -50,11 +50,6 @@ rule all:
     default_target: True
     input:
         leaderboard=LEADERBOARD,
-        page=LEADERBOARD_PAGE,
-        data=expand(f"{MODEL_DIR}/data_summary.html", model=STUDY.models),
-
-
-onsuccess:
-    from lanflow.reporting import write_report
-
-    write_report(STUDY, rules.all.input, snakefile=workflow.main_snakefile)
+        report=REPORT,
+        gates=[GATES] if STUDY.require_gates else [],
+        registered=REGISTERED if STUDY.register_networks else [],

@@ -8,15 +8,20 @@ import pandas as pd
 
 from lanflow.artifacts import read_history
 from lanflow.atomic import write_text
-from lanflow.leaderboard import build_leaderboard, format_table, leaderboard_page
+from lanflow.earlier_runs import find_earlier_networks
+from lanflow.evaluation_record import read_evaluation
+from lanflow.leaderboard import build_leaderboard, format_table
+from lanflow.store import resolve_store
 
-cards = [Path(path) for path in snakemake.input.cards]
+given = snakemake.input
+cards = [json.loads(Path(path).read_text()) for path in given.cards]
 rows = build_leaderboard(
-    [json.loads(path.read_text()) for path in cards],
-    [read_history(Path(path)) for path in snakemake.input.histories],
-    [str(path.parent) for path in cards],
+    cards,
+    [read_history(Path(path)) for path in given.histories],
+    [str(Path(path).parent) for path in given.cards],
+    [read_evaluation(Path(path)) for path in given.evaluations],
+    find_earlier_networks(resolve_store(), cards),
 )
 write_text(Path(snakemake.output.table), pd.DataFrame(rows).to_csv(index=False))
-write_text(Path(snakemake.output.page), leaderboard_page(rows))
 write_text(Path(snakemake.log[0]), format_table(rows) + "\n")
 sys.stderr.write(f"\n{format_table(rows)}\n\nall of them: {snakemake.output.table}\n\n")

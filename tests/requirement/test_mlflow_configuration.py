@@ -451,17 +451,6 @@ def test_trouble_missing_files_are_listed_ten_and_how_many_more(place: Place) ->
 
 
 @pytest.fixture(scope="module")
-def server(start_server: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("tracking")
-    return start_server(
-        *("mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder}/server.db"),
-        *("--artifacts-destination", f"{folder}/artifacts"),
-        probe="/health",
-    )
-
-
-@pytest.fixture(scope="module")
 def server_with_s3(start_server: Callable[..., str], server: str) -> tuple[str, dict[str, str]]:
     """The same server; its clients write artifacts to an S3 store that they find by variables."""
     endpoint = start_server("moto.server", "-H", "127.0.0.1", "-p", "{port}", probe="/moto-api/")

@@ -7,11 +7,13 @@ import pytest
 
 from lanflow import audit as audit_module
 from lanflow.audit import audit_data_set, check_repeats, describe_audit
+from lanflow.audit_plots import draw_audit
 from lanflow.cli import main
 from lanflow.data_source import LocatedData, freeze, pack_once
 from lanflow.errors import UserError
-from lanflow.leaderboard import data_summary_page
 from lanflow.lineage import Places
+from lanflow.report_content import ReportedData
+from lanflow.report_sections import data_section
 from tests.conftest import training_file_content, write_training_file
 
 BOX = np.array([[-3, 0.3, 0.1, 0], [3, 2.5, 0.9, 2]])
@@ -191,9 +193,8 @@ def test_the_page_of_the_data_shows_the_audit_and_its_warnings(tmp_path: Path) -
     data = packed_of(tmp_path, *same_sets(2))
     record = audit_data_set(data.data_set, data.manifest)
     data_set = json.loads((data.data_set.folder / "data_set.json").read_text())
-    html = data_summary_page(data.manifest, data_set, record)
-    assert "<h2>Audit</h2>" in html
-    assert "<strong>Warning:</strong> the files hold only 10 distinct parameter sets" in html
+    html = data_section([ReportedData("ddm", data.manifest, data_set, record, draw_audit(record))])
+    assert '<p class="warning">the files hold only 10 distinct parameter sets' in html
     for what, value in describe_audit(record):
         assert f"<td>{what}</td>" in html
         assert value.split(" (")[0] in html

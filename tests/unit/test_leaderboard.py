@@ -1,44 +1,10 @@
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from lanflow.leaderboard import (
-    COLUMNS,
-    build_leaderboard,
-    data_summary_page,
-    format_table,
-    html_table,
-    leaderboard_page,
-    page,
-)
-
-
-class Tables(HTMLParser):
-    """Cells of every table of a page, and tags that were left open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.open: list[str] = []
-        self.seen: set[str] = set()
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.seen.add(tag)
-        if tag != "meta":
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
+from lanflow.evaluation_record import Evaluation
+from lanflow.leaderboard import COLUMNS, build_leaderboard, format_table
+from tests.unit.test_evaluation_record import SAMPLE
 
 
 def card(**keys: Any) -> dict[str, Any]:
@@ -63,12 +29,18 @@ def card(**keys: Any) -> dict[str, Any]:
 HISTORY = [{"epoch": float(i), "val_loss": 1.0, "seconds": 0.5} for i in range(3)]
 
 
-def board(*cards: dict[str, Any]) -> list[dict[str, Any]]:
+def evaluation(error: float | None = 0.2, verdict: str = "failed") -> Evaluation:
+    scores = None if error is None else {**SAMPLE["scores"], "mean_abs_error": error}
+    return Evaluation.model_validate({**SAMPLE, "scores": scores, "verdict": verdict})
+
+
+def board(*cards: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
     folders = [
         f"results/networks/{c['network_type']}/{c['model']}/net{i}_{c['backend']}"
         for i, c in enumerate(cards)
     ]
-    return build_leaderboard(cards, [HISTORY] * len(cards), folders)
+    evaluations = given.pop("evaluations", [evaluation()] * len(cards))
+    return build_leaderboard(cards, [HISTORY] * len(cards), folders, evaluations, **given)
 
 
 def test_a_network_is_one_row_with_its_path_and_speed() -> None:
@@ -97,94 +69,48 @@ def test_the_lowest_loss_comes_first_within_a_model_and_network_type() -> None:
     ]
 
 
+def test_networks_of_the_same_data_stand_together_the_least_error_first() -> None:
+    rows = board(
+        *(card(data_digest=digest) for digest in "baabb"),
+        evaluations=[
+            evaluation(0.3),
+            evaluation(0.2, "passed"),
+            evaluation(0.1),
+            evaluation(None),
+            evaluation(0.01, "passed"),
+        ],
+    )
+    found = [(row["data_digest"], row["mean_abs_error"], row["verdict"]) for row in rows]
+    assert found == [
+        ("a", 0.1, "failed"),
+        ("a", 0.2, "passed"),
+        ("b", 0.01, "passed"),
+        ("b", 0.3, "failed"),
+        ("b", None, "failed"),
+    ]
+
+
+def test_networks_of_earlier_runs_are_told_apart() -> None:
+    (own,) = board(card())
+    earlier = {**own, "origin": "earlier run", "verdict": None, "mean_abs_error": 0.05}
+    rows = board(card(), earlier=[earlier])
+    assert [row["origin"] for row in rows] == ["earlier run", "study"]
+    assert "not run" in format_table(rows)
+
+
 def test_equal_losses_keep_the_order_of_their_paths() -> None:
     assert [row["network"] for row in board(card(), card())] == ["net0", "net1"]
 
 
 def test_cards_and_folders_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        build_leaderboard([card()], [HISTORY], [])
+        build_leaderboard([card()], [HISTORY], [], [evaluation()])
 
 
 def test_the_table_at_the_end_shows_networks_losses_and_paths_in_columns() -> None:
     lines = format_table(board(card(best_val_loss=0.123456789), card(backend="torch"))).split("\n")
-    assert lines[0].split() == ["model", "type", "network", "backend", "val_loss", "path"]
-    assert lines[1].split()[:5] == ["ddm", "lan", "net0", "jax", "0.12346"]
+    columns = ["model", "type", "network", "backend", "val_loss", "error", "gates", "path"]
+    assert lines[0].split() == columns
+    assert lines[1].split()[:7] == ["ddm", "lan", "net0", "jax", "0.12346", "0.2", "failed"]
     assert lines[1].endswith("net0_jax/model.onnx")
     assert len({line.index("results/") for line in lines[1:]}) == 1
-
-
-def test_the_page_has_a_row_for_each_network_and_short_run_ids() -> None:
-    cards = card(mlflow_run_id="0123456789abcdef"), card(mlflow_run_id=None, backend="torch")
-    tables = Tables(leaderboard_page(board(*cards)))
-    assert tables.open == []
-    head, *rows = tables.rows
-    tracked, untracked = (dict(zip(head, row, strict=True)) for row in rows)
-    assert tracked["rows/s"] == "2,000"
-    assert tracked["val. loss"] == "0.5"
-    assert (tracked["epoch"], tracked["of"]) == ("2", "3")
-    assert tracked["MLflow run"] == "01234567"
-    assert tracked["file"].endswith("net0_jax/model.onnx")
-    assert (untracked["backend"], untracked["MLflow run"]) == ("torch", "")
-
-
-def test_text_is_escaped_and_numbers_stand_to_the_right() -> None:
-    html = html_table(["a<b", "n"], [["<script>", 1234], ["x & y", 0.1234567], [True, None]])
-    tables = Tables(html)
-    assert "script" not in tables.seen
-    assert tables.rows == [
-        ["a<b", "n"],
-        ["<script>", "1,234"],
-        ["x & y", "0.12346"],
-        ["True", "None"],
-    ]
-    assert html.count('class="number"') == 2
-    assert "<b>&" not in page("<b>&", "")
-
-
-MANIFEST: dict[str, Any] = {
-    "digest": "abc",
-    "model": "ddm",
-    "parameters": ["v", "a"],
-    "bounds": {"v": [-3.0, 3.0]},
-    "experiment": {"id": "7", "name": "ddm-data-generation"},
-    "runs": [
-        {
-            "run_id": "r1",
-            "run_name": "worker",
-            "status": "FINISHED",
-            "n_files": 2,
-            "data_output_folder": "/data/<x>",
-        }
-    ],
-    "files": [
-        {"name": "a.pickle", "size_bytes": 2**20, "sha256": "s1", "run_id": "r1"},
-        {"name": "b.pickle", "size_bytes": 2**20, "sha256": "s2", "run_id": None},
-    ],
-}
-DATA_SET = {"n_sets": 1500, "shapes": {"lan": [30000, 6, 1], "cpn": [1500, 4, 1]}}
-
-
-def test_the_data_page_tells_what_the_data_is_and_where_it_came_from() -> None:
-    tables = Tables(data_summary_page(MANIFEST, DATA_SET))
-    assert tables.open == []
-    for row in (
-        ["digest", "abc"],
-        ["origin", "MLflow experiment ddm-data-generation (id 7)"],
-        ["files", "2"],
-        ["size", "2.0 MiB"],
-        ["distinct parameter sets", "1,500"],
-        ["lan rows", "30,000"],
-        ["1", "v", "-3", "3"],
-        ["2", "a", "not recorded", "not recorded"],
-        ["r1", "worker", "FINISHED", "2", "/data/<x>"],
-        ["a.pickle", "1,048,576", "s1", "r1"],
-        ["b.pickle", "1,048,576", "s2", ""],
-    ):
-        assert row in tables.rows
-
-
-def test_the_data_page_of_a_folder_says_that_there_is_no_lineage() -> None:
-    html = data_summary_page({**MANIFEST, "experiment": None, "runs": []}, DATA_SET)
-    assert ["origin", "a folder, without lineage"] in Tables(html).rows
-    assert "None: the data was taken from a folder." in html

@@ -11,7 +11,12 @@ import pytest
 
 from lanflow.likelihood_ddm import diffusion
 from tests.conftest import TRAINING_YAML, training_file_content, write_training_file
-from tests.workflow.conftest import GENERATION_YAML, Checkout, make_checkout
+from tests.workflow.conftest import (
+    GENERATION_YAML,
+    QUICK_EVALUATION,
+    Checkout,
+    make_checkout,
+)
 
 EXPERIMENT = "ddm-data-generation"
 WORKERS = ("worker_a", "worker_b")
@@ -45,6 +50,7 @@ def _study(checkout: Checkout, generated: Path, **data: Any) -> str:
         "study.yaml",
         {
             "tracking": {"uri": f"sqlite:///{generated}/mlflow.db"},
+            "evaluation": QUICK_EVALUATION,
             "models": {
                 "ddm": {
                     "data": data,
@@ -79,16 +85,13 @@ def test_repeated_parameter_sets_are_warned_of_and_an_error_above_a_share(
 ) -> None:
     data = {"experiment": EXPERIMENT, "root": str(generated)}
     output = elsewhere.snakemake(
-        "results/ddm/data_summary.html", study=_study(elsewhere, generated, **data)
+        "results/ddm/audit.json", study=_study(elsewhere, generated, **data)
     )
     assert re.search(r"WARNING: ddm: the files hold only \d+ distinct parameter sets", output)
-    page = (elsewhere.folder / "results/ddm/data_summary.html").read_text()
-    assert "<strong>Warning:</strong> the files hold only" in page
+    audit = json.loads((elsewhere.folder / "results/ddm/audit.json").read_text())
+    assert audit["warnings"][0].startswith("the files hold only")
     study = _study(elsewhere, generated, **data, max_repeated_sets=0.2)
-    assert elsewhere.planned("results/ddm/data_summary.html", study=study) == {
-        "audit_data": 1,
-        "describe_data": 1,
-    }
+    assert elsewhere.planned("results/ddm/audit.json", study=study) == {"audit_data": 1}
     output = elsewhere.snakemake(study=study, check=False)
     assert "are repeats, more than the 20.0% that are accepted" in output
     assert "Traceback" not in output

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from lanflow.evaluation_record import read_evaluation
 from lanflow.export import check_contract
 from tests.conftest import sha256
 from tests.workflow.conftest import Checkout, make_checkout
@@ -40,6 +41,11 @@ def test_every_network_folder_is_complete_and_keeps_the_contract(tiny: Checkout)
             "training_data_lineage.json",
             "card.json",
             "run.json",
+            "evaluation.json",
+            "plot_density.png",
+            "plot_sweep.png",
+            "plot_error.png",
+            "plot_calibration.png",
         }
         check_contract((folder / "model.onnx").read_bytes())
         card = json.loads((folder / "card.json").read_text())
@@ -87,30 +93,60 @@ def test_the_manifest_names_what_the_files_are(tiny: Checkout) -> None:
     assert audit["sets"] == {"distinct": 80, "claimed": 80, "repeated_share": 0.0}
 
 
+def test_every_network_is_evaluated_and_a_tiny_one_honestly_fails(
+    tiny: Checkout, client: MlflowClient
+) -> None:
+    for backend in ("jax", "torch"):
+        folder = tiny.folder / f"results/networks/lan/ddm/lan_{backend}"
+        record = read_evaluation(folder / "evaluation.json")
+        gates = {gate.name: gate.verdict for gate in record.gates}
+        assert record.verdict == "failed"
+        assert (gates["structure"], gates["parity"]) == ("passed", "passed")
+        assert gates["density"] == gates["analytic"] == "failed"
+        assert record.onnx_sha256 == sha256(folder / "model.onnx")
+        run_id = json.loads((folder / "card.json").read_text())["mlflow_run_id"]
+        run = client.get_run(run_id)
+        assert run.data.tags["evaluation_verdict"] == "failed"
+        assert record.scores is not None
+        assert run.data.metrics["evaluation.mean_abs_error"] == record.scores.mean_abs_error
+        assert "evaluation.json" in [file.path for file in client.list_artifacts(run_id)]
+    table = pd.read_csv(tiny.folder / "results/leaderboard.csv")
+    assert list(table["verdict"]) == ["failed", "failed"]
+    assert list(table["origin"]) == ["study", "study"]
+    assert (table["mean_abs_error"] > 0.042).all()
+
+
+def test_required_gates_fail_the_build_and_are_named(tiny: Checkout) -> None:
+    output = tiny.snakemake("--config", "require_gates=true", check=False)
+    assert "2 of 2 network(s) do not pass their gates" in output
+    assert re.search(r"lan_jax/evaluation.json: gate density failed: \w+ is \d", output)
+    assert not (tiny.folder / "results/gates.json").exists()
+    (tiny.folder / "results/logs/check_gates.log").unlink()  # as it was
+
+
 def test_the_end_tells_losses_and_paths(tiny: Checkout) -> None:
     output = (tiny.folder / "output.txt").read_text()
-    assert re.search(rf"ddm +lan +lan +jax +0\.\d+ +{NETWORK}/model.onnx", output)
+    assert re.search(rf"ddm +lan +lan +jax +0\.\d+ +0\.\d+ +failed +{NETWORK}/model.onnx", output)
     assert "report: results/report.html" in output
     assert re.search(r"epoch 12/12 .* rows/s", output)
 
 
-def test_the_report_holds_curves_leaderboard_and_lineage(tiny: Checkout) -> None:
+def test_the_report_is_honest_and_holds_what_the_study_made(tiny: Checkout) -> None:
     report = (tiny.folder / "results/report.html").read_text()
-    for text in (
-        "Training curves",
-        "Leaderboard",
-        "Data and lineage",
-        "training_curve.png",
-        "audit.png",
-    ):
+    assert "No network passed its gates (0 of 2)." in report
+    manifest = json.loads((tiny.folder / "results/ddm/manifest.json").read_text())
+    sha256_of_onnx = sha256(tiny.folder / NETWORK / "model.onnx")
+    runs = [run["run_id"] for run in manifest["runs"]]
+    runs.append(json.loads((tiny.folder / NETWORK / "card.json").read_text())["mlflow_run_id"])
+    for text in (manifest["digest"], sha256_of_onnx, *runs, f"{NETWORK}/model.onnx"):
         assert text in report
-    assert not re.search(r'<(script|link)[^>]+(src|href)="https?://', report)
+    assert not re.search(r'(src|href)="(?!data:|#)', report)
 
 
 def test_every_job_has_a_log_and_a_benchmark(tiny: Checkout) -> None:
     for folder in ("logs", "benchmarks"):
         files = [p for p in (tiny.folder / "results" / folder).rglob("*") if p.is_file()]
-        assert len(files) == 11
+        assert len(files) == 16
         assert all(path.stat().st_size for path in files)
 
 
@@ -138,7 +174,13 @@ def test_a_changed_learning_rate_retrains_that_network_only(tiny: Checkout) -> N
     changed = study.replace("backends: [jax, torch]", "backends: [jax]")
     changed = changed.replace("config/training/tiny_lan.yaml", "other_training.yaml")
     (tiny.folder / "changed.yaml").write_text(changed)
-    assert tiny.planned(study="changed.yaml") == {"train_network": 1, "collect_leaderboard": 1}
+    assert tiny.planned(study="changed.yaml") == {
+        "train_network": 1,
+        "evaluate_network": 1,
+        "plot_network": 1,
+        "collect_leaderboard": 1,
+        "write_report": 1,
+    }
 
 
 def test_a_comment_in_a_training_file_retrains_nothing(tiny: Checkout) -> None:
@@ -159,9 +201,11 @@ def test_a_changed_generation_seed_rebuilds_from_there(tiny: Checkout) -> None:
         "write_manifest": 1,
         "materialise_data": 1,
         "audit_data": 1,
-        "describe_data": 1,
         "train_network": 2,
+        "evaluate_network": 2,
+        "plot_network": 2,
         "collect_leaderboard": 1,
+        "write_report": 1,
     }
 
 
@@ -193,7 +237,7 @@ def test_a_second_build_gives_the_same_bytes(
     tiny: Checkout, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     again = make_checkout(tmp_path_factory.mktemp("again"))
-    again.run("snakemake", "--cores", "1", PYTHONHASHSEED="7")
+    again.run("snakemake", "--cores", "1", "--until", "train_network", PYTHONHASHSEED="7")
     names = sorted(
         path.relative_to(tiny.folder)
         for pattern in ("results/**/*.pickle", "results/**/model.onnx", "results/**/*.npy")

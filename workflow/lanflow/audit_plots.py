@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from lanflow.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, draw_png
+from lanflow.plots import BLUE, GREY, ORANGE, choice_colour, draw_png
 
 _COLUMNS = 4
-_CHOICE_COLOURS = (ORANGE, BLUE, GREEN, PURPLE, GREY)
 
 
 def draw_audit(audit: Mapping[str, Any]) -> bytes:
@@ -80,7 +79,7 @@ def _draw_trials(axes: Any, audit: Mapping[str, Any]) -> None:
         axes.stairs(
             bins[first:last] / total.sum(),
             edges[first : last + 1],
-            color=_CHOICE_COLOURS[i % len(_CHOICE_COLOURS)],
+            color=choice_colour(i),
             lw=1.5,
             label=f"choice {value}: {trials['choice_shares'][value]:.1%} after time zero",
         )

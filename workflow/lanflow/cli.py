@@ -5,6 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lanflow.cli_cluster import add_check_node, add_site, fail_soon
+from lanflow.cli_evaluate import add_check_gates, add_evaluate
+from lanflow.cli_plot import add_plot
+from lanflow.cli_publish import add_publishing
 from lanflow.command import (
     add_extra_files,
     add_log_level,
@@ -39,10 +43,16 @@ def build_parser() -> argparse.ArgumentParser:
         _add_audit,
     ):
         add(commands)
+    for add_with in (add_check_node, add_site):
+        add_with(commands, _command)
+    add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
+    add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
+    add_publishing(commands, _command)
+    add_plot(_command(commands, "plot", "draw how a network compares with its model"))
     return parser
 
 
-def _command(commands: Any, name: str, help_text: str, call: Any) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
@@ -57,7 +67,7 @@ def _command(commands: Any, name: str, help_text: str, call: Any) -> argparse.Ar
 
 def _add_prepare(commands: Any) -> None:
     command = _command(
-        commands, "prepare", "create the MLflow store and its experiments, once", _prepare
+        commands, "prepare", "create, upgrade and check the MLflow store, once", _prepare
     )
     command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names to create")
     command.add_argument("--output", type=Path, metavar="FILE", help="record of what was prepared")
@@ -66,9 +76,10 @@ def _add_prepare(commands: Any) -> None:
 
 def _prepare(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_json
-    from lanflow.tracking import prepare_store
+    from lanflow.preflight import prepare
 
-    record = prepare_store(_store(parsed), parsed.experiments)
+    fail_soon()
+    record = prepare(_store(parsed), parsed.experiments)
     if parsed.output:
         write_json(parsed.output, record)
     return record

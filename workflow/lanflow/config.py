@@ -133,6 +133,8 @@ def _accepted_keys(cls: type[BaseModel], location: Sequence[Any]) -> list[str]:
     """The keys that the settings class found at ``location`` accepts."""
     parts = iter(location)
     for part in parts:
+        if isinstance(part, int):  # place in a list
+            continue
         annotation = _fields_by_key(cls)[part].annotation
         cls = next(_settings_in(annotation), cls)
         if get_origin(annotation) is dict:

@@ -150,6 +150,16 @@ def check_contract(content: bytes) -> None:
             )
 
 
+def input_and_output_sizes(content: bytes) -> tuple[int, int]:
+    """Numbers of inputs and outputs of a network that keeps the contract."""
+    graph = onnx.load_from_string(content).graph
+    stored = {initializer.name for initializer in graph.initializer}
+    (given,) = (value for value in graph.input if value.name not in stored)
+    sizes = (value.type.tensor_type.shape.dim[1].dim_value for value in (given, graph.output[0]))
+    n_inputs, n_outputs = sizes
+    return int(n_inputs), int(n_outputs)
+
+
 def with_free_rows(content: bytes) -> bytes:
     """The same network for any number of rows at a time; not for HSSM."""
     model = onnx.load_from_string(content)
@@ -202,3 +212,15 @@ def check_equal(content: bytes, features: np.ndarray, expected: np.ndarray) -> f
             f"the exported network differs from the trained one by {difference:.2g}, more than 1e-5"
         )
     return difference
+
+
+def parse_onnx(content: bytes) -> onnx.ModelProto:
+    """A network that keeps the contract, as onnx's own object.
+
+    Raises
+    ------
+    ContractError
+        If it does not keep it.
+    """
+    check_contract(content)
+    return onnx.load_from_string(content)

@@ -83,5 +83,8 @@ class Kernel(Protocol):
     def native_weights(self, weights: Mapping[str, np.ndarray]) -> bytes:
         """Weights in the backend's own file format."""
 
+    def read_native_weights(self, content: bytes) -> Weights:
+        """Weights from that format; ``ValueError`` if it holds something else."""
+
     def versions(self) -> dict[str, str]:
         """Versions of the backend's libraries."""

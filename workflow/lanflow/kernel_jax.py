@@ -162,6 +162,18 @@ class JaxKernel:
             tree.setdefault(layer, {})[kind] = array
         return bytes(flax.serialization.to_bytes({"params": tree}))
 
+    def read_native_weights(self, content: bytes) -> dict[str, np.ndarray]:
+        """Weights from what :meth:`native_weights` gives."""
+        try:
+            tree = flax.serialization.msgpack_restore(content)["params"]
+            return {
+                f"{layer}/{kind}": np.asarray(array, np.float32)
+                for layer, arrays in tree.items()
+                for kind, array in arrays.items()
+            }
+        except Exception as e:  # msgpack has a dozen kinds
+            raise ValueError(f"not flax's weights of a perceptron ({e})") from e
+
     def versions(self) -> dict[str, str]:
         """Versions of the backend's libraries."""
         return {"jax": jax.__version__, "flax": flax.__version__, "optax": optax.__version__}

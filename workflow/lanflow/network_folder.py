@@ -102,7 +102,7 @@ def _clear(place: artifacts.NetworkPlace, backend: str) -> None:
     """Remove the network that was here before, its card first."""
     place.folder.mkdir(parents=True, exist_ok=True)
     names = [artifacts.CARD, artifacts.ONNX, artifacts.HISTORY, artifacts.CONFIG]
-    names += [artifacts.LINEAGE, artifacts.CURVE]
+    names += [artifacts.LINEAGE, artifacts.CURVE, artifacts.EVALUATION]
     paths = [place.folder / name for name in names]
     for name in artifacts.WEIGHTS:
         paths += place.folder.glob(f"{name}.*")  # another backend's too

@@ -7,9 +7,17 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 # Okabe & Ito's palette: told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
+YELLOW = "#F0E442"
+# Letters that fit over a panel.
+_TITLE_LENGTH = 46
+# Of a model's choices, in order.
+CHOICE_COLOURS = (ORANGE, BLUE, GREEN, PURPLE, GREY)
+DASHES = (0, (4, 2))
 
 _STYLE: Any = {
     "font.size": 10,
@@ -43,6 +51,63 @@ def draw_png(size: tuple[float, float], fill: Callable[[Figure], None]) -> bytes
         figure = Figure(figsize=size, layout="constrained")
         fill(figure)
         return _png(figure)
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number for reading: few digits, a proper minus."""
+    return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
+
+
+def choice_name(choice: float) -> str:
+    """A choice, for reading."""
+    return f"choice {number(choice)}"
+
+
+def choice_colour(i: int) -> str:
+    """Colour of a model's i-th choice."""
+    return CHOICE_COLOURS[i % len(CHOICE_COLOURS)]
+
+
+def show_parameters(theta: Mapping[str, float]) -> str:
+    """A parameter vector as the title of a panel, on two lines if it is long."""
+    parts = [f"{name} = {number(value, 2)}" for name, value in theta.items()]
+    if len(", ".join(parts)) <= _TITLE_LENGTH:
+        return ", ".join(parts)
+    half = -(-len(parts) // 2)
+    return ", ".join(parts[:half]) + ",\n" + ", ".join(parts[half:])
+
+
+def axis_label(name: str) -> str:
+    """A parameter's name for an axis, with its unit where it has one."""
+    return f"{name} (s)" if name in ("t", "st", "deadline") else name
+
+
+def area_key(colour: str, label: str, *, alpha: float) -> Patch:
+    """An entry of a legend for a filled area."""
+    return Patch(facecolor=colour, alpha=alpha, label=label, lw=0)
+
+
+def line_key(colour: str, label: str, **style: Any) -> Line2D:
+    """An entry of a legend for a line or a marker."""
+    return Line2D([], [], color=colour, label=label, **style)
+
+
+def put_title(figure: Figure, title: str, *notes: str) -> None:
+    """A figure's title, to the left, and smaller notes under it."""
+    height = figure.get_size_inches()[1]
+    # Space for all lines, in which two texts of different weight are put.
+    figure.suptitle(" " + "\n " * len(notes), x=0.01, ha="left", fontsize=11.5)
+    figure.text(0.01, 1 - 0.06 / height, title, va="top", fontsize=12, fontweight="bold")
+    for i, note in enumerate(notes):
+        figure.text(0.01, 1 - (0.3 + 0.19 * i) / height, note, va="top", fontsize=9.5)
+
+
+def put_legend(figure: Figure, keys: Sequence[Any], *, dark: bool = False) -> None:
+    """One legend for all panels, under them; on a dark ground for light lines."""
+    style: Any = {"facecolor": "#414487", "labelcolor": "white", "framealpha": 1} if dark else {}
+    figure.legend(
+        handles=list(keys), loc="outside lower center", ncols=len(keys), frameon=dark, **style
+    )
 
 
 def _plain_ticks(value: float, _position: int | None) -> str:

@@ -63,6 +63,11 @@ class Store:
         return self.uri.startswith("file:") or "://" not in self.uri
 
     @property
+    def is_database(self) -> bool:
+        """Whether runs are written to a database directly, without a server between."""
+        return self.uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
+
+    @property
     def sqlite_path(self) -> str:
         """File of an SQLite store; empty for one in memory and for other stores."""
         if not self.uri.startswith(("sqlite:", "sqlite+")):

@@ -13,6 +13,7 @@ from lanflow.config import Settings, parse_number, parse_settings, read_yaml
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
+from lanflow.store import redact
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
 from lanflow.training_options import DEFAULT_MEMORY_MB
 
@@ -141,7 +142,9 @@ class NetworkConfig(Settings):
     seed: Seed | None = Field(
         None, description="decides weights, split and order; the study's seed when left out"
     )
-
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="gpu asks the scheduler for one and fails where it is not seen"
+    )
     memory_mb: Count = Field(
         DEFAULT_MEMORY_MB,
         description="megabytes for rows while training; data of more than half of it is shuffled "
@@ -163,6 +166,26 @@ class ModelConfig(Settings):
     networks: dict[Name, NetworkConfig] = Field(description="a name of your own: a network")
 
 
+class EvaluationConfig(Settings):
+    """How thoroughly each network is evaluated."""
+
+    n_sets: Count | None = Field(
+        None,
+        description="random parameter vectors of the scores; when left out 500 with an analytic "
+        "reference, 100 with a solver, 20 with simulations",
+    )
+    rows: Count = Field(200, description="simulated trials of each")
+    n_simulated_sets: Count = Field(
+        20, description="random parameter vectors that the simulator is run at"
+    )
+    reference: Literal["auto", "analytic", "solver", "kde"] = Field(
+        "auto", description="what is taken for the truth; auto is the best for the model"
+    )
+    hssm_python: str | None = Field(
+        None, description="interpreter that has HSSM, for its gate; else lanflow's own"
+    )
+
+
 class TrackingConfig(Settings):
     """The MLflow store. Environment variables come next, then the defaults."""
 
@@ -170,6 +193,16 @@ class TrackingConfig(Settings):
     artifact_location: str | None = Field(
         None, description="else MLFLOW_ARTIFACT_LOCATION, else MLflow's own"
     )
+
+    @field_validator("uri", "artifact_location")
+    @classmethod
+    def _without_a_password(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError(
+                "it holds a password, which Snakemake would write into the command line of every "
+                "job; set MLFLOW_TRACKING_URI (MLFLOW_ARTIFACT_LOCATION) in your shell instead"
+            )
+        return value
 
 
 class StudyConfig(Settings):
@@ -180,6 +213,17 @@ class StudyConfig(Settings):
     results: str = Field("results", description="folder of everything the workflow makes")
     tracking: TrackingConfig = Field(
         default_factory=lambda: TrackingConfig(), description="the MLflow store"
+    )
+    evaluation: EvaluationConfig = Field(
+        default_factory=lambda: EvaluationConfig(), description="of every network"
+    )
+    require_gates: bool = Field(
+        False, description="a network that does not pass its gates fails the build"
+    )
+    register_networks: bool = Field(
+        False,
+        description="networks that pass their gates go to MLflow's model registry; the best gets "
+        "the alias {study}-best",
     )
     models: dict[ModelName, ModelConfig] = Field(
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"
@@ -205,6 +249,7 @@ class Training:
     config_path: str
     seed: int
     memory_mb: int
+    device: Literal["auto", "cpu", "gpu"]
     run_uuid: str
     config: TrainingConfig
 
@@ -299,6 +344,7 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     config_path=network.config,
                     seed=seed,
                     memory_mb=network.memory_mb,
+                    device=network.device,
                     run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
                     config=config,
                 )

@@ -9,6 +9,7 @@ import functools
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from typing import Any
 # a thousand inventories tells nobody anything.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Not setdefault: the address that MLflow would print holds the password of the tracking URI.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 import mlflow
 from mlflow import artifacts
@@ -244,6 +247,41 @@ def search_runs(
     ]
 
 
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run of a training."""
+
+    id: str
+    name: str
+    artifact_uri: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@asking("searching for trainings")
+def search_trainings(
+    client: MlflowClient, experiment_name: str, data_digest: str
+) -> list[TrainedRun]:
+    """Finished runs of an experiment that trained on the data of a digest, oldest first."""
+    found = client.get_experiment_by_name(experiment_name)
+    if found is None or found.lifecycle_stage != "active":
+        return []
+    experiment = Experiment(found.experiment_id, found.name, found.artifact_location)
+    wanted = f"tags.data_digest = '{data_digest}' and attributes.status = 'FINISHED'"
+    return [
+        TrainedRun(
+            id=run.info.run_id,
+            name=run.info.run_name,
+            artifact_uri=run.info.artifact_uri,
+            params=dict(run.data.params),
+            tags=dict(run.data.tags),
+            metrics=dict(run.data.metrics),
+        )
+        for run in _search(client, experiment, wanted, deleted=False)
+    ]
+
+
 def _search(
     client: MlflowClient, experiment: Experiment, filter_string: str, *, deleted: bool
 ) -> list[Any]:
@@ -371,3 +409,50 @@ def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
             for experiment in prepared
         ],
     }
+
+
+@asking("upgrading its schema")
+def upgrade_schema(store: Store) -> None:
+    """Bring a database that an older MLflow made up to this one; workers never do.
+
+    An SQLite file is copied first: a migration cannot be taken back.
+    """
+    from mlflow.store.db import utils
+
+    path = Path(store.sqlite_path)
+    if not store.is_database or (store.sqlite_path and not path.exists()):
+        return
+    engine = utils.create_sqlalchemy_engine(store.uri)
+    try:
+        found, current = utils._get_schema_version(engine), utils._get_latest_schema_revision()
+        if found in (None, current):  # None: an empty database, which connecting fills
+            return
+        log.warning("%s: upgrading its schema from %s to %s", store.shown_uri, found, current)
+        if store.sqlite_path:
+            shutil.copy2(path, path.with_name(f"{path.name}.before-{current}"))
+        with _quiet_migrations():
+            utils._upgrade_db(engine)
+    finally:
+        engine.dispose()
+
+
+def probe_artifacts(store: Store, location: str) -> None:
+    """Write a file to where artifacts go, and take it away again.
+
+    Raises
+    ------
+    StoreError
+        If that cannot be done from here.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    name = f".lanflow-{os.getpid()}-{os.urandom(4).hex()}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        asking(f"writing to the artifact location {redact(location)}"),
+    ):
+        path = Path(folder, "probe.txt")
+        path.write_text("Written and removed by lanflow's check of the store.\n")
+        repository = get_artifact_repository(location, tracking_uri=store.uri)
+        repository.log_artifact(str(path), name)
+        repository.delete_artifacts(name)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow import artifacts, lineage
+from lanflow.backends import make_kernel
 from lanflow.data_set import DataSet
 from lanflow.data_source import (
     LocatedData,
@@ -63,7 +64,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
     data = _locate_data(options, file, config, store)
-    kernel = _make_kernel(options)
+    kernel = make_kernel(options.backend, device=options.device, threads=options.threads)
     place = _place(options, config, store)
     checkpoint_path = place.folder / artifacts.CHECKPOINT
     job = plan_job(
@@ -166,22 +167,6 @@ def _locate_data(
         places = download_absent(store, query, places, cache / "downloaded")
     manifest_content = freeze(query=query, places=places, model=config.model)
     return pack_once(manifest_content, cache)
-
-
-def _make_kernel(options: TrainingOptions) -> Kernel:
-    """The backend's kernel; the other backend is never imported."""
-    try:
-        if options.backend == "jax":
-            from lanflow.kernel_jax import JaxKernel
-
-            return JaxKernel(device=options.device, threads=options.threads)
-        from lanflow.kernel_torch import TorchKernel
-
-        return TorchKernel(device=options.device, threads=options.threads)
-    except ImportError as e:
-        raise UserError(
-            f"{options.backend}train needs {e.name}; install lanflow[{options.backend}]"
-        ) from e
 
 
 def plan_job(

@@ -11,9 +11,12 @@ RESULTS = STUDY.results
 MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
-LEADERBOARD_PAGE = f"{RESULTS}/leaderboard.html"
+REPORT = f"{RESULTS}/report.html"
+GATES = f"{RESULTS}/gates.json"
+REGISTERED = f"{RESULTS}/registered.json"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
+CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
 
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS
@@ -36,6 +39,7 @@ wildcard_constraints:
     network=any_of(t.network for t in TRAININGS),
     backend="jax|torch",
     chunk=r"\d+",
+    device="cpu|jax_gpu|torch_gpu",
 
 
 def data_of(wildcards):
@@ -45,6 +49,19 @@ def data_of(wildcards):
 def training_of(wildcards):
     w = wildcards
     return TRAINING_OF[w.network_type, w.model, w.network, w.backend]
+
+
+def checks_of(wildcards):
+    """Checks of nodes that a training waits for: the store, and its GPU where it wants one."""
+    devices = ["cpu"]
+    if training_of(wildcards).device == "gpu":
+        devices.append(f"{wildcards.backend}_gpu")
+    return [CHECKED.format(device=device) for device in devices]
+
+
+def gpus_of(device):
+    """GPUs to ask for; None, and not 0, leaves the resource out."""
+    return 1 if device.endswith("gpu") else None
 
 
 def chunk_records(wildcards):
@@ -105,6 +122,16 @@ def network_files(name):
     return [
         f"{RESULTS}/networks/{t.config.network_type}/{t.model}/{t.key}/{name}"
         for t in TRAININGS
+    ]
+
+
+def evaluation_options():
+    """Options of every evaluation of the study."""
+    given = STUDY.evaluation.model_dump(mode="json", exclude_none=True)
+    return [
+        word
+        for key, value in given.items()
+        for word in (f"--{key.replace('_', '-')}", str(value))
     ]
 
 

@@ -86,12 +86,7 @@ rule audit_data:
         arrays=ancient(f"{MODEL_DIR}/data_set/arrays"),
     output:
         audit=f"{MODEL_DIR}/audit.json",
-        plot=report(
-            f"{MODEL_DIR}/audit.png",
-            caption="../report/audit.rst",
-            category="Data and lineage",
-            labels={"model": "{model}", "what": "audit"},
-        ),
+        plot=f"{MODEL_DIR}/audit.png",
     log:
         f"{RESULTS}/logs/audit_data/{{model}}.log",
     benchmark:

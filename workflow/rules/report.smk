@@ -1,23 +1,18 @@
-"""The table of networks, and the pages of the report."""
+"""The table of networks, their figures, and the report."""
 
 
 localrules:
     collect_leaderboard,
-    describe_data,
+    write_report,
 
 
 rule collect_leaderboard:
     input:
         cards=network_files(artifacts.CARD),
         histories=network_files(artifacts.HISTORY),
+        evaluations=network_files(artifacts.EVALUATION),
     output:
         table=LEADERBOARD,
-        page=report(
-            LEADERBOARD_PAGE,
-            caption="../report/leaderboard.rst",
-            category="Leaderboard",
-            labels={"table": "all networks"},
-        ),
     log:
         f"{RESULTS}/logs/collect_leaderboard.log",
     benchmark:
@@ -28,23 +23,52 @@ rule collect_leaderboard:
         "../../scripts/collect_leaderboard.py"
 
 
-rule describe_data:
+rule plot_network:
     input:
-        manifest=f"{MODEL_DIR}/manifest.json",
-        record=f"{MODEL_DIR}/data_set/data_set.json",
-        audit=f"{MODEL_DIR}/audit.json",
+        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
+        card=f"{NETWORK_DIR}/{artifacts.CARD}",
     output:
-        page=report(
-            f"{MODEL_DIR}/data_summary.html",
-            caption="../report/data_summary.rst",
-            category="Data and lineage",
-            labels={"model": "{model}", "what": "summary"},
-        ),
+        **{name: f"{NETWORK_DIR}/{file}" for name, file in artifacts.PLOTS.items()},
     log:
-        f"{RESULTS}/logs/describe_data/{{model}}.log",
+        f"{RESULTS}/logs/plot_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/describe_data/{{model}}.tsv"
+        f"{RESULTS}/benchmarks/plot_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.tsv"
     conda:
         "../../environment.yml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        folder=lambda w, input: os.path.dirname(input.card),
+        seed=STUDY.seed,
+    shell:
+        "lanflow plot {params.folder:q} --seed {params.seed} 2>&1 | tee {log:q}"
+
+
+rule write_report:
+    input:
+        leaderboard=LEADERBOARD,
+        manifests=expand(f"{MODEL_DIR}/manifest.json", model=STUDY.models),
+        records=expand(f"{MODEL_DIR}/data_set/data_set.json", model=STUDY.models),
+        audits=expand(f"{MODEL_DIR}/audit.json", model=STUDY.models),
+        audit_plots=expand(f"{MODEL_DIR}/audit.png", model=STUDY.models),
+        cards=network_files(artifacts.CARD),
+        runs=network_files(artifacts.RECORD),
+        lineages=network_files(artifacts.LINEAGE),
+        evaluations=network_files(artifacts.EVALUATION),
+        curves=network_files(artifacts.CURVE),
+        plots=[network_files(file) for file in artifacts.PLOTS.values()],
+    output:
+        report=REPORT,
+        study=f"{RESULTS}/study.yaml",
+    log:
+        f"{RESULTS}/logs/write_report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/write_report.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        # Credentials stay in the environment, where the store was found.
+        settings=STUDY.model_dump(mode="json", exclude={"tracking"}),
     script:
-        "../../scripts/describe_data.py"
+        "../../scripts/write_report.py"

@@ -4,7 +4,7 @@
 rule train_network:
     input:
         config=lambda w: ancient(training_of(w).config_path),
-        prepared=ancient(PREPARED),
+        checked=lambda w: ancient(checks_of(w)),
         manifest=f"{MODEL_DIR}/manifest.json",
         record=f"{MODEL_DIR}/data_set/data_set.json",
         arrays=ancient(f"{MODEL_DIR}/data_set/arrays"),
@@ -17,17 +17,7 @@ rule train_network:
         lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
         record=f"{NETWORK_DIR}/{artifacts.RECORD}",
-        curve=report(
-            f"{NETWORK_DIR}/{artifacts.CURVE}",
-            caption="../report/training_curve.rst",
-            category="Training curves",
-            labels={
-                "model": "{model}",
-                "network": "{network}",
-                "type": "{network_type}",
-                "backend": "{backend}",
-            },
-        ),
+        curve=f"{NETWORK_DIR}/{artifacts.CURVE}",
     log:
         f"{RESULTS}/logs/train_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
@@ -38,11 +28,13 @@ rule train_network:
     resources:
         mem_mb=lambda w: training_of(w).memory_mb + 4000,
         runtime=720,
+        gpu=lambda w: gpus_of(training_of(w).device),
     params:
         base=lambda w, output: Path(output.onnx).parents[3],
         data_set=lambda w, input: os.path.dirname(input.record),
         network_id=lambda w: training_of(w).network_id,
         seed=lambda w: training_of(w).seed,
+        device=lambda w: training_of(w).device,
         run_uuid=lambda w: training_of(w).run_uuid,
         memory_mb=lambda w: training_of(w).memory_mb,
         # Not {threads}, which Snakemake lowers to the cores it was given: sums are split by the
@@ -56,5 +48,5 @@ rule train_network:
         " --data-set {params.data_set:q} --manifest {input.manifest:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"
-        " --threads {params.threads} --memory-mb {params.memory_mb}"
+        " --device {params.device} --threads {params.threads} --memory-mb {params.memory_mb}"
         " --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"

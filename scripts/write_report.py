@@ -1,0 +1,18 @@
+"""Rule write_report: all of a study in one page."""
+
+import sys
+from pathlib import Path
+
+from lanflow.atomic import write_text
+from lanflow.reporting import write_report
+
+given = snakemake.input
+verdict = write_report(
+    snakemake.params.settings,
+    report_path=Path(snakemake.output.report),
+    leaderboard_path=Path(given.leaderboard),
+    network_folders=[Path(path).parent for path in given.cards],
+    data_folders=[Path(path).parent for path in given.manifests],
+)
+write_text(Path(snakemake.log[0]), verdict + "\n")
+sys.stderr.write(f"\n{verdict}\nreport: {snakemake.output.report}\n\n")

@@ -1,0 +1,50 @@
+"""Every network's gates and scores."""
+
+
+localrules:
+    check_gates,
+
+
+rule evaluate_network:
+    input:
+        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
+        history=f"{NETWORK_DIR}/{artifacts.HISTORY}",
+        config=f"{NETWORK_DIR}/{artifacts.CONFIG}",
+        card=f"{NETWORK_DIR}/{artifacts.CARD}",
+        record=f"{NETWORK_DIR}/{artifacts.RECORD}",
+    output:
+        evaluation=f"{NETWORK_DIR}/{artifacts.EVALUATION}",
+    log:
+        f"{RESULTS}/logs/evaluate_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.tsv"
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        folder=lambda w, output: os.path.dirname(output.evaluation),
+        options=evaluation_options(),
+        seed=STUDY.seed,
+    shell:
+        "lanflow evaluate {params.folder:q} --output {output.evaluation:q} --seed {params.seed}"
+        " {params.options:q} 2>&1 | tee {log:q}"
+
+
+# Only where the study says `require_gates: true`.
+rule check_gates:
+    input:
+        evaluations=network_files(artifacts.EVALUATION),
+        # A study that stops here has a report that says why.
+        report=REPORT,
+    output:
+        record=GATES,
+    log:
+        f"{RESULTS}/logs/check_gates.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/check_gates.tsv"
+    conda:
+        "../../environment.yml"
+    shell:
+        "lanflow check-gates {input.evaluations:q} --output {output.record:q} 2>&1 | tee {log:q}"
