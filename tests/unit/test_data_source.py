@@ -44,6 +44,7 @@ def query_of(folder: Path, *names: str) -> dict[str, Any]:
         "status": "FINISHED",
         "data_output_folder": str(folder),
         "batch_id": None,
+        "artifact_path": None,
         "files": files,
     }
     return {

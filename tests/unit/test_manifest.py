@@ -27,6 +27,7 @@ def query_of(folders: list[Path], *, digests: bool = False) -> dict[str, Any]:
                 "status": "FINISHED",
                 "data_output_folder": str(folder),
                 "batch_id": None,
+                "artifact_path": None,
                 "files": [
                     {
                         "name": path.name,

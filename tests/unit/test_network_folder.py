@@ -108,7 +108,8 @@ def test_the_files_hold_what_was_trained(trained: Trained, tmp_path: Path) -> No
         rows = list(csv.DictReader(file))
     assert [float(row["val_loss"]) for row in rows] == [e.val_loss for e in result.history]
     config = json.loads((folder / "config.json").read_text())
-    assert config == {**job.config.model_dump(mode="json"), "batch_size": job.batch_size}
+    used = {"batch_size": job.batch_size, "memory_mb": 4000}
+    assert config == {**job.config.model_dump(mode="json"), **used}
     lineage = json.loads((folder / "training_data_lineage.json").read_text())
     assert lineage == describe_training_data(trained.data, job)
     assert lineage["training_files"] == [f"training_data_{i}.pickle" for i in range(3)]
@@ -153,6 +154,7 @@ def test_the_card_says_what_a_user_must_know(trained: Trained, tmp_path: Path) -
         "loss": "huber",
         "seed": 1,
         "data_digest": job.data_set.digest,
+        "label_source": "kde",
         "n_parameter_sets": 30,
         "n_rows": 600,
         "run_uuid": "0a1b",
