@@ -55,6 +55,13 @@ rule all:
 
 
 onsuccess:
-    from lanflow.reporting import write_report
+    from lanflow.reporting import send_unsent, write_report
 
+    send_unsent(STUDY)
     write_report(STUDY, rules.all.input, snakefile=workflow.main_snakefile)
+
+
+onerror:
+    from lanflow.reporting import send_unsent
+
+    send_unsent(STUDY)

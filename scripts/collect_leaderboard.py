@@ -9,8 +9,10 @@ import pandas as pd
 from lanflow.artifacts import read_history
 from lanflow.atomic import write_text
 from lanflow.leaderboard import build_leaderboard, format_table, leaderboard_page
+from lanflow.unsent_runs import send_if_waiting
 
 cards = [Path(path) for path in snakemake.input.cards]
+send_if_waiting([path.parent for path in cards])
 rows = build_leaderboard(
     [json.loads(path.read_text()) for path in cards],
     [read_history(Path(path)) for path in snakemake.input.histories],

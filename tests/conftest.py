@@ -1,10 +1,12 @@
 """What tests share: training files made by hand, packed data sets, training settings."""
 
+import gc
 import hashlib
 import os
 import pickle
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,6 +147,24 @@ def write_training_file(path: Path, content: dict[str, Any] | None = None, **key
     return path
 
 
+def lose_an_interruption(number: signal.Signals) -> None:
+    """Let a signal arrive inside a callback of the garbage collector, whose errors are printed."""
+
+    def interrupted(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            gc.callbacks.remove(interrupted)
+            signal.raise_signal(number)
+
+    told: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, told.append
+    gc.callbacks.append(interrupted)
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+    assert len(told) == 1  # Python told of it, and went on
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -188,9 +208,11 @@ def store(_prepared_database: Path, tmp_path: Path) -> Store:
 
 @pytest.fixture(autouse=True)
 def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the store that a developer's shell points at."""
+    """No test writes to the store that a developer's shell points at, or waits for one."""
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("LANFLOW_MLFLOW_SEND", raising=False)
+    monkeypatch.setenv("LANFLOW_STORE_PATIENCE", "0")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups

@@ -1,14 +1,15 @@
 """``lanflow``: the steps of the workflow that a person would type."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from lanflow import cli_sync
 from lanflow.command import (
     add_extra_files,
     add_log_level,
     add_places,
+    add_sending,
     add_store,
     count,
     n_cores,
@@ -17,7 +18,7 @@ from lanflow.command import (
     share,
     whole_number,
 )
-from lanflow.store import generation_experiment, resolve_store
+from lanflow.store import generation_experiment, resolve_sending, resolve_store
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -36,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_verify,
         _add_materialise,
         _add_audit,
+        _add_sync,
     ):
         add(commands)
     return parser
@@ -96,6 +98,7 @@ def _add_generate(commands: Any) -> None:
         "--mlflow-experiment-name", metavar="NAME", help="{model}-data-generation when left out"
     )
     add_store(command)
+    add_sending(command)
 
 
 def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -112,6 +115,7 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
         store=_store(parsed) if tracked else None,
         experiment_name=parsed.mlflow_experiment_name or generation_experiment(config.model_name),
         run_name=parsed.mlflow_run_name,
+        sending=resolve_sending(parsed.mlflow_send),
     )
 
 
@@ -145,10 +149,15 @@ def _query(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_json
     from lanflow.data_source import query_experiment
     from lanflow.run_query import RunSelection
+    from lanflow.unsent_runs import run_ids_of
 
     run_ids = parsed.run_ids
     if parsed.records is not None:
-        run_ids = [json.loads(path.read_text())["run_id"] for path in parsed.records]
+        run_ids = run_ids_of(
+            parsed.records,
+            uri=parsed.mlflow_tracking_uri,
+            artifact_location=parsed.mlflow_artifact_location,
+        )
     selection = RunSelection(
         policy=parsed.policy, batch_id=parsed.batch_id, run_ids=run_ids, filter=parsed.filter
     )
@@ -286,6 +295,11 @@ def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
         "n_claimed_sets": record["sets"]["claimed"],
         "n_warnings": len(record["warnings"]),
     }
+
+
+def _add_sync(commands: Any) -> None:
+    help_text = "send runs to the MLflow store whose records wait beside the results"
+    cli_sync.add_options(_command(commands, "sync", help_text, cli_sync.sync))
 
 
 def _store(parsed: argparse.Namespace) -> Any:

@@ -1,6 +1,7 @@
-"""Snakemake's own report, made when a study has run to its end."""
+"""What a person sees when a study has run to its end: the report, and what is still to be sent."""
 
 import logging
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 from lanflow.atomic import write_text
 from lanflow.study import StudyConfig
+from lanflow.unsent_runs import describe_unsent
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,22 @@ def write_report(study: StudyConfig, products: Iterable[str], *, snakefile: str)
         _run_snakemake(snakefile, results / STUDY_NAME, report)
     sys.stderr.write(f"report: {report}\n")
     return report
+
+
+def send_unsent(study: StudyConfig) -> None:
+    """Send runs that wait beside the results, and say which still do and how to send them.
+
+    Done where the study was started, which may reach the store that its jobs did not reach.
+    """
+    results = Path(study.results)
+    if not describe_unsent([results]):
+        return
+    command = ["lanflow", "sync", str(results)]
+    sys.stderr.write(f"sending runs that MLflow did not get yet: {shlex.join(command)}\n")
+    program = str(Path(sys.executable).with_name(command[0]))
+    subprocess.run([program, *command[1:]], stdout=subprocess.DEVNULL, check=False)  # noqa: S603
+    left = describe_unsent([results])
+    sys.stderr.write(f"{left or 'MLflow: every run was sent'}\n")
 
 
 def _run_snakemake(snakefile: str, study_path: Path, report: Path) -> None:

@@ -17,9 +17,13 @@ from pathlib import Path
 from typing import Any
 
 # Set before mlflow is imported: a compute node has no business calling home, and a bar for each of
-# a thousand inventories tells nobody anything.
+# a thousand inventories tells nobody anything. A request is tried once and for half a minute, not
+# eight times for two minutes each, as nothing can stop MLflow meanwhile; lanflow.patience tries
+# again. What the user set stays.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import mlflow
 from mlflow import artifacts
@@ -35,13 +39,22 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
-from lanflow.errors import StoreError, UserError
+from lanflow.errors import StoreAwayError, StoreError, UserError
 from lanflow.interruption import uninterrupted
+from lanflow.patience import patiently
 from lanflow.store import INVENTORY_NAME, Store, redact
 
 log = logging.getLogger(__name__)
 
 _INVENTORY_READERS = 16
+
+# What MLflow calls errors that may be over soon; a server that is not there is INTERNAL_ERROR.
+_PASSING_CODES = {"INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE"}
+# Errors of sockets, requests and boto3, which has classes only where it is installed.
+_PASSING_TYPES = {"ConnectionError", "HTTPClientError", "Timeout", "TimeoutError"}
+
+# MLflow logs a traceback, SQL included, of an error that it raises as well.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -83,7 +96,7 @@ def connect(store: Store) -> MlflowClient:
             client = MlflowClient(tracking_uri=store.uri)
             client.search_experiments(max_results=1)
     except Exception as e:  # MLflow, SQLAlchemy, requests: each has its own
-        raise StoreError(f"MLflow store {store.shown_uri}: cannot be opened ({_reason(e)})") from e
+        raise _store_error(f"MLflow store {store.shown_uri}: cannot be opened", e) from e
     return client
 
 
@@ -118,21 +131,33 @@ def asking(doing: str) -> Iterator[None]:
         except UserError:
             raise
         except Exception as e:  # MLflow, SQLAlchemy, requests, boto3: each has its own
-            raise StoreError(f"MLflow store: {doing} failed ({_reason(e)})") from e
+            raise _store_error(f"MLflow store: {doing} failed", e) from e
+
+
+def _store_error(message: str, error: Exception) -> StoreError:
+    kind = StoreAwayError if _is_passing(error) else StoreError
+    return kind(f"{message} ({_reason(error)})")
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether the same request may well be answered later."""
+    if "sqlite3" in f"{type(error).__module__} {error}":
+        return "locked" in str(error)
+    if isinstance(error, MlflowException):
+        return error.error_code in _PASSING_CODES
+    return any(kind.__name__ in _PASSING_TYPES for kind in type(error).__mro__)
 
 
 @contextlib.contextmanager
 def _quiet_migrations() -> Iterator[None]:
     """Keep the hundred lines that creating a database logs out of a person's sight."""
-    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+    alembic = logging.getLogger("alembic")
+    level = alembic.level
+    alembic.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        alembic.setLevel(level)
 
 
 @asking("opening the experiment")
@@ -292,6 +317,8 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
         )
         content = json.loads(Path(path).read_text())
     except (MlflowException, OSError, ValueError) as e:
+        if _is_passing(e):
+            raise
         raise UserError(f"run {run_id}: {INVENTORY_NAME} cannot be read ({redact(str(e))})") from e
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
         raise UserError(f"run {run_id}: {INVENTORY_NAME} is not an inventory (no list 'files')")
@@ -318,6 +345,18 @@ def find_run(client: MlflowClient, run_id: str) -> Any:
     return found
 
 
+@asking("looking for the run")
+def find_run_by_tag(client: MlflowClient, experiment: Experiment, tag: str, value: str) -> Any:
+    """The run of an experiment that carries a tag, the oldest if there are several, or None."""
+    found = client.search_runs(
+        [experiment.id],
+        filter_string=f"tags.`{tag}` = '{value}'",
+        max_results=1,
+        order_by=["attributes.start_time ASC"],
+    )
+    return found[0] if found else None
+
+
 def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
     """Create or open the store and its experiments, once, before any job uses it.
 
@@ -326,8 +365,12 @@ def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
     dict
         What was prepared, without credentials.
     """
-    client = connect(store)
-    prepared = [ensure_experiment(client, store, name) for name in experiments]
+
+    def ask() -> list[Experiment]:
+        client = connect(store)
+        return [ensure_experiment(client, store, name) for name in experiments]
+
+    prepared = patiently(ask)
     return {
         "tracking_uri": store.shown_uri,
         "mlflow_version": mlflow.__version__,

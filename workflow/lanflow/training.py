@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lanflow import schedules
+from lanflow import interruption, schedules
 from lanflow.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from lanflow.data_set import DataSet
 from lanflow.errors import UserError
@@ -222,6 +222,7 @@ def _run_epoch(
         batch_size=job.batch_size,
         labels_lower_bound=config.labels_lower_bound,
     ):
+        interruption.check()
         n_block = math.ceil(len(block) / job.batch_size)
         total += kernel.train_block(
             block,
