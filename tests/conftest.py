@@ -7,6 +7,7 @@ import pickle
 import shutil
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,6 +164,34 @@ def lose_an_interruption(number: signal.Signals) -> None:
     finally:
         sys.unraisablehook = before
     assert len(told) == 1  # Python told of it, and went on
+
+
+def content_of_run(client: Any, run_id: str) -> dict[str, Any]:
+    """All that a run is in MLflow, less what no two runs share: ids, times, who and where."""
+    run = client.get_run(run_id)
+    files: dict[str, bytes | None] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(client.download_artifacts(run_id, "", folder))
+        for path in root.rglob("*"):
+            is_timed = path.name in ("run.json", "card.json") or "history" in path.name
+            if path.is_file():
+                is_own = is_timed or "curve" in path.name or "inventory" in path.name
+                files[str(path.relative_to(root))] = None if is_own else path.read_bytes()
+    history = {
+        name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
+        for name in run.data.metrics
+    }
+    tags = {k: v for k, v in run.data.tags.items() if k not in ("lanflow.run_key", "run_uuid")}
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "experiment": run.info.experiment_id,
+        "params": dict(run.data.params),
+        "tags": tags,
+        "history": history,
+        "files": files,
+        "data_sets": [each.to_dictionary() for each in run.inputs.dataset_inputs],
+    }
 
 
 def sha256(path: Path) -> str:

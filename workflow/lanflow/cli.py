@@ -18,6 +18,7 @@ from lanflow.command import (
     share,
     whole_number,
 )
+from lanflow.interruption import uninterrupted
 from lanflow.store import generation_experiment, resolve_sending, resolve_store
 
 
@@ -102,9 +103,10 @@ def _add_generate(commands: Any) -> None:
 
 
 def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.generation import ChunkPlan
-    from lanflow.generation_config import read_generation_file
-    from lanflow.generation_step import generate
+    with uninterrupted():
+        from lanflow.generation import ChunkPlan
+        from lanflow.generation_config import read_generation_file
+        from lanflow.generation_step import generate
 
     config = read_generation_file(parsed.config_path, model=parsed.model)
     tracked = parsed.mlflow_on or parsed.mlflow_run_name

@@ -19,6 +19,7 @@ from lanflow.command import (
     whole_number,
 )
 from lanflow.errors import UserError
+from lanflow.interruption import uninterrupted
 from lanflow.store import resolve_sending
 
 log = logging.getLogger(__name__)
@@ -179,8 +180,9 @@ def torchtrain(arguments: list[str] | None = None) -> int:
 
 
 def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.training_options import TrainingOptions, without_tracking
-    from lanflow.training_step import train
+    with uninterrupted():
+        from lanflow.training_options import TrainingOptions, without_tracking
+        from lanflow.training_step import train
 
     options = TrainingOptions(
         backend=backend,

@@ -5,6 +5,10 @@ exceptions it only prints (of the garbage collector, ``__del__``, a weak referen
 somebody's ``except:``, ends there and the work goes on. So a handler also notes that an
 interruption was asked for, and :func:`check`, which long work calls again and again, raises it once
 more.
+
+Worse, an exception in a callback of C++, which JAX and others have many of, aborts the process. So
+their work and their import are done as what must not be cut in two: block by block, the signal
+waits until they are done.
 """
 
 import contextlib

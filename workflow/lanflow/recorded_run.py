@@ -47,7 +47,8 @@ class RecordedRun:
         self._record, self._folder, self._sending = record, folder, sending
         self._delivery: Any = None
         if sending != "later":
-            from lanflow.delivery import Delivery
+            with interruption.uninterrupted():
+                from lanflow.delivery import Delivery
 
             self._delivery = Delivery(store, record, folder)
         self._known = {(point[0], point[3]) for point in record.metrics}

@@ -203,10 +203,11 @@ class RecordFolder:
         record.artifacts = kept
         self.save(record)
 
-    def remove(self) -> None:
-        """Remove a record that the store has."""
+    def remove(self, *, keep_files: bool = False) -> None:
+        """Remove a record that the store has; with its files, unless they are to be kept."""
         (self.path / RECORD_NAME).unlink(missing_ok=True)  # first: the rest alone is no record
-        shutil.rmtree(self.path, ignore_errors=True)
+        if not keep_files:
+            shutil.rmtree(self.path, ignore_errors=True)
         self.unlock()
         with contextlib.suppress(OSError):  # other runs' records are there
             self.path.parent.rmdir()

@@ -242,7 +242,8 @@ def _check_same_training(
 
 def _find_run(store: Store, run_id: str) -> Any:
     """A run of the store, which is asked for a while."""
-    from lanflow import tracking
+    with interruption.uninterrupted():
+        from lanflow import tracking
 
     return patiently(lambda: tracking.find_run(tracking.connect(store), run_id))
 

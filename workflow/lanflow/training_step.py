@@ -9,6 +9,7 @@ from lanflow import artifacts, lineage
 from lanflow.data_set import DataSet
 from lanflow.data_source import LocatedData, freeze, open_packed, pack_once, query_experiment
 from lanflow.errors import UsageError, UserError
+from lanflow.interruption import uninterrupted
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
 from lanflow.store import Store, resolve_store
@@ -159,13 +160,14 @@ def _locate_data(
 def _make_kernel(options: TrainingOptions) -> Kernel:
     """The backend's kernel; the other backend is never imported."""
     try:
-        if options.backend == "jax":
-            from lanflow.kernel_jax import JaxKernel
+        with uninterrupted():
+            if options.backend == "jax":
+                from lanflow.kernel_jax import JaxKernel
 
-            return JaxKernel(device=options.device, threads=options.threads)
-        from lanflow.kernel_torch import TorchKernel
+                return JaxKernel(device=options.device, threads=options.threads)
+            from lanflow.kernel_torch import TorchKernel
 
-        return TorchKernel(device=options.device, threads=options.threads)
+            return TorchKernel(device=options.device, threads=options.threads)
     except ImportError as e:
         raise UserError(
             f"{options.backend}train needs {e.name}; install lanflow[{options.backend}]"

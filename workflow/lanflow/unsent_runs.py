@@ -88,7 +88,8 @@ def _send(
     store = resolve_store(uri=where, artifact_location=artifact_location)
     if store.shown_uri != record.tracking_uri:
         log.warning("recorded for %s, sent to %s", record.tracking_uri, store.shown_uri)
-    if record.status == "RUNNING":  # whoever wrote it is gone, or the record would be locked
+    was_running = record.status == "RUNNING"
+    if was_running:  # whoever wrote it is gone, or the record would be locked
         record.status, record.end_time = "KILLED", folder.last_sign_of_life()
     delivery = Delivery(store, record, folder)
     seconds = 0.0 if store.uri in silent else None
@@ -101,7 +102,8 @@ def _send(
         silent.add(store.uri)
         raise
     _name_run_in_results(folder, record)
-    folder.remove()
+    # Not every network file system shows the lock of another node: it could go on after all.
+    folder.remove(keep_files=was_running)
     return run_id
 
 
