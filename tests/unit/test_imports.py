@@ -200,7 +200,7 @@ def test_training_knows_neither_kernels_nor_tracking_nor_commands(module: str) -
 
 
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:
-    allowed = {"config", "errors", "interruption", "patience", "store"}
+    allowed = {"asking", "config", "errors", "interruption", "patience", "store"}
     assert ours(MODULES["tracking"].anywhere) <= allowed
     of_a_run = {*allowed, "tracking", "run_record", "source_tags"}
     assert ours(MODULES["tracked_run"].anywhere) <= of_a_run

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lanflow.asking import asking
 from lanflow.errors import StoreError
 from lanflow.interruption import uninterrupted
 from lanflow.run_record import now_ms, param_texts, tag_texts
@@ -21,7 +22,6 @@ from lanflow.tracking import (
     MlflowClient,
     Param,
     RunTag,
-    asking,
     find_run,
 )
 

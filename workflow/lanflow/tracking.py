@@ -39,7 +39,8 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
-from lanflow.errors import StoreAwayError, StoreError, UserError
+from lanflow.asking import asking, is_passing, reason_of, store_error
+from lanflow.errors import UserError
 from lanflow.interruption import uninterrupted
 from lanflow.patience import patiently
 from lanflow.store import INVENTORY_NAME, Store, redact
@@ -47,11 +48,6 @@ from lanflow.store import INVENTORY_NAME, Store, redact
 log = logging.getLogger(__name__)
 
 _INVENTORY_READERS = 16
-
-# What MLflow calls errors that may be over soon; a server that is not there is INTERNAL_ERROR.
-_PASSING_CODES = {"INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE"}
-# Errors of sockets, requests and boto3, which has classes only where it is installed.
-_PASSING_TYPES = {"ConnectionError", "HTTPClientError", "Timeout", "TimeoutError"}
 
 # MLflow logs a traceback, SQL included, of an error that it raises as well.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -96,7 +92,7 @@ def connect(store: Store) -> MlflowClient:
             client = MlflowClient(tracking_uri=store.uri)
             client.search_experiments(max_results=1)
     except Exception as e:  # MLflow, SQLAlchemy, requests: each has its own
-        raise _store_error(f"MLflow store {store.shown_uri}: cannot be opened", e) from e
+        raise store_error(f"MLflow store {store.shown_uri}: cannot be opened", e) from e
     return client
 
 
@@ -115,37 +111,6 @@ def _open_database(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA schema_version")
-
-
-def _reason(error: Exception) -> str:
-    """What an error says, in one line, without credentials and without SQL."""
-    return " ".join(redact(str(error)).split("[SQL:")[0].split()) or type(error).__name__
-
-
-@contextlib.contextmanager
-def asking(doing: str) -> Iterator[None]:
-    """Ask the store for one thing, whole; what it answers wrong becomes one message."""
-    with uninterrupted():
-        try:
-            yield
-        except UserError:
-            raise
-        except Exception as e:  # MLflow, SQLAlchemy, requests, boto3: each has its own
-            raise _store_error(f"MLflow store: {doing} failed", e) from e
-
-
-def _store_error(message: str, error: Exception) -> StoreError:
-    kind = StoreAwayError if _is_passing(error) else StoreError
-    return kind(f"{message} ({_reason(error)})")
-
-
-def _is_passing(error: Exception) -> bool:
-    """Whether the same request may well be answered later."""
-    if "sqlite3" in f"{type(error).__module__} {error}":
-        return "locked" in str(error)
-    if isinstance(error, MlflowException):
-        return error.error_code in _PASSING_CODES
-    return any(kind.__name__ in _PASSING_TYPES for kind in type(error).__mro__)
 
 
 @contextlib.contextmanager
@@ -285,7 +250,7 @@ def _search(
             )
         except MlflowException as e:
             if filter_string and e.error_code == "INVALID_PARAMETER_VALUE":
-                raise UserError(f"filter {filter_string!r}: {_reason(e)}") from e
+                raise UserError(f"filter {filter_string!r}: {reason_of(e)}") from e
             raise
         runs += page
         token = page.token
@@ -317,7 +282,7 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
         )
         content = json.loads(Path(path).read_text())
     except (MlflowException, OSError, ValueError) as e:
-        if _is_passing(e):
+        if is_passing(e):
             raise
         raise UserError(f"run {run_id}: {INVENTORY_NAME} cannot be read ({redact(str(e))})") from e
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
