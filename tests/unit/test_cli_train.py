@@ -136,6 +136,8 @@ def test_a_store_and_an_experiment_come_from_options_then_environment_then_defau
         ["--path-map", "no-equals-sign"],
         ["--training-data-folder", "files"],
         ["--mlflow-experiment", "abbreviated"],
+        ["--mlflow-send", "never"],
+        ["--mlflow-run-id", "abc", "--mlflow-send", "later"],
     ],
     ids=" ".join,
 )
