@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 # The one place where a study other than the tiny one is named for `make run`.
 STUDY ?= config/examples/tiny.yaml
 
-.PHONY: run test lint generated bench-data setup clean
+.PHONY: run test lint generated bench-data screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -34,6 +34,11 @@ generated: $(VENV)/.installed-dev
 # Cost and error of training data, ours against ssm-simulators', on one core (some minutes).
 bench-data: $(VENV)/.installed-dev
 	$(BIN)/python bench/data.py
+
+# The picture in README.md: the top of the report of what `make run` made. Needs chromium.
+screenshot:
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,790 \
+		--screenshot=docs/report.png file://$(CURDIR)/results/report.html
 
 setup: $(VENV)/.installed
 

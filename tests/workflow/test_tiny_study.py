@@ -94,7 +94,7 @@ def test_the_manifest_names_what_the_files_are(tiny: Checkout) -> None:
 
 def test_the_end_tells_losses_and_paths(tiny: Checkout) -> None:
     output = (tiny.folder / "output.txt").read_text()
-    assert re.search(rf"ddm +lan +lan +jax +0\.\d+ +{NETWORK}/model.onnx", output)
+    assert re.search(rf"ddm +lan +lan +jax +0\.\d+ +0\.\d+ +failed +{NETWORK}/model.onnx", output)
     assert "report: results/report.html" in output
     assert re.search(r"epoch 12/12 .* rows/s", output)
 
