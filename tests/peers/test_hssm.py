@@ -1,6 +1,7 @@
 """HSSM 0.3.0, in its own environment, compiles our networks and scores trials as we do."""
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,3 +120,23 @@ def test_hssm_scores_trials_without_an_rt_by_our_cpn(
             _log_densities(lan, point, _trials()[5:]),
         ]
         np.testing.assert_allclose(theirs, np.concatenate(ours), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ddm-lan-jax", "ddm-cpn-torch"])
+def test_the_gate_that_asks_hssm_is_passed(
+    name: str, hssm: Path, networks: Mapping[str, Network], tmp_path: Path
+) -> None:
+    network = networks[name]
+    command = [Path(sys.executable).with_name("lanflow"), "evaluate", network.folder]
+    options = ["--hssm-python", hssm / "python", "--output", tmp_path / "evaluation.json"]
+    quick = ["--n-sets", "10", "--n-simulated-sets", "2"]
+    result = last_line(run([*command, *options, *quick], folder=tmp_path))
+    assert result["gates"]["hssm"] == "passed"
+    (gate,) = (g for g in _gates(tmp_path / "evaluation.json") if g["name"] == "hssm")
+    assert gate["numbers"]["n_not_finite"] == gate["numbers"]["n_slopes_not_finite"] == 0
+    assert gate["numbers"]["slope_difference"] < 0.05
+
+
+def _gates(path: Path) -> list[dict[str, Any]]:
+    gates: list[dict[str, Any]] = json.loads(path.read_text())["gates"]
+    return gates

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
+from lanflow.evaluation_record import read_evaluation
 from lanflow.export import check_contract
 from tests.conftest import sha256
 from tests.workflow.conftest import Checkout, make_checkout
@@ -90,6 +91,36 @@ def test_the_manifest_names_what_the_files_are(tiny: Checkout) -> None:
     assert record["n_sets"] == 80  # two chunks of 40, all different
     audit = json.loads((tiny.folder / "results/ddm/audit.json").read_text())
     assert audit["sets"] == {"distinct": 80, "claimed": 80, "repeated_share": 0.0}
+
+
+def test_every_network_is_evaluated_and_a_tiny_one_honestly_fails(
+    tiny: Checkout, client: MlflowClient
+) -> None:
+    for backend in ("jax", "torch"):
+        folder = tiny.folder / f"results/networks/lan/ddm/lan_{backend}"
+        record = read_evaluation(folder / "evaluation.json")
+        gates = {gate.name: gate.verdict for gate in record.gates}
+        assert record.verdict == "failed"
+        assert (gates["structure"], gates["parity"]) == ("passed", "passed")
+        assert gates["density"] == gates["analytic"] == "failed"
+        assert record.onnx_sha256 == sha256(folder / "model.onnx")
+        run_id = json.loads((folder / "card.json").read_text())["mlflow_run_id"]
+        run = client.get_run(run_id)
+        assert run.data.tags["evaluation_verdict"] == "failed"
+        assert record.scores is not None
+        assert run.data.metrics["evaluation.mean_abs_error"] == record.scores.mean_abs_error
+        assert "evaluation.json" in [file.path for file in client.list_artifacts(run_id)]
+    table = pd.read_csv(tiny.folder / "results/leaderboard.csv")
+    assert list(table["verdict"]) == ["failed", "failed"]
+    assert list(table["origin"]) == ["study", "study"]
+    assert (table["mean_abs_error"] > 0.042).all()
+
+
+def test_required_gates_fail_the_build_and_are_named(tiny: Checkout) -> None:
+    output = tiny.snakemake("--config", "require_gates=true", check=False)
+    assert "2 of 2 network(s) do not pass their gates" in output
+    assert re.search(r"lan_jax/evaluation.json: gate density failed: \w+ is \d", output)
+    assert not (tiny.folder / "results/gates.json").exists()
 
 
 def test_the_end_tells_losses_and_paths(tiny: Checkout) -> None:

@@ -1,0 +1,123 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lanflow import tracking
+from lanflow.earlier_runs import find_earlier_networks
+from lanflow.evaluation_record import Evaluation
+from lanflow.store import Store, resolve_store
+from lanflow.stored_network import StoredNetwork
+from lanflow.tracked_evaluation import track_evaluation
+from lanflow.tracked_run import tracked_run
+from tests import networks
+from tests.unit.test_evaluation_record import SAMPLE
+
+PARAMS = {
+    "model": "ddm",
+    "network_type": "lan",
+    "backend": "jax",
+    "n_epochs": 2,
+    "n_weights": 99,
+    "seed": 1,
+}
+
+
+def trained(store: Store, *, digest: str = networks.DIGEST, **params: Any) -> str:
+    """A finished training in MLflow; its run's id."""
+    client = tracking.connect(store)
+    experiment = tracking.ensure_experiment(client, store, "ddm-training")
+    tags = {"phase": "train", "data_digest": digest}
+    with tracked_run(client, experiment, name="ddm-net", tags=tags) as run:
+        run.log_params({**PARAMS, **params})
+        run.log_metrics({"best_val_loss": 0.1, "best_epoch": 1}, step=1)
+    return str(run.id)
+
+
+def tracked_network(folder: Path, store: Store, run_id: str) -> StoredNetwork:
+    made = networks.well_made("cpn")
+    networks.write_network(folder, made, mlflow_run_id=run_id)
+    record = {"mlflow_run_id": run_id, "mlflow_tracking_uri": store.shown_uri}
+    (folder / "run.json").write_text(json.dumps(record))
+    return StoredNetwork(folder)
+
+
+RECORD = Evaluation.model_validate(SAMPLE)
+
+
+def write_record(folder: Path) -> Path:
+    path = folder / "evaluation.json"
+    path.write_text(json.dumps(SAMPLE))
+    return path
+
+
+def test_an_evaluation_goes_to_the_run_of_its_training(store: Store, tmp_path: Path) -> None:
+    run_id = trained(store)
+    network = tracked_network(tmp_path / "net", store, run_id)
+    path = write_record(tmp_path / "net")
+    assert track_evaluation(network, RECORD, path, store) == run_id
+    client = tracking.connect(store)
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["evaluation_verdict"] == "failed"
+    metrics = run.data.metrics
+    assert metrics["evaluation.mean_abs_error"] == 0.2
+    assert metrics["density.mass_error"] == 0.21
+    assert (metrics["structure.passed"], metrics["density.passed"]) == (1, 0)
+    assert "density.distance_ratio" not in metrics  # it was no number
+    assert (metrics["cost.seconds"], metrics["cost.rows_per_second"]) == (1.0, 2000)
+    assert [file.path for file in client.list_artifacts(run_id)] == ["evaluation.json"]
+
+
+def test_a_network_that_was_not_tracked_is_not_logged(store: Store, tmp_path: Path) -> None:
+    folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"))
+    path = write_record(folder)
+    assert track_evaluation(StoredNetwork(folder), RECORD, path, store) is None
+
+
+def test_another_store_or_a_run_that_is_gone_is_a_warning(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = tracked_network(tmp_path / "net", store, "0" * 32)
+    path = write_record(tmp_path / "net")
+    assert track_evaluation(network, RECORD, path, store) is None
+    assert "is not in this MLflow store" in caplog.text
+    other = resolve_store(uri=f"sqlite:///{tmp_path}/other.db")
+    assert track_evaluation(network, RECORD, path, other) is None
+    assert "the training was tracked in" in caplog.text
+    assert not (tmp_path / "other.db").exists()
+
+
+def test_earlier_trainings_of_the_same_data_are_found_with_their_scores(
+    store: Store, tmp_path: Path
+) -> None:
+    mine, evaluated, bare = trained(store), trained(store), trained(store, backend="torch")
+    trained(store, digest="e" * 64)
+    network = tracked_network(tmp_path / "net", store, evaluated)
+    track_evaluation(network, RECORD, write_record(tmp_path / "net"), store)
+    cards = [{"model": "ddm", "data_digest": networks.DIGEST, "mlflow_run_id": mine}]
+    rows = {row["mlflow_run_id"]: row for row in find_earlier_networks(store, cards)}
+    assert set(rows) == {evaluated, bare}
+    assert rows[evaluated]["mean_abs_error"] == 0.2
+    assert rows[evaluated]["verdict"] == "failed"
+    assert rows[evaluated]["seconds"] == 1.0
+    assert rows[evaluated]["n_rows"] == 1000
+    assert rows[bare]["backend"] == "torch"
+    assert (rows[bare]["mean_abs_error"], rows[bare]["verdict"]) == (None, None)
+    assert rows[bare]["onnx"].endswith("training_output/model.onnx")
+
+
+def test_a_model_without_trainings_has_no_rows(store: Store) -> None:
+    cards = [{"model": "angle", "data_digest": "e" * 64, "mlflow_run_id": None}]
+    assert find_earlier_networks(store, cards) == []
+
+
+def test_a_store_that_is_not_reachable_leaves_the_study_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "mlflow.db").write_text("no database at all, but long enough to be looked at")
+    broken = resolve_store(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    cards = [{"model": "ddm", "data_digest": "e" * 64, "mlflow_run_id": None}]
+    assert find_earlier_networks(broken, cards) == []
+    assert "the networks of this study alone" in caplog.text
