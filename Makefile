@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 # The one place where a study other than the tiny one is named for `make run`.
 STUDY ?= config/examples/tiny.yaml
 
-.PHONY: run test lint generated bench-data screenshot setup clean
+.PHONY: run test lint site generated bench-data bench-labels screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -19,6 +19,10 @@ run: $(VENV)/.installed
 TESTS ?= own
 test: $(VENV)/.installed-dev
 	$(PYTEST) $(if $(filter all,$(TESTS)),,-m "not peers and not browser")
+
+# What this cluster has of its own, into profiles/slurm/site.yaml; once.
+site: $(VENV)/.installed
+	$(BIN)/lanflow site
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -34,6 +38,10 @@ generated: $(VENV)/.installed-dev
 # Cost and error of training data, ours against ssm-simulators', on one core (some minutes).
 bench-data: $(VENV)/.installed-dev
 	$(BIN)/python bench/data.py
+
+# The same network on data of the same cost from three sources of labels (a quarter of an hour).
+bench-labels: $(VENV)/.installed-dev
+	$(BIN)/python bench/labels.py
 
 # The picture in README.md: the top of the report of what `make run` made. Needs chromium.
 screenshot:

@@ -9,6 +9,7 @@ min_version("9.0")
 
 try:
     from lanflow.errors import UserError
+    from lanflow.store import redact
     from lanflow.study import list_trainings, load_study, read_generations
 except ImportError as error:
     raise WorkflowError(
@@ -29,7 +30,7 @@ try:
     GENERATIONS = read_generations(STUDY)
     TRAININGS = list(list_trainings(STUDY))
 except UserError as error:
-    raise WorkflowError(str(error)) from None
+    raise WorkflowError(redact(str(error))) from None
 
 
 include: "workflow/rules/common.smk"
@@ -37,6 +38,7 @@ include: "workflow/rules/generate.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/publish.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -50,3 +52,4 @@ rule all:
         leaderboard=LEADERBOARD,
         report=REPORT,
         gates=[GATES] if STUDY.require_gates else [],
+        registered=REGISTERED if STUDY.register_networks else [],

@@ -19,7 +19,6 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
@@ -27,14 +26,11 @@ import yaml
 from lanflow.errors import UserError
 from lanflow.generation import ChunkPlan, generate_chunk, label_source_of
 from lanflow.generation_config import GenerationConfig, read_generation_file
-from lanflow.label_sources import label_source, make_density
-from lanflow.likelihood_solver import Solution
-from lanflow.simulators import model_config, process_of
 from lanflow.training_file import TrainingFileContent, read_training_file
+from lanflow.true_density import choose_reference
 
 OURS = ("exact_kde", "kde", "pyddm", "solver", "analytic")
 LEAST_LABEL = np.log(1e-7)
-MAX_T = 20.0
 
 
 def main() -> None:
@@ -132,32 +128,16 @@ def label_errors(model: str, file: TrainingFileContent) -> np.ndarray:
     """Label less truth, of the rows where the truth is not cut off."""
     features, labels = file.arrays["lan"]
     n_parameters = len(file.parameters)
+    reference = choose_reference(model)
     vectors, which = np.unique(features[:, :n_parameters], axis=0, return_inverse=True)
     out = []
     for index, vector in enumerate(vectors):
         rows = which.ravel() == index
         theta = dict(zip(file.parameters, vector.astype(float).tolist(), strict=True))
-        truth = true_density(model, theta)(features[rows, -2], features[rows, -1])
+        density = reference.density(theta, seed=1)
+        truth = density.evaluate(features[rows, -2], features[rows, -1])
         out.append((labels.ravel()[rows] - truth)[truth > LEAST_LABEL])
     return np.concatenate(out)
-
-
-def true_density(model: str, theta: dict[str, float]) -> Any:
-    """The exact log density, or one from a solution four times as fine as the labels'."""
-    description = model_config(model)
-    source = label_source("auto", description)
-    if source == "analytic":
-        return make_density(source, description, theta, MAX_T).evaluate
-    solution = Solution(process_of(description, theta, MAX_T), n_space=800, step=0.015)
-
-    def evaluate(rts: np.ndarray, choices: np.ndarray) -> np.ndarray:
-        out = np.empty(len(rts))
-        for choice in (-1, 1):
-            rows = choices == choice
-            out[rows] = solution.log_density(rts[rows].astype(float) - theta["t"], choice)
-        return out
-
-    return evaluate
 
 
 if __name__ == "__main__":

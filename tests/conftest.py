@@ -5,6 +5,7 @@ import os
 import pickle
 import shutil
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,8 @@ from lanflow.store import Store, resolve_store
 from lanflow.training import TrainingJob
 from lanflow.training_config import TrainingConfig, TrainingFile, select_network
 from lanflow.training_options import TrainingOptions
+from tests.cluster.services import missing_packages
+from tests.hub import Hub, serve
 
 # Files of tests run side by side: threads that spin while they wait would take cores from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -74,6 +77,7 @@ def training_job(
     kernel: Kernel,
     *,
     checkpoint_path: Path | None = None,
+    memory_mb: int = 4000,
     seed: int = 1,
     network_id: int = 0,
     **keys: Any,
@@ -82,7 +86,9 @@ def training_job(
     from lanflow.training_step import plan_job
 
     config = training_config(seed=seed, network_id=network_id, **keys)
-    return plan_job(config, data.data_set, kernel, checkpoint_path=checkpoint_path)
+    return plan_job(
+        config, data.data_set, kernel, checkpoint_path=checkpoint_path, memory_mb=memory_mb
+    )
 
 
 def training_options(
@@ -193,9 +199,38 @@ def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(variable, raising=False)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which tests were left out, and why; in CI they would have failed instead."""
+    missing = [] if os.environ.get("CI") else missing_packages()
+    if missing:
+        terminalreporter.section("left out")
+        for path in sorted((REPOSITORY / "tests" / "cluster").glob("test_*.py")):
+            terminalreporter.line(f"{path.relative_to(REPOSITORY)}: needs {', '.join(missing)}")
+        terminalreporter.line("as root on Debian or Ubuntu: .ci/install-system-packages")
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of a file on one worker, unless they name another group."""
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """An empty repository ``lab/networks`` on a stand-in for the Hugging Face hub."""
+    with serve(Hub()) as served:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
+        # Its other protocol for large files, of which the stand-in knows nothing.
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+        yield served
+
+
+@pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], None]:
+    """Sets the hub's token; there is none before, whoever the developer is."""
+    for variable in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    return lambda text: monkeypatch.setenv("HF_TOKEN", text)

@@ -1,8 +1,6 @@
 """Well-made networks to evaluate, and networks spoilt on purpose.
 
-``tests/fixtures/networks`` holds two that pass their gates: ``ddm_lan.onnx`` is what
-``snakemake --configfile config/examples/laptop.yaml`` trains, ``ddm_cpn.onnx`` a [32, 32, 1]
-network trained on the same parameter vectors for 100 epochs.
+``tests/fixtures/networks`` holds two that pass their gates, as its README.md says.
 """
 
 import json

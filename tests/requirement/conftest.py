@@ -121,7 +121,7 @@ def _free_port() -> int:
 
 
 def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()
         try:
@@ -158,3 +158,16 @@ def start_server(
     for process in processes:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def server(start_server: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tracking server with an SQLite store and artifacts that it serves itself; its URL."""
+    folder = tmp_path_factory.mktemp("tracking")
+    return start_server(
+        *("mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{folder}/server.db"),
+        *("--artifacts-destination", f"{folder}/artifacts"),
+        probe="/health",
+        MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",
+    )

@@ -1,5 +1,6 @@
 """One test for each statement of the requirement "MLflow Configuration", in its order."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -342,6 +343,49 @@ def test_practice_production_server_with_s3_artifacts(
     }
 
 
+def test_practice_files_that_a_run_logged_to_s3_are_fetched_on_another_machine(
+    place: Place, server_with_s3: tuple[str, dict[str, str]]
+) -> None:
+    server, environment = server_with_s3
+    variables = {
+        **environment,
+        "MLFLOW_TRACKING_URI": server,
+        "MLFLOW_ARTIFACT_LOCATION": "s3://my-bucket/generated",
+    }
+    (place.folder / "generation.yaml").write_text(
+        "{MODEL: ddm, PIPELINE: {N_PARAMETER_SETS: 3}, SIMULATOR: {N_SAMPLES: 9, DELTA_T: 0.01}, "
+        "TRAINING: {N_SAMPLES_PER_PARAM: 20}}"
+    )
+    place.run(
+        "lanflow generate --config-path generation.yaml --output made --n-files 2 --processes 1 "
+        "--mlflow-on --log-files --mlflow-experiment-name generated-in-s3",
+        **variables,
+    )
+    made = {path.name: path.read_bytes() for path in (place.folder / "made").rglob("*.pickle")}
+    shutil.rmtree(place.folder / "made")
+    # By the steps of the workflow, and by the training command that does all of them.
+    place.run(
+        """
+        lanflow query generated-in-s3 --output query.json
+        lanflow manifest --query query.json --download fetched --output manifest.json
+        lanflow verify manifest.json
+        """,
+        **variables,
+    )
+    fetched = {
+        path.name: path.read_bytes() for path in (place.folder / "fetched").rglob("*.pickle")
+    }
+    assert len(made) == 2
+    assert fetched == made
+    result = place.train(
+        "torchtrain --config-path config.yaml --data-generation-experiment-id generated-in-s3 "
+        "--networks-path-base networks",
+        **variables,
+    )
+    lineage = Path(result["network_folder"], "training_data_lineage.json").read_text()
+    assert json.loads(lineage)["num_files_used"] == 2
+
+
 def _s3_keys(environment: dict[str, str], bucket: str) -> set[str]:
     import boto3
 
@@ -404,17 +448,6 @@ def test_trouble_missing_files_are_listed_ten_and_how_many_more(place: Place) ->
     assert place.errors.count(".pickle") == 10
     assert "and 3 more" in place.errors
     assert "data" in place.errors
-
-
-@pytest.fixture(scope="module")
-def server(start_server: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = tmp_path_factory.mktemp("tracking")
-    return start_server(
-        *("mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
-        *("--backend-store-uri", f"sqlite:///{folder}/server.db"),
-        *("--artifacts-destination", f"{folder}/artifacts"),
-        probe="/health",
-    )
 
 
 @pytest.fixture(scope="module")

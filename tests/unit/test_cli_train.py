@@ -78,6 +78,7 @@ def test_every_option_reaches_the_training(
         packed,
         *("--model", "ddm", "--network-id", "1", "--seed", "7", "--run-uuid", "0a1b"),
         *("--no-export-onnx", "--dl-workers", "4", "--log-level", "warning"),
+        *("--memory-mb", "50"),
         *("--mlflow-run-name", "a name", "--mlflow-experiment-name", "tries"),
         *("--mlflow-tracking-uri", store.uri),
         *("--mlflow-artifact-location", str(tmp_path / "artifacts")),
@@ -88,6 +89,7 @@ def test_every_option_reaches_the_training(
     assert (result["run_uuid"], result["onnx"]) == ("0a1b", None)
     config = json.loads(Path(result["network_folder"], "config.json").read_text())
     assert (config["seed"], config["network_id"], config["layer_sizes"]) == (7, 1, [5, 1])
+    assert config["memory_mb"] == 50
     run = run_of(store, "tries")
     assert run.info.run_name == "a name"
     assert run.info.artifact_uri.startswith(str(tmp_path / "artifacts"))

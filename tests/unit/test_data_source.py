@@ -47,7 +47,7 @@ def query_of(folder: Path, *names: str) -> dict[str, Any]:
         "files": files,
     }
     return {
-        "query_version": 2,
+        "query_version": 3,
         "experiment": {"id": "7", "name": "e"},
         "policy": "complete",
         "runs": [run],

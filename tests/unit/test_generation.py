@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lanflow import generation
 from lanflow.config import parse_settings
 from lanflow.errors import UserError
 from lanflow.generation import (
@@ -113,6 +114,37 @@ def test_the_inventory_is_ssm_simulators_with_a_digest_of_each_file(
 def test_two_processes_make_the_same_bytes_as_one(made: Path, tmp_path: Path) -> None:
     generate_chunk(plan_of(), tmp_path, n_processes=2)
     assert contents(tmp_path) == contents(made)
+
+
+def test_as_many_processes_as_asked_for_are_at_work(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_work: list[int] = []
+    started = generation.ProcessPoolExecutor
+
+    def start(n_processes: int, **keys: Any) -> Any:
+        executor = started(n_processes, **keys)
+        end = executor.shutdown
+
+        def shutdown(**keys: Any) -> None:
+            at_work.append(len(executor._processes))
+            end(**keys)
+
+        monkeypatch.setattr(executor, "shutdown", shutdown)
+        return executor
+
+    monkeypatch.setattr(generation, "ProcessPoolExecutor", start)
+    generate_chunk(plan_of(n_files=1), tmp_path, n_processes=N_SETS)
+    assert at_work == [N_SETS]
+    assert contents(tmp_path).items() <= contents(made).items()
+
+
+@pytest.mark.parametrize("approach", ["lan", "cpn", "opn"])
+def test_every_approach_makes_files(tmp_path: Path, approach: str) -> None:
+    plan = plan_of(n_files=1, GENERATOR_APPROACH=approach)
+    generate_chunk(plan, tmp_path, n_processes=1)
+    file = read(tmp_path / "training_data" / plan.file_name(0))
+    assert file.arrays[approach][0].shape[0] > 0
 
 
 def test_any_process_makes_the_same_bytes_whatever_its_hash_seed(

@@ -14,7 +14,19 @@ from tests.conftest import REPOSITORY
 PACKAGE = REPOSITORY / "workflow" / "lanflow"
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
 RULES = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))]
-HEAVY = {"flax", "jax", "matplotlib", "mlflow", "numpy", "onnx", "optax", "pandas", "ssms", "torch"}
+HEAVY = {
+    "flax",
+    "huggingface_hub",
+    "jax",
+    "matplotlib",
+    "mlflow",
+    "numpy",
+    "onnx",
+    "optax",
+    "pandas",
+    "ssms",
+    "torch",
+}
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ def test_what_the_dag_needs_really_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("command", ["cli", "cli_train"])
+@pytest.mark.parametrize("command", ["cli", "cli_publish", "cli_train"])
 def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     assert libraries_loaded_with(command) & HEAVY == set()
 
@@ -138,7 +150,6 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
 @pytest.mark.parametrize(
     ("library", "module"),
     [
-        ("mlflow", "tracking"),
         ("ssms", "simulators"),
         ("cloudpickle", "generation"),
         ("jax", "kernel_jax"),
@@ -150,10 +161,17 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
         ("tqdm", "progress"),
         ("onnxruntime", "onnx_network"),
         ("hssm", "hssm_probe"),
+        ("huggingface_hub", "hub"),
     ],
 )
 def test_a_library_has_one_module_that_imports_it(library: str, module: str) -> None:
     assert importers(library) == {module}
+
+
+def test_mlflow_is_imported_by_its_two_rooms_alone() -> None:
+    assert importers("mlflow") == {"tracking", "registry"}
+    # What it takes to write a model in MLflow's format is for those who register one.
+    assert importers("registry") == {"registration"}
 
 
 def test_yaml_is_read_in_one_place() -> None:
@@ -219,11 +237,19 @@ def test_tracking_knows_stores_errors_and_interruptions_only() -> None:
     allowed = {"config", "errors", "interruption", "store"}
     assert ours(MODULES["tracking"].anywhere) <= allowed
     assert ours(MODULES["tracked_run"].anywhere) <= {*allowed, "tracking"}
+    assert ours(MODULES["registry"].anywhere) <= {*allowed, "tracking", "export"}
+
+
+@pytest.mark.parametrize("module", ["evaluated_network", "model_card", "bundle"])
+def test_a_network_is_packed_without_mlflow_and_without_the_hub(module: str) -> None:
+    assert not libraries_loaded_with(module) & HEAVY
+    assert not loaded_with(module) & {"tracking", "registry", "hub"}
 
 
 def test_commands_are_imported_by_nobody_but_the_reference() -> None:
     for module in ("cli", "cli_train"):
         assert importers(module) <= {"reference"}
+    assert importers("cli_publish") == {"cli"}
 
 
 def test_nobody_imports_a_script_and_scripts_import_lanflow_and_pandas_only() -> None:

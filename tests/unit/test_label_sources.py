@@ -94,6 +94,31 @@ def test_the_solver_and_the_exact_likelihood_make_the_same_labels() -> None:
     assert labels_of[0] == pytest.approx(labels_of[1], abs=1e-3)
 
 
+def all_models() -> list[str]:
+    from ssms.config import model_config as known
+
+    return [*known, "ddm_deadline", "weibull_deadline", "race_3_deadline"]
+
+
+@pytest.mark.parametrize("model", all_models())
+def test_every_model_of_ssm_simulators_has_data(model: str) -> None:
+    description = model_config(model)
+    config = generator_config(model, n_samples=50)
+    config["training"] |= {"n_samples_per_param": 20}
+    config["simulator"] |= {"delta_t": 0.02}
+    pipeline = make_pipeline(label_source("auto", description), config, description)
+    pipeline._param_sampler.start_set([1], None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = pipeline.generate_for_parameter_set([1], 1)
+    data = result["data"]
+    n_parameters = len(description["params"])
+    assert data["lan_data"].shape[1] == n_parameters + 2
+    assert np.isfinite(data["lan_labels"]).all()
+    assert data["theta"].shape == (1, n_parameters)
+    assert {"cpn_labels", "opn_labels", "gonogo_labels"} <= data.keys()
+
+
 def test_a_solver_that_cannot_solve_the_model_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         make_pipeline("pyddm", generator_config("levy"), model_config("levy"))

@@ -109,16 +109,8 @@ def test_cards_and_folders_that_do_not_match_are_refused() -> None:
 
 def test_the_table_at_the_end_shows_networks_losses_and_paths_in_columns() -> None:
     lines = format_table(board(card(best_val_loss=0.123456789), card(backend="torch"))).split("\n")
-    assert lines[0].split() == [
-        "model",
-        "type",
-        "network",
-        "backend",
-        "val_loss",
-        "error",
-        "gates",
-        "path",
-    ]
+    columns = ["model", "type", "network", "backend", "val_loss", "error", "gates", "path"]
+    assert lines[0].split() == columns
     assert lines[1].split()[:7] == ["ddm", "lan", "net0", "jax", "0.12346", "0.2", "failed"]
     assert lines[1].endswith("net0_jax/model.onnx")
     assert len({line.index("results/") for line in lines[1:]}) == 1

@@ -235,6 +235,37 @@ def test_a_folder_reached_by_two_paths_gives_its_files_once(tmp_path: Path) -> N
     assert len(locate_files(query, Places()).files) == 1
 
 
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
+    secret, inside = files_in(tmp_path / "elsewhere", "secret.pickle", "a.pickle")
+    folder = tmp_path / "data"
+    (b,) = files_in(folder, "b.pickle")
+    (folder / "link.pickle").symlink_to(secret)
+    (folder / "up.pickle").symlink_to("../elsewhere/a.pickle")
+    (folder / "within.pickle").symlink_to("b.pickle")
+    entries = [
+        entry(folder / "within.pickle"),
+        entry(secret, filename="link.pickle"),
+        entry(inside, filename="up.pickle"),
+    ]
+    run = run_of("r1", str(folder), entries)
+    with pytest.raises(UserError) as caught:
+        locate_files(query_of(run), Places())
+    assert str(caught.value) == (
+        "experiment 'ddm-data-generation': 2 tracked file(s) are links out of their folder, which "
+        f"are not followed: {folder}/link.pickle -> {secret}, {folder}/up.pickle -> {inside}\n"
+        f"give the folder that the files are in, or copy them\n{TO_SALVAGE}"
+    )
+    located = locate_files(query_of(run, policy="salvage"), Places())
+    assert [file["name"] for file in located.files] == ["within.pickle"]
+    assert [(e["reason"], e["files"]) for e in located.left_out] == [
+        ("a link out of its folder", ["link.pickle", "up.pickle"])
+    ]
+    # The folder itself may be a link.
+    (tmp_path / "other").symlink_to(folder)
+    query = query_of(run_of("r1", str(tmp_path / "other"), [entry(b)]))
+    assert len(locate_files(query, Places()).files) == 1
+
+
 def test_a_folder_without_lineage_gives_its_pickles_in_order(tmp_path: Path) -> None:
     b, a = files_in(tmp_path, "b.pickle", "a.pickle")
     files_in(tmp_path, "notes.txt")

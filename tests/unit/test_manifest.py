@@ -18,7 +18,7 @@ def manifest_of(folder: Path, *, model: str | None = None) -> dict[str, Any]:
 def query_of(folders: list[Path], *, digests: bool = False) -> dict[str, Any]:
     """A query as read back from disk: one run for each folder."""
     return {
-        "query_version": 2,
+        "query_version": 3,
         "experiment": {"id": "7", "name": "ddm-data-generation"},
         "runs": [
             {

@@ -6,6 +6,7 @@ import pytest
 
 from lanflow.errors import UserError
 from lanflow.run_query import RunSelection, build_query
+from lanflow.store import FILES_TAG
 from lanflow.tracking import FoundRun
 from tests.conftest import sha256
 from tests.unit.test_lineage import EXPERIMENT, entry, files_in, query_of, run_of
@@ -14,9 +15,14 @@ from tests.unit.test_lineage import EXPERIMENT, entry, files_in, query_of, run_o
 def test_a_query_holds_the_runs_and_their_files_as_plain_data(tmp_path: Path) -> None:
     a, b, c = files_in(tmp_path, "a.pickle", "b.pickle", "c.pickle")
     run = run_of("r1", str(tmp_path), [entry(a, digest=True), entry(b)])
-    tagged = run_of("r2", "data/x", [entry(c)], tags={"generation_batch_id": "batch"})
+    tagged = run_of(
+        "r2",
+        "data/x",
+        [entry(c)],
+        tags={"generation_batch_id": "batch", FILES_TAG: "training_data"},
+    )
     assert query_of(run, tagged) == {
-        "query_version": 2,
+        "query_version": 3,
         "experiment": EXPERIMENT,
         "policy": "complete",
         "selection": {"batch_id": None, "run_ids": None, "filter": None},
@@ -27,6 +33,7 @@ def test_a_query_holds_the_runs_and_their_files_as_plain_data(tmp_path: Path) ->
                 "status": "FINISHED",
                 "data_output_folder": str(tmp_path),
                 "batch_id": None,
+                "artifact_path": None,
                 "files": [
                     {"name": "a.pickle", "size_bytes": a.stat().st_size, "sha256": sha256(a)},
                     {"name": "b.pickle", "size_bytes": b.stat().st_size, "sha256": None},
@@ -38,6 +45,7 @@ def test_a_query_holds_the_runs_and_their_files_as_plain_data(tmp_path: Path) ->
                 "status": "FINISHED",
                 "data_output_folder": "data/x",
                 "batch_id": "batch",
+                "artifact_path": "training_data",
                 "files": [{"name": "c.pickle", "size_bytes": c.stat().st_size, "sha256": None}],
             },
         ],
@@ -202,7 +210,7 @@ def test_an_inventory_entry_that_is_no_record_is_refused(listed: Any) -> None:
         query_of(run_of("r1", "x", [listed]))
 
 
-@pytest.mark.parametrize("size", [None, "12", -1, 1.5, True])
+@pytest.mark.parametrize("size", [None, "12", -1, 1.5, True, 2**40 + 1, 10**30])
 def test_an_inventory_with_a_wrong_size_is_refused(size: Any) -> None:
     with pytest.raises(UserError, match=r"^run r1: its inventory gives a\.pickle the size "):
         query_of(run_of("r1", "x", [{"filename": "a.pickle", "size_bytes": size}]))
@@ -213,3 +221,10 @@ def test_an_inventory_with_a_wrong_digest_is_refused(digest: Any) -> None:
     listed = {"filename": "a.pickle", "size_bytes": 1, "sha256": digest}
     with pytest.raises(UserError, match=r"^run r1: its inventory gives a\.pickle the sha256 "):
         query_of(run_of("r1", "x", [listed]))
+
+
+@pytest.mark.parametrize("path", ["../up", "/etc", "", "a//b", "a/../.."])
+def test_artifacts_that_are_no_folder_of_the_run_are_refused(path: str) -> None:
+    listed = {"filename": "a.pickle", "size_bytes": 1}
+    with pytest.raises(UserError, match=r"^run r1: its tag data_artifact_path is "):
+        query_of(run_of("r1", "x", [listed], tags={FILES_TAG: path}))

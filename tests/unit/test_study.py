@@ -92,6 +92,10 @@ def test_contradictory_sources_are_refused(data: dict[str, Any], said: str) -> N
             {"models": {"data": {"data": {"generate": {"config": "g", "chunk": 2}}}}},
             "'models.data.data.generate.chunk'; did you mean 'chunks'?",
         ),
+        (
+            {"tracking": {"uri": "http://me:secret@host"}},
+            "tracking.uri: it holds a password, which Snakemake would write into the command line",
+        ),
         ({"tracking": {"url": "x"}}, "unknown key 'tracking.url'; did you mean 'uri'?"),
         ({"models": {"a/b": {}}}, "models.a/b: string should match pattern"),
         ({"models": {"ddm": {}}}, "missing key 'models.ddm.data'"),
@@ -109,6 +113,7 @@ def test_a_wrong_key_is_named_with_what_is_accepted(keys: dict[str, Any], said: 
     [
         ({}, "missing key 'models.ddm.networks.lan.config'"),
         ({"config": "t", "confg": 1}, "'models.ddm.networks.lan.confg'; did you mean 'config'?"),
+        ({"config": "t", "device": "tpu"}, "device: input should be 'auto', 'cpu' or 'gpu'"),
         ({"config": "t", "backends": ["tensorflow"]}, "backends.0: input should be 'jax' or 'tor"),
         ({"config": "t", "backends": []}, "backends: list should have at least 1 item"),
         ({"config": "t", "backends": ["jax", "jax"]}, "backends: a backend is listed twice"),

@@ -2,6 +2,7 @@ import contextlib
 import json
 import logging
 import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
+from lanflow import tracking
 from lanflow.errors import StoreError, UserError
 from lanflow.store import INVENTORY_NAME, Store, resolve_store
 from lanflow.tracked_run import TrackedRun, tracked_run
@@ -293,6 +295,34 @@ def test_more_runs_than_one_page_holds_are_all_found(
         database.commit()
     found = search_runs(client, experiment)
     assert len({each.id for each in found}) == len(found) == 1101
+
+
+def test_a_query_is_one_search_and_inventories_are_read_side_by_side(
+    client: MlflowClient, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(4):
+        with tracked_run(client, experiment, name=str(i)) as run:
+            log_inventory(client, run, {"files": [{"filename": f"{i}.pickle"}]})
+    together = threading.Barrier(4, timeout=60)
+    asked: list[str] = []
+    list_artifacts = tracking.artifacts.list_artifacts
+
+    def wait(**keys: Any) -> Any:
+        together.wait()  # four at a time, or this breaks
+        return list_artifacts(**keys)
+
+    monkeypatch.setattr(tracking.artifacts, "list_artifacts", wait)
+    for name in ("search_runs", "get_run"):
+        ask = getattr(client, name)
+
+        def count(*values: Any, name: str = name, ask: Any = ask, **keys: Any) -> Any:
+            asked.append(name)
+            return ask(*values, **keys)
+
+        monkeypatch.setattr(client, name, count)
+    found = search_runs(client, experiment)
+    assert [run.inventory["files"][0]["filename"][0] for run in found if run.inventory] == [*"0123"]
+    assert asked == ["search_runs"]
 
 
 def test_preparing_a_store_makes_its_experiments_once(store: Store, tmp_path: Path) -> None:

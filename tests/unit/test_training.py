@@ -9,6 +9,7 @@ import pytest
 
 from lanflow.checkpoints import load_checkpoint
 from lanflow.data_source import LocatedData
+from lanflow.epoch_rows import RowMemory
 from lanflow.errors import UserError
 from lanflow.export import export_onnx
 from lanflow.kernel import Epoch
@@ -115,7 +116,7 @@ def test_an_epoch_trains_on_every_row_once_whatever_the_batch_size(
     kernel = RowsSeen()
     job = training_job(packed, kernel, **{**SETTINGS, "CPU_BATCH_SIZE": batch_size, "N_EPOCHS": 2})
     fit(job, kernel)
-    train_rows = rows_of(job, job.split.train)
+    train_rows = rows_of(job, job.split.train.rows())
     seen = np.concatenate(kernel.trained)
     assert len(train_rows) == 480
     assert np.array_equal(in_order(seen[:480]), in_order(train_rows))
@@ -129,7 +130,7 @@ def test_validation_sees_the_other_rows_once_an_epoch(packed: LocatedData) -> No
     kernel = RowsSeen()
     job = training_job(packed, kernel, **{**SETTINGS, "N_EPOCHS": 1})
     fit(job, kernel)
-    assert np.array_equal(np.concatenate(kernel.evaluated), rows_of(job, job.split.val))
+    assert np.array_equal(np.concatenate(kernel.evaluated), rows_of(job, job.split.val.rows()))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -139,7 +140,10 @@ def test_losses_are_means_over_rows(packed: LocatedData, backend: str) -> None:
     keys = {**SETTINGS, "N_EPOCHS": 1, "LEARNING_RATE": 1e-12, "OPTIMIZER_": "sgd"}
     job = training_job(packed, kernel, **keys)
     (epoch,) = fit(job, kernel).history
-    for rows, loss in ((job.split.train, epoch.train_loss), (job.split.val, epoch.val_loss)):
+    for rows, loss in (
+        (job.split.train.rows(), epoch.train_loss),
+        (job.split.val.rows(), epoch.val_loss),
+    ):
         found = rows_of(job, rows)
         error = np.abs(kernel.predict(found[:, :-1]) - found[:, -1:]).astype(float)
         expected = np.where(error <= 1, error**2 / 2, error - 0.5).mean()
@@ -153,7 +157,7 @@ def test_the_best_epoch_is_kept_and_so_is_the_last(packed: LocatedData, backend:
     losses = [epoch.val_loss for epoch in result.history]
     assert result.best.val_loss == min(losses)
     assert result.best.epoch == losses.index(min(losses)) < 11  # or this test shows nothing
-    val = rows_of(job, job.split.val)
+    val = rows_of(job, job.split.val.rows())
     features, labels = val[:, :-1].copy(), val[:, -1:].copy()
     kernel = make_kernel(backend)
     kernel.start(job.architecture, job.config, result.best_weights)
@@ -229,6 +233,31 @@ def test_more_epochs_continue_a_finished_training(packed: LocatedData, tmp_path:
     result = fit(training_job(packed, again, checkpoint_path=path, **more), again)
     assert sum(len(rows) for rows in again.trained) == 2 * 480
     assert_same(result, longer, job.architecture)
+
+
+def with_memory_for(rows: int, patch: pytest.MonkeyPatch) -> None:
+    """Let trainings hold so many rows at a time, and hand over as many."""
+    patch.setattr(TrainingJob, "memory", RowMemory(group=rows, piece=7, block=60))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_training_of_more_rows_than_memory_holds_continues_to_the_same_bytes(
+    packed: LocatedData, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "checkpoint.npz"
+    in_memory, _ = fresh_fit(packed, backend)
+    with_memory_for(200, monkeypatch)
+    whole, job = fresh_fit(packed, backend)
+    kill_after(packed, backend, path, 2)
+    kernel = make_kernel(backend)
+    job = training_job(packed, kernel, checkpoint_path=path, **SETTINGS)
+    continued = fit(job, kernel)
+    assert_same(continued, whole, job.architecture)
+    # The groups are another order than that of all rows, so the memory belongs to the settings.
+    assert without_seconds(whole) != without_seconds(in_memory)
+    assert replace(job, memory_mb=5).fingerprint(kernel) != job.fingerprint(kernel)
+    monkeypatch.undo()
+    assert replace(job, memory_mb=5).fingerprint(kernel) == job.fingerprint(kernel)
 
 
 OTHERS: dict[str, dict[str, Any]] = {

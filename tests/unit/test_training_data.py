@@ -12,7 +12,7 @@ from lanflow.errors import UserError
 from lanflow.lineage import list_folder
 from lanflow.manifest import build_manifest
 from lanflow.packing import materialise
-from lanflow.training_data import Split, epoch_order, iterate_blocks, split_rows, stream
+from lanflow.training_data import Split, split_rows, stream
 from tests.conftest import training_file_content, write_training_file
 
 
@@ -44,13 +44,13 @@ def vectors(data_set: DataSet, rows: np.ndarray) -> set[bytes]:
 
 def test_no_parameter_vector_is_on_both_sides_and_no_row_is_lost(data_set: DataSet) -> None:
     split = split_of(data_set)
-    train, val = vectors(data_set, split.train), vectors(data_set, split.val)
+    train, val = vectors(data_set, split.train.rows()), vectors(data_set, split.val.rows())
     assert not train & val
     assert (len(train), len(val)) == (split.n_train_sets, split.n_val_sets) == (32, 8)
-    rows = np.concatenate([split.train, split.val])
+    rows = np.concatenate([split.train.rows(), split.val.rows()])
     assert sorted(rows) == list(range(data_set.shapes["lan"][0]))
-    assert (np.diff(split.train) > 0).all()
-    assert (np.diff(split.val) > 0).all()
+    assert (np.diff(split.train.rows()) > 0).all()
+    assert (np.diff(split.val.rows()) > 0).all()
 
 
 @settings(deadline=None, max_examples=20)
@@ -75,7 +75,7 @@ def test_any_files_are_split_by_parameter_vector(
     ]
     data_set = pack(tmp_path_factory.mktemp("any"), contents)
     split = split_of(data_set, n_files=n_files, train_share=share, seed=seed)
-    train, val = vectors(data_set, split.train), vectors(data_set, split.val)
+    train, val = vectors(data_set, split.train.rows()), vectors(data_set, split.val.rows())
     assert not train & val
     n_sets = len(train) + len(val)
     assert (split.n_train_sets, split.n_val_sets) == (len(train), len(val))
@@ -83,12 +83,15 @@ def test_any_files_are_split_by_parameter_vector(
     used = {*split.train_files, *split.val_files}
     assert len(used) == min(n_files, len(files))
     expected = sum(file.rows["lan"][1] for file in data_set.files if file.name in used)
-    assert len(split.train) + len(split.val) == expected
+    assert len(split.train.rows()) + len(split.val.rows()) == expected
 
 
 def test_the_files_of_each_side_are_those_its_rows_come_from(data_set: DataSet) -> None:
     split = split_of(data_set, train_share=0.95)
-    for rows, names in ((split.train, split.train_files), (split.val, split.val_files)):
+    for rows, names in (
+        (split.train.rows(), split.train_files),
+        (split.val.rows(), split.val_files),
+    ):
         holding = []
         for file in data_set.files:
             first, n = file.rows["lan"]
@@ -100,15 +103,17 @@ def test_the_files_of_each_side_are_those_its_rows_come_from(data_set: DataSet) 
 
 def test_one_seed_gives_one_split_and_another_seed_another(data_set: DataSet) -> None:
     first, again, other = (split_of(data_set, seed=seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first.train, again.train)
-    np.testing.assert_array_equal(first.val, again.val)
-    assert set(first.val) != set(other.val)
+    np.testing.assert_array_equal(first.train.rows(), again.train.rows())
+    np.testing.assert_array_equal(first.val.rows(), again.val.rows())
+    assert set(first.val.rows()) != set(other.val.rows())
 
 
 def test_the_split_of_the_sets_is_the_same_for_every_network_type(data_set: DataSet) -> None:
     val = {
         kind: set(
-            np.asarray(data_set.array(kind, "sets"))[split_of(data_set, network_type=kind).val]
+            np.asarray(data_set.array(kind, "sets"))[
+                split_of(data_set, network_type=kind).val.rows()
+            ]
         )
         for kind in ("lan", "cpn")
     }
@@ -122,7 +127,7 @@ def test_no_more_files_are_used_than_asked_for(data_set: DataSet, n_files: int) 
     assert len(used) == min(n_files, 6)
     ranges = [file.rows["lan"] for file in data_set.files if file.name in used]
     rows = np.concatenate([np.arange(first, first + n) for first, n in ranges])
-    assert sorted(np.concatenate([split.train, split.val])) == rows.tolist()
+    assert sorted(np.concatenate([split.train.rows(), split.val.rows()])) == rows.tolist()
 
 
 def test_which_files_are_used_follows_the_seed(data_set: DataSet) -> None:
@@ -158,109 +163,14 @@ def test_one_parameter_set_cannot_be_split(tmp_path: Path) -> None:
     )
 
 
-@settings(deadline=None, max_examples=20)
-@given(st.booleans(), st.integers(0, 2**63 - 1), st.integers(0, 5), st.integers(1, 6))
-def test_an_epoch_visits_each_training_row_once(
-    data_set: DataSet, shuffle: bool, seed: int, epoch: int, n_files: int
-) -> None:
-    split = split_of(data_set, seed=seed, n_files=n_files)
-    order = epoch_order(split, shuffle=shuffle, seed=seed, epoch=epoch)
-    assert order.dtype == np.int64
-    np.testing.assert_array_equal(np.sort(order), split.train)
-
-
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_the_order_follows_seed_and_epoch_and_nothing_else(
-    data_set: DataSet, shuffle: bool
-) -> None:
-    split = split_of(data_set)
-    order = epoch_order(split, shuffle=shuffle, seed=1, epoch=3)
-    again = epoch_order(split_of(data_set), shuffle=shuffle, seed=1, epoch=3)
-    np.testing.assert_array_equal(order, again)
-    for other in (
-        epoch_order(split, shuffle=shuffle, seed=1, epoch=4),
-        epoch_order(split, shuffle=shuffle, seed=2, epoch=3),
-        split.train,
-    ):
-        assert (order != other).any()
-
-
-def file_of(data_set: DataSet, rows: np.ndarray) -> list[int]:
-    starts = [file.rows["lan"][0] for file in data_set.files]
-    return [int(i) - 1 for i in np.searchsorted(starts, rows, side="right")]
-
-
-def test_without_shuffling_files_keep_their_order_and_rows_are_mixed_within(
-    data_set: DataSet,
-) -> None:
-    split = split_of(data_set, n_files=4)
-    order = epoch_order(split, shuffle=False, seed=1, epoch=0)
-    files = file_of(data_set, order)
-    assert files == sorted(files)
-    assert len(set(files)) == 4
-    for file in set(files):
-        rows = order[np.array(files) == file]
-        assert (rows != np.sort(rows)).any()
-
-
-def test_with_shuffling_rows_of_all_files_are_mixed(data_set: DataSet) -> None:
-    order = epoch_order(split_of(data_set), shuffle=True, seed=1, epoch=0)
-    files = file_of(data_set, order)
-    assert len(set(files[:60])) == 6
-    assert len(set(files[-60:])) == 6
-
-
 def test_each_use_of_the_seed_has_a_stream_of_its_own() -> None:
     draws = {stream(seed, *key).random() for seed in (1, 2) for key in ((), (0,), (1,), (1, 0))}
     assert len(draws) == 8
     assert stream(1, 2, 3).random() == stream(1, 2, 3).random()
 
 
-@settings(deadline=None, max_examples=30)
-@given(
-    n_rows=st.integers(1, 60),
-    batch_size=st.integers(1, 70),
-    block_bytes=st.integers(1, 2000),
-    seed=st.integers(0, 100),
-)
-def test_blocks_hold_the_rows_in_order_and_whole_batches(
-    n_rows: int, batch_size: int, block_bytes: int, seed: int
-) -> None:
-    rng = np.random.default_rng(seed)
-    features = rng.normal(size=(80, 3)).astype("f4")
-    labels = rng.normal(size=(80, 2)).astype("f4")
-    order = rng.permutation(80)[:n_rows]
-    blocks = list(
-        iterate_blocks(
-            features,
-            labels,
-            order,
-            batch_size=batch_size,
-            labels_lower_bound=None,
-            block_bytes=block_bytes,
-        )
-    )
-    np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), features[order])
-    np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), labels[order])
-    assert all(len(block) % batch_size == 0 for block, _ in blocks[:-1])
-    for block, block_labels in blocks:
-        assert block.flags.c_contiguous
-        assert block_labels.flags.c_contiguous
-        assert len(block) <= max(batch_size, block_bytes // 20)
-
-
-def test_labels_below_the_bound_are_raised_to_it_in_the_block_only() -> None:
-    labels = np.array([[-66.0], [-1.0], [-16.2]], dtype="f4")
-    features = np.zeros((3, 2), dtype="f4")
-    ((_, block),) = iterate_blocks(
-        features, labels, np.arange(3), batch_size=3, labels_lower_bound=-16.0
-    )
-    assert block.ravel().tolist() == [-16, -1, -16]
-    assert labels[0, 0] == -66
-
-
 def test_a_split_does_not_depend_on_where_the_data_is(data_set: DataSet, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     moved.symlink_to(data_set.folder)
     there = split_of(replace(data_set, folder=moved))
-    np.testing.assert_array_equal(there.train, split_of(data_set).train)
+    np.testing.assert_array_equal(there.train.rows(), split_of(data_set).train.rows())

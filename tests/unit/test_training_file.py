@@ -100,7 +100,7 @@ LABELS = training_file_content(n_sets=3, n_per_set=4)["lan_labels"]
             "holds none of lan_data, cpn_data, opn_data, gonogo_data with its labels",
         ),
         (with_keys(lan_data=LAN.tolist()), "lan_data is list, expected an array of numbers"),
-        (with_keys(lan_data=np.sum), "lan_data is type, expected an array of numbers"),
+        (with_keys(lan_data=np.sum), "lan_data is Placeholder, expected an array of numbers"),
         (with_keys(lan_data=LAN.astype(object)), "lan_data is object, expected an array of num"),
         (with_keys(lan_data=LAN.astype(str)), "lan_data is <U32, expected an array of numbers"),
         (with_keys(lan_data=LAN > 0), "lan_data is bool, expected an array of numbers"),

@@ -6,8 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from lanflow.likelihood_ddm import diffusion
 from tests.conftest import TRAINING_YAML, training_file_content, write_training_file
 from tests.workflow.conftest import GENERATION_YAML, Checkout, make_checkout
 
@@ -87,6 +89,31 @@ def test_repeated_parameter_sets_are_warned_of_and_an_error_above_a_share(
     output = elsewhere.snakemake(study=study, check=False)
     assert "are repeats, more than the 20.0% that are accepted" in output
     assert "Traceback" not in output
+
+
+def test_files_that_are_not_on_this_machine_are_downloaded_if_their_runs_logged_them(
+    checkout: Checkout,
+) -> None:
+    networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
+    generate = {"config": "generation.yaml", "log_files": True}
+    here = {"ddm": {"data": {"generate": generate}, "networks": networks}}
+    output = checkout.snakemake(
+        *("-p", "results/ddm/generation/chunk_0/chunk.json"),
+        study=checkout.write_study(models=here),
+    )
+    assert "--mlflow-on --log-files" in output
+    (made,) = (checkout.folder / "results/ddm/generation").rglob("*.pickle")
+    content = made.read_bytes()
+    shutil.rmtree(checkout.folder / "results/ddm/generation")
+    there = {"ddm": {"data": {"experiment": EXPERIMENT}, "networks": networks}}
+    study = checkout.write_study(models=there, results="elsewhere")
+    output = checkout.snakemake("-p", "elsewhere/ddm/data_set/data_set.json", study=study)
+    assert "--download elsewhere/ddm/downloaded" in output
+    (fetched,) = (checkout.folder / "elsewhere/ddm/downloaded").rglob("*.pickle")
+    assert fetched.name == made.name
+    assert fetched.read_bytes() == content
+    output = checkout.snakemake("refresh_manifests", study=study)
+    assert "no manifest changed" in output
 
 
 def test_an_experiment_may_be_given_by_its_number(elsewhere: Checkout, generated: Path) -> None:
@@ -184,10 +211,10 @@ def test_an_unknown_experiment_lists_those_that_exist(elsewhere: Checkout, gener
     assert "Traceback" not in output
 
 
-def _traditional(checkout: Checkout, folder: str = "files") -> str:
+def _traditional(checkout: Checkout, **data: Any) -> str:
     checkout.write_yaml("training.yaml", {**TRAINING_YAML, "N_EPOCHS": 2})
     networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
-    study = {"models": {"ddm": {"data": {"folder": folder}, "networks": networks}}}
+    study = {"models": {"ddm": {"data": {"folder": "files", **data}, "networks": networks}}}
     return checkout.write_yaml("study.yaml", study)
 
 
@@ -213,6 +240,34 @@ def test_a_folder_alone_trains_without_lineage_and_refreshes(checkout: Checkout)
     output = checkout.snakemake("refresh_manifests", study=study)
     assert "no manifest changed" in output
     assert not checkout.planned(study=study)
+
+
+def test_existing_data_is_relabelled_and_trained_on(checkout: Checkout) -> None:
+    for i in range(2):
+        write_training_file(checkout.folder / f"files/training_data_{i}.pickle", seed=i)
+    checkout.snakemake(study=_traditional(checkout, relabel="auto"))
+    network = checkout.folder / "results/networks/lan/ddm/lan_torch"
+    manifest = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+    card, lineage = (
+        json.loads((network / name).read_text())
+        for name in ("card.json", "training_data_lineage.json")
+    )
+    assert manifest["relabel"] == card["label_source"] == lineage["label_source"] == "analytic"
+    assert card["data_digest"] == manifest["digest"]
+    labels = np.load(checkout.folder / "results/ddm/data_set/arrays/lan_labels.npy").ravel()
+    features = np.load(checkout.folder / "results/ddm/data_set/arrays/lan_features.npy")
+    for row, label in zip(features[:20].astype(float), labels, strict=False):
+        v, a, z, t, rt, choice = row.tolist()
+        log_density = diffusion("ddm", {"v": v, "a": a, "z": z}).log_density
+        expected = max(log_density(np.array([rt - t]), int(choice))[0], -66.77497)
+        assert label == pytest.approx(expected, abs=1e-4)
+    # The labels in the files again: another data set, so all that follows is made anew.
+    study = _traditional(checkout)
+    assert checkout.planned(study=study)["train_network"] == 1
+    checkout.snakemake("results/ddm/manifest.json", study=study)
+    changed = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+    assert changed["relabel"] is None
+    assert changed["digest"] != manifest["digest"]
 
 
 @pytest.mark.parametrize("case", ["missing", "empty", "truncated", "malicious", "nan"])

@@ -145,7 +145,7 @@ def test_the_report_is_honest_and_holds_what_the_study_made(tiny: Checkout) -> N
 def test_every_job_has_a_log_and_a_benchmark(tiny: Checkout) -> None:
     for folder in ("logs", "benchmarks"):
         files = [p for p in (tiny.folder / "results" / folder).rglob("*") if p.is_file()]
-        assert len(files) == 15
+        assert len(files) == 16
         assert all(path.stat().st_size for path in files)
 
 

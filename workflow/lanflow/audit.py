@@ -12,6 +12,7 @@ import numpy as np
 
 from lanflow.data_set import DataSet
 from lanflow.errors import UserError
+from lanflow.label_error import label_error
 from lanflow.networks import NETWORK_TYPES
 
 AUDIT_VERSION = 1
@@ -207,6 +208,7 @@ def audit_data_set(
         "n_not_finite": n_not_finite,
         "coverage": coverage.describe(),
         "labels": labels.describe() if has_trials else None,
+        "label_error": label_error(data_set),
         "trials": trials.describe() if has_trials else None,
     }
     return {**audit, "warnings": list(_warnings(audit))}
@@ -319,4 +321,13 @@ def describe_audit(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
             ("negative rt", f"{trials['negative_rt_share']:.1%}"),
             ("choices after time zero", ", ".join(choices)),
         ]
+    if error := audit["label_error"]:
+        table.append(
+            (
+                "labels less the exact log-likelihood, where that is above log(1e-7)",
+                f"mean absolute {error['mean_absolute']:.2g}, median {error['median_absolute']:.2g}"
+                f", 99th percentile {error['percentile_99']:.2g}, mean difference "
+                f"{error['mean_difference']:+.2g} ({error['n_rows']:,} rows)",
+            )
+        )
     return [*table, ("values that are not finite", f"{audit['n_not_finite']:,}")]

@@ -5,8 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from lanflow.cli_cluster import add_check_node, add_site, fail_soon
 from lanflow.cli_evaluate import add_check_gates, add_evaluate
 from lanflow.cli_plot import add_plot
+from lanflow.cli_publish import add_publishing
 from lanflow.command import (
     add_extra_files,
     add_log_level,
@@ -19,6 +21,7 @@ from lanflow.command import (
     share,
     whole_number,
 )
+from lanflow.errors import UsageError
 from lanflow.store import generation_experiment, resolve_store
 
 
@@ -40,8 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
         _add_audit,
     ):
         add(commands)
+    for add_with in (add_check_node, add_site):
+        add_with(commands, _command)
     add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
     add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
+    add_publishing(commands, _command)
     add_plot(_command(commands, "plot", "draw how a network compares with its model"))
     return parser
 
@@ -61,7 +67,7 @@ def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argp
 
 def _add_prepare(commands: Any) -> None:
     command = _command(
-        commands, "prepare", "create the MLflow store and its experiments, once", _prepare
+        commands, "prepare", "create, upgrade and check the MLflow store, once", _prepare
     )
     command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names to create")
     command.add_argument("--output", type=Path, metavar="FILE", help="record of what was prepared")
@@ -70,9 +76,10 @@ def _add_prepare(commands: Any) -> None:
 
 def _prepare(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_json
-    from lanflow.tracking import prepare_store
+    from lanflow.preflight import prepare
 
-    record = prepare_store(_store(parsed), parsed.experiments)
+    fail_soon()
+    record = prepare(_store(parsed), parsed.experiments)
     if parsed.output:
         write_json(parsed.output, record)
     return record
@@ -100,6 +107,11 @@ def _add_generate(commands: Any) -> None:
     command.add_argument(
         "--mlflow-experiment-name", metavar="NAME", help="{model}-data-generation when left out"
     )
+    command.add_argument(
+        "--log-files",
+        action="store_true",
+        help="log the files as artifacts of the run, for machines that do not see the folder",
+    )
     add_store(command)
 
 
@@ -110,6 +122,8 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
 
     config = read_generation_file(parsed.config_path, model=parsed.model)
     tracked = parsed.mlflow_on or parsed.mlflow_run_name
+    if parsed.log_files and not tracked:
+        raise UsageError("--log-files needs a run: give --mlflow-on")
     return generate(
         ChunkPlan(config=config, seed=parsed.seed, chunk=parsed.chunk, n_files=parsed.n_files),
         parsed.output,
@@ -117,6 +131,7 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
         store=_store(parsed) if tracked else None,
         experiment_name=parsed.mlflow_experiment_name or generation_experiment(config.model_name),
         run_name=parsed.mlflow_run_name,
+        log_files=parsed.log_files,
     )
 
 
@@ -182,15 +197,26 @@ def _add_manifest(commands: Any) -> None:
         help="folder of training files; with --query, every tracked file must be in it",
     )
     command.add_argument("--model", help="the files must be of this model")
+    command.add_argument(
+        "--relabel",
+        choices=["auto", "analytic", "solver"],
+        help="labels are computed anew when the files are packed, in place of those in the files",
+    )
     command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument(
+        "--download",
+        type=Path,
+        metavar="DIR",
+        help="where files go that runs logged as artifacts, if their folder is not seen here",
+    )
     add_places(command)
     add_extra_files(command)
+    add_store(command)
 
 
 def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_json
-    from lanflow.data_source import freeze, read_record
-    from lanflow.errors import UsageError
+    from lanflow.data_source import download_absent, freeze, read_record
     from lanflow.lineage import Places
     from lanflow.run_query import QUERY_VERSION
 
@@ -205,7 +231,9 @@ def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
         path_map=parse_path_map(parsed.path_map),
         use_extra_files=parsed.use_extra_files,
     )
-    manifest = freeze(query=query, places=places, model=parsed.model)
+    if query is not None and parsed.download is not None:
+        places = download_absent(_store(parsed), query, places, parsed.download)
+    manifest = freeze(query=query, places=places, model=parsed.model, relabel=parsed.relabel)
     write_json(parsed.output, manifest)
     return {
         "manifest": str(parsed.output),
@@ -240,13 +268,20 @@ def _add_materialise(commands: Any) -> None:
     )
     command.add_argument("manifest", type=Path, help="of 'lanflow manifest'")
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set")
+    command.add_argument(
+        "--processes",
+        type=count,
+        default=n_cores(),
+        metavar="N",
+        help="parameter sets relabelled at a time, if the manifest says so",
+    )
 
 
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.data_source import pack, read_manifest
 
     manifest = read_manifest(parsed.manifest)
-    data_set = pack(manifest, parsed.output)
+    data_set = pack(manifest, parsed.output, n_processes=parsed.processes)
     return {
         "data_set": str(parsed.output),
         "digest": data_set.digest,

@@ -18,6 +18,7 @@ from lanflow.command import (
     whole_number,
 )
 from lanflow.errors import UserError
+from lanflow.training_options import DEFAULT_MEMORY_MB
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,13 @@ def _add_network(group: Any) -> None:
         default=n_cores(),
         metavar="N",
         help="of the CPU; the same number gives the same bytes",
+    )
+    group.add_argument(
+        "--memory-mb",
+        type=count,
+        default=DEFAULT_MEMORY_MB,
+        metavar="N",
+        help="of memory for rows; data of more than half of it is shuffled in groups of pieces",
     )
     group.add_argument(
         "--export-onnx",
@@ -188,6 +196,7 @@ def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict
         seed=parsed.seed,
         device=parsed.device,
         threads=parsed.threads,
+        memory_mb=parsed.memory_mb,
         network_name=parsed.network_name,
         run_uuid=parsed.run_uuid,
         export_onnx=parsed.export_onnx,

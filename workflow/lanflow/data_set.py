@@ -47,6 +47,8 @@ class DataSet:
         Number of distinct parameter vectors.
     files
         In the manifest's order.
+    label_source
+        Where the labels come from; ``None`` where the files do not say.
     """
 
     folder: Path
@@ -57,6 +59,7 @@ class DataSet:
     n_sets: int
     files: tuple[PackedFile, ...]
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    label_source: str | None = None
 
     def array(self, network_type: str, kind: str) -> np.ndarray:
         """Memory-map one array.

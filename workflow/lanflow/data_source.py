@@ -5,17 +5,17 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lanflow import lineage
+from lanflow import downloading, lineage
 from lanflow.atomic import write_json
 from lanflow.audit import audit_data_set
 from lanflow.config import parse_settings
 from lanflow.data_set import DataSet, open_data_set
 from lanflow.errors import UserError
-from lanflow.manifest import MANIFEST_VERSION, build_manifest
+from lanflow.manifest import MANIFEST_VERSION, build_manifest, with_labels_from
 from lanflow.manifest_schema import Manifest
 from lanflow.packing import materialise
 from lanflow.progress import Progress
@@ -79,18 +79,70 @@ def _log_left_out(entries: Sequence[Mapping[str, Any]]) -> None:
         log.warning("left out, %s: %d run(s): %s", reason, len(texts), first_ten(texts))
 
 
+def download_absent(
+    store: Store, query: Mapping[str, Any], places: lineage.Places, folder: Path
+) -> lineage.Places:
+    """Download files that are on no folder here, where their runs logged them as artifacts.
+
+    Parameters
+    ----------
+    store
+        Where the runs are.
+    query
+        From :func:`query_experiment`.
+    places
+        Where folders are; a run whose folder is found by them is not downloaded.
+    folder
+        Where downloads go; what is there already, whole, is not downloaded again.
+
+    Returns
+    -------
+    Places
+        With the downloads.
+
+    Raises
+    ------
+    UserError
+        If a file cannot be downloaded, or is not what its run recorded.
+    """
+    runs = downloading.runs_to_download(query, places)
+    if not runs:
+        return places
+    from lanflow import tracking
+
+    fetch = tracking.artifact_fetcher(tracking.connect(store))
+    downloads = downloading.plan_downloads(runs, folder)
+    with (
+        _one_at_a_time(folder / ".lock"),
+        Progress(len(downloads), "downloading files", "file") as progress,
+    ):
+        n_fetched = downloading.download_files(downloads, folder, fetch, on_file=progress.advance)
+    log.info(
+        "downloaded %d file(s) of %d run(s) to %s; %d were there already",
+        n_fetched,
+        len(runs),
+        folder,
+        len(downloads) - n_fetched,
+    )
+    return replace(places, downloaded={run["run_id"]: folder / run["run_id"] for run in runs})
+
+
 def freeze(
     *,
     query: Mapping[str, Any] | None,
     places: lineage.Places,
     model: str | None,
+    relabel: str | None = None,
 ) -> dict[str, Any]:
     """Find the files of a query or of a folder and write down what they are.
+
+    With ``relabel`` (``auto``, ``analytic``, ``solver``) labels are computed anew when they are
+    packed.
 
     Raises
     ------
     UserError
-        If files are missing, changed, or of another model.
+        If files are missing, changed, or of another model, or it has no such labels.
     """
     if query is not None:
         located = lineage.locate_files(query, places)
@@ -100,6 +152,8 @@ def freeze(
         assert places.folder is not None
         located, extra = lineage.LocatedFiles(lineage.list_folder(places.folder), []), []
     files = located.files
+    if relabel is not None and model is not None:
+        _relabel_source(relabel, model)  # a wish that cannot be met ends here
     if extra:
         assert places.folder is not None
         if places.use_extra_files:
@@ -121,13 +175,31 @@ def freeze(
             on_file=progress.advance,
         )
     _log_left_out([entry for entry in manifest["left_out"] if entry["files"]])
-    return manifest
+    if relabel is None:
+        return manifest
+    return with_labels_from(manifest, _relabel_source(relabel, manifest["model"]))
 
 
-def pack(manifest: Mapping[str, Any], folder: Path) -> DataSet:
-    """Pack a manifest's files, with a progress bar."""
-    with Progress(len(manifest["files"]), "packing files", "file") as progress:
-        data_set = materialise(manifest, folder, on_file=progress.advance)
+def _relabel_source(asked: str, model: str) -> str:
+    from lanflow.relabelling import relabel_source
+
+    return relabel_source(asked, model)
+
+
+def pack(manifest: Mapping[str, Any], folder: Path, *, n_processes: int = 1) -> DataSet:
+    """Pack a manifest's files, with a progress bar.
+
+    Labels that the manifest wants anew are computed on ``n_processes`` processes.
+    """
+    from lanflow.relabelling import relabeller
+
+    source = manifest["relabel"]
+    doing = "packing files" if source is None else f"packing files, labels {source}"
+    with (
+        Progress(len(manifest["files"]), doing, "file") as progress,
+        relabeller(source, n_processes=n_processes) as relabel,
+    ):
+        data_set = materialise(manifest, folder, relabel=relabel, on_file=progress.advance)
     rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
     log.info(
         "packed %d file(s), %d parameter sets; rows: %s", len(data_set.files), data_set.n_sets, rows

@@ -212,3 +212,15 @@ def check_equal(content: bytes, features: np.ndarray, expected: np.ndarray) -> f
             f"the exported network differs from the trained one by {difference:.2g}, more than 1e-5"
         )
     return difference
+
+
+def parse_onnx(content: bytes) -> onnx.ModelProto:
+    """A network that keeps the contract, as onnx's own object.
+
+    Raises
+    ------
+    ContractError
+        If it does not keep it.
+    """
+    check_contract(content)
+    return onnx.load_from_string(content)

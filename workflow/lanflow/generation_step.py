@@ -9,7 +9,7 @@ from lanflow.atomic import write_json
 from lanflow.errors import UserError
 from lanflow.generation import FILES_NAME, ChunkPlan, generate_chunk, label_source_of
 from lanflow.progress import Progress
-from lanflow.store import INVENTORY_NAME, Store
+from lanflow.store import FILES_TAG, INVENTORY_NAME, Store
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ def generate(
     store: Store | None,
     experiment_name: str,
     run_name: str | None = None,
+    log_files: bool = False,
 ) -> dict[str, Any]:
     """Make a chunk's files and record them.
 
@@ -35,6 +36,8 @@ def generate(
         Where the run is tracked; ``None`` for no run.
     experiment_name, run_name
         Of the run.
+    log_files
+        Make the files artifacts of the run, too, for machines that do not see its folder.
 
     Returns
     -------
@@ -60,6 +63,8 @@ def generate(
             inventory = generate_chunk(
                 plan, folder, n_processes=n_processes, on_set=progress.advance
             )
+        if run is not None and log_files:
+            _log_files(run, [folder / FILES_NAME / file["filename"] for file in inventory["files"]])
         if run is not None:
             run.log_json(inventory, INVENTORY_NAME)
             run.log_metrics(
@@ -82,6 +87,15 @@ def generate(
     write_json(folder / RECORD_NAME, record)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     return {key: value for key, value in record.items() if key != "files"}
+
+
+def _log_files(run: Any, paths: list[Path]) -> None:
+    """Copy the files into the run's artifacts; a tag says so once all of them are there."""
+    with Progress(len(paths), "logging files", "file") as progress:
+        for path in paths:
+            run.log_files([path], FILES_NAME)
+            progress.advance()
+    run.set_tags({FILES_TAG: FILES_NAME})
 
 
 def _tracked(

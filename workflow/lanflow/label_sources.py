@@ -31,7 +31,9 @@ def base_name(model: dict[str, Any]) -> str:
     return str(model["name"]).removesuffix("_deadline")
 
 
-def label_source(estimator_type: str, model: dict[str, Any]) -> Source:
+def label_source(
+    estimator_type: str, model: dict[str, Any], *, key: str = "ESTIMATOR.TYPE"
+) -> Source:
     """The source of labels that ESTIMATOR.TYPE means for a model; the best there is for ``auto``.
 
     Parameters
@@ -40,6 +42,8 @@ def label_source(estimator_type: str, model: dict[str, Any]) -> Source:
         As in the YAML.
     model
         ssm-simulators' description of the model.
+    key
+        What asked for it, for errors.
 
     Raises
     ------
@@ -55,14 +59,14 @@ def label_source(estimator_type: str, model: dict[str, Any]) -> Source:
         case "analytic":
             if name not in MODELS:
                 raise UserError(
-                    f"ESTIMATOR.TYPE: no analytic likelihood is known for model {name!r}, only "
+                    f"{key}: no analytic likelihood is known for model {name!r}, only "
                     f"for {', '.join(MODELS)}; 'auto' takes the best there is"
                 )
             return "analytic"
         case "solver" if not is_one_particle(model):
             raise UserError(
-                f"ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does "
-                f"not vary over trials, which model {name!r} is not; 'auto' takes the best there is"
+                f"{key}: the solver is for one particle between two boundaries that does not vary "
+                f"over trials, which model {name!r} is not; 'auto' takes the best there is"
             )
         case "solver" | "kde" | "exact_kde" | "pyddm":
             return estimator_type

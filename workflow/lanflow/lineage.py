@@ -1,7 +1,7 @@
 """Where the files of a query, or of a folder, are on this machine."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -24,12 +24,19 @@ class Places:
         Recorded prefix -> prefix here; the longest that fits is used.
     use_extra_files
         Take files of ``folder`` that no run tracks too.
+    downloaded
+        Run id -> folder that its files were downloaded to.
     """
 
     folder: Path | None = None
     root: Path | None = None
     path_map: Mapping[str, str] = field(default_factory=dict)
     use_extra_files: bool = False
+    downloaded: Mapping[str, Path] = field(default_factory=dict)
+
+    def folder_of(self, run: Mapping[str, Any]) -> Path:
+        """Folder on this machine of a run's files."""
+        return self.downloaded.get(run["run_id"]) or self.locate(run["data_output_folder"])
 
     def locate(self, recorded_folder: str) -> Path:
         """Folder on this machine of a recorded one."""
@@ -58,6 +65,9 @@ class LocatedFiles:
     left_out: list[dict[str, Any]]
 
 
+_Wrong = Literal["folder", "link", "missing", "size"]
+
+
 @dataclass(frozen=True)
 class _Claim:
     """A file that a run recorded, and what is wrong with what is here; nothing if whole."""
@@ -65,7 +75,7 @@ class _Claim:
     run: Mapping[str, Any]
     file: Mapping[str, Any]
     path: Path
-    wrong: Literal["folder", "missing", "size"] | None
+    wrong: _Wrong | None
 
 
 def locate_files(query: Mapping[str, Any], places: Places) -> LocatedFiles:
@@ -82,11 +92,7 @@ def locate_files(query: Mapping[str, Any], places: Places) -> LocatedFiles:
     """
     if places.folder is not None and not places.folder.is_dir():
         raise UserError(f"folder {places.folder} does not exist")
-    claims = [
-        claim
-        for run in query["runs"]
-        for claim in _find_files(run, places.locate(run["data_output_folder"]))
-    ]
+    claims = [claim for run in query["runs"] for claim in _find_files(run, places.folder_of(run))]
     found: dict[Path, dict[str, Any]] = {}
     for claim in claims:
         if claim.wrong is None:
@@ -104,9 +110,11 @@ def _find_files(run: Mapping[str, Any], folder: Path) -> Iterator[_Claim]:
     is_here = folder.is_dir()
     for file in run["files"]:
         path = folder / file["name"]
-        wrong: Literal["folder", "missing", "size"] | None = None
+        wrong: _Wrong | None = None
         if not is_here:
             wrong = "folder"
+        elif path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            wrong = "link"
         elif not path.is_file():
             wrong = "missing"
         elif path.stat().st_size != file["size_bytes"]:
@@ -116,6 +124,7 @@ def _find_files(run: Mapping[str, Any], folder: Path) -> Iterator[_Claim]:
 
 _REASONS = {
     "folder": "its folder is not visible here",
+    "link": "a link out of its folder",
     "missing": "missing here",
     "size": "not of the recorded size",
 }
@@ -150,7 +159,14 @@ def _explain_lost(
             + "\n".join(lines)
             + "\nset 'root' (--root) to the folder the generation was started in, if the recorded "
             "folder is relative, or 'path_map' (--path-map RECORDED=HERE) if it lies elsewhere on "
-            f"this machine{advice}"
+            f"this machine{_offer_download(absent.values())}{advice}"
+        )
+    if links := sorted({c.path for c in lost if c.wrong == "link"}):
+        shown = first_ten([f"{path} -> {path.resolve()}" for path in links])
+        return (
+            f"experiment {name!r}: {len(links)} tracked file(s) are links out of their folder, "
+            f"which are not followed: {shown}\ngive the folder that the files are in, or copy them"
+            f"{advice}"
         )
     if missing := [c for c in lost if c.wrong == "missing"]:
         paths = sorted({c.path for c in missing})
@@ -168,6 +184,11 @@ def _explain_lost(
         f"{len(sizes)} tracked file(s) changed: {first_ten(list(sizes.values()))}\n"
         f"{_count_by_run(lost)}{advice}"
     )
+
+
+def _offer_download(claims: Iterable[_Claim]) -> str:
+    n_runs = sum(bool(claim.run.get("artifact_path")) for claim in claims)
+    return f"; {n_runs} of them logged their files: --download DIR fetches those" if n_runs else ""
 
 
 def _count_by_run(claims: Sequence[_Claim]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from lanflow.errors import UserError
 from lanflow.training_file import TrainingFileContent, read_training_file
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
 _READ_BYTES = 2**22
 
 
@@ -43,7 +43,7 @@ def build_manifest(
     -------
     dict
         The manifest. Its digest depends on model, parameters, bounds and the files' contents, not
-        on names, paths or runs.
+        on names, paths or runs. Labels are those in the files, see :func:`with_labels_from`.
 
     Raises
     ------
@@ -84,6 +84,7 @@ def build_manifest(
         "model": head.model,
         "parameters": list(head.parameters),
         "bounds": {name: list(pair) for name, pair in head.bounds.items()},
+        "relabel": None,
         "files": _once_each(frozen),
     }
     return {
@@ -114,14 +115,33 @@ def _once_each(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:
-    """Digest of a manifest's content, from its model, parameters, bounds and files."""
-    content = {
+    """Digest of a manifest's content: model, parameters, bounds, files, and whose labels."""
+    content: dict[str, Any] = {
         "model": manifest["model"],
         "parameters": list(manifest["parameters"]),
         "bounds": {name: list(pair) for name, pair in manifest["bounds"].items()},
         "files": sorted(file["sha256"] for file in manifest["files"]),
     }
+    if manifest["relabel"] is not None:
+        content["relabel"] = manifest["relabel"]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def with_labels_from(manifest: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The manifest of the same files with labels computed anew: another digest."""
+    relabelled = {**manifest, "relabel": source}
+    return {**relabelled, "digest": content_digest(relabelled)}
+
+
+def label_source_of(manifest: Mapping[str, Any]) -> str | None:
+    """Where a data set's labels come from; ``None`` where the files do not say."""
+    if manifest["relabel"] is not None:
+        return str(manifest["relabel"])
+    estimator = manifest["generator"].get("estimator")
+    if not isinstance(estimator, dict):
+        return None
+    source = estimator.get("label_source") or estimator.get("type")
+    return None if source is None else str(source)
 
 
 def _summarise_runs(query: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -215,6 +235,7 @@ def describe_lineage(
         "extra_files": manifest["extra_files"],
         "data_gen_runs_info": manifest["runs"],
         "data_digest": manifest["digest"],
+        "label_source": label_source_of(manifest),
         "model": manifest["model"],
         "split_by": "parameter set",
         "training_files": list(train_files),

@@ -24,6 +24,9 @@ class ManifestRun(Settings):
     status: str = Field(description="in MLflow, when asked; it decides nothing")
     data_output_folder: str = Field(description="where it wrote, as recorded by it")
     batch_id: str | None = Field(description="ties the runs of one build together")
+    artifact_path: str | None = Field(
+        None, description="where its files are among its artifacts; null: they are not"
+    )
     n_files: int = Field(ge=0, description="files in its inventory")
 
 
@@ -49,14 +52,18 @@ class ManifestFile(Settings):
 class Manifest(Settings):
     """What a network is trained on, frozen."""
 
-    manifest_version: Literal[1] = Field(description="of this format")
+    manifest_version: Literal[2] = Field(description="of this format")
     digest: Sha256 = Field(
-        description="of model, parameters, bounds and the files' sha256; not of names, paths, runs"
+        description="of model, parameters, bounds, the files' sha256 and relabel; not of names, "
+        "paths, runs"
     )
     model: str = Field(min_length=1, description="the cognitive model")
     parameters: list[str] = Field(description="of the model, in the order of the columns")
     bounds: dict[str, tuple[float, float]] = Field(
         description="parameter: lower and upper end of the box it was drawn from"
+    )
+    relabel: Literal["analytic", "solver"] | None = Field(
+        description="labels are computed anew from the model's density; null: those in the files"
     )
     experiment: ManifestExperiment | None = Field(
         description="where the files came from; null: a folder, without lineage"

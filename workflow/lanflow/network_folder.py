@@ -51,7 +51,8 @@ def save_network(
     """
     products = _products(options, job, kernel, result)
     documents = {
-        artifacts.CONFIG: job.config.model_dump(mode="json") | {"batch_size": job.batch_size},
+        artifacts.CONFIG: job.config.model_dump(mode="json")
+        | {"batch_size": job.batch_size, "memory_mb": job.memory_mb},
         artifacts.LINEAGE: describe_training_data(data, job),
         artifacts.CARD: _card(options, job, place, result, mlflow_run_id),
     }
@@ -129,8 +130,9 @@ def _export(job: TrainingJob, kernel: Kernel, result: TrainingResult) -> bytes:
     content = export_onnx(job.architecture, result.best_weights)
     kernel.restore(result.best_weights, kernel.optimizer_state())
     rng = stream(job.config.seed, _STREAM_PROBES)
-    rows = rng.choice(job.split.train, size=min(_N_PROBES, len(job.split.train)), replace=False)
-    features = np.asarray(job.data_set.array(job.config.network_type, "features")[np.sort(rows)])
+    n_rows = len(job.split.train)
+    rows = job.split.train.at(np.sort(rng.choice(n_rows, min(_N_PROBES, n_rows), replace=False)))
+    features = np.asarray(job.arrays()[0][rows])
     difference = check_equal(content, features, kernel.predict(features))
     log.info("exported network equals the trained one to %.1e", difference)
     return content
@@ -165,6 +167,7 @@ def _card(
         "loss": network_type.loss,
         "seed": job.config.seed,
         "data_digest": job.data_set.digest,
+        "label_source": job.data_set.label_source,
         "n_parameter_sets": job.split.n_train_sets + job.split.n_val_sets,
         "n_rows": len(job.split.train) + len(job.split.val),
         "run_uuid": place.run_uuid,

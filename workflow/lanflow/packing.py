@@ -12,6 +12,7 @@ import numpy as np
 from lanflow.atomic import fresh_folder, write_json
 from lanflow.data_set import ARRAYS_NAME, DATA_SET_VERSION, RECORD_NAME, DataSet, PackedFile
 from lanflow.errors import UserError
+from lanflow.manifest import label_source_of
 from lanflow.training_file import TrainingFileContent, read_training_file
 
 
@@ -105,7 +106,11 @@ class _Packer:
 
 
 def materialise(
-    manifest: Mapping[str, Any], folder: Path, *, on_file: Callable[[], None] = lambda: None
+    manifest: Mapping[str, Any],
+    folder: Path,
+    *,
+    relabel: Callable[[TrainingFileContent, Path], TrainingFileContent] = lambda file, _: file,
+    on_file: Callable[[], None] = lambda: None,
 ) -> DataSet:
     """Pack the files of a manifest into a data set.
 
@@ -118,6 +123,8 @@ def materialise(
         As :func:`lanflow.manifest.build_manifest` made it.
     folder
         Where the data set appears, whole or not at all.
+    relabel
+        Gives a file the labels that the manifest says; see :mod:`lanflow.relabelling`.
     on_file
         Called after each file.
 
@@ -133,7 +140,7 @@ def materialise(
         arrays.mkdir()
         with contextlib.closing(_Packer(arrays, len(parameters))) as packer:
             for entry in manifest["files"]:
-                files.append(_pack_file(packer, entry, manifest))
+                files.append(_pack_file(packer, entry, manifest, relabel))
                 on_file()
         data_set = DataSet(
             folder=folder,
@@ -144,6 +151,7 @@ def materialise(
             n_sets=packer.n_sets,
             files=tuple(files),
             shapes=packer.shapes,
+            label_source=label_source_of(manifest),
         )
         record = {"data_set_version": DATA_SET_VERSION, **asdict(data_set)}
         del record["folder"]
@@ -152,7 +160,10 @@ def materialise(
 
 
 def _pack_file(
-    packer: _Packer, entry: Mapping[str, Any], manifest: Mapping[str, Any]
+    packer: _Packer,
+    entry: Mapping[str, Any],
+    manifest: Mapping[str, Any],
+    relabel: Callable[[TrainingFileContent, Path], TrainingFileContent],
 ) -> PackedFile:
     path = Path(entry["path"])
     try:
@@ -168,7 +179,7 @@ def _pack_file(
     training_file = read_training_file(content, path)
     _check_belongs(training_file, manifest, path)
     rows = {}
-    for network_type, (features, labels) in training_file.arrays.items():
+    for network_type, (features, labels) in relabel(training_file, path).arrays.items():
         rows[network_type] = (packer.n_rows(network_type), len(features))
         packer.add(str(path), network_type, features, labels)
     return PackedFile(name=entry["name"], sha256=sha256, rows=rows)

@@ -5,12 +5,15 @@ import logging
 from pathlib import Path
 
 from lanflow.atomic import write_json
-from lanflow.data_source import freeze, query_experiment
+from lanflow.data_source import download_absent, freeze, query_experiment
 from lanflow.lineage import Places
 from lanflow.store import Store
 from lanflow.study import StudyConfig
 
 log = logging.getLogger(__name__)
+
+# Of a model's results: where files are that were downloaded for it, as rule write_manifest has it.
+DOWNLOADS_NAME = "downloaded"
 
 
 def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
@@ -50,7 +53,8 @@ def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
         query = None
         if data.experiment is not None:
             query = query_experiment(store, data.experiment, data.run_selection)
-        manifest = freeze(query=query, places=places, model=model)
+            places = download_absent(store, query, places, folder / DOWNLOADS_NAME)
+        manifest = freeze(query=query, places=places, model=model, relabel=data.relabel)
         old = json.loads((folder / "manifest.json").read_text())
         if old["digest"] == manifest["digest"]:
             log.info("%s: unchanged, %d file(s)", model, len(manifest["files"]))

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from lanflow.errors import UserError
 from lanflow.run_groups import check_one_configuration
+from lanflow.store import FILES_TAG
 
-QUERY_VERSION = 2
+QUERY_VERSION = 3
 
 Policy = Literal["complete", "salvage"]
 TO_SALVAGE = (
@@ -17,6 +18,8 @@ TO_SALVAGE = (
 )
 
 _SHA256 = re.compile("[0-9a-f]{64}")
+# No training file has a tebibyte.
+_MAX_SIZE = 2**40
 
 
 @dataclass(frozen=True)
@@ -188,17 +191,31 @@ def _describe_run(run: Any) -> dict[str, Any]:
         "status": run.status,
         "data_output_folder": run.params["data_output_folder"],
         "batch_id": run.tags.get("generation_batch_id"),
+        "artifact_path": _artifact_path(run),
         "files": [_describe_file(run.id, entry) for entry in run.inventory["files"]],
     }
+
+
+def _artifact_path(run: Any) -> str | None:
+    """Where its files are among its artifacts, if they are."""
+    path: str | None = run.tags.get(FILES_TAG)
+    if path is not None and not all(is_plain_name(part) for part in path.split("/")):
+        raise UserError(f"run {run.id}: its tag {FILES_TAG} is {path!r}, not a folder of artifacts")
+    return path
+
+
+def is_plain_name(name: Any) -> bool:
+    """Whether a name stays in its folder."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
 
 
 def _describe_file(run_id: str, entry: Any) -> dict[str, Any]:
     """Name, size and digest of an inventory's entry; a name that leaves its folder is refused."""
     name = entry.get("filename") if isinstance(entry, dict) else None
-    if not isinstance(name, str) or name in ("", ".", "..") or set(name) & set("/\\\0"):
+    if not is_plain_name(name):
         raise UserError(f"run {run_id}: its inventory names a file {name!r}, not a plain file name")
     size = entry.get("size_bytes")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if type(size) is not int or not 0 <= size <= _MAX_SIZE:
         raise UserError(f"run {run_id}: its inventory gives {name} the size {size!r}")
     sha256 = entry.get("sha256")
     if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):

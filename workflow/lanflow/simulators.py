@@ -51,7 +51,6 @@ def make_sampler(model: dict[str, Any]) -> Any:
     is called: the first draw is at the ``point`` of the unit cube, if there is one; later ones,
     which take the place of rejected draws, are uniform.
     """
-    from ssms.config import ModelConfigBuilder
     from ssms.dataset_generators.parameter_samplers import UniformParameterSampler
 
     class Sampler(UniformParameterSampler):  # type: ignore[misc]
@@ -77,9 +76,24 @@ def make_sampler(model: dict[str, Any]) -> Any:
             return np.asarray(drawn, np.float32)
 
     space = model["param_bounds_dict"]
-    sampler = Sampler(space, ModelConfigBuilder.get_sampling_transforms(model))
+    sampler = Sampler(space, _constraints(model))
     sampler._sampling_order = drawing_order(space)
     return sampler
+
+
+# Its models whose drifts sum to one; its simulator insists, its draws do not see to it.
+_DRIFTS_SUM_TO_ONE = ("lba_3_vs_constraint", "lba_angle_3_vs_constraint")
+
+
+def _constraints(model: dict[str, Any]) -> list[Any]:
+    """What draws of a model's parameters must obey, as ssm-simulators' transforms."""
+    from ssms.config import ModelConfigBuilder
+    from ssms.transforms.sampling.normalize import NormalizeToSumConstraint
+
+    constraints = list(ModelConfigBuilder.get_sampling_transforms(model))
+    if not constraints and model["name"].removesuffix("_deadline") in _DRIFTS_SUM_TO_ONE:
+        constraints = [NormalizeToSumConstraint([p for p in model["params"] if p[0] == "v"])]
+    return constraints
 
 
 # Its simulators of one particle between two boundaries whose drift is a function of time, and

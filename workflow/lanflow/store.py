@@ -14,6 +14,9 @@ EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 # ssm-simulators' artifact that lists the training files of a data-generation run.
 INVENTORY_NAME = "generated_files_inventory.json"
 
+# Tag of a data-generation run whose training files are its artifacts: the folder of them.
+FILES_TAG = "data_artifact_path"
+
 _SQLITE = re.compile(r"^(sqlite(?:\+\w+)?):///(?!/)(?P<path>[^?]*)(?P<query>\?.*)?$")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 # A password may hold / and @; in doubt too much of a URI is hidden.
@@ -58,6 +61,11 @@ class Store:
     def is_folder(self) -> bool:
         """Whether this is MLflow's old store of files in a folder."""
         return self.uri.startswith("file:") or "://" not in self.uri
+
+    @property
+    def is_database(self) -> bool:
+        """Whether runs are written to a database directly, without a server between."""
+        return self.uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
 
     @property
     def sqlite_path(self) -> str:

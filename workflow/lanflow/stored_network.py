@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from lanflow import artifacts
 from lanflow.backends import make_kernel
+from lanflow.config import parse_settings
 from lanflow.errors import UserError
 from lanflow.networks import Architecture
 from lanflow.training_config import TrainingConfig
@@ -74,9 +75,10 @@ class StoredNetwork:
             weights = kernels[own].read_native_weights(_read(self.folder / path))
         except ValueError as e:
             raise UserError(f"{self.folder / path}: {e}") from e
-        settings = _read_json(self.folder / artifacts.CONFIG)
-        settings.pop("batch_size", None)
-        config = TrainingConfig.model_validate(settings)
+        # What the device made of it (batch size, memory) stands there too.
+        content = _read_json(self.folder / artifacts.CONFIG)
+        settings = {key: content[key] for key in TrainingConfig.model_fields if key in content}
+        config = parse_settings(TrainingConfig, settings, str(self.folder / artifacts.CONFIG))
         shape = Architecture(
             config.network_type, len(self.card["inputs"]), config.layer_sizes, config.activations
         )

@@ -13,9 +13,12 @@ from lanflow.config import Settings, parse_number, parse_settings, read_yaml
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
+from lanflow.store import redact
 from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
+from lanflow.training_options import DEFAULT_MEMORY_MB
 
 Backend = Literal["jax", "torch"]
+RelabelSource = Literal["auto", "analytic", "solver"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
@@ -30,6 +33,10 @@ class GenerateConfig(Settings):
     config: str = Field(description="data-generation YAML in ssm-simulators' format")
     chunks: Count = Field(1, description="jobs; each is one run in {model}-data-generation")
     files_per_chunk: Count = Field(1, description="training files that each job makes")
+    log_files: bool = Field(
+        False,
+        description="log the files as artifacts of the runs, for machines that do not see them",
+    )
 
 
 class DataConfig(Settings):
@@ -65,7 +72,11 @@ class DataConfig(Settings):
     filter: str | None = Field(
         None, description="take only runs of experiment that this MLflow filter string takes"
     )
-
+    relabel: RelabelSource | None = Field(
+        None,
+        description="compute the labels anew while materialising: analytic, solver, or auto, the "
+        "better that the model has; null trains on those in the files",
+    )
     max_repeated_sets: float = Field(
         1.0,
         ge=0,
@@ -131,6 +142,14 @@ class NetworkConfig(Settings):
     seed: Seed | None = Field(
         None, description="decides weights, split and order; the study's seed when left out"
     )
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="gpu asks the scheduler for one and fails where it is not seen"
+    )
+    memory_mb: Count = Field(
+        DEFAULT_MEMORY_MB,
+        description="megabytes for rows while training; data of more than half of it is shuffled "
+        "in groups of pieces",
+    )
 
     @field_validator("backends")
     @classmethod
@@ -175,6 +194,16 @@ class TrackingConfig(Settings):
         None, description="else MLFLOW_ARTIFACT_LOCATION, else MLflow's own"
     )
 
+    @field_validator("uri", "artifact_location")
+    @classmethod
+    def _without_a_password(cls, value: str | None) -> str | None:
+        if value is not None and redact(value) != value:
+            raise ValueError(
+                "it holds a password, which Snakemake would write into the command line of every "
+                "job; set MLFLOW_TRACKING_URI (MLFLOW_ARTIFACT_LOCATION) in your shell instead"
+            )
+        return value
+
 
 class StudyConfig(Settings):
     """Every key of the workflow."""
@@ -190,6 +219,11 @@ class StudyConfig(Settings):
     )
     require_gates: bool = Field(
         False, description="a network that does not pass its gates fails the build"
+    )
+    register_networks: bool = Field(
+        False,
+        description="networks that pass their gates go to MLflow's model registry; the best gets "
+        "the alias {study}-best",
     )
     models: dict[ModelName, ModelConfig] = Field(
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"
@@ -214,6 +248,8 @@ class Training:
     network_id: int
     config_path: str
     seed: int
+    memory_mb: int
+    device: Literal["auto", "cpu", "gpu"]
     run_uuid: str
     config: TrainingConfig
 
@@ -307,6 +343,8 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     network_id=network.network_id,
                     config_path=network.config,
                     seed=seed,
+                    memory_mb=network.memory_mb,
+                    device=network.device,
                     run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
                     config=config,
                 )

@@ -5,12 +5,14 @@ run") is never used.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,8 @@ from typing import Any
 # a thousand inventories tells nobody anything.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Not setdefault: the address that MLflow would print holds the password of the tracking URI.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
 
 import mlflow
 from mlflow import artifacts
@@ -333,6 +337,36 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
     return content
 
 
+def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:
+    """A function that downloads an artifact of a run into a folder, from any thread.
+
+    Each run is asked once where its artifacts are.
+
+    Raises
+    ------
+    StoreError
+        From the function: if it cannot be downloaded.
+    """
+
+    @functools.cache
+    def place_of(run_id: str) -> str:
+        return str(find_run(client, run_id).info.artifact_uri).rstrip("/")
+
+    def fetch(run_id: str, path: str, folder: Path) -> Path:
+        place = place_of(run_id)
+        try:
+            fetched = artifacts.download_artifacts(
+                artifact_uri=f"{place}/{path}",
+                dst_path=str(folder),
+                tracking_uri=client.tracking_uri,
+            )
+        except Exception as e:  # MLflow, requests, boto3: each has its own
+            raise StoreError(f"run {run_id}: {path} cannot be downloaded ({_reason(e)})") from e
+        return Path(fetched)
+
+    return fetch
+
+
 @asking("looking for the run")
 def find_run(client: MlflowClient, run_id: str) -> Any:
     """Get an existing run.
@@ -375,3 +409,50 @@ def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
             for experiment in prepared
         ],
     }
+
+
+@asking("upgrading its schema")
+def upgrade_schema(store: Store) -> None:
+    """Bring a database that an older MLflow made up to this one; workers never do.
+
+    An SQLite file is copied first: a migration cannot be taken back.
+    """
+    from mlflow.store.db import utils
+
+    path = Path(store.sqlite_path)
+    if not store.is_database or (store.sqlite_path and not path.exists()):
+        return
+    engine = utils.create_sqlalchemy_engine(store.uri)
+    try:
+        found, current = utils._get_schema_version(engine), utils._get_latest_schema_revision()
+        if found in (None, current):  # None: an empty database, which connecting fills
+            return
+        log.warning("%s: upgrading its schema from %s to %s", store.shown_uri, found, current)
+        if store.sqlite_path:
+            shutil.copy2(path, path.with_name(f"{path.name}.before-{current}"))
+        with _quiet_migrations():
+            utils._upgrade_db(engine)
+    finally:
+        engine.dispose()
+
+
+def probe_artifacts(store: Store, location: str) -> None:
+    """Write a file to where artifacts go, and take it away again.
+
+    Raises
+    ------
+    StoreError
+        If that cannot be done from here.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    name = f".lanflow-{os.getpid()}-{os.urandom(4).hex()}"
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        asking(f"writing to the artifact location {redact(location)}"),
+    ):
+        path = Path(folder, "probe.txt")
+        path.write_text("Written and removed by lanflow's check of the store.\n")
+        repository = get_artifact_repository(location, tracking_uri=store.uri)
+        repository.log_artifact(str(path), name)
+        repository.delete_artifacts(name)

@@ -14,11 +14,13 @@ import numpy as np
 from lanflow import schedules
 from lanflow.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from lanflow.data_set import DataSet
+from lanflow.epoch_rows import EpochRows, RowMemory, rows_in_order
 from lanflow.errors import UserError
 from lanflow.kernel import Epoch, Kernel, Weights
 from lanflow.networks import NETWORK_TYPES, Architecture
 from lanflow.training_config import TrainingConfig
-from lanflow.training_data import Split, epoch_order, iterate_blocks, stream
+from lanflow.training_data import STREAM_ORDER, Split, stream
+from lanflow.training_options import DEFAULT_MEMORY_MB
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class TrainingJob:
         Rows per update on the device in use.
     checkpoint_path
         Written after every epoch, removed by nobody here; ``None`` keeps none.
+    memory_mb
+        What rows may take; more of them are shuffled in groups, see :mod:`lanflow.epoch_rows`.
     """
 
     config: TrainingConfig
@@ -61,6 +65,30 @@ class TrainingJob:
     split: Split
     batch_size: int
     checkpoint_path: Path | None = None
+    memory_mb: int = DEFAULT_MEMORY_MB
+
+    def rows(self) -> EpochRows:
+        """The rows to train on, as they are given out."""
+        return EpochRows(
+            *self.arrays(),
+            self.split.train,
+            file_starts=self.split.file_starts,
+            shuffle=self.config.shuffle,
+            memory=self.memory,
+            labels_lower_bound=self.config.labels_lower_bound,
+        )
+
+    @property
+    def memory(self) -> RowMemory:
+        """How many rows are held at a time."""
+        _, n_inputs, n_outputs = self.data_set.shapes[self.config.network_type]
+        row_bytes = 4 * (n_inputs + n_outputs)
+        return RowMemory.of(self.memory_mb, row_bytes=row_bytes, batch_size=self.batch_size)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """Features and labels of the data set."""
+        kind, data_set = self.config.network_type, self.data_set
+        return data_set.array(kind, "features"), data_set.array(kind, "labels")
 
     def fingerprint(self, kernel: Kernel) -> str:
         """Digest of all that must be the same for a checkpoint to be continued."""
@@ -73,6 +101,8 @@ class TrainingJob:
             "versions": kernel.versions(),
         }
         del parts["config"]["n_epochs"]
+        if not self.memory.holds(len(self.split.train)):
+            parts["memory_mb"] = self.memory_mb
         if self.config.lr_scheduler == "warmup_cosine":
             parts["n_epochs"] = self.config.n_epochs
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -152,6 +182,7 @@ def fit(
     """
     config = job.config
     kernel.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
+    rows = job.rows()
     fingerprint = job.fingerprint(kernel)
     state = schedules.initial_state(config)
     weights = kernel.weights()
@@ -167,7 +198,7 @@ def fit(
         )
         on_epoch(result.history)
     for number in range(len(result.history), config.n_epochs):
-        epoch = _run_epoch(job, kernel, state, number)
+        epoch = _run_epoch(job, kernel, rows, state, number)
         state = schedules.next_state(state, config, val_loss=epoch.val_loss)
         result.history.append(epoch)
         result.last_weights = kernel.weights()
@@ -205,23 +236,18 @@ def _resume(job: TrainingJob, fingerprint: str) -> Checkpoint | None:
 
 
 def _run_epoch(
-    job: TrainingJob, kernel: Kernel, state: schedules.ScheduleState, number: int
+    job: TrainingJob,
+    kernel: Kernel,
+    rows: EpochRows,
+    state: schedules.ScheduleState,
+    number: int,
 ) -> Epoch:
-    config, split = job.config, job.split
+    config, n_rows = job.config, len(job.split.train)
     start = time.perf_counter()
-    order = epoch_order(split, shuffle=config.shuffle, seed=config.seed, epoch=number)
-    n_steps = math.ceil(len(order) / job.batch_size)
+    n_steps = math.ceil(n_rows / job.batch_size)
     rates = schedules.learning_rates(state, config, epoch=number, n_steps=n_steps)
-    features = job.data_set.array(config.network_type, "features")
-    labels = job.data_set.array(config.network_type, "labels")
     total, step = 0.0, 0
-    for block, block_labels in iterate_blocks(
-        features,
-        labels,
-        order,
-        batch_size=job.batch_size,
-        labels_lower_bound=config.labels_lower_bound,
-    ):
+    for block, block_labels in rows.epoch(stream(config.seed, STREAM_ORDER, number)):
         n_block = math.ceil(len(block) / job.batch_size)
         total += kernel.train_block(
             block,
@@ -230,8 +256,8 @@ def _run_epoch(
             learning_rates=rates[step : step + n_block],
         )
         step += n_block
-    train_loss = total / (len(order) * labels.shape[1])
-    val_loss = _validation_loss(job, kernel, features, labels)
+    train_loss = total / (n_rows * job.config.layer_sizes[-1])
+    val_loss = _validation_loss(job, kernel)
     for name, loss in (("training", train_loss), ("validation", val_loss)):
         if not math.isfinite(loss):
             raise TrainingError(
@@ -241,17 +267,11 @@ def _run_epoch(
     return Epoch(number, train_loss, val_loss, float(rates[-1]), time.perf_counter() - start)
 
 
-def _validation_loss(
-    job: TrainingJob, kernel: Kernel, features: np.ndarray, labels: np.ndarray
-) -> float:
+def _validation_loss(job: TrainingJob, kernel: Kernel) -> float:
+    features, labels = job.arrays()
     total = 0.0
-    for block, block_labels in iterate_blocks(
-        features,
-        labels,
-        job.split.val,
-        batch_size=1,
-        labels_lower_bound=job.config.labels_lower_bound,
-        block_bytes=2**22,
+    for block, block_labels in rows_in_order(
+        features, labels, job.split.val, labels_lower_bound=job.config.labels_lower_bound
     ):
         total += kernel.evaluate_block(block, block_labels)
     return float(total / (len(job.split.val) * labels.shape[1]))

@@ -12,6 +12,9 @@ from lanflow.errors import UserError
 from lanflow.networks import NETWORK_TYPES, NetworkType
 from lanflow.unpickling import Placeholder, read_pickle
 
+# What the settings of a generator may hold: parts and characters, and how deep.
+_MAX_SETTINGS, _MAX_DEPTH = 1_000_000, 50
+
 
 @dataclass(frozen=True)
 class TrainingFileContent:
@@ -71,7 +74,9 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
         model=model,
         parameters=parameters,
         bounds=bounds,
-        generator=_plain(generator) if isinstance(generator, dict) else {},
+        generator=_Plain("generator_config", path)(generator)
+        if isinstance(generator, dict)
+        else {},
         arrays=arrays,
     )
 
@@ -149,23 +154,52 @@ def _numbers(array: object, key: str, path: Path) -> np.ndarray:
     return numbers
 
 
-def _plain(value: Any) -> Any:
-    """The part of a configuration that JSON can hold; placeholders become their names."""
-    match value:
-        case dict():
-            return {str(key): _plain(item) for key, item in sorted(value.items(), key=str)}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-        case set() | frozenset():
-            return sorted((_plain(item) for item in value), key=str)
-        case bool() | int() | float() | str() | None:
-            return value
-        case np.ndarray():
-            return _plain(value.tolist())
-        case np.generic():
-            item = value.item()
-            return repr(value) if isinstance(item, np.generic) else _plain(item)
-        case Placeholder() | type():
-            return getattr(value, "qualified_name", "?")
-        case _:
-            return repr(value)
+class _Plain:
+    """The part of a configuration that JSON can hold; placeholders become their names.
+
+    A file can refer to one part of it from many places, and a part to itself: what is written out
+    is bounded.
+    """
+
+    def __init__(self, key: str, path: Path) -> None:
+        self._where = f"{path}: {key}"
+        self._left = _MAX_SETTINGS
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        self._spend(1, depth)
+        match value:
+            case dict():
+                items = sorted(value.items(), key=lambda item: self._text(item[0]))
+                return {self._text(key): self(item, depth + 1) for key, item in items}
+            case list() | tuple():
+                return [self(item, depth + 1) for item in value]
+            case set() | frozenset():
+                return sorted((self(item, depth + 1) for item in value), key=str)
+            case bool() | int() | float() | None:
+                return value
+            case np.ndarray():
+                self._spend(value.nbytes, depth)
+                return self(self._listed(value), depth + 1)
+            case np.generic():
+                item = value.item()
+                return repr(value) if isinstance(item, np.generic) else self(item, depth + 1)
+        return self._text(value)
+
+    def _text(self, value: Any) -> str:
+        """A key or what is no container, as text."""
+        if isinstance(value, Placeholder):
+            value = value.qualified_name
+        if isinstance(value, str | bytes | bytearray):
+            self._spend(len(value), 0)
+        return value if isinstance(value, str) else repr(value)
+
+    def _listed(self, array: np.ndarray) -> Any:
+        try:
+            return array.tolist()
+        except (ValueError, SystemError) as e:  # bytes that are no text
+            raise UserError(f"{self._where} holds an array that cannot be read ({e})") from e
+
+    def _spend(self, amount: int, depth: int) -> None:
+        self._left -= amount
+        if self._left < 0 or depth > _MAX_DEPTH:
+            raise UserError(f"{self._where} is larger or deeper than settings are")

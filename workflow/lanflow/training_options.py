@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+# Megabytes that rows may take while training.
+DEFAULT_MEMORY_MB = 4000
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -18,6 +21,7 @@ class TrainingOptions:
     seed: int = 1
     device: str = "auto"
     threads: int = 1
+    memory_mb: int = DEFAULT_MEMORY_MB
     network_name: str | None = None
     run_uuid: str | None = None
     export_onnx: bool = True

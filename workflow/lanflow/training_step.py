@@ -8,7 +8,14 @@ from typing import Any
 from lanflow import artifacts, lineage
 from lanflow.backends import make_kernel
 from lanflow.data_set import DataSet
-from lanflow.data_source import LocatedData, freeze, open_packed, pack_once, query_experiment
+from lanflow.data_source import (
+    LocatedData,
+    download_absent,
+    freeze,
+    open_packed,
+    pack_once,
+    query_experiment,
+)
 from lanflow.errors import UsageError, UserError
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
@@ -28,7 +35,7 @@ from lanflow.training_config import (
     select_network,
 )
 from lanflow.training_data import split_rows
-from lanflow.training_options import TrainingOptions
+from lanflow.training_options import DEFAULT_MEMORY_MB, TrainingOptions
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +67,13 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     kernel = make_kernel(options.backend, device=options.device, threads=options.threads)
     place = _place(options, config, store)
     checkpoint_path = place.folder / artifacts.CHECKPOINT
-    job = plan_job(config, data.data_set, kernel, checkpoint_path=checkpoint_path)
+    job = plan_job(
+        config,
+        data.data_set,
+        kernel,
+        checkpoint_path=checkpoint_path,
+        memory_mb=options.memory_mb,
+    )
     if options.dry_run:
         return _describe_dry_run(options, job, place)
     with track_training(options, store, job, kernel, data, place) as run:
@@ -149,8 +162,10 @@ def _locate_data(
         path_map=options.path_map,
         use_extra_files=options.use_extra_files,
     )
-    manifest_content = freeze(query=query, places=places, model=config.model)
     cache = options.data_cache or options.networks_path_base / ".data_sets"
+    if query is not None and folder is None:
+        places = download_absent(store, query, places, cache / "downloaded")
+    manifest_content = freeze(query=query, places=places, model=config.model)
     return pack_once(manifest_content, cache)
 
 
@@ -160,6 +175,7 @@ def plan_job(
     kernel: Kernel,
     *,
     checkpoint_path: Path | None = None,
+    memory_mb: int = DEFAULT_MEMORY_MB,
 ) -> TrainingJob:
     """The job that a configuration means for this data on this device.
 
@@ -194,6 +210,7 @@ def plan_job(
         split=split,
         batch_size=min(batch_size, len(split.train)),
         checkpoint_path=checkpoint_path,
+        memory_mb=memory_mb,
     )
 
 

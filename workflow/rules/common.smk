@@ -13,8 +13,10 @@ NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{back
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 REPORT = f"{RESULTS}/report.html"
 GATES = f"{RESULTS}/gates.json"
+REGISTERED = f"{RESULTS}/registered.json"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
+CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
 
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS
@@ -37,6 +39,7 @@ wildcard_constraints:
     network=any_of(t.network for t in TRAININGS),
     backend="jax|torch",
     chunk=r"\d+",
+    device="cpu|jax_gpu|torch_gpu",
 
 
 def data_of(wildcards):
@@ -46,6 +49,19 @@ def data_of(wildcards):
 def training_of(wildcards):
     w = wildcards
     return TRAINING_OF[w.network_type, w.model, w.network, w.backend]
+
+
+def checks_of(wildcards):
+    """Checks of nodes that a training waits for: the store, and its GPU where it wants one."""
+    devices = ["cpu"]
+    if training_of(wildcards).device == "gpu":
+        devices.append(f"{wildcards.backend}_gpu")
+    return [CHECKED.format(device=device) for device in devices]
+
+
+def gpus_of(device):
+    """GPUs to ask for; None, and not 0, leaves the resource out."""
+    return 1 if device.endswith("gpu") else None
 
 
 def chunk_records(wildcards):
@@ -86,6 +102,19 @@ def place_options(wildcards):
     ]
     words = [part for option, value in options if value for part in (option, value)]
     return words + ["--use-extra-files"] * data.use_extra_files
+
+
+def download_options(wildcards):
+    """Where files go that runs logged as artifacts, if their folder is not on this machine."""
+    if data_of(wildcards).source != "mlflow":
+        return []
+    return ["--download", f"{RESULTS}/{wildcards.model}/downloaded"]
+
+
+def relabel_options(wildcards):
+    """Where labels come from, if not from the files."""
+    relabel = data_of(wildcards).relabel
+    return ["--relabel", relabel] if relabel else []
 
 
 def network_files(name):

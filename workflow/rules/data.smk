@@ -46,8 +46,12 @@ rule write_manifest:
     params:
         query=lambda w, input: ["--query", input.query] if input.query else [],
         places=place_options,
+        relabel=relabel_options,
+        download=download_options,
     shell:
-        "lanflow manifest {params.query:q} {params.places:q} --model {wildcards.model}"
+        "lanflow manifest {params.query:q} {params.places:q} {params.relabel:q}"
+        " {params.download:q}"
+        " --model {wildcards.model}"
         " --output {output.manifest:q} 2>&1 | tee {log:q}"
 
 
@@ -63,13 +67,16 @@ rule materialise_data:
         f"{RESULTS}/benchmarks/materialise_data/{{model}}.tsv"
     conda:
         "../../environment.yml"
+    # Reading is one core's work, computing labels is not.
+    threads: lambda w: 4 if data_of(w).relabel else 1
     resources:
         mem_mb=8000,
         runtime=120,
     params:
         data_set=lambda w, output: os.path.dirname(output.record),
     shell:
-        "lanflow materialise {input.manifest:q} --output {params.data_set:q} 2>&1 | tee {log:q}"
+        "lanflow materialise {input.manifest:q} --output {params.data_set:q}"
+        " --processes {threads} 2>&1 | tee {log:q}"
 
 
 rule audit_data:

@@ -4,7 +4,7 @@
 rule train_network:
     input:
         config=lambda w: ancient(training_of(w).config_path),
-        prepared=ancient(PREPARED),
+        checked=lambda w: ancient(checks_of(w)),
         manifest=f"{MODEL_DIR}/manifest.json",
         record=f"{MODEL_DIR}/data_set/data_set.json",
         arrays=ancient(f"{MODEL_DIR}/data_set/arrays"),
@@ -26,14 +26,17 @@ rule train_network:
         "../../environment.yml"
     threads: TRAINING_THREADS
     resources:
-        mem_mb=8000,
+        mem_mb=lambda w: training_of(w).memory_mb + 4000,
         runtime=720,
+        gpu=lambda w: gpus_of(training_of(w).device),
     params:
         base=lambda w, output: Path(output.onnx).parents[3],
         data_set=lambda w, input: os.path.dirname(input.record),
         network_id=lambda w: training_of(w).network_id,
         seed=lambda w: training_of(w).seed,
+        device=lambda w: training_of(w).device,
         run_uuid=lambda w: training_of(w).run_uuid,
+        memory_mb=lambda w: training_of(w).memory_mb,
         # Not {threads}, which Snakemake lowers to the cores it was given: sums are split by the
         # number of threads, and the same study gives the same bytes.
         threads=TRAINING_THREADS,
@@ -45,4 +48,5 @@ rule train_network:
         " --data-set {params.data_set:q} --manifest {input.manifest:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"
-        " --threads {params.threads} --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"
+        " --device {params.device} --threads {params.threads} --memory-mb {params.memory_mb}"
+        " --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"

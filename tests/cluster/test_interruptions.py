@@ -1,0 +1,164 @@
+"""Jobs that are cancelled, requeued, stopped at their time limit, or left without the server."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from tests.cluster.conftest import QUICK, ClusterCheckout
+from tests.cluster.services import TrackingServer, wait_for
+from tests.workflow.conftest import Checkout
+
+N_EPOCHS = 150
+
+
+@pytest.fixture
+def study(cluster_study: ClusterCheckout, tmp_path: Path) -> ClusterCheckout:
+    """The tiny study with all its data, and networks of other names to train for longer."""
+    folder = tmp_path / "study"
+    shutil.copytree(cluster_study.folder, folder, symlinks=True)
+    shutil.rmtree(folder / ".snakemake" / "slurm_logs")
+    training = yaml.safe_load((folder / "config/training/tiny_lan.yaml").read_text())
+    # A rate that falls to nothing stops nobody: every epoch is trained.
+    (folder / "long.yaml").write_text(yaml.safe_dump({**training, "N_EPOCHS": N_EPOCHS}))
+    return ClusterCheckout(Checkout(folder), cluster_study.slurm, cluster_study.environment)
+
+
+def _start(study: ClusterCheckout, *networks: str) -> "subprocess.Popen[bytes]":
+    """Train networks through Slurm; the workflow's process."""
+    content = yaml.safe_load((study.folder / "config/examples/tiny.yaml").read_text())
+    content["models"]["ddm"]["networks"] = {
+        name: {"config": "long.yaml", "backends": ["torch"]} for name in networks
+    }
+    study.write_yaml("long_study.yaml", content)
+    targets = [f"results/networks/lan/ddm/{name}_torch/model.onnx" for name in networks]
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
+    variables |= study.environment
+    variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]])
+    with (study.folder / "long.txt").open("ab") as output:
+        return subprocess.Popen(
+            [
+                *("snakemake", "--profile", "slurm", *QUICK, "--slurm-keep-successful-logs"),
+                *("--configfile", "long_study.yaml", *targets),
+            ],
+            cwd=study.folder,
+            env=variables,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture
+def start(study: ClusterCheckout) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
+    """Start workflows; none of them outlives the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_one(*networks: str) -> "subprocess.Popen[bytes]":
+        started.append(_start(study, *networks))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    for job in study.slurm.jobs():
+        study.slurm.ask("scancel", job, check=False)
+    wait_for(lambda: not study.slurm.jobs(), "jobs to end")
+
+
+def _finish(study: ClusterCheckout, process: "subprocess.Popen[bytes]") -> str:
+    status = process.wait(timeout=400)
+    output = (study.folder / "long.txt").read_text()
+    assert status == 0, output[-5000:]
+    return output
+
+
+def _runs(server: TrackingServer, network: str) -> list[Any]:
+    client = MlflowClient(tracking_uri=server.url)
+    experiment = client.get_experiment_by_name("ddm-training")
+    name = f"attributes.run_name = 'ddm-{network}_torch'"
+    return list(client.search_runs([experiment.experiment_id], filter_string=name))
+
+
+def _n_epochs(server: TrackingServer, network: str) -> int:
+    """Epochs that the server has of a training that runs."""
+    runs = _runs(server, network)
+    if not runs or runs[0].info.status != "RUNNING":
+        return 0
+    client = MlflowClient(tracking_uri=server.url)
+    return len(client.get_metric_history(runs[0].info.run_id, "val_loss"))
+
+
+def _wait_for_epochs(server: TrackingServer, network: str, n: int = 3) -> None:
+    wait_for(lambda: _n_epochs(server, network) >= n, f"epoch {n} of {network}", seconds=240)
+
+
+def _check_one_whole_run(server: TrackingServer, network: str) -> None:
+    """One run, FINISHED, with every epoch once."""
+    (run,) = _runs(server, network)
+    assert run.info.status == "FINISHED"
+    client = MlflowClient(tracking_uri=server.url)
+    history = client.get_metric_history(run.info.run_id, "val_loss")
+    assert sorted(entry.step for entry in history) == list(range(N_EPOCHS))
+
+
+def _job_of(study: ClusterCheckout, network: str) -> str:
+    (job,) = [j for j, (_, rule) in study.slurm.jobs().items() if network in rule]
+    return job
+
+
+def test_a_training_goes_on_after_a_cancel_a_requeue_and_a_time_limit(
+    study: ClusterCheckout, start: Callable[..., "subprocess.Popen[bytes]"], server: TrackingServer
+) -> None:
+    networks = ("requeued", "overrun")
+    cancelled = start(*networks)
+    for network in networks:
+        _wait_for_epochs(server, network)
+    os.killpg(cancelled.pid, signal.SIGINT)
+    assert cancelled.wait(timeout=120) != 0
+    wait_for(lambda: not study.slurm.jobs(), "cancelled jobs to end")
+    ids = {}
+    for network in networks:
+        (run,) = _runs(server, network)
+        assert run.info.status == "KILLED"
+        ids[network] = run.info.run_id
+
+    again = start(*networks)
+    for network in networks:
+        _wait_for_epochs(server, network)
+    overrun = _job_of(study, "overrun")
+    study.slurm.ask("scontrol", "update", f"JobId={overrun}", "TimeLimit=0")
+    study.slurm.ask("scontrol", "requeue", _job_of(study, "requeued"))
+    output = _finish(study, again)
+    for network in networks:
+        _check_one_whole_run(server, network)
+        assert _runs(server, network)[0].info.run_id == ids[network]
+    assert re.search(rf"SLURM-job '{overrun}' failed, SLURM status is: 'TIMEOUT'", output)
+    assert "Restarts=1" in study.slurm.ask("scontrol", "show", "job")
+
+
+def test_a_server_that_is_away_for_half_a_minute_costs_neither_training_nor_history(
+    study: ClusterCheckout, start: Callable[..., "subprocess.Popen[bytes]"], server: TrackingServer
+) -> None:
+    process = start("lonely")
+    _wait_for_epochs(server, "lonely")
+    server.stop()
+    try:
+        time.sleep(30)  # the outage itself
+        assert process.poll() is None, (study.folder / "long.txt").read_text()
+    finally:
+        server.start()
+    _finish(study, process)
+    _check_one_whole_run(server, "lonely")

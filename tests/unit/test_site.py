@@ -1,0 +1,91 @@
+"""The site file, and the variables that a profile sets."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lanflow.errors import UserError
+from lanflow.site import Site, enter_profile, write_site
+
+URI, LOCATION = "MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION"
+OWN = {URI: "sqlite:///mlflow.db", LOCATION: "mlartifacts"}
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A profile without a site file, seen from the working directory."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("profiles/slurm")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("executor: slurm\n")
+    return folder
+
+
+def test_a_profile_sets_the_store_as_seen_from_every_job(profile: Path) -> None:
+    environment: dict[str, str] = {}
+    assert enter_profile(profile, environment, **OWN) == Site()
+    here = Path.cwd()
+    assert environment == {URI: f"sqlite:///{here}/mlflow.db", LOCATION: f"{here}/mlartifacts"}
+
+
+def test_what_the_user_has_set_wins_over_the_site_and_that_over_the_profile(profile: Path) -> None:
+    write_site(profile, Site(environment={URI: "http://site:5000", "OTHER": "site"}))
+    environment = {"OTHER": "user"}
+    enter_profile(profile, environment, **OWN)
+    # The profile's artifact location belongs to the profile's store.
+    assert environment == {URI: "http://site:5000", "OTHER": "user"}
+    environment = {URI: "http://user:5000"}
+    enter_profile(profile, environment, **OWN)
+    assert environment == {URI: "http://user:5000", "OTHER": "site"}
+
+
+def test_an_artifact_location_of_the_user_stays(profile: Path) -> None:
+    environment = {LOCATION: "/mine"}
+    enter_profile(profile, environment, **OWN)
+    assert environment == {URI: f"sqlite:///{Path.cwd()}/mlflow.db", LOCATION: "/mine"}
+
+
+def test_an_empty_variable_is_not_set(profile: Path) -> None:
+    environment = {URI: ""}
+    enter_profile(profile, environment, **OWN)
+    assert environment[URI].startswith("sqlite:///")
+
+
+def test_a_mistake_in_a_site_file_names_file_and_key(profile: Path) -> None:
+    (profile / "site.yaml").write_text("acount: x\n")
+    with pytest.raises(UserError, match=r"site\.yaml.*'acount'.*did you mean 'account'"):
+        enter_profile(profile, {}, **OWN)
+
+
+def test_a_site_file_is_written_with_a_link_for_its_name(profile: Path) -> None:
+    site = Site(account="lab", partitions={"main": {"max_runtime": 60}})
+    path, link = write_site(profile, site)
+    assert yaml.safe_load(path.read_text()) == {
+        "account": "lab",
+        "partitions": {"main": {"max_runtime": 60}},
+    }
+    assert (link / "config.yaml").samefile(profile / "config.yaml")
+    assert enter_profile(link, {}, **OWN) == site
+    with pytest.raises(UserError, match="--overwrite"):
+        write_site(profile, site)
+    write_site(profile, Site(), overwrite=True)
+    assert enter_profile(profile, {}, **OWN) == Site()
+
+
+def test_no_password_gets_into_a_site_file(profile: Path) -> None:
+    with pytest.raises(UserError, match=r"MLFLOW_TRACKING_URI: http://\*\*\*@host holds a pass"):
+        write_site(profile, Site(environment={URI: "http://me:secret@host"}))
+    assert not (profile / "site.yaml").exists()
+
+
+def test_something_else_of_the_links_name_is_left_alone(profile: Path) -> None:
+    Path("slurm").mkdir()
+    with pytest.raises(UserError, match="slurm is there"):
+        write_site(profile, Site())
+    assert Path("slurm").is_dir()
+
+
+def test_a_folder_that_is_no_profile_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no profile \(no config\.yaml in it\)"):
+        write_site(tmp_path, Site())

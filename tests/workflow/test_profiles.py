@@ -1,0 +1,114 @@
+"""The profiles: what each sets, and what the command line leaves of it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import Checkout, make_checkout
+
+# The workflow, with a job that tells what its environment holds.
+PROBE = """
+include: "Snakefile"
+
+rule tell_environment:
+    output: "told.txt"
+    params: seed=STUDY.seed
+    shell: "(env; echo SEED={params.seed}) > {output}"
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A copy with a site file, as `lanflow site` would write it, and its link."""
+    made = make_checkout(tmp_path_factory.mktemp("profiles"))
+    (made.folder / "probe.smk").write_text(PROBE)
+    (made.folder / "slurm").symlink_to("profiles/slurm")
+    made.write_yaml("mine.yaml", {"seed": 5})
+    return made
+
+
+def told(place: Checkout, *arguments: str, **environment: str) -> dict[str, str]:
+    """What a job of the workflow has in its environment, by the executor of this machine."""
+    (place.folder / "told.txt").unlink(missing_ok=True)
+    place.snakemake(
+        *("--snakefile", "probe.smk", "--profile", "slurm", "--executor", "local"),
+        *("tell_environment", *arguments),
+        **environment,
+    )
+    lines = (place.folder / "told.txt").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def write_site(place: Checkout, environment: dict[str, str]) -> None:
+    place.write_yaml("profiles/slurm/site.yaml", {"environment": environment})
+
+
+def test_the_profile_sets_the_store_of_every_job(place: Checkout) -> None:
+    (place.folder / "profiles/slurm/site.yaml").unlink(missing_ok=True)
+    job = told(place)
+    assert job["MLFLOW_TRACKING_URI"] == f"sqlite:///{place.folder}/mlflow.db"
+    assert job["MLFLOW_ARTIFACT_LOCATION"] == f"{place.folder}/mlartifacts"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seed"),
+    [
+        (("--config", "seed=3"), "3"),
+        (("--configfile", "config/examples/tiny.yaml", "mine.yaml"), "5"),
+    ],
+)
+def test_config_on_the_command_line_loses_nothing_of_the_profile(
+    place: Checkout, arguments: tuple[str, ...], seed: str
+) -> None:
+    write_site(place, {"MLFLOW_TRACKING_URI": "http://site:5000", "EXTRA": "of the site"})
+    job = told(place, *arguments)
+    assert job["SEED"] == seed
+    assert job["MLFLOW_TRACKING_URI"] == "http://site:5000"
+    assert job["EXTRA"] == "of the site"
+
+
+def test_a_variable_wins_over_the_profile_and_config_over_both(place: Checkout) -> None:
+    write_site(place, {"MLFLOW_TRACKING_URI": "http://site:5000"})
+    user = {"MLFLOW_TRACKING_URI": "http://user:5000"}
+    assert told(place, **user)["MLFLOW_TRACKING_URI"] == "http://user:5000"
+    given = told(place, "--config", 'tracking={"uri": "http://config:5000"}', **user)
+    assert given["MLFLOW_TRACKING_URI"] == "http://config:5000"
+
+
+def test_a_password_in_the_configuration_is_refused_and_not_shown(place: Checkout) -> None:
+    output = place.snakemake(
+        "-n", "--config", 'tracking={"uri": "http://me:secret@host"}', check=False
+    )
+    assert "tracking.uri: it holds a password" in output
+    assert "set MLFLOW_TRACKING_URI" in output
+    assert "secret" not in output
+
+
+@pytest.mark.parametrize("name", ["laptop", "gpu"])
+def test_other_profiles_are_found_by_their_name(place: Checkout, name: str) -> None:
+    output = place.snakemake("-n", "--workflow-profile", name)
+    assert f"workflow specific profile profiles/{name}" in output
+    assert "train_network" in output
+
+
+def test_a_gpu_is_asked_for_where_the_study_wants_one_and_only_there(place: Checkout) -> None:
+    text = (place.folder / "config/examples/tiny.yaml").read_text()
+    text = text.replace("backends: [jax, torch]", "backends: [jax]\n        device: gpu")
+    (place.folder / "gpu.yaml").write_text(text)
+    output = place.snakemake("-n", "--configfile", "gpu.yaml")
+    jobs = output.split("\nrule ")
+    asking = [job.split(":")[0] for job in jobs if "gpu=1" in job]
+    assert sorted(asking) == ["check_node", "train_network"]
+    assert "gpu=0" not in output
+    (training,) = [job for job in jobs if job.startswith("train_network")]
+    assert "--device gpu" in training
+    assert "node_jax_gpu.json" in training
+
+
+def test_no_account_partition_or_personal_path_is_in_a_profile(place: Checkout) -> None:
+    for path in Path(place.folder, "profiles").glob("*/config.yaml"):
+        lines = [x for x in path.read_text().splitlines() if not x.lstrip().startswith("#")]
+        text = "\n".join(lines)
+        assert "/home" not in text
+        assert "slurm_partition" not in text
+        assert "slurm_account" not in text.replace("slurm_account: ?site.account", "")
