@@ -53,3 +53,15 @@ rule all:
         report=REPORT,
         gates=[GATES] if STUDY.require_gates else [],
         registered=REGISTERED if STUDY.register_networks else [],
+
+
+onsuccess:
+    from lanflow.study_end import send_unsent
+
+    send_unsent(STUDY)
+
+
+onerror:
+    from lanflow.study_end import send_unsent
+
+    send_unsent(STUDY)

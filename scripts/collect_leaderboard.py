@@ -12,8 +12,10 @@ from lanflow.earlier_runs import find_earlier_networks
 from lanflow.evaluation_record import read_evaluation
 from lanflow.leaderboard import build_leaderboard, format_table
 from lanflow.store import resolve_store
+from lanflow.unsent_runs import send_if_waiting
 
 given = snakemake.input
+send_if_waiting([Path(path).parent for path in given.cards])
 cards = [json.loads(Path(path).read_text()) for path in given.cards]
 rows = build_leaderboard(
     cards,

@@ -1,10 +1,13 @@
 """What tests share: training files made by hand, packed data sets, training settings."""
 
+import gc
 import hashlib
 import os
 import pickle
 import shutil
 import signal
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -151,6 +154,52 @@ def write_training_file(path: Path, content: dict[str, Any] | None = None, **key
     return path
 
 
+def lose_an_interruption(number: signal.Signals) -> None:
+    """Let a signal arrive inside a callback of the garbage collector, whose errors are printed."""
+
+    def interrupted(phase: str, _: dict[str, int]) -> None:
+        if phase == "start":
+            gc.callbacks.remove(interrupted)
+            signal.raise_signal(number)
+
+    told: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, told.append
+    gc.callbacks.append(interrupted)
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+    assert len(told) == 1  # Python told of it, and went on
+
+
+def content_of_run(client: Any, run_id: str) -> dict[str, Any]:
+    """All that a run is in MLflow, less what no two runs share: ids, times, who and where."""
+    run = client.get_run(run_id)
+    files: dict[str, bytes | None] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(client.download_artifacts(run_id, "", folder))
+        for path in root.rglob("*"):
+            is_timed = path.name in ("run.json", "card.json") or "history" in path.name
+            if path.is_file():
+                is_own = is_timed or "curve" in path.name or "inventory" in path.name
+                files[str(path.relative_to(root))] = None if is_own else path.read_bytes()
+    history = {
+        name: [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
+        for name in run.data.metrics
+    }
+    tags = {k: v for k, v in run.data.tags.items() if k not in ("lanflow.run_key", "run_uuid")}
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "experiment": run.info.experiment_id,
+        "params": dict(run.data.params),
+        "tags": tags,
+        "history": history,
+        "files": files,
+        "data_sets": [each.to_dictionary() for each in run.inputs.dataset_inputs],
+    }
+
+
 def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -194,9 +243,11 @@ def store(_prepared_database: Path, tmp_path: Path) -> Store:
 
 @pytest.fixture(autouse=True)
 def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the store that a developer's shell points at."""
+    """No test writes to the store that a developer's shell points at, or waits for one."""
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("LANFLOW_MLFLOW_SEND", raising=False)
+    monkeypatch.setenv("LANFLOW_STORE_PATIENCE", "0")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

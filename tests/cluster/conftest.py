@@ -96,12 +96,16 @@ def server(services_folder: Path) -> Iterator[TrackingServer]:
 
 
 @pytest.fixture(scope="session")
-def _local_build(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Future[Checkout]"]:
-    """A local run that goes on beside what mostly waits for Slurm."""
+def _local_build(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator["Future[Checkout]"]:
+    """A local run that goes on beside what mostly waits for Slurm; none if no test looks at it."""
+    is_wanted = any("local_study" in getattr(i, "fixturenames", ()) for i in request.session.items)
     built = make_checkout(tmp_path_factory.mktemp("local"))
 
     def build() -> Checkout:
-        built.run("snakemake")
+        if is_wanted:
+            built.run("snakemake")
         return built
 
     with ThreadPoolExecutor(1) as executor:

@@ -49,7 +49,7 @@ def _start(study: ClusterCheckout, *networks: str) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(
             [
                 *("snakemake", "--profile", "slurm", *QUICK, "--slurm-keep-successful-logs"),
-                *("--configfile", "long_study.yaml", *targets),
+                *(*targets, "--configfile", "long_study.yaml"),
             ],
             cwd=study.folder,
             env=variables,
@@ -101,8 +101,14 @@ def _n_epochs(server: TrackingServer, network: str) -> int:
     return len(client.get_metric_history(runs[0].info.run_id, "val_loss"))
 
 
-def _wait_for_epochs(server: TrackingServer, network: str, n: int = 3) -> None:
-    wait_for(lambda: _n_epochs(server, network) >= n, f"epoch {n} of {network}", seconds=240)
+def _wait_for_epochs(
+    process: "subprocess.Popen[bytes]", server: TrackingServer, network: str, n: int = 3
+) -> None:
+    def has_epochs() -> bool:
+        assert process.poll() is None, "the workflow ended"
+        return _n_epochs(server, network) >= n
+
+    wait_for(has_epochs, f"epoch {n} of {network}", seconds=300)
 
 
 def _check_one_whole_run(server: TrackingServer, network: str) -> None:
@@ -125,7 +131,7 @@ def test_a_training_goes_on_after_a_cancel_a_requeue_and_a_time_limit(
     networks = ("requeued", "overrun")
     cancelled = start(*networks)
     for network in networks:
-        _wait_for_epochs(server, network)
+        _wait_for_epochs(cancelled, server, network)
     os.killpg(cancelled.pid, signal.SIGINT)
     assert cancelled.wait(timeout=120) != 0
     wait_for(lambda: not study.slurm.jobs(), "cancelled jobs to end")
@@ -137,7 +143,7 @@ def test_a_training_goes_on_after_a_cancel_a_requeue_and_a_time_limit(
 
     again = start(*networks)
     for network in networks:
-        _wait_for_epochs(server, network)
+        _wait_for_epochs(again, server, network)
     overrun = _job_of(study, "overrun")
     study.slurm.ask("scontrol", "update", f"JobId={overrun}", "TimeLimit=0")
     study.slurm.ask("scontrol", "requeue", _job_of(study, "requeued"))
@@ -153,7 +159,7 @@ def test_a_server_that_is_away_for_half_a_minute_costs_neither_training_nor_hist
     study: ClusterCheckout, start: Callable[..., "subprocess.Popen[bytes]"], server: TrackingServer
 ) -> None:
     process = start("lonely")
-    _wait_for_epochs(server, "lonely")
+    _wait_for_epochs(process, server, "lonely")
     server.stop()
     try:
         time.sleep(30)  # the outage itself

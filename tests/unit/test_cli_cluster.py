@@ -51,6 +51,13 @@ def test_a_server_that_is_not_there_is_told_without_its_password(
     assert "secret" not in caplog.text
 
 
+def test_a_node_that_keeps_its_runs_for_later_need_not_reach_the_store(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LANFLOW_MLFLOW_SEND", "later")
+    assert main(["check-node", "one", "--mlflow-tracking-uri", "http://127.0.0.1:9"]) == 0
+
+
 def test_a_site_file_is_written_from_what_the_cluster_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

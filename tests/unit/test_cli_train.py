@@ -1,10 +1,12 @@
+import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,7 +18,7 @@ from lanflow.cli_train import build_parser, jaxtrain, torchtrain
 from lanflow.data_source import LocatedData
 from lanflow.store import Store
 from lanflow.tracking import connect, ensure_experiment
-from tests.conftest import TRAINING_YAML
+from tests.conftest import TRAINING_YAML, lose_an_interruption
 
 COMMANDS: dict[str, Callable[[list[str]], int]] = {"jax": jaxtrain, "torch": torchtrain}
 # Enough epochs for a signal to arrive long before the last.
@@ -136,6 +138,8 @@ def test_a_store_and_an_experiment_come_from_options_then_environment_then_defau
         ["--path-map", "no-equals-sign"],
         ["--training-data-folder", "files"],
         ["--mlflow-experiment", "abbreviated"],
+        ["--mlflow-send", "never"],
+        ["--mlflow-run-id", "abc", "--mlflow-send", "later"],
     ],
     ids=" ".join,
 )
@@ -352,6 +356,44 @@ def check_stopped(command: Command, number: signal.Signals, folder: Path, store:
     assert not (folder / "model.onnx").exists()
 
 
+@pytest.mark.parametrize("phase", ["epoch 1/", "epoch 2/"])
+def test_a_training_whose_interruption_is_lost_is_stopped_all_the_same(
+    phase: str,
+    tmp_path: Path,
+    packed: LocatedData,
+    store: Store,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Deterministic, in this process: the signal arrives in a collection while a line is logged."""
+    more = ["--mlflow-on", "--mlflow-tracking-uri", store.uri]
+    given = arguments(tmp_path, packed, *more)
+    with losing_an_interruption_at(phase):
+        assert torchtrain(given) == 130
+    assert capsys.readouterr().out == ""
+    folder = tmp_path / "networks" / "lan" / "ddm" / "net"
+    record = json.loads((folder / "run.json").read_text())
+    assert record["status"] == run_of(store).info.status == "KILLED"
+    assert record["reason"] == "KeyboardInterrupt: SIGTERM"
+    assert torchtrain(given) == 0
+    assert last_line(capsys)["mlflow_run_id"] == record["mlflow_run_id"]
+    assert run_of(store).info.status == "FINISHED"
+
+
+@contextlib.contextmanager
+def losing_an_interruption_at(start_of_line: str) -> Iterator[None]:
+    class Losing(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage().startswith(start_of_line):
+                lose_an_interruption(signal.SIGTERM)
+
+    log, handler = logging.getLogger("lanflow"), Losing()
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 2.5])
 def test_a_training_that_is_stopped_while_it_starts_ends_without_a_traceback(
     seconds: float, tmp_path: Path, packed: LocatedData, store: Store
@@ -376,8 +418,7 @@ def test_a_password_is_shown_nowhere(tmp_path: Path, packed: LocatedData, store:
         (f"{store.uri}?note=http://ada:pa55word@host", 0),
     ):
         more = ["--mlflow-on", "--mlflow-tracking-uri", uri, "--log-level", "debug"]
-        variables = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-        with Command("torch", arguments(tmp_path, packed, *more), **variables) as command:
+        with Command("torch", arguments(tmp_path, packed, *more)) as command:
             code, output = command.end()
         assert code == status
         assert "pa55word" not in output + command.errors

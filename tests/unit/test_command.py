@@ -20,6 +20,8 @@ from lanflow.command import (
     whole_number,
 )
 from lanflow.errors import UsageError, UserError
+from lanflow.interruption import uninterrupted
+from tests.conftest import lose_an_interruption
 
 
 def parser() -> argparse.ArgumentParser:
@@ -115,6 +117,31 @@ def test_a_repeated_sigterm_does_not_cut_short_what_the_first_began() -> None:
 
     assert run(call) == 130
     assert recorded == ["killed"]
+
+
+def test_an_interruption_that_python_lost_is_raised_by_the_next_check() -> None:
+    """As in a garbage collection that a signal happens to hit: Python prints and goes on."""
+    done: list[str] = []
+
+    def call(_: argparse.Namespace) -> None:
+        lose_an_interruption(signal.SIGTERM)
+        done.append("lost")
+        with uninterrupted():
+            done.append("never")
+
+    assert run(call) == 130
+    assert done == ["lost"]
+
+
+def test_after_a_lost_interruption_another_signal_interrupts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def call(_: argparse.Namespace) -> None:
+        lose_an_interruption(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+
+    assert run(call) == 130
+    assert "do-it: interrupted" in caplog.text
 
 
 def test_signals_mean_what_they_meant_before_when_the_command_is_done() -> None:

@@ -1,5 +1,4 @@
 import json
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 import yaml
 from mlflow.entities import Run
 
+from lanflow import generation
 from lanflow.errors import StoreError, UserError
 from lanflow.generation import ChunkPlan
 from lanflow.generation_config import read_generation_file
@@ -103,6 +103,7 @@ def test_the_record_in_the_folder_names_the_run_and_the_files(tmp_path: Path, st
         "run_id": run.info.run_id,
         "folder": str(tmp_path / "chunk" / "training_data"),
         "n_files": 2,
+        "mlflow_pending": None,
     }
 
 
@@ -149,12 +150,14 @@ def test_a_generator_that_is_not_installed_is_named(
 
 
 def test_a_chunk_that_fails_is_a_failed_run_with_the_reason(tmp_path: Path, store: Store) -> None:
-    (tmp_path / "chunk").write_text("a file where the folder should be")
+    (tmp_path / "chunk").mkdir()
+    (tmp_path / "chunk" / "training_data.partial").write_text("a file where a folder should be")
     with pytest.raises(OSError, match="chunk"):
         run_chunk(make_plan(tmp_path), tmp_path / "chunk", store)
     (run,) = runs_of(store)
     assert run.info.status == "FAILED"
     assert "chunk" in run.data.tags[FAILURE_TAG]
+    assert not (tmp_path / "chunk" / "unsent_runs").exists()
 
 
 def test_an_interrupted_chunk_is_a_killed_run_and_is_gone_on_with_as_another(
@@ -162,11 +165,11 @@ def test_an_interrupted_chunk_is_a_killed_run_and_is_gone_on_with_as_another(
 ) -> None:
     plan, folder = make_plan(tmp_path), tmp_path / "chunk"
 
-    def interrupt(_: int) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", interrupt)
+        patch.setattr(generation, "write_bytes", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_chunk(plan, folder, store)
     assert not (folder / "chunk.json").exists()
@@ -180,4 +183,4 @@ def test_a_store_that_cannot_be_opened_ends_before_anything_is_simulated(tmp_pat
     (tmp_path / "bad.db").write_text("not a database" * 100)
     with pytest.raises(StoreError, match="cannot be opened"):
         run_chunk(make_plan(tmp_path), tmp_path / "chunk", Store(f"sqlite:///{tmp_path}/bad.db"))
-    assert not (tmp_path / "chunk").exists()
+    assert list((tmp_path / "chunk").iterdir()) == []

@@ -234,10 +234,20 @@ def test_what_hssm_is_asked_by_needs_nothing_of_ours() -> None:
 
 
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:
-    allowed = {"config", "errors", "interruption", "store"}
+    allowed = {"asking", "config", "errors", "interruption", "patience", "store"}
     assert ours(MODULES["tracking"].anywhere) <= allowed
-    assert ours(MODULES["tracked_run"].anywhere) <= {*allowed, "tracking"}
+    of_a_run = {*allowed, "tracking", "run_record", "source_tags"}
+    assert ours(MODULES["tracked_run"].anywhere) <= of_a_run
+    assert ours(MODULES["delivery"].anywhere) <= {*of_a_run, "tracked_run"}
     assert ours(MODULES["registry"].anywhere) <= {*allowed, "tracking", "export"}
+
+
+def test_a_record_of_a_run_is_written_without_mlflow_and_tells_nobody_but_its_delivery() -> None:
+    for module in ("run_record", "recorded_run", "unsent_runs", "patience", "source_tags"):
+        assert libraries_loaded_with(module) <= {"pydantic"}, module
+    for module in ("tracked_training", "generation_step"):
+        assert "recorded_run" in ours(MODULES[module].at_top)
+        assert "delivery" not in ours(MODULES[module].anywhere)
 
 
 @pytest.mark.parametrize("module", ["evaluated_network", "model_card", "bundle"])
@@ -249,7 +259,8 @@ def test_a_network_is_packed_without_mlflow_and_without_the_hub(module: str) -> 
 def test_commands_are_imported_by_nobody_but_the_reference() -> None:
     for module in ("cli", "cli_train"):
         assert importers(module) <= {"reference"}
-    assert importers("cli_publish") == {"cli"}
+    for module in ("cli_publish", "cli_sync"):
+        assert importers(module) == {"cli"}
 
 
 def test_nobody_imports_a_script_and_scripts_import_lanflow_and_pandas_only() -> None:

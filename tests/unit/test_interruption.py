@@ -1,10 +1,11 @@
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from lanflow.interruption import uninterrupted
+from lanflow.interruption import check, interruptible, is_under_way, uninterrupted
+from tests.conftest import lose_an_interruption
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +100,88 @@ def test_other_threads_may_use_it_too() -> None:
     thread.start()
     thread.join()
     assert done == ["whole"]
+
+
+class Interrupted:
+    """Its last reference goes just when a signal arrives."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def interrupted(work: Callable[[], None]) -> str:
+    """Do work that is interrupted; the name of the signal."""
+    with pytest.raises(KeyboardInterrupt) as caught, interruptible():
+        work()
+    return str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_lost_in_a_destructor_comes_out_of_the_next_check() -> None:
+    def work() -> None:
+        thing = Interrupted()
+        del thing
+        check()
+
+    assert interrupted(work) == "SIGTERM"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_lost_in_a_collection_comes_out_before_work_that_must_be_whole(
+    number: signal.Signals,
+) -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        lose_an_interruption(number)
+        done.append("lost")
+        with uninterrupted():
+            done.append("never")
+
+    assert interrupted(work) == number.name
+    assert done == ["lost"]
+
+
+def test_an_interruption_that_somebody_swallows_comes_out_again() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            done.append("swallowed")
+        check()
+
+    assert interrupted(work) == "SIGTERM"
+    assert done == ["swallowed"]
+
+
+def test_what_is_tidied_up_after_an_interruption_is_not_interrupted_again() -> None:
+    done: list[str] = []
+
+    def tidy() -> None:
+        assert is_under_way()
+        try:
+            raise OSError
+        except OSError:
+            check()  # an error on the way does not hide what is under way
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+        done.append("tidy")
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            tidy()
+
+    assert interrupted(work) == "SIGTERM"
+    assert done == ["tidy"]
+
+
+def test_nothing_is_left_of_an_interruption_when_its_work_has_ended() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(signal.SIGTERM)
+    check()
+    with interruptible():
+        check()

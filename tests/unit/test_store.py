@@ -1,7 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
+from lanflow.environment import export_environment
+from lanflow.errors import UserError
 from lanflow.store import (
     ARTIFACT_VARIABLE,
     EXPERIMENT_VARIABLE,
@@ -9,6 +12,7 @@ from lanflow.store import (
     Store,
     generation_experiment,
     redact,
+    resolve_sending,
     resolve_store,
     training_experiment,
 )
@@ -185,3 +189,27 @@ def test_credentials_are_taken_out_of_the_middle_of_a_message() -> None:
     assert redact(message) == (
         "cannot reach mysql://***@one/db\nor http://***@two:80 (refused), mail a@b.c"
     )
+
+
+def test_when_a_run_is_sent_comes_from_option_then_environment_then_default() -> None:
+    variables = {"LANFLOW_MLFLOW_SEND": "later"}
+    assert resolve_sending("try", environment=variables) == "try"
+    assert resolve_sending(environment=variables) == "later"
+    assert resolve_sending(environment={"LANFLOW_MLFLOW_SEND": ""}) == "now"
+    with pytest.raises(
+        UserError, match="LANFLOW_MLFLOW_SEND: 'never' is not one of now, try, later"
+    ):
+        resolve_sending(environment={"LANFLOW_MLFLOW_SEND": "never"})
+
+
+def test_jobs_of_the_workflow_try_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for variable in ("PATH", "MLFLOW_TRACKING_URI", "LANFLOW_MLFLOW_SEND"):
+        monkeypatch.setenv(variable, "")
+    export_environment(resolve_store(uri="http://host"))
+    assert os.environ["LANFLOW_MLFLOW_SEND"] == "try"
+    monkeypatch.setenv("LANFLOW_MLFLOW_SEND", "later")
+    export_environment(resolve_store(uri="http://host"))
+    assert os.environ["LANFLOW_MLFLOW_SEND"] == "later"
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://host"

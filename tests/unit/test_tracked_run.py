@@ -133,7 +133,7 @@ def test_a_run_is_continued_and_its_old_failure_forgotten(
     with tracked_run(client, experiment, tags={"try": "second"}, run_id=run.id) as again:
         assert (again.id, again.experiment_id) == (run.id, experiment.id)
         assert status(client, run) == "RUNNING"
-        assert again.last_step("val_loss") == 0
+        assert again.steps("val_loss") == {0}
     found = client.get_run(run.id)
     assert found.info.status == "FINISHED"
     assert found.info.run_name == "first"
@@ -163,7 +163,7 @@ def test_a_store_that_refuses_is_one_message_without_sql(
         refuse(store, "INSERT ON metrics")
         with pytest.raises(StoreError) as caught:
             run.log_metrics({"val_loss": 1.0}, step=0)
-        assert run.last_step("val_loss") is None
+        assert run.steps("val_loss") == set()
     message = str(caught.value)
     assert message.startswith("MLflow store: recording metrics failed (")
     assert "full" in message
@@ -218,10 +218,10 @@ def test_a_changed_param_is_named_before_and_refused_after(
 
 def test_metrics_have_one_value_for_each_step(client: MlflowClient, experiment: Experiment) -> None:
     with tracked_run(client, experiment) as run:
-        assert run.last_step("val_loss") is None
+        assert run.steps("val_loss") == set()
         for step in range(3):
             run.log_metrics({"train_loss": step / 2, "val_loss": step / 4}, step=step)
-        assert run.last_step("val_loss") == 2
+        assert run.steps("val_loss") == {0, 1, 2}
     history = client.get_metric_history(run.id, "val_loss")
     assert [(entry.step, entry.value) for entry in history] == [(0, 0.0), (1, 0.25), (2, 0.5)]
 

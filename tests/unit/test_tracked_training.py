@@ -17,6 +17,8 @@ from lanflow import __version__
 from lanflow.data_source import LocatedData
 from lanflow.errors import StoreError, UserError
 from lanflow.kernel import Epoch
+from lanflow.recorded_run import recorded_run
+from lanflow.run_record import find_records
 from lanflow.store import Store
 from lanflow.tracked_run import FAILURE_TAG, tracked_run
 from lanflow.tracked_training import EpochFeed
@@ -24,6 +26,7 @@ from lanflow.tracking import connect, ensure_experiment, find_run
 from lanflow.training import TrainingError
 from lanflow.training_options import TrainingOptions
 from lanflow.training_step import train
+from lanflow.unsent_runs import send_runs
 from tests.conftest import make_kernel, training_job, training_options
 
 KEYS: dict[str, Any] = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 4}
@@ -465,45 +468,50 @@ def accept_metrics(store: Store) -> None:
 
 
 def test_a_store_that_refuses_for_a_while_gets_the_epochs_later(
-    options: TrainingOptions, client: MlflowClient, store: Store, packed: LocatedData
+    client: MlflowClient, store: Store, packed: LocatedData, tmp_path: Path
 ) -> None:
-    kernel = make_kernel("torch")
-    job = training_job(packed, kernel, **KEYS)
-    history = [Epoch(i, i + 0.5, i + 0.25, 0.01, 1.0) for i in range(3)]
-    with tracked_run(client, ensure_experiment(client, store, "x")) as run:
+    job = training_job(packed, make_kernel("torch"), **KEYS)
+    history = [Epoch(i, i + 0.5, i + 0.25, 0.01, 1.0) for i in range(4)]
+    names = {"experiment": "x", "name": "a name", "tags": {}}
+    with recorded_run(store, tmp_path, sending="now", **names) as run:
+        run.begin()
         feed = EpochFeed(run, job)
         feed(history[:1])
         refuse_metrics(store)
         feed(history[:2])
-        with pytest.raises(StoreError):
-            feed.log(history[:2])
+        (left,) = find_records([tmp_path])
+        assert [point[3] for point in left.load().metrics if point[0] == "val_loss"] == [0, 1]
         accept_metrics(store)
-        feed(history)
+        feed(history[:3])  # too soon to ask again
+        assert run.id is not None
+        assert steps(client, run.id, "val_loss") == [(0, 0.25)]
     assert steps(client, run.id, "val_loss") == [(0, 0.25), (1, 1.25), (2, 2.25)]
 
 
-def test_a_store_that_refuses_to_the_end_costs_no_results(
+def test_a_store_that_refuses_to_the_end_costs_neither_results_nor_history(
     options: TrainingOptions,
     client: MlflowClient,
     store: Store,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     refuse_metrics(store)
-    with pytest.raises(StoreError, match="MLflow store: recording metrics failed"):
-        train(options)
-    assert "training goes on, the epochs will be logged later" in caplog.text
+    result = train(options)
+    assert "work goes on, what MLflow missed will be sent later" in caplog.text
+    assert f"send it with: lanflow sync {result['mlflow_pending']}" in caplog.text
+    record = read_json(options, "run.json")
+    assert (result["status"], record["status"]) == ("FINISHED", "FINISHED")
+    assert folder_of(options) / record["mlflow_pending"] == Path(result["mlflow_pending"])
     (run,) = runs_of(client)
-    assert run.info.status == read_json(options, "run.json")["status"] == "FAILED"
-    onnx = (folder_of(options) / "model.onnx").read_bytes()
-    assert read_json(options, "card.json")["mlflow_run_id"] == run.info.run_id
+    assert run.info.status == "RUNNING"  # as far as the store knows
+    assert result["mlflow_run_id"] == run.info.run_id
     accept_metrics(store)
-    seconds = (folder_of(options) / "history.csv").read_text()
-    train(options)
+    assert send_runs([options.networks_path_base]).run_ids == [run.info.run_id]
     (run,) = runs_of(client)
-    assert run.info.status == read_json(options, "run.json")["status"] == "FINISHED"
-    assert (folder_of(options) / "model.onnx").read_bytes() == onnx
-    assert (folder_of(options) / "history.csv").read_text() == seconds  # nothing trained twice
-    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [0, 1, 2, 3]
+    assert run.info.status == "FINISHED"
+    for column, metric in ((1, "train_loss"), (2, "val_loss"), (3, "learning_rate")):
+        expected = [(int(row[0]), float(row[column])) for row in history_of(options)]
+        assert steps(client, run.info.run_id, metric) == expected
+    assert "mlflow_pending" not in read_json(options, "run.json")
 
 
 def test_a_store_that_cannot_be_opened_ends_before_training(

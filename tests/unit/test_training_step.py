@@ -88,6 +88,7 @@ def test_a_folder_alone_is_trained_on_without_lineage(
         "run_uuid": result["run_uuid"],
         "mlflow_run_id": None,
         "mlflow_experiment_id": None,
+        "mlflow_pending": None,
         "best_epoch": 1,
         "best_val_loss": float(history[2].split(",")[2]),
         "train_loss": float(history[2].split(",")[1]),

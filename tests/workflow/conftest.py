@@ -23,6 +23,8 @@ GENERATION_YAML: dict[str, Any] = {
     "TRAINING": {"N_SAMPLES_PER_PARAM": 100},
     "ESTIMATOR": {"TYPE": "kde"},
 }
+# Tests of other things than the evaluation want it over soon.
+QUICK_EVALUATION = {"n_sets": 20, "rows": 20, "n_simulated_sets": 2}
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Checkout:
         """A study's YAML with a small generation and training file beside it."""
         self.write_yaml("generation.yaml", GENERATION_YAML)
         self.write_yaml("training.yaml", TRAINING_YAML)
-        return self.write_yaml("my_study.yaml", keys)
+        return self.write_yaml("my_study.yaml", {"evaluation": QUICK_EVALUATION, **keys})
 
     def run(self, *command: str, check: bool = True, **environment: str) -> str:
         """Run a command of this installation here; what it printed, both streams."""

@@ -1,10 +1,10 @@
 """``lanflow``: the steps of the workflow that a person would type."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
+from lanflow import cli_sync
 from lanflow.cli_cluster import add_check_node, add_site, fail_soon
 from lanflow.cli_evaluate import add_check_gates, add_evaluate
 from lanflow.cli_plot import add_plot
@@ -13,6 +13,7 @@ from lanflow.command import (
     add_extra_files,
     add_log_level,
     add_places,
+    add_sending,
     add_store,
     count,
     n_cores,
@@ -22,7 +23,8 @@ from lanflow.command import (
     whole_number,
 )
 from lanflow.errors import UsageError
-from lanflow.store import generation_experiment, resolve_store
+from lanflow.interruption import uninterrupted
+from lanflow.store import generation_experiment, resolve_sending, resolve_store
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -41,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_verify,
         _add_materialise,
         _add_audit,
+        _add_sync,
     ):
         add(commands)
     for add_with in (add_check_node, add_site):
@@ -113,12 +116,14 @@ def _add_generate(commands: Any) -> None:
         help="log the files as artifacts of the run, for machines that do not see the folder",
     )
     add_store(command)
+    add_sending(command)
 
 
 def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.generation import ChunkPlan
-    from lanflow.generation_config import read_generation_file
-    from lanflow.generation_step import generate
+    with uninterrupted():
+        from lanflow.generation import ChunkPlan
+        from lanflow.generation_config import read_generation_file
+        from lanflow.generation_step import generate
 
     config = read_generation_file(parsed.config_path, model=parsed.model)
     tracked = parsed.mlflow_on or parsed.mlflow_run_name
@@ -132,6 +137,7 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
         experiment_name=parsed.mlflow_experiment_name or generation_experiment(config.model_name),
         run_name=parsed.mlflow_run_name,
         log_files=parsed.log_files,
+        sending=resolve_sending(parsed.mlflow_send),
     )
 
 
@@ -165,10 +171,15 @@ def _query(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_json
     from lanflow.data_source import query_experiment
     from lanflow.run_query import RunSelection
+    from lanflow.unsent_runs import run_ids_of
 
     run_ids = parsed.run_ids
     if parsed.records is not None:
-        run_ids = [json.loads(path.read_text())["run_id"] for path in parsed.records]
+        run_ids = run_ids_of(
+            parsed.records,
+            uri=parsed.mlflow_tracking_uri,
+            artifact_location=parsed.mlflow_artifact_location,
+        )
     selection = RunSelection(
         policy=parsed.policy, batch_id=parsed.batch_id, run_ids=run_ids, filter=parsed.filter
     )
@@ -326,6 +337,11 @@ def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
         "n_claimed_sets": record["sets"]["claimed"],
         "n_warnings": len(record["warnings"]),
     }
+
+
+def _add_sync(commands: Any) -> None:
+    help_text = "send runs to the MLflow store whose records wait beside the results"
+    cli_sync.add_options(_command(commands, "sync", help_text, cli_sync.sync))
 
 
 def _store(parsed: argparse.Namespace) -> Any:

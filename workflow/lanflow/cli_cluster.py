@@ -15,6 +15,8 @@ AddCommand = Callable[[Any, str, str, Any], argparse.ArgumentParser]
 # MLflow would ask a server that is not there for four minutes; a check may be told at once.
 _RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
+_SENDING = "LANFLOW_MLFLOW_SEND"
+
 
 def add_check_node(commands: Any, add: AddCommand) -> None:
     """Add ``check-node``."""
@@ -40,10 +42,12 @@ def _check_node(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.preflight import check_node
 
     fail_soon()
+    # Nodes that reach no server keep their runs beside the results, to be sent from elsewhere.
+    experiments = parsed.experiments if os.environ.get(_SENDING) != "later" else []
     store = resolve_store(
         uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
     )
-    record = check_node(store, parsed.experiments, backend=parsed.gpu_for)
+    record = check_node(store, experiments, backend=parsed.gpu_for)
     if parsed.output:
         write_json(parsed.output, record)
     return record

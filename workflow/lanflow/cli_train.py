@@ -10,6 +10,7 @@ from lanflow.command import (
     add_extra_files,
     add_log_level,
     add_places,
+    add_sending,
     add_store,
     count,
     n_cores,
@@ -18,6 +19,8 @@ from lanflow.command import (
     whole_number,
 )
 from lanflow.errors import UserError
+from lanflow.interruption import uninterrupted
+from lanflow.store import resolve_sending
 from lanflow.training_options import DEFAULT_MEMORY_MB
 
 log = logging.getLogger(__name__)
@@ -171,6 +174,7 @@ def _add_mlflow(group: Any) -> None:
         help="experiment of the run (MLFLOW_EXPERIMENT_NAME, then {model}-training)",
     )
     add_store(group)
+    add_sending(group)
 
 
 def jaxtrain(arguments: list[str] | None = None) -> int:
@@ -184,8 +188,9 @@ def torchtrain(arguments: list[str] | None = None) -> int:
 
 
 def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.training_options import TrainingOptions, without_tracking
-    from lanflow.training_step import train
+    with uninterrupted():
+        from lanflow.training_options import TrainingOptions, without_tracking
+        from lanflow.training_step import train
 
     options = TrainingOptions(
         backend=backend,
@@ -215,6 +220,7 @@ def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict
         mlflow_experiment_name=parsed.mlflow_experiment_name,
         mlflow_tracking_uri=parsed.mlflow_tracking_uri,
         mlflow_artifact_location=parsed.mlflow_artifact_location,
+        mlflow_send=resolve_sending(parsed.mlflow_send),
     )
     if options.is_tracked and importlib.util.find_spec("mlflow") is None:
         for given, option in (
@@ -225,6 +231,9 @@ def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict
                 raise UserError(
                     f"{option} needs MLflow, which is not installed: pip install lanflow[mlflow]"
                 )
-        log.warning("MLflow is not installed, so tracking is disabled: pip install lanflow[mlflow]")
-        options = without_tracking(options)
+        if options.mlflow_send != "later":
+            log.warning(
+                "MLflow is not installed, so tracking is disabled: pip install lanflow[mlflow]"
+            )
+            options = without_tracking(options)
     return train(options)

@@ -1,20 +1,19 @@
 """What all commands share: options, exit status, the JSON line at the end, signals."""
 
 import argparse
-import contextlib
 import json
 import logging
 import math
 import os
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from lanflow.errors import UsageError, UserError
-from lanflow.store import redact
+from lanflow.interruption import interruptible
+from lanflow.store import SENDING_VARIABLE, SENDINGS, redact
 
 log = logging.getLogger("lanflow")
 
@@ -76,6 +75,17 @@ def add_store(group: Any) -> None:
     )
 
 
+def add_sending(group: Any) -> None:
+    """Add ``--mlflow-send``."""
+    group.add_argument(
+        "--mlflow-send",
+        choices=SENDINGS,
+        help="now: the store must answer at the start; try: if it does not, the run is kept beside "
+        "the results for 'lanflow sync'; later: it is kept there, the store is not asked "
+        f"({SENDING_VARIABLE}, then now)",
+    )
+
+
 def add_places(group: Any) -> None:
     """Add the options that say where recorded folders are on this machine."""
     group.add_argument(
@@ -119,26 +129,6 @@ def parse_path_map(entries: list[str]) -> dict[str, str]:
     return mapping
 
 
-def _interrupt(number: int, _frame: object) -> NoReturn:
-    # Schedulers repeat it; recording the end that the first began must not be cut short.
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise KeyboardInterrupt(signal.Signals(number).name)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM, which a scheduler sends to stop a job, end the work like Ctrl-C does."""
-    numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as behind nohup
-        numbers.append(signal.SIGINT)
-    before = [signal.signal(number, _interrupt) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def run_command(
     parser: argparse.ArgumentParser,
     call: Callable[[argparse.Namespace], dict[str, Any] | None],
@@ -165,7 +155,7 @@ def run_command(
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     log.setLevel(parsed.log_level)
     try:
-        with _interruptible():
+        with interruptible():
             result = call(parsed)
     except UsageError as e:
         parser.error(redact(str(e)))

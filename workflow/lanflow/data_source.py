@@ -18,6 +18,7 @@ from lanflow.errors import UserError
 from lanflow.manifest import MANIFEST_VERSION, build_manifest, with_labels_from
 from lanflow.manifest_schema import Manifest
 from lanflow.packing import materialise
+from lanflow.patience import patiently
 from lanflow.progress import Progress
 from lanflow.run_query import RunSelection, build_query, first_ten
 from lanflow.store import Store
@@ -50,11 +51,15 @@ def query_experiment(
     """
     from lanflow import tracking
 
-    client = tracking.connect(store)
-    experiment = tracking.find_experiment(client, store, id_or_name)
-    runs = tracking.search_runs(
-        client, experiment, filter_string=selection.filter or "", deleted=True
-    )
+    def ask() -> tuple[Any, list[Any]]:
+        client = tracking.connect(store)
+        experiment = tracking.find_experiment(client, store, id_or_name)
+        filter_string = selection.filter or ""
+        return experiment, tracking.search_runs(
+            client, experiment, filter_string=filter_string, deleted=True
+        )
+
+    experiment, runs = patiently(ask)
     query = build_query({"id": experiment.id, "name": experiment.name}, runs, selection)
     _log_left_out(query["left_out"])
     for run in query["runs"]:

@@ -1,14 +1,15 @@
 """The environment that every job of the workflow inherits, on this machine or through a scheduler.
 
 The store goes to jobs this way and no other, so no URI, and no password in one, is ever part of a
-command line.
+command line. Before the first job the store was prepared, so a job that finds it silent goes on and
+keeps its run's record for later.
 """
 
 import os
 import sys
 from pathlib import Path
 
-from lanflow.store import ARTIFACT_VARIABLE, URI_VARIABLE, Store
+from lanflow.store import ARTIFACT_VARIABLE, SENDING_VARIABLE, URI_VARIABLE, Store
 
 
 def export_environment(store: Store) -> None:
@@ -16,6 +17,8 @@ def export_environment(store: Store) -> None:
     os.environ[URI_VARIABLE] = store.uri
     if store.artifact_location:
         os.environ[ARTIFACT_VARIABLE] = store.artifact_location
+    if not os.environ.get(SENDING_VARIABLE):
+        os.environ[SENDING_VARIABLE] = "try"
     commands = str(Path(sys.executable).parent)
     folders = os.environ.get("PATH", "").split(os.pathsep)
     if commands not in folders:

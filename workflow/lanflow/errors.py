@@ -15,3 +15,7 @@ class UsageError(UserError):
 
 class StoreError(UserError):
     """An MLflow store that refuses, or does not answer."""
+
+
+class StoreAwayError(StoreError):
+    """An MLflow store that does not answer now; later it may."""

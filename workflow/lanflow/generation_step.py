@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ from lanflow.atomic import write_json
 from lanflow.errors import UserError
 from lanflow.generation import FILES_NAME, ChunkPlan, generate_chunk, label_source_of
 from lanflow.progress import Progress
-from lanflow.store import FILES_TAG, INVENTORY_NAME, Store
+from lanflow.recorded_run import RecordedRun, recorded_run
+from lanflow.run_record import PENDING_KEY
+from lanflow.store import FILES_TAG, INVENTORY_NAME, Sending, Store
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,7 @@ def generate(
     experiment_name: str,
     run_name: str | None = None,
     log_files: bool = False,
+    sending: Sending = "now",
 ) -> dict[str, Any]:
     """Make a chunk's files and record them.
 
@@ -38,6 +42,8 @@ def generate(
         Of the run.
     log_files
         Make the files artifacts of the run, too, for machines that do not see its folder.
+    sending
+        Whether the store must answer at the start, is tried, or is left alone.
 
     Returns
     -------
@@ -57,7 +63,9 @@ def generate(
     with contextlib.ExitStack() as stack:
         run = None
         if store is not None:
-            run = stack.enter_context(_tracked(plan, folder, store, experiment_name, run_name))
+            run = stack.enter_context(
+                _tracked(plan, folder, store, experiment_name, run_name, sending)
+            )
         description = f"{plan.config.model_name} chunk {plan.chunk}"
         with Progress(n_sets, description, "parameter set") as progress:
             inventory = generate_chunk(
@@ -80,13 +88,15 @@ def generate(
         "seed": plan.seed,
         "batch_id": plan.batch_id,
         "run_id": None if run is None else run.id,
+        PENDING_KEY: _pending(run, folder),
         "folder": str((folder / FILES_NAME).absolute()),
         "n_files": inventory["num_files"],
         "files": inventory["files"],
     }
     write_json(folder / RECORD_NAME, record)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
-    return {key: value for key, value in record.items() if key != "files"}
+    shown = {key: value for key, value in record.items() if key != "files"}
+    return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
 
 
 def _log_files(run: Any, paths: list[Path]) -> None:
@@ -98,30 +108,39 @@ def _log_files(run: Any, paths: list[Path]) -> None:
     run.set_tags({FILES_TAG: FILES_NAME})
 
 
-def _tracked(
-    plan: ChunkPlan, folder: Path, store: Store, experiment_name: str, run_name: str | None
-) -> Any:
-    """The chunk's run, with ssm-simulators' params and the ecosystem's current tags."""
-    from lanflow import tracking
-    from lanflow.tracked_run import tracked_run
+def _pending(run: RecordedRun | None, folder: Path) -> str | None:
+    """Where the run's record is, from the chunk's folder, while it is still to be sent."""
+    if run is None or run.pending is None:
+        return None
+    return str(run.pending.relative_to(folder.absolute()))
 
-    client = tracking.connect(store)
-    experiment = tracking.ensure_experiment(client, store, experiment_name)
-    name = run_name or f"{plan.config.model_name}-chunk-{plan.chunk}"
+
+@contextlib.contextmanager
+def _tracked(
+    plan: ChunkPlan,
+    folder: Path,
+    store: Store,
+    experiment_name: str,
+    run_name: str | None,
+    sending: Sending,
+) -> Iterator[RecordedRun]:
+    """The chunk's run, with ssm-simulators' params and the ecosystem's current tags."""
+    from importlib.metadata import version
+
+    settings = plan.config.settings_dict()
     tags = {
         "phase": "datagen",
         "generation_batch_id": plan.batch_id,
         "config_sha256": plan.config.digest,
     }
-    return _with_params(tracked_run(client, experiment, name=name, tags=tags), plan, folder)
-
-
-@contextlib.contextmanager
-def _with_params(context: Any, plan: ChunkPlan, folder: Path) -> Any:
-    from importlib.metadata import version
-
-    settings = plan.config.settings_dict()
-    with context as run:
+    with recorded_run(
+        store,
+        folder,
+        experiment=experiment_name,
+        name=run_name or f"{plan.config.model_name}-chunk-{plan.chunk}",
+        tags=tags,
+        sending=sending,
+    ) as run:
         run.log_params(
             {
                 "data_output_folder": str((folder / FILES_NAME).absolute()),
@@ -137,4 +156,5 @@ def _with_params(context: Any, plan: ChunkPlan, folder: Path) -> Any:
             }
         )
         run.log_json(settings, "data_config.json")
+        run.begin()
         yield run

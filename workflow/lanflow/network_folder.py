@@ -11,6 +11,7 @@ import numpy as np
 from lanflow import __version__, artifacts
 from lanflow.atomic import write_bytes, write_json
 from lanflow.data_source import LocatedData
+from lanflow.interruption import uninterrupted
 from lanflow.kernel import Kernel
 from lanflow.manifest import describe_lineage
 from lanflow.networks import NETWORK_TYPES
@@ -80,14 +81,17 @@ def _products(
     options: TrainingOptions, job: TrainingJob, kernel: Kernel, result: TrainingResult
 ) -> dict[str, bytes]:
     """Name -> content: the exported network, the weights in the backend's form, the curve."""
-    from lanflow.plots import draw_training_curve
+    with uninterrupted():
+        from lanflow.plots import draw_training_curve
 
     products = {}
     if options.export_onnx:
-        products[artifacts.ONNX] = _export(job, kernel, result)
+        with uninterrupted():
+            products[artifacts.ONNX] = _export(job, kernel, result)
     weights = result.best_weights, result.last_weights
     for name, arrays in zip(artifacts.WEIGHTS, weights, strict=True):
-        products[f"{name}.{kernel.weights_suffix}"] = kernel.native_weights(arrays)
+        with uninterrupted():
+            products[f"{name}.{kernel.weights_suffix}"] = kernel.native_weights(arrays)
     network_type = NETWORK_TYPES[job.config.network_type]
     unit = "Huber loss of the log-likelihood"
     products[artifacts.CURVE] = draw_training_curve(

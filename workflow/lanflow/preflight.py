@@ -62,7 +62,7 @@ def check_node(
     Parameters
     ----------
     store, experiments
-        As prepared.
+        As prepared; no experiments where nodes are not to reach the store.
     backend
         One that is to train on a GPU; ``None`` where none is needed.
 
@@ -78,7 +78,8 @@ def check_node(
     """
     node = socket.gethostname()
     try:
-        _check_artifacts(store, experiments)
+        if experiments:
+            _check_artifacts(store, experiments)
     except UserError as e:
         raise UserError(f"from node {node}: {e}") from e
     device = None if backend is None else _find_gpu(backend, node)

@@ -8,6 +8,8 @@ from typing import Self
 
 from tqdm import tqdm
 
+from lanflow import interruption
+
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -42,7 +44,8 @@ class Progress:
         self._bar.close()
 
     def advance(self, n: int = 1) -> None:
-        """Count ``n`` more units as done."""
+        """Count ``n`` more units as done; an interruption that was lost is raised here."""
+        interruption.check()
         self._n_done += n
         self._bar.update(n)
         now = time.monotonic()

@@ -5,11 +5,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, cast, get_args
+
+from lanflow.errors import UserError
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACT_VARIABLE = "MLFLOW_ARTIFACT_LOCATION"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
+SENDING_VARIABLE = "LANFLOW_MLFLOW_SEND"
+
+# What a job does about a store that does not answer: it must, it is tried, it is left alone.
+Sending = Literal["now", "try", "later"]
+SENDINGS: tuple[str, ...] = get_args(Sending)
 
 # ssm-simulators' artifact that lists the training files of a data-generation run.
 INVENTORY_NAME = "generated_files_inventory.json"
@@ -131,3 +139,19 @@ def training_experiment(
 ) -> str:
     """Name of the experiment a training is logged to: option, environment, ``{model}-training``."""
     return name or environment.get(EXPERIMENT_VARIABLE) or f"{model}-training"
+
+
+def resolve_sending(
+    given: str | None = None, *, environment: Mapping[str, str] = os.environ
+) -> Sending:
+    """When a run is sent to the store: option, LANFLOW_MLFLOW_SEND, ``now``.
+
+    Raises
+    ------
+    UserError
+        If it is none of :data:`SENDINGS`.
+    """
+    value = given or environment.get(SENDING_VARIABLE) or "now"
+    if value not in SENDINGS:
+        raise UserError(f"{SENDING_VARIABLE}: {value!r} is not one of {', '.join(SENDINGS)}")
+    return cast("Sending", value)

@@ -1,17 +1,17 @@
-"""A run being written: params, tags, metrics, files, and an end that says what happened."""
+"""A run in a store: params, tags, metrics, files, and an end that says what happened."""
 
 import contextlib
 import json
 import logging
-import os
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanflow import __version__
+from lanflow.asking import asking
 from lanflow.errors import StoreError
 from lanflow.interruption import uninterrupted
+from lanflow.run_record import now_ms, param_texts, tag_texts
+from lanflow.source_tags import source_tags
 from lanflow.store import redact
 from lanflow.tracking import (
     Dataset,
@@ -22,14 +22,13 @@ from lanflow.tracking import (
     MlflowClient,
     Param,
     RunTag,
-    asking,
     find_run,
 )
 
 log = logging.getLogger(__name__)
 
-# MLflow refuses longer values (mlflow.utils.validation).
-_MAX_PARAM_LENGTH, _MAX_TAG_LENGTH, _PARAMS_PER_REQUEST = 6000, 8000, 100
+# MLflow's limits (mlflow.utils.validation).
+_PARAMS_PER_REQUEST, _METRICS_PER_REQUEST = 100, 1000
 
 # Tag of a FAILED run: why.
 FAILURE_TAG = "lanflow.failure"
@@ -46,22 +45,27 @@ class TrackedRun:
     @asking("recording configuration")
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record configuration; MLflow refuses to change a value once recorded."""
-        entries = [Param(key, _param_text(value)) for key, value in params.items()]
+        entries = [Param(key, value) for key, value in param_texts(params).items()]
         for i in range(0, len(entries), _PARAMS_PER_REQUEST):
             self._client.log_batch(self.id, params=entries[i : i + _PARAMS_PER_REQUEST])
 
     @asking("recording tags")
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Record identity and lineage."""
-        entries = [RunTag(key, value) for key, value in _tags(tags).items()]
+        entries = [RunTag(key, value) for key, value in tag_texts(tags).items()]
         self._client.log_batch(self.id, tags=entries)
 
-    @asking("recording metrics")
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
         """Record one value of each metric, in one request."""
-        now = int(time.time() * 1000)
-        entries = [Metric(key, float(value), now, step) for key, value in metrics.items()]
-        self._client.log_batch(self.id, metrics=entries)
+        now = now_ms()
+        self.log_points([(key, value, now, step) for key, value in metrics.items()])
+
+    @asking("recording metrics")
+    def log_points(self, points: Sequence[tuple[str, float, int, int]]) -> None:
+        """Record (name, value, time in milliseconds, step) of metrics."""
+        entries = [Metric(key, float(value), time, step) for key, value, time, step in points]
+        for i in range(0, len(entries), _METRICS_PER_REQUEST):
+            self._client.log_batch(self.id, metrics=entries[i : i + _METRICS_PER_REQUEST])
 
     @asking("copying files")
     def log_files(self, paths: Iterable[Path], folder: str | None = None) -> None:
@@ -90,41 +94,42 @@ class TrackedRun:
         self._client.log_inputs(self.id, datasets=[DatasetInput(data_set, tags)])
 
     @asking("reading metrics")
-    def last_step(self, metric: str) -> int | None:
-        """The last step logged of a metric, None before the first."""
-        history = self._client.get_metric_history(self.id, metric)
-        return max((entry.step for entry in history), default=None)
+    def steps(self, metric: str) -> set[int]:
+        """The steps that were logged of a metric."""
+        return {entry.step for entry in self._client.get_metric_history(self.id, metric)}
 
     @asking("reopening the run")
     def reopen(self, tags: Mapping[str, Any]) -> None:
         """Go on with a run that ended; why it failed before is not true any more."""
-        self._client.update_run(self.id, status="RUNNING")
+        self.go_on()
         if FAILURE_TAG in self._client.get_run(self.id).data.tags:
-            self._client.delete_tag(self.id, FAILURE_TAG)
+            self.forget_failure()
         self.set_tags(tags)
 
+    @asking("removing a tag")
+    def forget_failure(self) -> None:
+        """Remove why the run failed before."""
+        self._client.delete_tag(self.id, FAILURE_TAG)
+
+    @asking("reopening the run")
+    def go_on(self) -> None:
+        """Let a run that ended read RUNNING again."""
+        self._client.update_run(self.id, status="RUNNING")
+
     @asking("ending the run")
-    def end(self, status: str) -> None:
-        """Set how the run ended."""
-        self._client.set_terminated(self.id, status)
-
-
-def _param_text(value: Any) -> str:
-    return str(value)[:_MAX_PARAM_LENGTH]
+    def end(self, status: str, end_time: int | None = None) -> None:
+        """Set how the run ended, and when, in milliseconds; now when left out."""
+        self._client.set_terminated(self.id, status, end_time)
 
 
 def changed_params(run: Any, params: Mapping[str, Any]) -> list[str]:
     """What a run recorded otherwise than ``params`` say, a phrase for each."""
     recorded = run.data.params
     return [
-        f"{key} {recorded[key]}, not {_param_text(value)}"
-        for key, value in params.items()
-        if key in recorded and recorded[key] != _param_text(value)
+        f"{key} {recorded[key]}, not {text}"
+        for key, text in param_texts(params).items()
+        if key in recorded and recorded[key] != text
     ]
-
-
-def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {key: str(value)[:_MAX_TAG_LENGTH] for key, value in tags.items()}
 
 
 @contextlib.contextmanager
@@ -161,7 +166,7 @@ def tracked_run(
     try:
         with uninterrupted():  # or a run could be left behind that nobody knows
             if run_id is None:
-                run = _create(client, experiment, name, all_tags)
+                run = create_run(client, experiment, name=name, tags=all_tags)
             else:
                 run = TrackedRun(client, run_id, find_run(client, run_id).info.experiment_id)
                 run.reopen(all_tags)
@@ -186,17 +191,16 @@ def _end_badly(run: TrackedRun, error: BaseException) -> None:
 
 
 @asking("creating the run")
-def _create(
-    client: MlflowClient, experiment: Experiment, name: str | None, tags: Mapping[str, Any]
+def create_run(
+    client: MlflowClient,
+    experiment: Experiment,
+    *,
+    name: str | None,
+    tags: Mapping[str, Any],
+    start_time: int | None = None,
 ) -> TrackedRun:
-    created = client.create_run(experiment.id, run_name=name, tags=_tags(tags))
+    """Create a run that started at a time, in milliseconds; now when left out."""
+    created = client.create_run(
+        experiment.id, start_time=start_time, run_name=name, tags=tag_texts(tags)
+    )
     return TrackedRun(client, created.info.run_id, experiment.id)
-
-
-def source_tags() -> dict[str, str]:
-    """Tags every run of lanflow carries: who made it, and the Slurm job it ran in."""
-    tags = {"schema_version": "1", "lanflow_version": __version__, "mlflow.source.name": "lanflow"}
-    for variable in ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"):
-        if os.environ.get(variable):
-            tags[variable.lower()] = os.environ[variable]
-    return tags

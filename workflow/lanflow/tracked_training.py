@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lanflow import __version__, artifacts
+from lanflow import __version__, artifacts, interruption
 from lanflow.atomic import write_json
 from lanflow.data_source import LocatedData
 from lanflow.errors import StoreError, UserError
@@ -19,8 +19,11 @@ from lanflow.kernel import Epoch, Kernel
 from lanflow.manifest import common_folder
 from lanflow.network_folder import describe_training_data
 from lanflow.networks import NETWORK_TYPES
+from lanflow.patience import patiently
 from lanflow.progress import format_seconds
-from lanflow.store import Store, redact, training_experiment
+from lanflow.recorded_run import RecordedRun, recorded_run
+from lanflow.run_record import PENDING_KEY
+from lanflow.store import Sending, Store, redact, training_experiment
 from lanflow.training import TrainingJob, TrainingResult
 from lanflow.training_options import TrainingOptions
 
@@ -31,45 +34,30 @@ _FINGERPRINT_TAG = "training_fingerprint"
 
 
 class EpochFeed:
-    """Tells of each epoch: a line for a person, metrics for MLflow.
+    """Tells of each epoch: a line for a person, metrics for the run."""
 
-    A store that does not answer while training gets the epochs later: see :meth:`log`.
-    """
-
-    def __init__(self, run: Any, job: TrainingJob) -> None:
+    def __init__(self, run: RecordedRun | None, job: TrainingJob) -> None:
         self._run, self._job = run, job
         self._n_told = 0
-        last = None if run is None else run.last_step("val_loss")
-        self._n_logged = 0 if last is None else last + 1
 
     def __call__(self, history: Sequence[Epoch]) -> None:
         """Tell of the epochs of a history that are new."""
-        try:
-            self.log(history)
-        except StoreError as e:
-            log.warning("%s; training goes on, the epochs will be logged later", e)
-        for epoch in history[self._n_told :]:
+        new = history[self._n_told :]
+        if self._run is not None:
+            self._run.log_history(
+                (
+                    {
+                        "train_loss": epoch.train_loss,
+                        "val_loss": epoch.val_loss,
+                        "learning_rate": epoch.learning_rate,
+                    },
+                    epoch.epoch,
+                )
+                for epoch in new
+            )
+        for epoch in new:
             self._tell(epoch)
         self._n_told = len(history)
-
-    def log(self, history: Sequence[Epoch]) -> None:
-        """Log the epochs that MLflow does not have yet.
-
-        Raises
-        ------
-        StoreError
-            If the store does not take them.
-        """
-        if self._run is None:
-            return
-        for epoch in history[self._n_logged :]:
-            metrics = {
-                "train_loss": epoch.train_loss,
-                "val_loss": epoch.val_loss,
-                "learning_rate": epoch.learning_rate,
-            }
-            self._run.log_metrics(metrics, step=epoch.epoch)
-            self._n_logged = epoch.epoch + 1
 
     def _tell(self, epoch: Epoch) -> None:
         n_epochs = self._job.config.n_epochs
@@ -93,36 +81,47 @@ def track_training(
     kernel: Kernel,
     data: LocatedData,
     place: artifacts.NetworkPlace,
-) -> Iterator[Any]:
-    """The MLflow run of a training, or None where tracking is off; and the record on disk.
+) -> Iterator[RecordedRun | None]:
+    """The run of a training, or None where tracking is off; and the record on disk.
 
-    The record reads FINISHED only when the run does.
+    The record reads FINISHED only when the run does, in the store or waiting to be sent there.
     """
     record_path = place.folder / artifacts.RECORD
     record = _identity(options, job, kernel, place)
-    opened: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    opened: contextlib.AbstractContextManager[RecordedRun | None] = contextlib.nullcontext()
     if options.is_tracked:
+        record |= {"mlflow_tracking_uri": store.shown_uri}
         opened = _open_run(options, store, job, kernel, data, place)
+    run = None
     try:
         with opened as run:
-            if run is not None:
-                record |= {
-                    "mlflow_run_id": run.id,
-                    "mlflow_experiment_id": run.experiment_id,
-                    "mlflow_tracking_uri": store.shown_uri,
-                }
-            write_json(record_path, {**record, "status": "RUNNING"})
+            write_json(record_path, {**record, **_run_ids(run), "status": "RUNNING"})
             yield run
-            finished = {**record, "status": "FINISHED", "finished": _now()}
+            interruption.check()
+            finished = {**record, **_run_ids(run), "status": "FINISHED", "finished": _now()}
             if run is not None:
                 run.log_json(finished, f"{_OUTPUT_FOLDER}/{artifacts.RECORD}")
     except BaseException as e:
         killed = isinstance(e, KeyboardInterrupt | SystemExit)
         status = "KILLED" if killed else "FAILED"
         reason = redact(f"{type(e).__name__}: {e}")
-        write_json(record_path, {**record, "status": status, "reason": reason})
+        left = {**record, **_run_ids(run), "status": status, "reason": reason}
+        write_json(record_path, left | _pending(run, place.folder))
         raise
-    write_json(record_path, finished)
+    write_json(record_path, finished | _pending(run, place.folder))
+
+
+def _run_ids(run: RecordedRun | None) -> dict[str, Any]:
+    if run is None:
+        return {}
+    return {"mlflow_run_id": run.id, "mlflow_experiment_id": run.experiment_id}
+
+
+def _pending(run: RecordedRun | None, folder: Path) -> dict[str, Any]:
+    """Where the record of a run is that is still to be sent."""
+    if run is None or run.pending is None:
+        return {}
+    return {PENDING_KEY: str(run.pending.relative_to(folder.absolute()))}
 
 
 def _now() -> str:
@@ -153,45 +152,33 @@ def _open_run(
     kernel: Kernel,
     data: LocatedData,
     place: artifacts.NetworkPlace,
-) -> Iterator[Any]:
+) -> Iterator[RecordedRun]:
     """Start the run, or reopen the one given or interrupted, and record what is trained on what."""
-    from lanflow import tracking
-    from lanflow.tracked_run import tracked_run
-
-    client = tracking.connect(store)
-    experiment = tracking.ensure_experiment(
-        client, store, training_experiment(job.config.model, name=options.mlflow_experiment_name)
-    )
-    manifest, config = data.manifest, job.config
-    identity = _identity(options, job, kernel, place)
-    params = _params(job, kernel, options)
-    generation = manifest["experiment"] or {}
-    tags = {
-        "phase": "train",
-        "run_uuid": place.run_uuid,
-        "config_sha256": identity["config_sha256"],
-        "data_digest": job.data_set.digest,
-        _FINGERPRINT_TAG: job.fingerprint(kernel),
-        "training_data_folder": common_folder(manifest),
-        "n_training_files_used": len({*job.split.train_files, *job.split.val_files}),
-    }
-    if generation:
-        tags["data_generation_experiment_id"] = generation["id"]
+    config = job.config
+    experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
+    params, tags = _params(job, kernel, options), _tags(options, job, kernel, data, place)
     mark_path = place.folder / artifacts.UNFINISHED
     mark = {
         "mlflow_tracking_uri": store.shown_uri,
-        "mlflow_experiment_id": experiment.id,
+        "mlflow_experiment": experiment,
         "fingerprint": tags[_FINGERPRINT_TAG],
         "n_epochs": config.n_epochs,
     }
-    run_id = options.mlflow_run_id
+    key, run_id = None, options.mlflow_run_id
     if run_id is not None:
-        _check_same_training(client, run_id, params, tags)
+        _check_same_training(store, run_id, params, tags)
     else:
-        run_id = _interrupted_run(client, mark_path, mark)
-    name = options.mlflow_run_name or f"{config.model}-{place.name}"
-    with tracked_run(client, experiment, name=name, tags=tags, run_id=run_id) as run:
-        write_json(mark_path, {**mark, "mlflow_run_id": run.id})
+        key, run_id = _interrupted_run(store, options.mlflow_send, mark_path, mark)
+    with recorded_run(
+        store,
+        place.folder,
+        experiment=experiment,
+        name=options.mlflow_run_name or f"{config.model}-{place.name}",
+        tags=tags,
+        sending=options.mlflow_send,
+        key=key,
+        run_id=run_id,
+    ) as run:
         run.log_params(params)
         run.log_json(describe_training_data(data, job), artifacts.LINEAGE)
         run.log_data_set(
@@ -203,22 +190,45 @@ def _open_run(
                 "n_files": tags["n_training_files_used"],
             },
             source={
-                "manifest_digest": manifest["digest"],
-                "experiment": manifest["experiment"],
-                "folders": common_folder(manifest),
+                "manifest_digest": data.manifest["digest"],
+                "experiment": data.manifest["experiment"],
+                "folders": common_folder(data.manifest),
             },
         )
+        run.begin()
+        write_json(mark_path, {**mark, "run_key": run.key, "mlflow_run_id": run.id})
         yield run
 
 
+def _tags(
+    options: TrainingOptions,
+    job: TrainingJob,
+    kernel: Kernel,
+    data: LocatedData,
+    place: artifacts.NetworkPlace,
+) -> dict[str, Any]:
+    """Identity and lineage."""
+    tags = {
+        "phase": "train",
+        "run_uuid": place.run_uuid,
+        "config_sha256": _identity(options, job, kernel, place)["config_sha256"],
+        "data_digest": job.data_set.digest,
+        _FINGERPRINT_TAG: job.fingerprint(kernel),
+        "training_data_folder": common_folder(data.manifest),
+        "n_training_files_used": len({*job.split.train_files, *job.split.val_files}),
+    }
+    if data.manifest["experiment"]:
+        tags["data_generation_experiment_id"] = data.manifest["experiment"]["id"]
+    return tags
+
+
 def _check_same_training(
-    client: Any, run_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    store: Store, run_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]
 ) -> None:
     """Refuse to go on with a run that recorded another training; it is left as it is."""
-    from lanflow import tracking
     from lanflow.tracked_run import changed_params
 
-    found = tracking.find_run(client, run_id)
+    found = _find_run(store, run_id)
     changed = changed_params(found, params)
     if changed:
         raise UserError(f"run {run_id} was recorded with other settings: {', '.join(changed)}")
@@ -230,25 +240,38 @@ def _check_same_training(
         )
 
 
-def _interrupted_run(client: Any, mark_path: Path, mark: Mapping[str, Any]) -> str | None:
-    """The run of this very training, if one was started here and did not come to its end."""
-    from lanflow import tracking
+def _find_run(store: Store, run_id: str) -> Any:
+    """A run of the store, which is asked for a while."""
+    with interruption.uninterrupted():
+        from lanflow import tracking
 
+    return patiently(lambda: tracking.find_run(tracking.connect(store), run_id))
+
+
+def _interrupted_run(
+    store: Store, sending: Sending, mark_path: Path, mark: Mapping[str, Any]
+) -> tuple[str | None, str | None]:
+    """Key and id of the run of this very training, if one was started here and did not finish."""
     try:
         left = json.loads(mark_path.read_text())
     except (OSError, ValueError):
-        return None
-    run_id = left.pop("mlflow_run_id", None) if isinstance(left, dict) else None
-    if run_id is None or left != mark:
-        return None
-    try:
-        tracking.find_run(client, run_id)
-    except StoreError:
-        raise
-    except UserError as e:
-        log.warning("%s; starting another", e)
-        return None
-    return str(run_id)
+        return None, None
+    if not isinstance(left, dict):
+        return None, None
+    key, run_id = left.pop("run_key", None), left.pop("mlflow_run_id", None)
+    if key is None or left != mark:
+        return None, None
+    if run_id is not None and sending != "later":
+        try:
+            _find_run(store, run_id)
+        except StoreError as e:
+            if sending == "now":
+                raise
+            log.warning("%s", e)
+        except UserError as e:
+            log.warning("%s; starting another", e)
+            return None, None
+    return key, run_id
 
 
 def recorded_run_uuid(run_id: str, store: Store) -> str | None:
@@ -259,9 +282,7 @@ def recorded_run_uuid(run_id: str, store: Store) -> str | None:
     UserError
         If the run is not in the store.
     """
-    from lanflow import tracking
-
-    tags = tracking.find_run(tracking.connect(store), run_id).data.tags
+    tags = _find_run(store, run_id).data.tags
     return tags.get("run_uuid") if tags.get("phase") == "train" else None
 
 
@@ -283,7 +304,7 @@ def _params(job: TrainingJob, kernel: Kernel, options: TrainingOptions) -> dict[
     }
 
 
-def log_outputs(run: Any, result: TrainingResult, paths: Sequence[Path]) -> None:
+def log_outputs(run: RecordedRun, result: TrainingResult, paths: Sequence[Path]) -> None:
     """Copy a finished network's files into the run's artifacts, and its best epoch to metrics."""
     run.log_files(paths, _OUTPUT_FOLDER)
     best = result.best

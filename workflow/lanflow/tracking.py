@@ -19,11 +19,15 @@ from pathlib import Path
 from typing import Any
 
 # Set before mlflow is imported: a compute node has no business calling home, and a bar for each of
-# a thousand inventories tells nobody anything.
+# a thousand inventories tells nobody anything. A request is tried once and for half a minute, not
+# eight times for two minutes each, as nothing can stop MLflow meanwhile; lanflow.patience tries
+# again. What the user set stays.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # Not setdefault: the address that MLflow would print holds the password of the tracking URI.
 os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 import mlflow
 from mlflow import artifacts
@@ -39,13 +43,18 @@ from mlflow.entities import ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
-from lanflow.errors import StoreError, UserError
+from lanflow.asking import asking, is_passing, reason_of, store_error
+from lanflow.errors import UserError
 from lanflow.interruption import uninterrupted
+from lanflow.patience import patiently
 from lanflow.store import INVENTORY_NAME, Store, redact
 
 log = logging.getLogger(__name__)
 
 _INVENTORY_READERS = 16
+
+# MLflow logs a traceback, SQL included, of an error that it raises as well.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def connect(store: Store) -> MlflowClient:
             client = MlflowClient(tracking_uri=store.uri)
             client.search_experiments(max_results=1)
     except Exception as e:  # MLflow, SQLAlchemy, requests: each has its own
-        raise StoreError(f"MLflow store {store.shown_uri}: cannot be opened ({_reason(e)})") from e
+        raise store_error(f"MLflow store {store.shown_uri}: cannot be opened", e) from e
     return client
 
 
@@ -108,35 +117,16 @@ def _open_database(path: Path) -> None:
         database.execute("PRAGMA schema_version")
 
 
-def _reason(error: Exception) -> str:
-    """What an error says, in one line, without credentials and without SQL."""
-    return " ".join(redact(str(error)).split("[SQL:")[0].split()) or type(error).__name__
-
-
-@contextlib.contextmanager
-def asking(doing: str) -> Iterator[None]:
-    """Ask the store for one thing, whole; what it answers wrong becomes one message."""
-    with uninterrupted():
-        try:
-            yield
-        except UserError:
-            raise
-        except Exception as e:  # MLflow, SQLAlchemy, requests, boto3: each has its own
-            raise StoreError(f"MLflow store: {doing} failed ({_reason(e)})") from e
-
-
 @contextlib.contextmanager
 def _quiet_migrations() -> Iterator[None]:
     """Keep the hundred lines that creating a database logs out of a person's sight."""
-    loggers = [logging.getLogger(name) for name in ("alembic", "mlflow.store.db.utils")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+    alembic = logging.getLogger("alembic")
+    level = alembic.level
+    alembic.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        alembic.setLevel(level)
 
 
 @asking("opening the experiment")
@@ -299,7 +289,7 @@ def _search(
             )
         except MlflowException as e:
             if filter_string and e.error_code == "INVALID_PARAMETER_VALUE":
-                raise UserError(f"filter {filter_string!r}: {_reason(e)}") from e
+                raise UserError(f"filter {filter_string!r}: {reason_of(e)}") from e
             raise
         runs += page
         token = page.token
@@ -331,6 +321,8 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
         )
         content = json.loads(Path(path).read_text())
     except (MlflowException, OSError, ValueError) as e:
+        if is_passing(e):
+            raise
         raise UserError(f"run {run_id}: {INVENTORY_NAME} cannot be read ({redact(str(e))})") from e
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
         raise UserError(f"run {run_id}: {INVENTORY_NAME} is not an inventory (no list 'files')")
@@ -361,7 +353,7 @@ def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:
                 tracking_uri=client.tracking_uri,
             )
         except Exception as e:  # MLflow, requests, boto3: each has its own
-            raise StoreError(f"run {run_id}: {path} cannot be downloaded ({_reason(e)})") from e
+            raise store_error(f"run {run_id}: {path} cannot be downloaded", e) from e
         return Path(fetched)
 
     return fetch
@@ -387,6 +379,18 @@ def find_run(client: MlflowClient, run_id: str) -> Any:
     return found
 
 
+@asking("looking for the run")
+def find_run_by_tag(client: MlflowClient, experiment: Experiment, tag: str, value: str) -> Any:
+    """The run of an experiment that carries a tag, the oldest if there are several, or None."""
+    found = client.search_runs(
+        [experiment.id],
+        filter_string=f"tags.`{tag}` = '{value}'",
+        max_results=1,
+        order_by=["attributes.start_time ASC"],
+    )
+    return found[0] if found else None
+
+
 def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
     """Create or open the store and its experiments, once, before any job uses it.
 
@@ -395,8 +399,12 @@ def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
     dict
         What was prepared, without credentials.
     """
-    client = connect(store)
-    prepared = [ensure_experiment(client, store, name) for name in experiments]
+
+    def ask() -> list[Experiment]:
+        client = connect(store)
+        return [ensure_experiment(client, store, name) for name in experiments]
+
+    prepared = patiently(ask)
     return {
         "tracking_uri": store.shown_uri,
         "mlflow_version": mlflow.__version__,

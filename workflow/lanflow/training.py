@@ -16,6 +16,7 @@ from lanflow.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from lanflow.data_set import DataSet
 from lanflow.epoch_rows import EpochRows, RowMemory, rows_in_order
 from lanflow.errors import UserError
+from lanflow.interruption import uninterrupted
 from lanflow.kernel import Epoch, Kernel, Weights
 from lanflow.networks import NETWORK_TYPES, Architecture
 from lanflow.training_config import TrainingConfig
@@ -181,15 +182,17 @@ def fit(
         If a loss is not finite.
     """
     config = job.config
-    kernel.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
     rows = job.rows()
     fingerprint = job.fingerprint(kernel)
     state = schedules.initial_state(config)
-    weights = kernel.weights()
+    with uninterrupted():
+        kernel.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
+        weights = kernel.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
     checkpoint = _resume(job, fingerprint)
     if checkpoint is not None:
-        kernel.restore(checkpoint.weights, checkpoint.optimizer_state)
+        with uninterrupted():
+            kernel.restore(checkpoint.weights, checkpoint.optimizer_state)
         state = schedules.ScheduleState(**checkpoint.schedule)
         result = TrainingResult(
             best_weights=checkpoint.best_weights,
@@ -201,7 +204,9 @@ def fit(
         epoch = _run_epoch(job, kernel, rows, state, number)
         state = schedules.next_state(state, config, val_loss=epoch.val_loss)
         result.history.append(epoch)
-        result.last_weights = kernel.weights()
+        with uninterrupted():
+            result.last_weights = kernel.weights()
+            optimizer_state = kernel.optimizer_state()
         if result.best is epoch:
             result.best_weights = result.last_weights
         if job.checkpoint_path is not None:
@@ -209,7 +214,7 @@ def fit(
                 fingerprint=fingerprint,
                 weights=result.last_weights,
                 best_weights=result.best_weights,
-                optimizer_state=kernel.optimizer_state(),
+                optimizer_state=optimizer_state,
                 schedule=asdict(state),
                 history=[asdict(entry) for entry in result.history],
             )
@@ -249,12 +254,13 @@ def _run_epoch(
     total, step = 0.0, 0
     for block, block_labels in rows.epoch(stream(config.seed, STREAM_ORDER, number)):
         n_block = math.ceil(len(block) / job.batch_size)
-        total += kernel.train_block(
-            block,
-            block_labels,
-            batch_size=job.batch_size,
-            learning_rates=rates[step : step + n_block],
-        )
+        with uninterrupted():
+            total += kernel.train_block(
+                block,
+                block_labels,
+                batch_size=job.batch_size,
+                learning_rates=rates[step : step + n_block],
+            )
         step += n_block
     train_loss = total / (n_rows * job.config.layer_sizes[-1])
     val_loss = _validation_loss(job, kernel)
@@ -273,5 +279,6 @@ def _validation_loss(job: TrainingJob, kernel: Kernel) -> float:
     for block, block_labels in rows_in_order(
         features, labels, job.split.val, labels_lower_bound=job.config.labels_lower_bound
     ):
-        total += kernel.evaluate_block(block, block_labels)
+        with uninterrupted():
+            total += kernel.evaluate_block(block, block_labels)
     return float(total / (len(job.split.val) * labels.shape[1]))

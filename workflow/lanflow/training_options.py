@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from lanflow.store import Sending
+
 # Megabytes that rows may take while training.
 DEFAULT_MEMORY_MB = 4000
 
@@ -40,6 +42,7 @@ class TrainingOptions:
     mlflow_experiment_name: str | None = None
     mlflow_tracking_uri: str | None = None
     mlflow_artifact_location: str | None = None
+    mlflow_send: Sending = "now"
 
     @property
     def is_tracked(self) -> bool:

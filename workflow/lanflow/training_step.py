@@ -77,12 +77,10 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     if options.dry_run:
         return _describe_dry_run(options, job, place)
     with track_training(options, store, job, kernel, data, place) as run:
-        feed = EpochFeed(run, job)
-        result = fit(job, kernel, on_epoch=feed)
-        run_id = None if run is None else run.id
+        result = fit(job, kernel, on_epoch=EpochFeed(run, job))
+        run_id = None if run is None else run.reach()
         paths = save_network(options, job, kernel, data, place, result, run_id)
         if run is not None:
-            feed.log(result.history)
             log_outputs(run, result, paths)
     for name in (artifacts.CHECKPOINT, artifacts.UNFINISHED):
         (place.folder / name).unlink(missing_ok=True)
@@ -90,6 +88,11 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 
 
 def _check_options(options: TrainingOptions) -> None:
+    if options.mlflow_run_id is not None and options.mlflow_send == "later":
+        raise UsageError(
+            "--mlflow-run-id is checked against the store, which --mlflow-send later leaves alone; "
+            "leave out one of them"
+        )
     if options.data_set is None:
         if options.manifest is not None:
             raise UsageError("--manifest belongs to --data-set; give both")
@@ -239,6 +242,7 @@ def _describe_result(
         "run_uuid": place.run_uuid,
         "mlflow_run_id": None if run is None else run.id,
         "mlflow_experiment_id": None if run is None else run.experiment_id,
+        "mlflow_pending": None if run is None or run.pending is None else str(run.pending),
         "best_epoch": result.best.epoch,
         "best_val_loss": result.best.val_loss,
         "train_loss": result.history[-1].train_loss,

@@ -1,0 +1,76 @@
+"""An MLflow server that can be killed and started again where it was."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+class Server:
+    """``mlflow server`` over SQLite, on the loopback; its runs outlive it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = int(probe.getsockname()[1])
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "mlflow", "server", "--port", str(self._port)]
+        command += ["--backend-store-uri", f"sqlite:///{self._folder}/server.db", "--workers", "1"]
+        command += ["--artifacts-destination", str(self._folder / "artifacts")]
+        log = self._folder / "log.txt"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                env={
+                    **os.environ,
+                    "MLFLOW_DISABLE_TELEMETRY": "true",
+                    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+                },
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 180
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, log.read_text()
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                    return
+            except OSError:
+                time.sleep(0.2)
+        raise AssertionError(f"{self.url} did not answer:\n{log.read_text()}")
+
+    def kill(self) -> None:
+        """As a power cut does: the server and its workers, at once."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    @property
+    def is_up(self) -> bool:
+        return self._process is not None
+
+
+@pytest.fixture
+def server(tmp_path: Path, _prepared_database: Path) -> Iterator[Server]:
+    folder = tmp_path / "server"
+    folder.mkdir()
+    (folder / "server.db").write_bytes(_prepared_database.read_bytes())
+    made = Server(folder)
+    made.start()
+    yield made
+    if made.is_up:
+        made.kill()

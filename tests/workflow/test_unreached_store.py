@@ -1,0 +1,35 @@
+"""Nodes that reach no server: the machine that the study is started on brings their runs in."""
+
+import json
+
+import pandas as pd
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests.workflow.conftest import Checkout
+
+
+@pytest.mark.slow
+def test_a_study_whose_jobs_reach_no_store_is_tracked_like_any_other(checkout: Checkout) -> None:
+    study = checkout.write_study(
+        models={
+            "ddm": {
+                "data": {"generate": {"config": "generation.yaml", "chunks": 2}},
+                "networks": {"lan": {"config": "training.yaml", "backends": ["torch"]}},
+            }
+        },
+    )
+    later = {"LANFLOW_MLFLOW_SEND": "later"}
+    checkout.snakemake("--cores", "2", study=study, **later)
+    client = MlflowClient(tracking_uri=f"sqlite:///{checkout.folder}/mlflow.db")
+    ids = {}
+    for name, n_runs in (("ddm-data-generation", 2), ("ddm-training", 1)):
+        runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
+        assert [run.info.status for run in runs] == ["FINISHED"] * n_runs
+        ids[name] = {run.info.run_id for run in runs}
+    manifest = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+    assert {run["run_id"] for run in manifest["runs"]} == ids["ddm-data-generation"]
+    table = pd.read_csv(checkout.folder / "results/leaderboard.csv")
+    assert set(table["mlflow_run_id"]) == ids["ddm-training"]
+    assert not list(checkout.folder.glob("results/**/unsent_runs"))
+    assert not checkout.planned(study=study)  # what was sent is not made again

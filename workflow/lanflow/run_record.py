@@ -1,0 +1,255 @@
+"""A run's record beside the results: all that MLflow shall know of it, until it does.
+
+Each record is a folder ``unsent_runs/{key}``: ``run.json``, replaced in one step, and what shall
+become artifacts. It is there from a run's start until the store has all of the run, so a folder
+that is left says what is still to be sent. No part of it needs MLflow.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from lanflow.atomic import write_json, write_text
+from lanflow.config import Settings, parse_settings
+from lanflow.errors import UserError
+
+FOLDER_NAME = "unsent_runs"
+RECORD_NAME = "run.json"
+_ARTIFACTS, _LOCK = "artifacts", "lock"
+# Key in the documents of results: the record of their run, while that is still to be sent.
+PENDING_KEY = "mlflow_pending"
+
+# MLflow refuses longer values (mlflow.utils.validation).
+_MAX_PARAM_LENGTH, _MAX_TAG_LENGTH = 6000, 8000
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+
+
+class DataSetInput(Settings):
+    """What a run trained on, as ``mlflow.log_input`` records it."""
+
+    name: str
+    digest: str
+    profile: dict[str, Any]
+    source: dict[str, Any]
+
+
+class Artifact(Settings):
+    """A file that becomes an artifact.
+
+    ``name`` is its path among the run's artifacts, ``path`` where it is, relative to the record.
+    """
+
+    name: str
+    path: str
+    size_bytes: int
+
+
+class RunRecord(Settings):
+    """All of a run; times in milliseconds, ``metrics`` as (name, value, time, step)."""
+
+    model_config = ConfigDict(frozen=False, extra="forbid")
+
+    record_version: Literal[1] = 1
+    key: str
+    tracking_uri: str
+    experiment: str
+    name: str | None = None
+    run_id: str | None = None
+    experiment_id: str | None = None
+    status: Status = "RUNNING"
+    failure: str | None = None
+    start_time: int
+    end_time: int | None = None
+    tags: dict[str, str] = Field(default_factory=dict)
+    params: dict[str, str] = Field(default_factory=dict)
+    metrics: list[tuple[str, float, int, int]] = Field(default_factory=list)
+    data_set: DataSetInput | None = None
+    artifacts: list[Artifact] = Field(default_factory=list)
+
+
+def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
+    """Params as MLflow keeps them."""
+    return {key: str(value)[:_MAX_PARAM_LENGTH] for key, value in params.items()}
+
+
+def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
+    """Tags as MLflow keeps them."""
+    return {key: str(value)[:_MAX_TAG_LENGTH] for key, value in tags.items()}
+
+
+def now_ms() -> int:
+    """The time, as MLflow counts it."""
+    return int(time.time() * 1000)
+
+
+def new_key() -> str:
+    """An identity for a run that MLflow has not named yet."""
+    return uuid.uuid4().hex
+
+
+class RecordFolder:
+    """The folder of one run's record."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def of_run(cls, results: Path, key: str) -> "RecordFolder":
+        """The record of a run whose results are in a folder."""
+        return cls(results / FOLDER_NAME / key)
+
+    @property
+    def results(self) -> Path:
+        """The folder of the run's results."""
+        return self.path.parent.parent
+
+    def lock(self) -> bool:
+        """Take the record for this process, until it ends; False if another one has it.
+
+        A file system without locks keeps nobody out.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = (self.path / _LOCK).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        except OSError:
+            lock.close()
+            return True
+        self._lock = lock
+        return True
+
+    def unlock(self) -> None:
+        """Give the record free."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def save(self, record: RunRecord) -> None:
+        """Write the record, in one step."""
+        write_text(self.path / RECORD_NAME, json.dumps(record.model_dump(mode="json")) + "\n")
+
+    def exists(self) -> bool:
+        """Whether there is a record."""
+        return (self.path / RECORD_NAME).exists()
+
+    def load(self) -> RunRecord:
+        """Read the record.
+
+        Raises
+        ------
+        UserError
+            If it cannot be read, is damaged, or files of it are missing or cut.
+        """
+        path = self.path / RECORD_NAME
+        try:
+            content = json.loads(path.read_text())
+        except OSError as e:
+            raise UserError(f"{path}: cannot be read ({e.strerror})") from e
+        except ValueError as e:
+            raise UserError(f"{path}: damaged, not valid JSON ({e})") from e
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: damaged, expected keys and values")
+        record = parse_settings(RunRecord, content, str(path))
+        for artifact in record.artifacts:
+            file = self.file_of(artifact)
+            size = file.stat().st_size if file.is_file() else None
+            if size != artifact.size_bytes:
+                found = "is missing" if size is None else f"has {size} bytes"
+                raise UserError(f"{file} {found}; {path} recorded {artifact.size_bytes} bytes")
+        return record
+
+    def file_of(self, artifact: Artifact) -> Path:
+        """Where the file of an artifact is."""
+        return self.path / artifact.path
+
+    def write_document(self, content: Mapping[str, Any], name: str) -> Artifact:
+        """Write JSON that becomes an artifact."""
+        path = self.path / _ARTIFACTS / name
+        write_json(path, dict(content))
+        return self._describe(path, name)
+
+    def refer(self, path: Path, name: str) -> Artifact:
+        """A file of the results that becomes an artifact, where it is."""
+        return self._describe(path, name)
+
+    def _describe(self, path: Path, name: str) -> Artifact:
+        relative = os.path.relpath(path.absolute(), self.path.absolute())
+        return Artifact(name=name, path=relative, size_bytes=path.stat().st_size)
+
+    def keep_files(self, record: RunRecord) -> None:
+        """Give the record files of its own, so that later results may take the place of these."""
+        kept = []
+        for artifact in record.artifacts:
+            path = self.path / _ARTIFACTS / artifact.name
+            if self.file_of(artifact).resolve() != path.resolve():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)
+                _link_or_copy(self.file_of(artifact), path)
+            kept.append(self._describe(path, artifact.name))
+        record.artifacts = kept
+        self.save(record)
+
+    def remove(self, *, keep_files: bool = False) -> None:
+        """Remove a record that the store has; with its files, unless they are to be kept."""
+        (self.path / RECORD_NAME).unlink(missing_ok=True)  # first: the rest alone is no record
+        if not keep_files:
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.unlock()
+        with contextlib.suppress(OSError):  # other runs' records are there
+            self.path.parent.rmdir()
+
+    def last_sign_of_life(self) -> int:
+        """When a file of the record or beside the results was last written, in milliseconds."""
+        paths = [self.path / RECORD_NAME, *(p for p in self.results.iterdir() if p.is_file())]
+        return int(max(path.stat().st_mtime for path in paths) * 1000)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file, which nobody changes in place; a copy where there are none."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+# Folders of arrays and simulations, which may hold many files, and no record.
+_NOT_LOOKED_INTO = {"arrays", "training_data", "training_data.partial", ".snakemake"}
+
+
+def find_records(places: Iterable[Path]) -> Iterator[RecordFolder]:
+    """Every record in folders of results, in a fixed order.
+
+    Raises
+    ------
+    UserError
+        If a folder does not exist.
+    """
+    found: set[Path] = set()
+    for place in places:
+        if not place.is_dir():
+            raise UserError(f"{place}: no such folder of results")
+        for folder, inner, _ in os.walk(place):
+            inner[:] = [name for name in inner if name not in _NOT_LOOKED_INTO]
+            if Path(folder).name == FOLDER_NAME:
+                found.update(Path(folder, name) for name in inner)
+                inner.clear()
+        if place.parent.name == FOLDER_NAME:
+            found.add(place)
+    for path in sorted(found):
+        folder_of = RecordFolder(path)
+        if folder_of.exists():
+            yield folder_of
