@@ -69,8 +69,6 @@ rule write_report:
         "../../environment.yml"
     params:
         # What decides what is made. Credentials stay in the environment, where the store was found.
-        settings=STUDY.model_dump(
-            mode="json", exclude={"tracking", "require_gates"}
-        ),
+        settings=STUDY.model_dump(mode="json", exclude={"tracking", "require_gates"}),
     script:
         "../../scripts/write_report.py"
