@@ -9,7 +9,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadgroup
 # The one place where a study other than the tiny one is named for `make run`.
 STUDY ?= config/examples/tiny.yaml
 
-.PHONY: run test lint site generated bench-data bench-labels setup clean
+.PHONY: run test lint site generated bench-data bench-labels screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -42,6 +42,11 @@ bench-data: $(VENV)/.installed-dev
 # The same network on data of the same cost from three sources of labels (a quarter of an hour).
 bench-labels: $(VENV)/.installed-dev
 	$(BIN)/python bench/labels.py
+
+# The picture in README.md: the top of the report of what `make run` made. Needs chromium.
+screenshot:
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,790 \
+		--screenshot=docs/report.png file://$(CURDIR)/results/report.html
 
 setup: $(VENV)/.installed
 

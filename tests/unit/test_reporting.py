@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lanflow.audit import audit_data_set
 from lanflow.audit_plots import draw_audit
 from lanflow.data_source import LocatedData
 from lanflow.evaluation_record import parse_evaluation
-from lanflow.leaderboard import build_leaderboard
+from lanflow.leaderboard import COLUMNS, build_leaderboard
 from lanflow.reporting import write_report
 from lanflow.training_step import train
 from tests.conftest import training_options
@@ -79,7 +80,9 @@ def results(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "results"))
 
 
-def report(results: Path, *, n_networks: int = 1) -> tuple[str, str, Tables]:
+def report(
+    results: Path, *, n_networks: int = 1, earlier: Sequence[Mapping[str, Any]] = ()
+) -> tuple[str, str, Tables]:
     """The verdict, the page, and its tables."""
     first = results / "networks" / "lan" / "ddm" / "net_torch"
     folders = [first, *(first.with_name(f"net{i}_torch") for i in range(1, n_networks))]
@@ -88,7 +91,8 @@ def report(results: Path, *, n_networks: int = 1) -> tuple[str, str, Tables]:
     cards = [json.loads((folder / artifacts.CARD).read_text()) for folder in folders]
     histories = [read_history(folder / artifacts.HISTORY) for folder in folders]
     found = [parse_evaluation(evaluation(), "evaluation.json")] * len(folders)
-    rows = build_leaderboard(cards, histories, [str(folder) for folder in folders], found)
+    paths = [str(folder) for folder in folders]
+    rows = build_leaderboard(cards, histories, paths, found, earlier)
     write_text(results / "leaderboard.csv", pd.DataFrame(rows).to_csv(index=False))
     verdict = write_report(
         {"study": "my-study", "seed": 1, "results": str(results)},
@@ -172,6 +176,26 @@ def test_the_page_holds_data_networks_figures_lineage_and_commands(results: Path
     ):
         assert command in html
     assert html.count("data:image/png;base64,") == 2 + len(artifacts.PLOTS)
+
+
+def test_networks_of_earlier_runs_stand_on_the_leaderboard(results: Path) -> None:
+    write_evaluation(results)
+    row = dict.fromkeys(COLUMNS) | {
+        "model": "ddm",
+        "network_type": "lan",
+        "backend": "jax",
+        "origin": "earlier run",
+        "data_digest": "d",
+        "mean_abs_error": 0.0123,
+        "best_val_loss": 0.5,
+        "onnx": "",
+    }
+    _, _, tables = report(results, earlier=[row])
+    head = next(found for found in tables.rows if "mean |error|" in found)
+    (shown,) = (
+        dict(zip(head, found, strict=True)) for found in tables.rows if "earlier run" in found
+    )
+    assert (shown["mean |error|"], shown["gates"], shown["file"]) == ("0.0123", "", "")
 
 
 def test_nothing_on_the_page_is_fetched(results: Path) -> None:

@@ -18,9 +18,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("tiny")]
 LOOK = """<!DOCTYPE html><html><body><iframe id="frame" width="{width}" height="900" src="{url}">
 </iframe><pre id="found"></pre><script>
 const frame = document.getElementById("frame");
-frame.onload = async () => {{
+frame.onload = () => {{
   const page = frame.contentDocument, view = frame.contentWindow;
-  await Promise.all([...page.images].map(image => image.decode().catch(() => null)));
   const top = page.querySelector("#verdict strong").getBoundingClientRect();
   document.getElementById("found").textContent = JSON.stringify({{
     title: page.title,
@@ -63,31 +62,42 @@ def console_of(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 
-@pytest.mark.parametrize("width", [1280, 400])
-def test_the_report_opens_whole_at_any_width(tiny: Checkout, tmp_path: Path, width: int) -> None:
-    report = tiny.folder / "results" / "report.html"
-    look = tmp_path / "look.html"
+def look_at(report: Path, folder: Path, *, width: int) -> tuple[dict[str, Any], list[str]]:
+    """What a page of a given width shows, and what the browser has to say about it."""
+    look = folder / "look.html"
     look.write_text(LOOK.format(width=width, url=report.as_uri()))
     # Only to let one local file look into another; the report itself needs no permission.
-    done = browse(
-        tmp_path,
-        "--allow-file-access-from-files",
-        "--virtual-time-budget=60000",
-        "--dump-dom",
-        look.as_uri(),
-    )
-    text = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
+    options = ("--allow-file-access-from-files", "--virtual-time-budget=60000", "--dump-dom")
+    done = browse(folder, *options, look.as_uri())
+    text = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, re.DOTALL)
     assert text is not None, done.stdout[-2000:] + done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(unescape(text[1]))
-    assert console_of(done) == []
+    return json.loads(unescape(text[1])), console_of(done)
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_report_opens_whole_at_any_width(tiny: Checkout, tmp_path: Path, width: int) -> None:
+    found, console = look_at(tiny.folder / "results" / "report.html", tmp_path, width=width)
+    assert console == []
     assert found["title"] == "tiny: likelihood networks"
-    assert found["needed"] <= found["width"]
+    assert (found["width"], found["needed"] <= width) == (width, True)
     assert found["images"] == 11  # of the data one, of two networks a curve and four figures
     assert (found["broken"], found["unnamed"], found["links"]) == ([], 0, 0)
     assert found["fetched"] == []
     # Honest: a network of a minute does not pass, and the top of the page says so.
     assert found["verdict"] == "No network passed its gates (0 of 2)."
     assert 0 < found["height"] < found["bottom"] < 900
+
+
+def test_the_look_sees_what_is_wrong_with_a_page(tiny: Checkout, tmp_path: Path) -> None:
+    text = (tiny.folder / "results" / "report.html").read_text()
+    wrong = '<img src="https://example.com/a.png" alt="far"><div style="width:900px">wide</div>'
+    report = tmp_path / "report.html"
+    report.write_text(text.replace("</main>", f"{wrong}</main>"))
+    found, console = look_at(report, tmp_path, width=400)
+    assert found["needed"] > 400
+    assert found["broken"] == ["far"]
+    assert found["fetched"] == ["https://example.com/a.png"]
+    assert "Content Security Policy" in "".join(console)
 
 
 def test_the_report_opens_from_a_file_alone_without_an_error(

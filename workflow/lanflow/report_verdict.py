@@ -12,7 +12,7 @@ _GATES = {
     "structure": "takes one trial and gives one number, as HSSM needs it",
     "parity": "the ONNX file gives what JAX and Torch compute from the same weights",
     "density": "agrees with simulations, and its probabilities sum to one",
-    "analytic": "as close to the known likelihood as the published ddm network is",
+    "analytic": "close to the likelihood or probability that is known exactly",
     "tails": "nothing before time zero, sane values at the corners of the box",
     "hssm": "works in HSSM, with gradients that are right",
 }
@@ -23,7 +23,7 @@ _NUMBERS = {
     "abs_mean_difference": "absolute mean difference",
     "mean_mass_error": "mean deviation of the total probability from one",
     "max_mass_error": "largest deviation of the total probability from one",
-    "distance_ratio": "distance from simulations, in units of their own sampling noise",
+    "distance_ratio": "distance from simulations, over that between two simulations",
     "max_corner_mass": "largest total probability at a corner of the box",
     "max_corner_early_mass": "largest probability before time zero at a corner of the box",
     "negative_rt_mass": "probability before time zero",

@@ -68,7 +68,7 @@ rule write_report:
     conda:
         "../../environment.yml"
     params:
-        # Credentials stay in the environment, where the store was found.
-        settings=STUDY.model_dump(mode="json", exclude={"tracking"}),
+        # What decides what is made. Credentials stay in the environment, where the store was found.
+        settings=STUDY.model_dump(mode="json", exclude={"tracking", "require_gates"}),
     script:
         "../../scripts/write_report.py"
