@@ -43,7 +43,8 @@ def _start(study: ClusterCheckout, *networks: str) -> "subprocess.Popen[bytes]":
     study.write_yaml("long_study.yaml", content)
     targets = [f"results/networks/lan/ddm/{name}_torch/model.onnx" for name in networks]
     variables = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-    variables |= study.environment
+    # A run that ends while the server is away waits for longer than that takes.
+    variables |= {**study.environment, "LANFLOW_STORE_PATIENCE": "180"}
     variables["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), variables["PATH"]])
     with (study.folder / "long.txt").open("ab") as output:
         return subprocess.Popen(
