@@ -5,13 +5,17 @@ from typing import Any
 import pytest
 
 from lanflow import tracking
+from lanflow.data_source import LocatedData
 from lanflow.earlier_runs import find_earlier_networks
 from lanflow.evaluation_record import Evaluation
 from lanflow.store import Store, resolve_store
 from lanflow.stored_network import StoredNetwork
 from lanflow.tracked_evaluation import track_evaluation
 from lanflow.tracked_run import tracked_run
+from lanflow.training_step import train
+from lanflow.unsent_runs import send_runs
 from tests import networks
+from tests.conftest import training_options
 from tests.unit.test_evaluation_record import SAMPLE
 
 PARAMS = {
@@ -74,6 +78,44 @@ def test_a_network_that_was_not_tracked_is_not_logged(store: Store, tmp_path: Pa
     folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"))
     path = write_record(folder)
     assert track_evaluation(StoredNetwork(folder), RECORD, path, store) is None
+
+
+def test_an_evaluation_waits_for_a_store_that_does_not_answer(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = trained(store)
+    network = tracked_network(tmp_path / "net", store, run_id)
+    path = write_record(tmp_path / "net")
+    monkeypatch.setenv("LANFLOW_MLFLOW_SEND", "later")
+    assert track_evaluation(network, RECORD, path, store) == run_id
+    client = tracking.connect(store)
+    assert "evaluation_verdict" not in client.get_run(run_id).data.tags
+    path.unlink()  # what waits is the record's own
+    sent = send_runs([tmp_path], uri=store.uri)
+    assert (sent.run_ids, sent.unsent) == ([run_id], {})
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags["evaluation_verdict"]) == ("FINISHED", "failed")
+    assert run.data.metrics["evaluation.mean_abs_error"] == 0.2
+    assert run.data.params["backend"] == "jax"
+    assert [file.path for file in client.list_artifacts(run_id)] == ["evaluation.json"]
+
+
+def test_an_evaluation_of_a_run_that_waits_is_sent_with_it(
+    packed: LocatedData, store: Store, tmp_path: Path
+) -> None:
+    options = training_options(
+        tmp_path, packed, mlflow_on=True, mlflow_tracking_uri=store.uri, mlflow_send="later"
+    )
+    network = StoredNetwork(Path(train(options)["network_folder"]))
+    path = write_record(network.folder)
+    for _ in range(2):  # twice counts once
+        assert track_evaluation(network, RECORD, path, store) is None
+    (run_id,) = send_runs([tmp_path], uri=store.uri).run_ids
+    client = tracking.connect(store)
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.tags["evaluation_verdict"]) == ("FINISHED", "failed")
+    assert len(client.get_metric_history(run_id, "evaluation.mean_abs_error")) == 1
+    assert "evaluation.json" in [file.path for file in client.list_artifacts(run_id)]
 
 
 def test_another_store_or_a_run_that_is_gone_is_a_warning(

@@ -3,12 +3,15 @@
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from lanflow import artifacts
 from lanflow.artifacts import read_history
-from lanflow.errors import UserError
+from lanflow.errors import StoreError, UserError
 from lanflow.evaluation_record import Evaluation
-from lanflow.store import Store
+from lanflow.patience import patiently
+from lanflow.run_record import PENDING_KEY, RecordFolder, RunRecord, new_key, now_ms
+from lanflow.store import Store, resolve_sending, training_experiment
 from lanflow.stored_network import StoredNetwork
 
 log = logging.getLogger(__name__)
@@ -52,15 +55,19 @@ def cost_of(folder: StoredNetwork) -> dict[str, float]:
 def track_evaluation(
     folder: StoredNetwork, record: Evaluation, path: Path, store: Store
 ) -> str | None:
-    """Log an evaluation to its training's run; the run's id, or None where it was not tracked.
+    """Log an evaluation to its training's run; the run's id, or None where it has none (yet).
 
-    The record on disk is the truth: a store that does not answer, or is another than the
-    training's, is a warning.
+    What the store does not take is recorded beside the network, as an addition to the run, and
+    sent with ``lanflow sync``. A store that is another than the training's is a warning.
     """
-    run_id = folder.card.get("mlflow_run_id")
+    training = _training_record(folder)
+    if PENDING_KEY in training:
+        _add_to(RecordFolder(folder.folder / training[PENDING_KEY]), folder, record, path)
+        return None
+    run_id = training.get("mlflow_run_id")
     if run_id is None:
         return None
-    tracked_in = json.loads((folder.folder / artifacts.RECORD).read_text())["mlflow_tracking_uri"]
+    tracked_in = training["mlflow_tracking_uri"]
     if tracked_in != store.shown_uri:
         log.warning(
             "the training was tracked in %s, not in %s: its evaluation is in %s alone",
@@ -69,18 +76,76 @@ def track_evaluation(
             path,
         )
         return None
+    if resolve_sending() != "later":
+        try:
+            patiently(lambda: _send(run_id, folder, record, path, store))
+            return str(run_id)
+        except StoreError as e:
+            log.warning("%s", e)
+        except UserError as e:  # the run is gone
+            log.warning("%s; the evaluation is in %s alone", e, path)
+            return None
+    _keep(run_id, folder, record, path, store)
+    return str(run_id)
+
+
+def _training_record(folder: StoredNetwork) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((folder.folder / artifacts.RECORD).read_text())
+    except FileNotFoundError:  # as beside a network that another tool trained
+        return {}
+    return content
+
+
+def _send(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
     from lanflow import tracking
     from lanflow.tracked_run import TrackedRun
 
+    client = tracking.connect(store)
+    found = tracking.find_run(client, run_id)
+    run = TrackedRun(client, run_id, found.info.experiment_id)
+    run.log_metrics(metrics_of(record) | cost_of(folder), step=folder.card["best_epoch"])
+    run.set_tags({VERDICT_TAG: record.verdict})
+    run.log_files([path])
+
+
+def _add_to(waiting: RecordFolder, folder: StoredNetwork, record: Evaluation, path: Path) -> None:
+    """Let the evaluation be sent with the training's run, which still waits."""
+    if not waiting.lock():
+        raise UserError(f"{waiting.path}: the run is being sent; evaluate again after it")
     try:
-        client = tracking.connect(store)
-        found = tracking.find_run(client, run_id)
-        run = TrackedRun(client, run_id, found.info.experiment_id)
-        metrics = metrics_of(record) | cost_of(folder)
-        run.log_metrics(metrics, step=folder.card["best_epoch"])
-        run.set_tags({VERDICT_TAG: record.verdict})
-        run.log_files([path])
-    except UserError as e:  # StoreError too
-        log.warning("%s; the evaluation is in %s alone", e, path)
-        return None
-    return str(run_id)
+        run = waiting.load()
+        _fill(run, waiting, folder, record, path)
+        waiting.keep_files(run)
+    finally:
+        waiting.unlock()
+    log.warning("the training's run is not in MLflow yet; its evaluation will be sent with it")
+
+
+def _keep(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
+    """Let an evaluation wait beside the network for the store that has the training's run."""
+    waiting = RecordFolder.of_run(folder.folder, new_key())
+    run = RunRecord(
+        key=waiting.path.name,
+        tracking_uri=store.shown_uri,
+        experiment=training_experiment(folder.card["model"]),
+        run_id=run_id,
+        status="FINISHED",
+        start_time=now_ms(),
+    )
+    _fill(run, waiting, folder, record, path)
+    waiting.keep_files(run)
+    log.warning("the evaluation is not in MLflow yet; send it with: lanflow sync %s", waiting.path)
+
+
+def _fill(
+    run: RunRecord, place: RecordFolder, folder: StoredNetwork, record: Evaluation, path: Path
+) -> None:
+    """Add metrics, verdict and file of an evaluation to the record of a run."""
+    step, now = folder.card["best_epoch"], now_ms()
+    metrics = metrics_of(record) | cost_of(folder)
+    kept = [point for point in run.metrics if point[0] not in metrics]  # of an evaluation before
+    run.metrics = [*kept, *((name, value, now, step) for name, value in metrics.items())]
+    run.tags[VERDICT_TAG] = record.verdict
+    others = [artifact for artifact in run.artifacts if artifact.name != path.name]
+    run.artifacts = [*others, place.refer(path, path.name)]
