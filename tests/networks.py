@@ -1,6 +1,6 @@
 """Well-made networks to evaluate, and networks spoilt on purpose.
 
-``tests/fixtures/networks`` holds two that pass their gates, as its README.md says.
+``tests/fixtures/well_made`` holds two that pass their gates, as its README.md says.
 """
 
 import json
@@ -18,7 +18,7 @@ from lanflow.simulators import model_config
 from lanflow.training import initial_weights
 from tests.conftest import REPOSITORY, make_kernel, training_config
 
-FIXTURES = REPOSITORY / "tests" / "fixtures" / "networks"
+FIXTURES = REPOSITORY / "tests" / "fixtures" / "well_made"
 PARAMETERS = ["v", "a", "z", "t"]
 DIGEST = "d" * 64
 
