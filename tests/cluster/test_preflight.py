@@ -12,7 +12,7 @@ from tests.workflow.conftest import make_checkout
 @pytest.fixture
 def study(slurm: Slurm, tmp_path: Path) -> ClusterCheckout:
     """A fresh copy, with the site file and nothing else."""
-    fresh = ClusterCheckout(make_checkout(tmp_path / "study"), slurm, dict(slurm.environment))
+    fresh = ClusterCheckout(make_checkout(tmp_path), slurm, dict(slurm.environment))
     fresh.run("lanflow", "site")
     return fresh
 
@@ -53,7 +53,7 @@ def test_a_gpu_that_slurm_gives_and_the_backend_does_not_see_is_an_error(
     text = text.replace("backends: [jax, torch]", "backends: [torch]\n        device: gpu")
     (study.folder / "gpu.yaml").write_text(text)
     target = "results/tracking/node_torch_gpu.json"
-    study.snakemake("--configfile", "gpu.yaml", target, check=False)
+    study.snakemake(target, "--configfile", "gpu.yaml", check=False)
     log = (study.folder / "results/logs/check_node/torch_gpu.log").read_text()
     assert "Torch sees no GPU" in log
     assert "nothing was trained on the CPU instead" in log
