@@ -51,6 +51,7 @@ rule all:
     input:
         leaderboard=LEADERBOARD,
         report=REPORT,
+        recoveries=recovery_files(artifacts.RECOVERY),
         gates=[GATES] if STUDY.require_gates else [],
         registered=REGISTERED if STUDY.register_networks else [],
 

@@ -178,6 +178,25 @@ def test_the_page_holds_data_networks_figures_lineage_and_commands(results: Path
     assert html.count("data:image/png;base64,") == 2 + len(artifacts.PLOTS)
 
 
+def test_a_recovery_is_shown_with_its_rank_correlations_unless_of_an_earlier_network(
+    results: Path,
+) -> None:
+    folder = results / "networks" / "lan" / "ddm" / "net_torch"
+    sha256 = hashlib.sha256((folder / artifacts.ONNX).read_bytes()).hexdigest()
+    summary = {"v": {"spearman": 0.98765}, "a": {"spearman": None}}
+    record = {"onnx_sha256": sha256, "n_subjects": 50, "n_trials": 500, "summary": summary}
+    write_json(folder / artifacts.RECOVERY, record)
+    write_bytes(folder / artifacts.RECOVERY_PLOT, (folder / artifacts.CURVE).read_bytes())
+    _, html, _ = report(results)
+    assert html.count("data:image/png;base64,") == 3 + len(artifacts.PLOTS)
+    assert "50 simulated subjects of 500 trials" in html
+    assert "v 0.988, a not defined" in html
+    write_json(folder / artifacts.RECOVERY, record | {"onnx_sha256": "0" * 64})
+    _, html, _ = report(results)
+    assert html.count("data:image/png;base64,") == 2 + len(artifacts.PLOTS)
+    assert "simulated subjects" not in html
+
+
 def test_networks_of_earlier_runs_stand_on_the_leaderboard(results: Path) -> None:
     write_evaluation(results)
     row = dict.fromkeys(COLUMNS) | {

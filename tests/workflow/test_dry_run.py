@@ -1,5 +1,6 @@
 """``snakemake -n``: before anything exists, quick, and with words for a person's mistakes."""
 
+import re
 import subprocess
 import sys
 from typing import Any
@@ -86,3 +87,25 @@ def test_layers_and_activations_that_disagree_name_the_file(checkout: Checkout) 
 
 def test_the_command_line_does_not_lose_the_rest_of_the_study(checkout: Checkout) -> None:
     assert checkout.planned("--config", "seed=3")["train_network"] == 2
+
+
+def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_alone(
+    checkout: Checkout,
+) -> None:
+    networks = {
+        "lan": {"config": "training.yaml", "backends": ["jax", "torch"]},
+        "cpn": {"config": "config/training/tiny_cpn.yaml", "backends": ["jax"]},
+    }
+    changes: dict[str, Any] = {"models/ddm/networks": networks}
+    without = checkout.planned(study=checkout.write_study(**_study(**changes)))
+    assert without["recover_parameters"] == 0
+    study = checkout.write_study(**_study(**changes, recovery={"n_subjects": 7}))
+    planned = checkout.planned(study=study)
+    assert planned - without == {"recover_parameters": 2}
+    commands = checkout.snakemake("-n", "-p", "--forcerun", "recover_parameters", study=study)
+    assert "lanflow recover results/networks/lan/ddm/lan_torch --n-subjects 7" in commands
+    assert "--n-trials 500 --seed 1" in commands
+    whole = checkout.snakemake("-n", "--dag", study=study)
+    names = dict(re.findall(r'(\d+)\[label = "(\w+)', whole))
+    edges = [(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", whole)]
+    assert edges.count(("recover_parameters", "write_report")) == 2

@@ -25,6 +25,7 @@ CURVE = "training_curve.png"
 PLOTS = {name: f"plot_{name}.png" for name in ("density", "sweep", "error", "calibration")}
 RECORD = "run.json"
 EVALUATION = "evaluation.json"  # of 'lanflow evaluate', not of the training
+RECOVERY, RECOVERY_PLOT = "recovery.json", "recovery.png"  # of 'lanflow recover'
 CHECKPOINT = "checkpoint.npz"
 UNFINISHED = "unfinished.json"  # which run a training belongs to that may be continued
 WEIGHTS = "weights_best", "weights_last"

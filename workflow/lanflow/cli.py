@@ -9,6 +9,7 @@ from lanflow.cli_cluster import add_check_node, add_site, fail_soon
 from lanflow.cli_evaluate import add_check_gates, add_evaluate
 from lanflow.cli_plot import add_plot
 from lanflow.cli_publish import add_publishing
+from lanflow.cli_recover import add_recover
 from lanflow.command import (
     add_extra_files,
     add_log_level,
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_with(commands, _command)
     add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
     add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
+    add_recover(_command(commands, "recover", "find the parameters of simulated subjects again"))
     add_publishing(commands, _command)
     add_plot(_command(commands, "plot", "draw how a network compares with its model"))
     return parser

@@ -9,7 +9,9 @@ computes it, its pytensor backend takes the maximum over trials. Logits go throu
 bytes depend on the weights alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -158,6 +160,71 @@ def input_and_output_sizes(content: bytes) -> tuple[int, int]:
     sizes = (value.type.tensor_type.shape.dim[1].dim_value for value in (given, graph.output[0]))
     n_inputs, n_outputs = sizes
     return int(n_inputs), int(n_outputs)
+
+
+@dataclass(frozen=True)
+class GraphStep:
+    """One step of a perceptron's graph.
+
+    Attributes
+    ----------
+    operator
+        ``linear``, ``Tanh`` or ``Relu``.
+    kernel
+        Of a linear step, shape (inputs, outputs), float64; None for the identity.
+    bias
+        Of a linear step, shape (outputs,), float64.
+    """
+
+    operator: str
+    kernel: np.ndarray | None = None
+    bias: np.ndarray | float = 0.0
+
+
+def read_graph(content: bytes) -> list[GraphStep]:
+    """The steps of a network that is a chain of linear layers, Tanh and Relu.
+
+    Raises
+    ------
+    ContractError
+        If it is anything else.
+    """
+    check_contract(content)
+    graph = onnx.load_from_string(content).graph
+    constants = {array.name: numpy_helper.to_array(array) for array in graph.initializer}
+    (current,) = (value.name for value in graph.input if value.name not in constants)
+    steps = []
+    for node in graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant" and "value" in attributes:
+            constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
+            continue
+        given = [constants[name].astype(float) for name in node.input if name in constants]
+        is_first = bool(node.input) and (node.input[0] == current or node.op_type == "Add")
+        if not is_first or current not in node.input or len(given) != len(node.input) - 1:
+            raise ContractError("the network is not a chain of layers")
+        steps.append(_graph_step(node.op_type, attributes, given))
+        current = node.output[0]
+    if current != graph.output[0].name:
+        raise ContractError("the network is not a chain of layers")
+    return steps
+
+
+def _graph_step(
+    operator: str, attributes: Mapping[str, Any], given: Sequence[np.ndarray]
+) -> GraphStep:
+    match operator:
+        case "Gemm" if not attributes.get("transA"):
+            kernel = given[0].T if attributes.get("transB") else given[0]
+            bias = given[1].ravel() * attributes.get("beta", 1.0) if len(given) > 1 else 0.0
+            return GraphStep("linear", kernel * attributes.get("alpha", 1.0), bias)
+        case "MatMul":
+            return GraphStep("linear", given[0])
+        case "Add":
+            return GraphStep("linear", None, given[0].ravel())
+        case "Tanh" | "Relu":
+            return GraphStep(operator)
+    raise ContractError(f"operator {operator} is not one of a likelihood network's layers")
 
 
 def with_free_rows(content: bytes) -> bytes:

@@ -64,6 +64,9 @@ def default_config() -> str:
             lines.append(f"{name}: {{}}")
             lines.append("#  ddm:")
             lines += [f"#{line}" for line in _nested(inner, indent=4)]
+        elif field.default is None:  # off
+            lines.append(f"{name}: null")
+            lines += [f"#{line}" for line in _nested(inner, indent=2)]
         else:
             lines.append(f"{name}:")
             lines += _nested(inner, indent=2)
@@ -97,7 +100,8 @@ def _keys(cls: type[Settings], prefix: str = "") -> Iterator[tuple[str, str, str
         inner = _settings_in(field.annotation)
         default = _default(field)
         if inner is not None:
-            default = "" if default != "(required)" else default
+            is_off = not prefix and default == "null"
+            default = "`null`" if is_off else default if default == "(required)" else ""
         elif default != "(required)":
             default = f"`{default}`"
         yield prefix + name, default, field.description or ""

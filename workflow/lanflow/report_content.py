@@ -1,6 +1,7 @@
 """What the report is made of, read from a study's results."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,6 +46,16 @@ class ReportedNetwork:
         """One of its figures, if it was drawn."""
         path = self.folder / name
         return path.read_bytes() if path.exists() else None
+
+    @property
+    def recovery(self) -> dict[str, Any] | None:
+        """What became of its simulated subjects, if it and no earlier network recovered them."""
+        path = self.folder / artifacts.RECOVERY
+        if not path.exists():
+            return None
+        record = _read(path)
+        sha256 = hashlib.sha256((self.folder / artifacts.ONNX).read_bytes()).hexdigest()
+        return record if record["onnx_sha256"] == sha256 else None
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,13 @@ class EvaluationConfig(Settings):
     )
 
 
+class RecoveryConfig(Settings):
+    """Subjects whose parameters each likelihood network is to find again."""
+
+    n_subjects: Count = Field(50, description="subjects, at random parameters inside the box")
+    n_trials: Count = Field(500, description="simulated trials of each")
+
+
 class TrackingConfig(Settings):
     """The MLflow store. Environment variables come next, then the defaults."""
 
@@ -216,6 +223,11 @@ class StudyConfig(Settings):
     )
     evaluation: EvaluationConfig = Field(
         default_factory=lambda: EvaluationConfig(), description="of every network"
+    )
+    recovery: RecoveryConfig | None = Field(
+        None,
+        description="find the parameters of simulated subjects again with every likelihood "
+        "network; {} takes the defaults below, null leaves it out",
     )
     require_gates: bool = Field(
         False, description="a network that does not pass its gates fails the build"

@@ -135,6 +135,17 @@ def evaluation_options():
     ]
 
 
+def recovery_files(name):
+    """One file of the recovery of every likelihood network, if the study wants any."""
+    if STUDY.recovery is None:
+        return []
+    return [
+        f"{RESULTS}/networks/lan/{t.model}/{t.key}/{name}"
+        for t in TRAININGS
+        if t.config.network_type == "lan"
+    ]
+
+
 def experiments_to_prepare():
     """Experiments that the study writes to."""
     generated = [m for m, c in STUDY.models.items() if c.data.generate]

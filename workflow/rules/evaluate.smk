@@ -1,4 +1,4 @@
-"""Every network's gates and scores."""
+"""Every network's gates and scores, and the recovery of parameters."""
 
 
 localrules:
@@ -30,6 +30,35 @@ rule evaluate_network:
     shell:
         "lanflow evaluate {params.folder:q} --output {output.evaluation:q} --seed {params.seed}"
         " {params.options:q} 2>&1 | tee {log:q}"
+
+
+# Only of likelihood networks, and where the study has the key `recovery`.
+rule recover_parameters:
+    input:
+        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
+        card=f"{NETWORK_DIR}/{artifacts.CARD}",
+    output:
+        record=f"{NETWORK_DIR}/{artifacts.RECOVERY}",
+        plot=f"{NETWORK_DIR}/{artifacts.RECOVERY_PLOT}",
+    log:
+        f"{RESULTS}/logs/recover_parameters/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/recover_parameters/{{network_type}}_{{model}}_{{network}}_{{backend}}.tsv"
+    conda:
+        "../../environment.yml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        folder=lambda w, input: os.path.dirname(input.card),
+        n_subjects=lambda w: STUDY.recovery.n_subjects,
+        n_trials=lambda w: STUDY.recovery.n_trials,
+        seed=STUDY.seed,
+    shell:
+        "lanflow recover {params.folder:q} --n-subjects {params.n_subjects}"
+        " --n-trials {params.n_trials} --seed {params.seed} --processes {threads}"
+        " --output {output.record:q} --plot {output.plot:q} 2>&1 | tee {log:q}"
 
 
 # Only where the study says `require_gates: true`.

@@ -58,6 +58,8 @@ rule write_report:
         evaluations=network_files(artifacts.EVALUATION),
         curves=network_files(artifacts.CURVE),
         plots=[network_files(file) for file in artifacts.PLOTS.values()],
+        recoveries=recovery_files(artifacts.RECOVERY),
+        recovery_plots=recovery_files(artifacts.RECOVERY_PLOT),
     output:
         report=REPORT,
         study=f"{RESULTS}/study.yaml",
