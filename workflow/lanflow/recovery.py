@@ -283,19 +283,21 @@ def agreement(true: Array, found: Array) -> dict[str, float | None]:
     Returns
     -------
     dict
-        ``pearson`` and ``spearman`` (None where there is nothing to correlate: fewer than three
-        subjects, or the same value in all); ``rank_shift``, the mean distance of a subject's rank
-        among the found values and among the true ones, in shares of all subjects; ``rmse``, the
+        ``pearson``, ``spearman``, and ``rank_shift``, the mean distance of a subject's rank among
+        the found values and among the true ones, in shares of all subjects: None where there are
+        no ranks to compare, with fewer than three subjects or the same value in all. ``rmse``, the
         root of the mean square error; ``bias``, the mean of found less true.
     """
     from scipy.stats import rankdata
 
     ranks = rankdata(true), rankdata(found)
+    spearman = _correlation(*ranks)
+    shift = float(np.abs(ranks[1] - ranks[0]).mean() / len(true))
     error = found - true
     return {
         "pearson": _correlation(true, found),
-        "spearman": _correlation(*ranks),
-        "rank_shift": float(np.abs(ranks[1] - ranks[0]).mean() / len(true)),
+        "spearman": spearman,
+        "rank_shift": None if spearman is None else shift,
         "rmse": float(np.sqrt(np.mean(error**2))),
         "bias": float(error.mean()),
     }

@@ -79,9 +79,12 @@ def _draw_panel(axes: Any, record: Mapping[str, Any], i: int) -> None:
     axes.locator_params(axis="both", nbins=6)
     axes.set_xlabel(f"true {axis_label(name)}")
     axes.set_ylabel(f"found {axis_label(name)}")
-    rank = "not defined" if shown["spearman"] is None else number(shown["spearman"])
+    ranks = "no ranks to compare"
+    if shown["spearman"] is not None:
+        ranks = f"rank correlation {number(shown['spearman'])}"
+        ranks += f", mean rank shift {shown['rank_shift']:.1%}"
     axes.set_title(
-        f"rank correlation {rank}, mean rank shift {shown['rank_shift']:.1%}\n"
+        f"{ranks}\n"
         f"root mean square error {number(shown['rmse'], 2)}, bias {number(shown['bias'], 2)}",
         loc="left",
         fontsize=8.5,

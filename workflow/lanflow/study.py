@@ -226,8 +226,8 @@ class StudyConfig(Settings):
     )
     recovery: RecoveryConfig | None = Field(
         None,
-        description="find the parameters of simulated subjects again with every likelihood "
-        "network; {} takes the defaults below, null leaves it out",
+        description="find parameters of simulated subjects again with likelihood networks (not of "
+        "models with a deadline); {} takes these defaults, null leaves it out",
     )
     require_gates: bool = Field(
         False, description="a network that does not pass its gates fails the build"

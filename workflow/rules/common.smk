@@ -136,13 +136,13 @@ def evaluation_options():
 
 
 def recovery_files(name):
-    """One file of the recovery of every likelihood network, if the study wants any."""
+    """One file of each recovery, if the study wants any: of lan, and models without deadline."""
     if STUDY.recovery is None:
         return []
     return [
         f"{RESULTS}/networks/lan/{t.model}/{t.key}/{name}"
         for t in TRAININGS
-        if t.config.network_type == "lan"
+        if t.config.network_type == "lan" and not t.model.endswith("_deadline")
     ]
 
 
