@@ -44,9 +44,7 @@ def test_the_maximum_is_near_the_truth_and_likelier(trials: tuple[Array, Array])
 def test_where_the_search_begins_does_not_decide_where_it_ends(
     trials: tuple[Array, Array],
 ) -> None:
-    one, again, other = found(trials), found(trials), found(trials, seed=2)
-    assert np.array_equal(one.theta, again.theta)
-    assert one.log_likelihood == again.log_likelihood
+    one, other = found(trials), found(trials, seed=2)
     assert other.theta == pytest.approx(one.theta, abs=1e-2)
 
 

@@ -3,8 +3,9 @@ from typing import Any
 import numpy as np
 
 from lanflow.maximum_likelihood import Fit
-from lanflow.recovery import Recoverable, Subject, recovery_record
+from lanflow.recovery import Recoverable, Subject
 from lanflow.recovery_plots import draw_recovery
+from lanflow.recovery_record import recovery_record
 
 
 def record(n_parameters: int, *, n_subjects: int = 6, spread: float = 0.1) -> dict[str, Any]:

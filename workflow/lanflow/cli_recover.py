@@ -35,7 +35,8 @@ def add_recover(command: argparse.ArgumentParser) -> None:
 def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_bytes, write_json
     from lanflow.progress import Progress
-    from lanflow.recovery import Recoverable, recover, recovery_record
+    from lanflow.recovery import Recoverable, recover
+    from lanflow.recovery_record import recovery_record
 
     network = Recoverable.from_folder(parsed.folder)
     with Progress(parsed.n_subjects, f"{network.title}: recovering", "subject") as progress:

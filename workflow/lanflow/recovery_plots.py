@@ -25,7 +25,7 @@ def draw_recovery(record: Mapping[str, Any]) -> bytes:
     Parameters
     ----------
     record
-        From :func:`lanflow.recovery.recovery_record`.
+        From :func:`lanflow.recovery_record.recovery_record`.
 
     Returns
     -------
