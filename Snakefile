@@ -53,6 +53,7 @@ rule all:
         report=REPORT,
         gates=[GATES] if STUDY.require_gates else [],
         registered=REGISTERED if STUDY.register_networks else [],
+        bundles=bundles(),
 
 
 onsuccess:
