@@ -54,6 +54,7 @@ rule all:
         recoveries=recovery_files(artifacts.RECOVERY),
         gates=[GATES] if STUDY.require_gates else [],
         registered=REGISTERED if STUDY.register_networks else [],
+        bundles=bundles(),
 
 
 onsuccess:

@@ -32,14 +32,6 @@ if missing_packages() and not os.environ.get("CI"):
     collect_ignore_glob = ["test_*.py"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the servers."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.cluster)
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
 @dataclass(frozen=True)
 class ClusterCheckout:
     """A copy of the repository whose jobs go to Slurm and whose runs go to the server."""

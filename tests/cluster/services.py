@@ -218,7 +218,8 @@ def _path_with_srun(folder: Path, config: Path) -> str:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nSLURM_CONF={config} exec {find("srun")} "$@"\n')
     program.chmod(0o755)
-    return os.pathsep.join([str(program.parent), os.environ["PATH"]])
+    commands = str(Path(sys.executable).parent)  # of this very installation
+    return os.pathsep.join([str(program.parent), commands, os.environ["PATH"]])
 
 
 def _pinged(slurm: Slurm) -> bool:

@@ -19,6 +19,9 @@ from tests.cluster.conftest import QUICK, ClusterCheckout
 from tests.cluster.services import TrackingServer, wait_for
 from tests.workflow.conftest import Checkout
 
+# One worker has the servers.
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
 N_EPOCHS = 150
 
 

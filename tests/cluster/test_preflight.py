@@ -8,6 +8,9 @@ from tests.cluster.conftest import ClusterCheckout
 from tests.cluster.services import Slurm, TrackingServer, free_port
 from tests.workflow.conftest import make_checkout
 
+# One worker has the servers.
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
 
 @pytest.fixture
 def study(slurm: Slurm, tmp_path: Path) -> ClusterCheckout:

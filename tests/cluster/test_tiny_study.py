@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.cluster.conftest import PASSWORD, ClusterCheckout
@@ -13,8 +14,13 @@ from tests.cluster.services import TrackingServer
 from tests.conftest import sha256
 from tests.workflow.conftest import Checkout
 
+# One worker has the servers.
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
 # What says where and when, not what.
-_PLACES = re.compile(r"slurm_|mlflow\.user|_folder$|experiment_id|source")
+_PLACES = re.compile(r"slurm_|mlflow\.user|_folder$|experiment_id|source|run_key")
+# How long it took.
+_TIMES = {"cost.seconds", "cost.rows_per_second"}
 
 
 def _runs(uri: str) -> dict[str, dict[str, Any]]:
@@ -26,6 +32,7 @@ def _runs(uri: str) -> dict[str, dict[str, Any]]:
         metrics = {
             key: [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, key)]
             for key in run.data.metrics
+            if key not in _TIMES
         }
         found[run.info.run_name] = {
             "experiment": experiments[run.info.experiment_id],

@@ -1,4 +1,5 @@
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,7 @@ def evaluated(checkout: Checkout) -> tuple[Checkout, str]:
     study = checkout.write_study(
         study="mine",
         register_networks=True,
+        bundle_networks=True,
         models={
             "ddm": {
                 "data": {"generate": {"config": "generation.yaml"}},
@@ -51,6 +53,22 @@ def test_a_study_registers_what_passed_and_lists_the_rest(
     assert version.tags["study"] == "mine"
     log = (checkout.folder / "results" / "logs" / "register_networks.log").read_text()
     assert "not registered: " in log
+
+
+def test_a_study_packs_every_network_and_its_verdict(evaluated: tuple[Checkout, str]) -> None:
+    checkout, study = evaluated
+    place = "results/bundles/lan/ddm"
+    archives = [f"{place}/lan_{backend}.tar.gz" for backend in BACKENDS]
+    rule = (*archives, "--allowed-rules", "bundle_network", "--cores", "2")
+    checkout.snakemake(*rule, study=study)
+    for backend, gate in zip(BACKENDS, ("structure | passed", "density | failed"), strict=True):
+        folder = checkout.folder / place / f"lan_{backend}"
+        assert (folder / "ddm.onnx").exists()
+        assert f"| {gate} |" in (folder / "README.md").read_text()
+        with tarfile.open(f"{folder}.tar.gz") as archive:
+            assert any(name.endswith("ddm.onnx") for name in archive.getnames())
+    plan = checkout.planned("--forceall", study=study)
+    assert plan["bundle_network"] == 2
 
 
 def test_registering_waits_for_every_networks_evaluation(evaluated: tuple[Checkout, str]) -> None:

@@ -237,6 +237,9 @@ class StudyConfig(Settings):
         description="networks that pass their gates go to MLflow's model registry; the best gets "
         "the alias {study}-best",
     )
+    bundle_networks: bool = Field(
+        False, description="each network is packed, with all that belongs to it, under bundles/"
+    )
     models: dict[ModelName, ModelConfig] = Field(
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"
     )

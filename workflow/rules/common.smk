@@ -14,6 +14,7 @@ LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 REPORT = f"{RESULTS}/report.html"
 GATES = f"{RESULTS}/gates.json"
 REGISTERED = f"{RESULTS}/registered.json"
+BUNDLE = f"{RESULTS}/bundles/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
 CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
@@ -144,6 +145,14 @@ def recovery_files(name):
         for t in TRAININGS
         if t.config.network_type == "lan" and not t.model.endswith("_deadline")
     ]
+
+
+def bundles():
+    """The archive of every network of the study, if it asks for them."""
+    kinds = [(t.config.network_type, t.model, t.network, t.backend) for t in TRAININGS]
+    names = ("network_type", "model", "network", "backend")
+    archives = [f"{BUNDLE}.tar.gz".format(**dict(zip(names, kind))) for kind in kinds]
+    return archives if STUDY.bundle_networks else []
 
 
 def experiments_to_prepare():

@@ -1,8 +1,9 @@
-"""Networks that pass their gates, in MLflow's model registry."""
+"""Networks as they are handed on: registered in MLflow, packed."""
 
 
 localrules:
     register_networks,
+    bundle_network,
 
 
 rule register_networks:
@@ -25,3 +26,25 @@ rule register_networks:
     shell:
         "lanflow register {params.folders:q} --study {params.study} --skip-failed"
         " --output {output.record:q} 2>&1 | tee {log:q}"
+
+
+rule bundle_network:
+    input:
+        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
+        config=f"{NETWORK_DIR}/{artifacts.CONFIG}",
+        lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",
+        card=f"{NETWORK_DIR}/{artifacts.CARD}",
+        evaluation=f"{NETWORK_DIR}/{artifacts.EVALUATION}",
+    output:
+        folder=directory(BUNDLE),
+        archive=f"{BUNDLE}.tar.gz",
+    log:
+        f"{RESULTS}/logs/bundle_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/bundle_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        network=lambda w, input: os.path.dirname(input.card),
+    shell:
+        "lanflow bundle {params.network:q} --output {output.folder:q} --archive 2>&1 | tee {log:q}"
