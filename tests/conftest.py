@@ -26,6 +26,7 @@ from lanflow.training_config import TrainingConfig, TrainingFile, select_network
 from lanflow.training_options import TrainingOptions
 from tests.cluster.services import missing_packages
 from tests.hub import Hub, serve
+from tests.scheduling import GroupScheduling, rank
 
 # Files of tests run side by side: threads that spin while they wait would take cores from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -260,12 +261,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line("as root on Debian or Ubuntu: .ci/install-system-packages")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, unless they name another group."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    """Start with what takes long."""
+    items.sort(key=lambda item: rank(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Tests that share a fixture share a worker."""
+    return GroupScheduling(config, log)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.cluster.services import TrackingServer, wait_for
 from tests.workflow.conftest import Checkout
 
 # One worker has the servers.
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 N_EPOCHS = 150
 

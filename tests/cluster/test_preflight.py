@@ -9,7 +9,7 @@ from tests.cluster.services import Slurm, TrackingServer, free_port
 from tests.workflow.conftest import make_checkout
 
 # One worker has the servers.
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture

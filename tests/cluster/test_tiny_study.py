@@ -15,7 +15,7 @@ from tests.conftest import sha256
 from tests.workflow.conftest import Checkout
 
 # One worker has the servers.
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = pytest.mark.cluster
 
 # What says where and when, not what.
 _PLACES = re.compile(r"slurm_|mlflow\.user|_folder$|experiment_id|source|run_key")

@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.peers.conftest import HERE, Network, last_line, run
 
 # One worker, where the networks are trained once.
-pytestmark = [pytest.mark.peers, pytest.mark.xdist_group("peers")]
+pytestmark = pytest.mark.peers
 
 BACKENDS = ("jax", "pytensor")
 LANS = ("ddm-lan-jax", "ddm-lan-torch", "angle-lan-jax", "angle-lan-torch")

@@ -11,7 +11,7 @@ from tests.evaluated import write_network
 from tests.peers.conftest import HERE, last_line, run
 
 # One worker, where the environments are.
-pytestmark = [pytest.mark.peers, pytest.mark.xdist_group("peers")]
+pytestmark = pytest.mark.peers
 
 
 def test_the_code_on_the_card_of_each_type_runs_in_hssm(hssm: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.peers.conftest import (
 )
 
 # One worker, where the networks are trained once.
-pytestmark = [pytest.mark.peers, pytest.mark.xdist_group("peers")]
+pytestmark = pytest.mark.peers
 
 
 @dataclass(frozen=True)

@@ -3,15 +3,11 @@
 from pathlib import Path
 
 import mlflow
-import pytest
 
 from lanflow.registration import register_networks
 from lanflow.store import resolve_store
 from lanflow.tracking import connect, ensure_experiment
 from tests.evaluated import write_network
-
-# Where the server is.
-pytestmark = pytest.mark.xdist_group("tests/requirement/test_mlflow_configuration.py")
 
 
 def test_networks_are_registered_on_a_server_too(server: str, tmp_path: Path) -> None:

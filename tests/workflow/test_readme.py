@@ -39,7 +39,6 @@ def test_every_command_runs_in_the_order_of_the_page(reader: Checkout) -> None:
         reader.run("bash", "-euc", block)
 
 
-@pytest.mark.xdist_group("tiny")
 def test_every_path_named_in_the_tables_exists(tiny: Checkout) -> None:
     for name in re.findall(r"\| `(results/[^`]*|mlflow\.db)` \|", README):
         pattern = re.sub(r"\{[a-z]+\}", "*", name).replace("_...", "_*").rstrip("/")

@@ -81,7 +81,6 @@ def test_registering_waits_for_every_networks_evaluation(evaluated: tuple[Checko
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("tiny")
 def test_the_tiny_networks_own_evaluation_keeps_it_from_the_registry_and_is_on_its_card(
     tiny: Checkout, tmp_path: Path
 ) -> None:

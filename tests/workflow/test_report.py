@@ -12,7 +12,7 @@ import pytest
 
 from tests.workflow.conftest import Checkout
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("tiny")]
+pytestmark = pytest.mark.browser
 
 # The page looks at the report in a frame of a given width and writes what it finds into itself.
 LOOK = """<!DOCTYPE html><html><body><iframe id="frame" width="{width}" height="900" src="{url}">

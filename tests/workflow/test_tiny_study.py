@@ -16,9 +16,6 @@ from lanflow.export import check_contract
 from tests.conftest import sha256
 from tests.workflow.conftest import Checkout, make_checkout
 
-# On the worker where the tiny study is built.
-pytestmark = pytest.mark.xdist_group("tiny")
-
 NETWORK = "results/networks/lan/ddm/lan_jax"
 
 
