@@ -1,5 +1,6 @@
 """Jobs that are cancelled, requeued, stopped at their time limit, or left without the server."""
 
+import json
 import os
 import re
 import shutil
@@ -17,12 +18,15 @@ from mlflow import MlflowClient
 
 from tests.cluster.conftest import QUICK, ClusterCheckout
 from tests.cluster.services import TrackingServer, wait_for
+from tests.conftest import sha256
 from tests.workflow.conftest import Checkout
 
 # One worker has the servers.
 pytestmark = pytest.mark.cluster
 
 N_EPOCHS = 150
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
@@ -37,14 +41,11 @@ def study(cluster_study: ClusterCheckout, tmp_path: Path) -> ClusterCheckout:
     return ClusterCheckout(Checkout(folder), cluster_study.slurm, cluster_study.environment)
 
 
-def _start(study: ClusterCheckout, *networks: str) -> "subprocess.Popen[bytes]":
-    """Train networks through Slurm; the workflow's process."""
+def _start(study: ClusterCheckout, *targets: str, **keys: Any) -> "subprocess.Popen[bytes]":
+    """Make targets of the tiny study, with other keys for its model, through Slurm."""
     content = yaml.safe_load((study.folder / "config/examples/tiny.yaml").read_text())
-    content["models"]["ddm"]["networks"] = {
-        name: {"config": "long.yaml", "backends": ["torch"]} for name in networks
-    }
+    content["models"]["ddm"] |= keys
     study.write_yaml("long_study.yaml", content)
-    targets = [f"results/networks/lan/ddm/{name}_torch/model.onnx" for name in networks]
     variables = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     # A run that ends while the server is away waits for longer than that takes.
     variables |= {**study.environment, "LANFLOW_STORE_PATIENCE": "180"}
@@ -68,8 +69,8 @@ def start(study: ClusterCheckout) -> Iterator[Callable[..., "subprocess.Popen[by
     """Start workflows; none of them outlives the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start_one(*networks: str) -> "subprocess.Popen[bytes]":
-        started.append(_start(study, *networks))
+    def start_one(*targets: str, **keys: Any) -> "subprocess.Popen[bytes]":
+        started.append(_start(study, *targets, **keys))
         return started[-1]
 
     yield start_one
@@ -82,6 +83,14 @@ def start(study: ClusterCheckout) -> Iterator[Callable[..., "subprocess.Popen[by
     wait_for(lambda: not study.slurm.jobs(), "jobs to end")
 
 
+def _train(start: Start, *names: str) -> "subprocess.Popen[bytes]":
+    targets = [f"results/networks/lan/ddm/{name}_torch/model.onnx" for name in names]
+    return start(
+        *targets,
+        networks={name: {"config": "long.yaml", "backends": ["torch"]} for name in names},
+    )
+
+
 def _finish(study: ClusterCheckout, process: "subprocess.Popen[bytes]") -> str:
     status = process.wait(timeout=400)
     output = (study.folder / "long.txt").read_text()
@@ -90,10 +99,14 @@ def _finish(study: ClusterCheckout, process: "subprocess.Popen[bytes]") -> str:
 
 
 def _runs(server: TrackingServer, network: str) -> list[Any]:
+    return _runs_of(server, "ddm-training", f"ddm-{network}_torch")
+
+
+def _runs_of(server: TrackingServer, experiment_name: str, name: str) -> list[Any]:
     client = MlflowClient(tracking_uri=server.url)
-    experiment = client.get_experiment_by_name("ddm-training")
-    name = f"attributes.run_name = 'ddm-{network}_torch'"
-    return list(client.search_runs([experiment.experiment_id], filter_string=name))
+    experiment = client.get_experiment_by_name(experiment_name)
+    taken = f"attributes.run_name = '{name}'"
+    return list(client.search_runs([experiment.experiment_id], filter_string=taken))
 
 
 def _n_epochs(server: TrackingServer, network: str) -> int:
@@ -124,16 +137,21 @@ def _check_one_whole_run(server: TrackingServer, network: str) -> None:
     assert sorted(entry.step for entry in history) == list(range(N_EPOCHS))
 
 
-def _job_of(study: ClusterCheckout, network: str) -> str:
-    (job,) = [j for j, (_, rule) in study.slurm.jobs().items() if network in rule]
+def _job_of(study: ClusterCheckout, part: str) -> str:
+    """The job that has a network, or a model and chunk, in its comment."""
+    (job,) = [j for j, (_, rule) in study.slurm.jobs().items() if part in rule]
     return job
 
 
+def _set_time_limit_over(study: ClusterCheckout, job: str) -> None:
+    study.slurm.ask("scontrol", "update", f"JobId={job}", "TimeLimit=0")
+
+
 def test_a_training_goes_on_after_a_cancel_a_requeue_and_a_time_limit(
-    study: ClusterCheckout, start: Callable[..., "subprocess.Popen[bytes]"], server: TrackingServer
+    study: ClusterCheckout, start: Start, server: TrackingServer
 ) -> None:
     networks = ("requeued", "overrun")
-    cancelled = start(*networks)
+    cancelled = _train(start, *networks)
     for network in networks:
         _wait_for_epochs(cancelled, server, network)
     os.killpg(cancelled.pid, signal.SIGINT)
@@ -145,11 +163,11 @@ def test_a_training_goes_on_after_a_cancel_a_requeue_and_a_time_limit(
         assert run.info.status == "KILLED"
         ids[network] = run.info.run_id
 
-    again = start(*networks)
+    again = _train(start, *networks)
     for network in networks:
         _wait_for_epochs(again, server, network)
     overrun = _job_of(study, "overrun")
-    study.slurm.ask("scontrol", "update", f"JobId={overrun}", "TimeLimit=0")
+    _set_time_limit_over(study, overrun)
     study.slurm.ask("scontrol", "requeue", _job_of(study, "requeued"))
     output = _finish(study, again)
     for network in networks:
@@ -159,10 +177,51 @@ def test_a_training_goes_on_after_a_cancel_a_requeue_and_a_time_limit(
     assert "Restarts=1" in study.slurm.ask("scontrol", "show", "job")
 
 
-def test_a_server_that_is_away_for_half_a_minute_costs_neither_training_nor_history(
-    study: ClusterCheckout, start: Callable[..., "subprocess.Popen[bytes]"], server: TrackingServer
+def test_a_generation_goes_on_after_a_requeue_and_a_time_limit(
+    study: ClusterCheckout, start: Start, server: TrackingServer
 ) -> None:
-    process = start("lonely")
+    generation = yaml.safe_load((study.folder / "config/generation/tiny.yaml").read_text())
+    generation |= {"PIPELINE": {"N_PARAMETER_SETS": 30}, "ESTIMATOR": {"TYPE": "kde"}}
+    study.write_yaml("slow.yaml", generation)
+    n_files = 5
+    source = {"config": "slow.yaml", "chunks": 2, "files_per_chunk": n_files}
+    chunks = [study.folder / f"results/ddm/generation/chunk_{i}" for i in range(2)]
+    for folder in chunks:
+        shutil.rmtree(folder)
+    process = start(
+        *[str(folder.relative_to(study.folder) / "chunk.json") for folder in chunks],
+        data={"generate": source},
+    )
+
+    def finished(folder: Path) -> list[Path]:
+        assert process.poll() is None, "the workflow ended"
+        return list(folder.glob("training_data.partial/*.pickle"))
+
+    kept: dict[Path, int] = {}
+    for folder in chunks:
+        wait_for(lambda folder=folder: finished(folder), f"a file in {folder}", seconds=300)
+        kept |= {path: path.stat().st_mtime_ns for path in finished(folder)}
+    overrun = _job_of(study, "ddm_1")
+    _set_time_limit_over(study, overrun)
+    study.slurm.ask("scontrol", "requeue", _job_of(study, "ddm_0"))
+    output = _finish(study, process)
+    assert re.search(rf"SLURM-job '{overrun}' failed, SLURM status is: 'TIMEOUT'", output)
+    for i, folder in enumerate(chunks):
+        files = json.loads((folder / "chunk.json").read_text())["files"]
+        assert len(files) == n_files
+        for file in files:
+            assert sha256(folder / "training_data" / file["filename"]) == file["sha256"]
+        runs = _runs_of(server, "ddm-data-generation", f"ddm-chunk-{i}")
+        assert [run.info.status for run in runs] == ["FINISHED"] * len(runs)
+        assert [run.data.params["n_files"] for run in runs].count(str(n_files)) == 1
+    for path, made in kept.items():
+        assert (path.parents[1] / "training_data" / path.name).stat().st_mtime_ns == made
+
+
+def test_a_server_that_is_away_for_half_a_minute_costs_neither_training_nor_history(
+    study: ClusterCheckout, start: Start, server: TrackingServer
+) -> None:
+    process = _train(start, "lonely")
     _wait_for_epochs(process, server, "lonely")
     server.stop()
     try:

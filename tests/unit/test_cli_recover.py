@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,20 @@ def test_a_network_without_rts_is_refused_and_nothing_is_written(
     assert main(["recover", str(folder), "--output", str(tmp_path / "recovery.json")]) == 1
     assert "only a likelihood network (lan) recovers parameters" in caplog.text
     assert not (tmp_path / "recovery.json").exists()
+
+
+def test_posteriors_without_hssm_are_refused_and_auto_goes_on_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = networks.write_network(tmp_path / "net", networks.well_made("lan"))
+    output = tmp_path / "recovery.json"
+    options = ["--n-subjects", "2", "--n-trials", "50", "--processes", "1"]
+    command = ["recover", str(folder), "--output", str(output), *options]
+    for wanted in (["--method", "nuts"], ["--hssm-python", sys.executable]):
+        assert main([*command, *wanted]) == 1
+        assert "posteriors are sampled with HSSM, but HSSM is not installed" in caplog.text
+        assert not output.exists()
+    caplog.clear()
+    assert main(command) == 0
+    assert "maximum likelihood: HSSM is not installed" in caplog.text
+    assert json.loads(capsys.readouterr().out)["method"] == "maximum likelihood"

@@ -160,7 +160,6 @@ def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
         ("matplotlib", "plots"),
         ("tqdm", "progress"),
         ("onnxruntime", "onnx_network"),
-        ("hssm", "hssm_probe"),
         ("huggingface_hub", "hub"),
     ],
 )
@@ -229,8 +228,11 @@ def test_gates_know_neither_kernels_nor_tracking_nor_commands(module: str) -> No
 
 def test_what_hssm_is_asked_by_needs_nothing_of_ours() -> None:
     """It is run as a file by an interpreter that has HSSM and need not have lanflow."""
-    assert not ours(MODULES["hssm_probe"].anywhere)
-    assert libraries(MODULES["hssm_probe"].at_top) == set()
+    scripts = {"hssm_probe", "hssm_sampling"}
+    assert importers("hssm") == scripts
+    for script in scripts:
+        assert not ours(MODULES[script].anywhere)
+        assert libraries(MODULES[script].at_top) == set()
 
 
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:

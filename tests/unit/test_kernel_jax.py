@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lanflow.kernel_jax import JaxKernel
+from lanflow.kernel_jax import JaxKernel, known_options
 from lanflow.networks import Activation, Architecture
 from lanflow.training import initial_weights
 from tests.conftest import training_config
@@ -103,3 +103,9 @@ def test_a_second_training_of_the_same_shape_is_not_compiled_again() -> None:
                 features, labels, batch_size=4, learning_rates=np.ones(2, dtype=np.float32)
             )
     assert not [event for event in compiled if "backend_compile" in event]
+
+
+def test_options_that_xla_does_not_know_are_left_out() -> None:
+    known = {"xla_cpu_experimental_ynn_fusion_type": ""}
+    assert known_options(known) == known
+    assert known_options({**known, "xla_cpu_no_such_thing": ""}) == {}

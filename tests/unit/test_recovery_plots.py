@@ -3,21 +3,42 @@ from typing import Any
 import numpy as np
 
 from lanflow.maximum_likelihood import Fit
-from lanflow.recovery import Recoverable, Subject
+from lanflow.posterior_sampling import Posterior
+from lanflow.recovery import FittedSubject
 from lanflow.recovery_plots import draw_recovery
-from lanflow.recovery_record import recovery_record
+from lanflow.recovery_record import likelihood_record, posterior_record
+from lanflow.simulated_subjects import Recoverable, Subject
 
 
 def record(n_parameters: int, *, n_subjects: int = 6, spread: float = 0.1) -> dict[str, Any]:
-    bounds = {f"p{i}": (-1.0, 1.0) for i in range(n_parameters)}
-    rng = np.random.default_rng(1)
+    network, subjects = made_up(n_parameters, n_subjects)
     no = np.zeros(n_parameters, bool)
-    subjects = []
-    for _ in range(n_subjects):
-        true = rng.uniform(-0.8, 0.8, n_parameters)
-        subjects.append(Subject(true, -100.0, Fit(true + spread, -98.0, no, no), 0))
+    fits = [
+        FittedSubject(-100.0, Fit(subject.theta + spread, -98.0, no, no)) for subject in subjects
+    ]
+    return likelihood_record(network, subjects, fits, n_trials=100, seed=1)
+
+
+def made_up(n_parameters: int, n_subjects: int) -> tuple[Recoverable, list[Subject]]:
+    rng = np.random.default_rng(1)
+    thetas = rng.uniform(-0.8, 0.8, (n_subjects, n_parameters))
+    one = np.ones(1)
+    bounds = {f"p{i}": (-1.0, 1.0) for i in range(n_parameters)}
     network = Recoverable("made up", "ddm", "jax", b"", bounds)
-    return recovery_record(network, subjects, n_trials=100, seed=1)
+    return network, [Subject(theta, one, one, 0, 1) for theta in thetas]
+
+
+def sampled(n_parameters: int, *, off: float = 0.0) -> dict[str, Any]:
+    network, subjects = made_up(n_parameters, 30)
+    rng = np.random.default_rng(2)
+    one = np.ones(n_parameters)
+    posteriors = [
+        Posterior(
+            subject.theta + off + rng.normal(0, 0.05, (2, 200, n_parameters)), one, one, 0, "9.9"
+        )
+        for subject in subjects
+    ]
+    return posterior_record(network, subjects, posteriors, n_trials=100, seed=1)
 
 
 def test_any_number_of_parameters_has_a_figure_of_its_own() -> None:
@@ -37,3 +58,14 @@ def test_the_same_record_is_the_same_figure_and_another_is_not() -> None:
 
 def test_two_subjects_have_a_figure_without_ranks() -> None:
     assert draw_recovery(record(1, n_subjects=2)).startswith(b"\x89PNG")
+
+
+def test_posteriors_have_ranks_under_their_values() -> None:
+    heights = {}
+    for n in (1, 3, 4, 5):
+        png = draw_recovery(sampled(n))
+        assert png.startswith(b"\x89PNG")
+        heights[n] = int.from_bytes(png[20:24])
+    assert heights[1] == heights[3] < heights[4] == heights[5]
+    assert heights[1] > int.from_bytes(draw_recovery(record(1))[20:24])
+    assert draw_recovery(sampled(2)) != draw_recovery(sampled(2, off=0.1))

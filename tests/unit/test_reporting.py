@@ -184,13 +184,25 @@ def test_a_recovery_is_shown_with_its_rank_correlations_unless_of_an_earlier_net
     folder = results / "networks" / "lan" / "ddm" / "net_torch"
     sha256 = hashlib.sha256((folder / artifacts.ONNX).read_bytes()).hexdigest()
     summary = {"v": {"spearman": 0.98765}, "a": {"spearman": None}}
-    record = {"onnx_sha256": sha256, "n_subjects": 50, "n_trials": 500, "summary": summary}
+    record = {
+        "onnx_sha256": sha256,
+        "method": "maximum likelihood",
+        "n_subjects": 50,
+        "n_trials": 500,
+        "summary": summary,
+    }
     write_json(folder / artifacts.RECOVERY, record)
     write_bytes(folder / artifacts.RECOVERY_PLOT, (folder / artifacts.CURVE).read_bytes())
     _, html, _ = report(results)
     assert html.count("data:image/png;base64,") == 3 + len(artifacts.PLOTS)
     assert "50 simulated subjects of 500 trials" in html
+    assert "found again by maximum likelihood through the network" in html
     assert "v 0.988, a not defined" in html
+    sampled = {"method": "NUTS (HSSM 9.9)", "posterior": {}, "n_not_converged": 3}
+    write_json(folder / artifacts.RECOVERY, record | sampled)
+    _, html, _ = report(results)
+    assert "found again by NUTS (HSSM 9.9) through the network" in html
+    assert "The chains of 3 subject(s) did not converge." in html
     write_json(folder / artifacts.RECOVERY, record | {"onnx_sha256": "0" * 64})
     _, html, _ = report(results)
     assert html.count("data:image/png;base64,") == 2 + len(artifacts.PLOTS)

@@ -23,8 +23,13 @@ GENERATION_YAML: dict[str, Any] = {
     "TRAINING": {"N_SAMPLES_PER_PARAM": 100},
     "ESTIMATOR": {"TYPE": "kde"},
 }
-# Tests of other things than the evaluation want it over soon.
+# Tests of other things than what follows the training want it over soon.
 QUICK_EVALUATION = {"n_sets": 20, "rows": 20, "n_simulated_sets": 2}
+QUICK = {
+    "evaluation": QUICK_EVALUATION,
+    "register_networks": False,
+    "bundle_networks": False,
+}
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Checkout:
         """A study's YAML with a small generation and training file beside it."""
         self.write_yaml("generation.yaml", GENERATION_YAML)
         self.write_yaml("training.yaml", TRAINING_YAML)
-        return self.write_yaml("my_study.yaml", {"evaluation": QUICK_EVALUATION, **keys})
+        return self.write_yaml("my_study.yaml", {**QUICK, **keys})
 
     def run(self, *command: str, check: bool = True, **environment: str) -> str:
         """Run a command of this installation here; what it printed, both streams."""

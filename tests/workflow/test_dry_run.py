@@ -110,7 +110,7 @@ def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_a
     assert planned["recover_parameters"] == 2
     assert planned["plot_network"] == without["plot_network"] == 4
     assert "lanflow recover results/networks/lan/ddm/lan_torch --n-subjects 7" in commands
-    assert "--n-trials 500 --seed 1" in commands
+    assert "--n-trials 500 --method auto --seed 1" in commands
     whole = checkout.snakemake("-n", "--dag", study=study)
     names = dict(re.findall(r'(\d+)\[label = "(\w+)', whole))
     edges = [(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", whole)]

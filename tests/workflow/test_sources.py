@@ -11,12 +11,7 @@ import pytest
 
 from lanflow.likelihood_ddm import diffusion
 from tests.conftest import TRAINING_YAML, training_file_content, write_training_file
-from tests.workflow.conftest import (
-    GENERATION_YAML,
-    QUICK_EVALUATION,
-    Checkout,
-    make_checkout,
-)
+from tests.workflow.conftest import GENERATION_YAML, QUICK, Checkout, make_checkout
 
 EXPERIMENT = "ddm-data-generation"
 WORKERS = ("worker_a", "worker_b")
@@ -50,7 +45,7 @@ def _study(checkout: Checkout, generated: Path, **data: Any) -> str:
         "study.yaml",
         {
             "tracking": {"uri": f"sqlite:///{generated}/mlflow.db"},
-            "evaluation": QUICK_EVALUATION,
+            **QUICK,
             "models": {
                 "ddm": {
                     "data": data,

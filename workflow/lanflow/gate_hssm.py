@@ -1,7 +1,6 @@
 """Whether HSSM loads a network, and what it computes is what the network gives."""
 
 import json
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from lanflow.density import Array
 from lanflow.evaluation_record import Gate
 from lanflow.export import export_onnx
 from lanflow.gates import judge, skip
+from lanflow.hssm_process import find_hssm, hssm_environment, interpreter
 from lanflow.kde import OMISSION
 from lanflow.networks import Architecture, NetworkTypeName
 from lanflow.onnx_network import OnnxNetwork
@@ -34,25 +34,6 @@ HSSM_LIMITS = {
     "n_slopes_not_finite": 0,
     "slope_difference": 0.05,
 }
-
-
-def find_hssm(python: str) -> str | None:
-    """Why HSSM cannot be used with an interpreter, or None if it can."""
-    try:
-        done = subprocess.run(  # noqa: S603
-            [python, "-c", "import importlib.util as u; print(u.find_spec('hssm') is not None)"],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=_environment(),
-        )
-    except OSError as e:
-        return f"{python} cannot be run ({e.strerror})"
-    if done.stdout.strip() != "True":
-        return (
-            f"HSSM is not installed for {python} (name an interpreter that has it: --hssm-python)"
-        )
-    return None
 
 
 def hssm_gate(
@@ -109,14 +90,6 @@ def _made_up_likelihood(n_parameters: int) -> bytes:
     return export_onnx(shape, initial_weights(shape, seed=1))
 
 
-def _environment() -> dict[str, str]:
-    """Ours, less what leads another interpreter to our packages."""
-    kept = {
-        key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONHOME")
-    }
-    return {**kept, "MPLBACKEND": "Agg", "HF_HUB_OFFLINE": "1"}
-
-
 def _probe(
     python: str, networks: Mapping[str, bytes], case: Mapping[str, Any]
 ) -> dict[str, Any] | str:
@@ -130,12 +103,12 @@ def _probe(
         path.write_text(json.dumps({**case, **paths, "trials": case["trials"].tolist()}))
         try:
             done = subprocess.run(  # noqa: S603
-                [python, str(_PROBE), str(path)],
+                [interpreter(python), str(_PROBE), str(path)],
                 capture_output=True,
                 text=True,
                 check=False,
                 cwd=folder,
-                env=_environment(),
+                env=hssm_environment(),
                 timeout=_TIMEOUT,
             )
         except subprocess.TimeoutExpired:

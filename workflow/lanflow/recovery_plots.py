@@ -7,7 +7,9 @@ import numpy as np
 
 from lanflow.plots import (
     BLUE,
+    GREY,
     ORANGE,
+    area_key,
     axis_label,
     draw_png,
     line_key,
@@ -17,15 +19,18 @@ from lanflow.plots import (
 )
 
 _N_COLUMNS = 3
+# Bars of a histogram of ranks, each of as many ranks; half as many of few subjects.
+_N_BARS, _FEW = 10, 40
 
 
 def draw_recovery(record: Mapping[str, Any]) -> bytes:
-    """A panel for each parameter, with its rank statistics.
+    """A panel for each parameter, with its rank statistics; of posteriors, one of ranks under it.
 
     Parameters
     ----------
     record
-        From :func:`lanflow.recovery_record.recovery_record`.
+        From :func:`lanflow.recovery_record.likelihood_record` or
+        :func:`~lanflow.recovery_record.posterior_record`.
 
     Returns
     -------
@@ -33,59 +38,109 @@ def draw_recovery(record: Mapping[str, Any]) -> bytes:
         A PNG.
     """
     names = record["parameters"]
+    is_posterior = "posterior" in record
     n_columns = 2 if len(names) in (2, 4) else min(len(names), _N_COLUMNS)
     n_rows = -(-len(names) // n_columns)
 
     def fill(figure: Any) -> None:
-        grid = figure.subplots(n_rows, n_columns, squeeze=False)
-        for axes in grid.flat[len(names) :]:
+        heights = [3.4, 1.5] if is_posterior else [3.4]
+        grid = figure.subplots(
+            n_rows * len(heights), n_columns, squeeze=False, height_ratios=heights * n_rows
+        )
+        pairs = grid.reshape(n_rows, len(heights), n_columns).transpose(0, 2, 1)
+        pairs = pairs.reshape(-1, len(heights))
+        for axes in pairs[len(names) :].flat:
             axes.set_axis_off()
-        for i, axes in enumerate(grid.flat[: len(names)]):
-            _draw_panel(axes, record, i)
+        for i, (values, *ranks) in enumerate(pairs[: len(names)]):
+            _draw_values(values, record, i)
+            for axes in ranks:
+                _draw_ranks(axes, record, i)
         trained_by = f" ({record['backend']})" if record["backend"] else ""
         put_title(
             figure,
             f"{record['model']} {record['network_type']}{trained_by}: parameters found again",
             f"{record['n_subjects']:,} simulated subjects of {record['n_trials']:,} trials, "
-            "maximum likelihood through the network",
+            f"{record['method']} through the network",
         )
-        put_legend(
-            figure,
-            [
-                line_key(BLUE, "a subject", marker="o", ls="", ms=5),
-                line_key(ORANGE, "maximum at a bound of the box", marker="D", ls="", ms=5),
-                line_key("black", "found = true", lw=0.8),
-            ],
-        )
+        put_legend(figure, _posterior_keys(record) if is_posterior else _likelihood_keys())
 
-    return draw_png((4 * n_columns, 1.1 + 3.4 * n_rows), fill)
+    height = (5.0 if is_posterior else 3.4) * n_rows
+    return draw_png((4 * n_columns, 1.1 + height), fill)
 
 
-def _draw_panel(axes: Any, record: Mapping[str, Any], i: int) -> None:
+def _likelihood_keys() -> list[Any]:
+    return [
+        line_key(BLUE, "a subject", marker="o", ls="", ms=5),
+        line_key(ORANGE, "maximum at a bound of the box", marker="D", ls="", ms=5),
+        line_key("black", "found = true", lw=0.8),
+    ]
+
+
+def _posterior_keys(record: Mapping[str, Any]) -> list[Any]:
+    level = f"{record['posterior']['level']:.0%}"
+    return [
+        line_key(BLUE, f"mean and {level} interval", marker="o", ms=5, lw=1),
+        line_key("black", "found = true", lw=0.8),
+        area_key(GREY, "ranks of a right posterior (95%)", alpha=0.3),
+    ]
+
+
+def _draw_values(axes: Any, record: Mapping[str, Any], i: int) -> None:
+    """True against found values of one parameter."""
     name = record["parameters"][i]
     low, high = record["bounds"][name]
     true, found = (np.array(record[key])[:, i] for key in ("true", "recovered"))
-    shown = record["summary"][name]
-    # A maximum at a bound is there to the last digits of the search.
-    edge = 1e-6 * (high - low)
-    at_bound = (found <= low + edge) | (found >= high - edge)
     margin = 0.04 * (high - low) or 1.0
     axes.plot([low, high], [low, high], color="black", lw=0.8)
     style: Any = {"ls": "", "alpha": 0.65, "mew": 0}
-    axes.plot(true[~at_bound], found[~at_bound], marker="o", color=BLUE, ms=5, **style)
-    axes.plot(true[at_bound], found[at_bound], marker="D", color=ORANGE, ms=5, **style)
+    if "posterior" in record:
+        ends = [np.array(record["posterior"][key])[:, i] for key in ("lower", "upper")]
+        axes.vlines(true, *ends, color=BLUE, lw=1, alpha=0.5)
+        axes.plot(true, found, marker="o", color=BLUE, ms=5, **style)
+    else:
+        # A maximum at a bound is there to the last digits of the search.
+        edge = 1e-6 * (high - low)
+        at_bound = (found <= low + edge) | (found >= high - edge)
+        axes.plot(true[~at_bound], found[~at_bound], marker="o", color=BLUE, ms=5, **style)
+        axes.plot(true[at_bound], found[at_bound], marker="D", color=ORANGE, ms=5, **style)
     axes.set_xlim(low - margin, high + margin)
     axes.set_ylim(low - margin, high + margin)
     axes.locator_params(axis="both", nbins=6)
     axes.set_xlabel(f"true {axis_label(name)}")
     axes.set_ylabel(f"found {axis_label(name)}")
+    axes.set_title(_agreement(record["summary"][name]), loc="left", fontsize=8.5)
+
+
+def _agreement(shown: Mapping[str, Any]) -> str:
+    """Rank statistics and errors, on two lines."""
     ranks = "no ranks to compare"
     if shown["spearman"] is not None:
         ranks = f"rank correlation {number(shown['spearman'])}"
         ranks += f", mean rank shift {shown['rank_shift']:.1%}"
-    axes.set_title(
+    return (
         f"{ranks}\n"
-        f"root mean square error {number(shown['rmse'], 2)}, bias {number(shown['bias'], 2)}",
+        f"root mean square error {number(shown['rmse'], 2)}, bias {number(shown['bias'], 2)}"
+    )
+
+
+def _draw_ranks(axes: Any, record: Mapping[str, Any], i: int) -> None:
+    """How often the true value has which rank among draws of its posterior."""
+    from scipy.stats import binom
+
+    posterior, shown = record["posterior"], record["summary"][record["parameters"][i]]
+    ranks = np.array(posterior["ranks"])[:, i]
+    n_bars = _N_BARS if len(ranks) >= _FEW else _N_BARS // 2
+    edges = np.linspace(-0.5, posterior["n_ranked"] + 0.5, n_bars + 1)
+    axes.axhspan(*binom.interval(0.95, len(ranks), 1 / n_bars), color=GREY, alpha=0.3, lw=0)
+    axes.hist(ranks, edges, color=BLUE, alpha=0.75, rwidth=0.9)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="y", nbins=4)
+    axes.set_xlabel(f"rank of true {record['parameters'][i]} among {posterior['n_ranked']} draws")
+    axes.set_ylabel("subjects")
+    axes.set_title(
+        f"{shown['coverage']:.0%} of {posterior['level']:.0%} intervals hold it; "
+        f"even ranks: p = {number(shown['rank_uniformity_p'], 2)}",
         loc="left",
         fontsize=8.5,
     )

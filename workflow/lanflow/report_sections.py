@@ -134,9 +134,20 @@ def _recovery_caption(record: Mapping[str, Any]) -> str:
     )
     return (
         f"Parameters of {record['n_subjects']:,} simulated subjects of {record['n_trials']:,} "
-        "trials each, found again by maximum likelihood through the network. Rank correlation of "
-        f"true and found values: {ranks}. Diamonds are maxima at a bound of the trained box."
+        f"trials each, found again by {record['method']} through the network. Rank correlation of "
+        f"true and found values: {ranks}. {_recovery_note(record)}"
     )
+
+
+def _recovery_note(record: Mapping[str, Any]) -> str:
+    if "posterior" not in record:
+        return "Diamonds are maxima at a bound of the trained box."
+    note = (
+        "Under each, how the true values rank among draws of their posteriors, whose prior is "
+        "uniform over the trained box: evenly, within the grey band, if the network is right."
+    )
+    n = record["n_not_converged"]
+    return note if n == 0 else f"{note} The chains of {n} subject(s) did not converge."
 
 
 def lineage_section(data: Sequence[ReportedData], networks: Sequence[ReportedNetwork]) -> str:

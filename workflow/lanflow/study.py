@@ -182,7 +182,8 @@ class EvaluationConfig(Settings):
         "auto", description="what is taken for the truth; auto is the best for the model"
     )
     hssm_python: str | None = Field(
-        None, description="interpreter that has HSSM, for its gate; else lanflow's own"
+        None,
+        description="interpreter that has HSSM, for its gate and for recovery; else lanflow's own",
     )
 
 
@@ -191,6 +192,11 @@ class RecoveryConfig(Settings):
 
     n_subjects: Count = Field(50, description="subjects, at random parameters inside the box")
     n_trials: Count = Field(500, description="simulated trials of each")
+    method: Literal["auto", "nuts", "maximum-likelihood"] = Field(
+        "auto",
+        description="nuts samples posteriors with HSSM; auto does where HSSM is installed "
+        "(evaluation.hssm_python), and takes maximum likelihood elsewhere",
+    )
 
 
 class TrackingConfig(Settings):
@@ -233,12 +239,12 @@ class StudyConfig(Settings):
         False, description="a network that does not pass its gates fails the build"
     )
     register_networks: bool = Field(
-        False,
+        True,
         description="networks that pass their gates go to MLflow's model registry; the best gets "
         "the alias {study}-best",
     )
     bundle_networks: bool = Field(
-        False, description="each network is packed, with all that belongs to it, under bundles/"
+        True, description="each network is packed, with all that belongs to it, under bundles/"
     )
     models: dict[ModelName, ModelConfig] = Field(
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"

@@ -136,6 +136,18 @@ def evaluation_options():
     ]
 
 
+def recovery_options():
+    """Options of every recovery of the study."""
+    given = STUDY.recovery.model_dump(mode="json") if STUDY.recovery else {}
+    given |= {"hssm-python": STUDY.evaluation.hssm_python}
+    return [
+        word
+        for key, value in given.items()
+        if value is not None
+        for word in (f"--{key.replace('_', '-')}", str(value))
+    ]
+
+
 def recovery_files(name):
     """One file of each recovery, if the study wants any: of lan, and models without deadline."""
     if STUDY.recovery is None:

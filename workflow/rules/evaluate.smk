@@ -52,13 +52,12 @@ rule recover_parameters:
         runtime=120,
     params:
         folder=lambda w, input: os.path.dirname(input.card),
-        n_subjects=lambda w: STUDY.recovery.n_subjects,
-        n_trials=lambda w: STUDY.recovery.n_trials,
+        options=recovery_options(),
         seed=STUDY.seed,
     shell:
-        "lanflow recover {params.folder:q} --n-subjects {params.n_subjects}"
-        " --n-trials {params.n_trials} --seed {params.seed} --processes {threads}"
-        " --output {output.record:q} --plot {output.plot:q} 2>&1 | tee {log:q}"
+        "lanflow recover {params.folder:q} {params.options:q} --seed {params.seed}"
+        " --processes {threads} --output {output.record:q} --plot {output.plot:q}"
+        " 2>&1 | tee {log:q}"
 
 
 # Only where the study says `require_gates: true`.

@@ -1,0 +1,75 @@
+"""Run by an interpreter that has HSSM, as a file: posteriors of subjects, by HSSM's NUTS.
+
+The argument is a JSON file: ``model``, the name of one; ``loglik``, the path of a network;
+``choices``; ``bounds``, the trained box by parameter, in which each has a uniform prior;
+``n_chains``, ``n_tune`` and ``n_draws``; and ``subjects``, each with ``index``, ``rts``,
+``choices``, ``start`` by parameter and ``seed``. Printed is a line of JSON for each subject.
+Nothing of lanflow is imported, which need not be installed there.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def sample(case: dict[str, Any], subject: dict[str, Any]) -> dict[str, Any]:
+    """Draws of one subject, and whether they can be trusted."""
+    import arviz
+    import hssm
+    import pandas as pd
+
+    hssm.set_floatX("float32")  # as the network's weights are
+    names = list(case["bounds"])
+    # No lapses: the simulated subjects have none, and ranks tell of the network alone.
+    model = hssm.HSSM(
+        pd.DataFrame({"rt": subject["rts"], "response": subject["choices"]}),
+        model=case["model"],
+        loglik=case["loglik"],
+        loglik_kind="approx_differentiable",
+        model_config={
+            "response": ["rt", "response"],
+            "list_params": names,
+            "choices": case["choices"],
+            "bounds": {name: tuple(pair) for name, pair in case["bounds"].items()},
+            "backend": "jax",
+        },
+        include=[
+            {"name": name, "prior": {"name": "Uniform", "lower": low, "upper": high}}
+            for name, (low, high) in case["bounds"].items()
+        ],
+        p_outlier=None,
+        lapse=None,
+        process_initvals=False,
+    )
+    traces = model.sample(
+        sampler="numpyro",
+        initvals=subject["start"],
+        chains=case["n_chains"],
+        tune=case["n_tune"],
+        draws=case["n_draws"],
+        random_seed=subject["seed"],
+        progressbar=False,
+        # Parameters of such models depend on one another: with their covariances three times as
+        # many independent draws, in a third of the time.
+        nuts_sampler_kwargs={"chain_method": "sequential", "nuts_kwargs": {"dense_mass": True}},
+        idata_kwargs={"log_likelihood": False},
+    )
+    r_hat, ess = arviz.rhat(traces), arviz.ess(traces)
+    return {
+        "index": subject["index"],
+        "version": hssm.__version__,
+        "draws": {name: traces.posterior[name].to_numpy().tolist() for name in names},
+        "r_hat": {name: float(r_hat[name]) for name in names},
+        "ess": {name: float(ess[name]) for name in names},
+        "n_divergent": int(traces.sample_stats["diverging"].sum()),
+    }
+
+
+if __name__ == "__main__":
+    told = json.loads(Path(sys.argv[1]).read_text())
+    # Libraries write to stdout as they like; the lines of results are for one reader.
+    results, sys.stdout = sys.stdout, sys.stderr
+    for each in told["subjects"]:
+        results.write(json.dumps(sample(told, each)) + "\n")
+        results.flush()
