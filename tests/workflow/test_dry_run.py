@@ -104,7 +104,8 @@ def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_a
     changes: dict[str, Any] = {"models/ddm/networks": networks, "models/ddm_deadline": late}
     without = checkout.planned(study=checkout.write_study(**_study(**changes)))
     assert without["recover_parameters"] == 0
-    study = checkout.write_study(**_study(**changes, recovery={"n_subjects": 7}))
+    recovery = {"recover_parameters": True, "recovery": {"n_subjects": 7}}
+    study = checkout.write_study(**_study(**changes, **recovery))
     commands = checkout.snakemake("-n", "-p", study=study)
     planned = Counter(re.findall(r"^rule (\w+):$", commands, re.MULTILINE))
     assert planned["recover_parameters"] == 2
@@ -115,3 +116,14 @@ def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_a
     names = dict(re.findall(r'(\d+)\[label = "(\w+)', whole))
     edges = [(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", whole)]
     assert edges.count(("recover_parameters", "write_report")) == 2
+
+
+def test_every_example_is_a_whole_study(checkout: Checkout) -> None:
+    examples = sorted((checkout.folder / "config" / "examples").glob("*.yaml"))
+    assert len(examples) >= 5
+    for path in examples:
+        planned = checkout.planned(study=str(path.relative_to(checkout.folder)))
+        assert planned["train_network"] == planned["bundle_network"] > 0, path.name
+        assert planned["register_networks"] == 1
+        n_recovered = 4 if path.stem == "production" else 0
+        assert planned["recover_parameters"] == n_recovered

@@ -215,8 +215,8 @@ def test_an_unknown_experiment_lists_those_that_exist(elsewhere: Checkout, gener
 def _traditional(checkout: Checkout, **data: Any) -> str:
     checkout.write_yaml("training.yaml", {**TRAINING_YAML, "N_EPOCHS": 2})
     networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
-    study = {"models": {"ddm": {"data": {"folder": "files", **data}, "networks": networks}}}
-    return checkout.write_yaml("study.yaml", study)
+    models = {"ddm": {"data": {"folder": "files", **data}, "networks": networks}}
+    return checkout.write_yaml("study.yaml", {**QUICK, "models": models})
 
 
 def test_a_folder_alone_trains_without_lineage_and_refreshes(checkout: Checkout) -> None:

@@ -1,4 +1,4 @@
-"""A larger study: two models, two types of networks, both backends."""
+"""A larger study: the trainings of two models, two types of networks, both backends."""
 
 import json
 
@@ -23,7 +23,13 @@ def test_two_models_two_network_types_and_both_backends(checkout: Checkout) -> N
         }
     )
     checkout.write_yaml("training_cpn.yaml", {**TRAINING_YAML, "NETWORK_TYPE": "cpn"})
-    checkout.snakemake(study=study)
+    networks = [
+        f"results/networks/{kind}/{model}/{kind}_{backend}/model.onnx"
+        for model in ("ddm", "angle")
+        for kind in ("lan", "cpn")
+        for backend in ("jax", "torch")
+    ]
+    checkout.snakemake(*networks, study=study)
     cards = [json.loads(path.read_text()) for path in checkout.folder.rglob("card.json")]
     made = {(c["model"], c["network_type"], c["backend"], c["seed"]) for c in cards}
     assert made == {

@@ -64,7 +64,14 @@ def hssm_gate(
             "loglik": _made_up_likelihood(len(model["params"])),
             "loglik_missing_data": content,
         }
-    found = _probe(python, networks, {"model": model["name"], "points": points, "trials": trials})
+    case = {
+        "model": model["name"],
+        "choices": list(model["choices"]),
+        "bounds": {name: list(box[name]) for name in model["params"]},
+        "points": points,
+        "trials": trials,
+    }
+    found = _probe(python, networks, case)
     if isinstance(found, str):
         return Gate(
             name="hssm", verdict="failed", reason=found, is_essential=False, numbers={}, limits={}

@@ -1,8 +1,9 @@
 """Run by an interpreter that has HSSM, as a file: what HSSM makes of a network.
 
-The argument is a JSON file: the model's name, paths of the networks, trials, points in parameter
-space. Printed is one line of JSON: at each point a log-density for each trial and the gradient of
-their sum by parameter. Nothing of lanflow is imported, which need not be installed there.
+The argument is a JSON file: the model's name, choices and bounds by parameter, paths of the
+networks, trials, points in parameter space. Printed is one line of JSON: at each point a
+log-density for each trial and the gradient of their sum by parameter. Nothing of lanflow is
+imported, which need not be installed there.
 """
 
 import json
@@ -25,6 +26,14 @@ def examine(case: dict[str, Any]) -> dict[str, Any]:
         model=case["model"],
         loglik=case["loglik"],
         loglik_kind="approx_differentiable",
+        # All that HSSM must be told of a model that it does not know.
+        model_config={
+            "response": ["rt", "response"],
+            "list_params": list(case["bounds"]),
+            "choices": case["choices"],
+            "bounds": {name: tuple(pair) for name, pair in case["bounds"].items()},
+            "backend": "jax",
+        },
         p_outlier=None,
         lapse=None,
         missing_data=missing is not None,

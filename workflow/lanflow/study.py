@@ -230,10 +230,13 @@ class StudyConfig(Settings):
     evaluation: EvaluationConfig = Field(
         default_factory=lambda: EvaluationConfig(), description="of every network"
     )
-    recovery: RecoveryConfig | None = Field(
-        None,
+    recover_parameters: bool = Field(
+        False,
         description="find parameters of simulated subjects again with likelihood networks (not of "
-        "models with a deadline); {} takes these defaults, null leaves it out",
+        "models with a deadline)",
+    )
+    recovery: RecoveryConfig = Field(
+        default_factory=lambda: RecoveryConfig(), description="of parameters, where it is wanted"
     )
     require_gates: bool = Field(
         False, description="a network that does not pass its gates fails the build"

@@ -138,8 +138,8 @@ def evaluation_options():
 
 def recovery_options():
     """Options of every recovery of the study."""
-    given = STUDY.recovery.model_dump(mode="json") if STUDY.recovery else {}
-    given |= {"hssm-python": STUDY.evaluation.hssm_python}
+    given = STUDY.recovery.model_dump(mode="json")
+    given["hssm-python"] = STUDY.evaluation.hssm_python
     return [
         word
         for key, value in given.items()
@@ -150,7 +150,7 @@ def recovery_options():
 
 def recovery_files(name):
     """One file of each recovery, if the study wants any: of lan, and models without deadline."""
-    if STUDY.recovery is None:
+    if not STUDY.recover_parameters:
         return []
     return [
         f"{RESULTS}/networks/lan/{t.model}/{t.key}/{name}"

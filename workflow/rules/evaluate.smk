@@ -32,7 +32,7 @@ rule evaluate_network:
         " {params.options:q} 2>&1 | tee {log:q}"
 
 
-# Only of likelihood networks, and where the study has the key `recovery`.
+# Only of likelihood networks, and where the study says `recover_parameters: true`.
 rule recover_parameters:
     input:
         onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
