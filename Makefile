@@ -3,9 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-# Files of tests share the cores; each file stays on one of them, where its fixtures are.
-PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist loadscope --no-loadscope-reorder
+# Without compiling thousands of modules of which few are ever imported; those are compiled then.
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	--constraint constraints.txt
+# Files of tests share the cores; each file stays in one process, where its fixtures are.
+TEST_PROCESSES ?= auto
+PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
+	--no-loadscope-reorder
 # The one place where a study other than the tiny one is named for `make run`.
 STUDY ?= config/examples/tiny.yaml
 

@@ -48,7 +48,8 @@ rule recover_parameters:
         "../../environment.yml"
     threads: 2
     resources:
-        mem_mb=4000,
+        # Each process of HSSM takes one and a half.
+        mem_mb=6000,
         runtime=120,
     params:
         folder=lambda w, input: os.path.dirname(input.card),
