@@ -186,6 +186,7 @@ def test_pickles_are_read_in_one_place() -> None:
     for path in PACKAGE.glob("*.py"):
         assert not re.search(r"pickle\.loads?\(", path.read_text()), path
     assert importers("unpickling") == {"training_file"}
+    assert importers("pickled_objects") == {"training_file", "unpickling"}
 
 
 @pytest.mark.parametrize("module", ["kernel_jax", "kernel_torch"])
