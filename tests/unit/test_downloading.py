@@ -17,8 +17,9 @@ from lanflow.generation import ChunkPlan
 from lanflow.generation_config import GenerationConfig
 from lanflow.generation_step import generate
 from lanflow.lineage import Places
+from lanflow.run_search import artifact_fetcher
 from lanflow.store import Store
-from lanflow.tracking import artifact_fetcher, connect
+from lanflow.tracking import connect
 from tests.conftest import sha256
 
 EXPERIMENT = "ddm-data-generation"

@@ -239,10 +239,11 @@ def test_what_hssm_is_asked_by_needs_nothing_of_ours() -> None:
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:
     allowed = {"asking", "config", "errors", "interruption", "patience", "store"}
     assert ours(MODULES["tracking"].anywhere) <= allowed
-    of_a_run = {*allowed, "tracking", "run_record", "source_tags"}
+    assert ours(MODULES["run_search"].anywhere) <= {*allowed, "tracking"}
+    of_a_run = {*allowed, "tracking", "run_search", "run_record", "source_tags"}
     assert ours(MODULES["tracked_run"].anywhere) <= of_a_run
     assert ours(MODULES["delivery"].anywhere) <= {*of_a_run, "tracked_run"}
-    assert ours(MODULES["registry"].anywhere) <= {*allowed, "tracking", "export"}
+    assert ours(MODULES["registry"].anywhere) <= {*allowed, "tracking", "run_search", "export"}
 
 
 def test_a_record_of_a_run_is_written_without_mlflow_and_tells_nobody_but_its_delivery() -> None:

@@ -19,10 +19,11 @@ from lanflow.errors import StoreError, UserError
 from lanflow.kernel import Epoch
 from lanflow.recorded_run import recorded_run
 from lanflow.run_record import find_records
+from lanflow.run_search import find_run
 from lanflow.store import Store
 from lanflow.tracked_run import FAILURE_TAG, tracked_run
 from lanflow.tracked_training import EpochFeed
-from lanflow.tracking import connect, ensure_experiment, find_run
+from lanflow.tracking import connect, ensure_experiment
 from lanflow.training import TrainingError
 from lanflow.training_options import TrainingOptions
 from lanflow.training_step import train

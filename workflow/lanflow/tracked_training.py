@@ -243,9 +243,10 @@ def _check_same_training(
 def _find_run(store: Store, run_id: str) -> Any:
     """A run of the store, which is asked for a while."""
     with interruption.uninterrupted():
-        from lanflow import tracking
+        from lanflow.run_search import find_run
+        from lanflow.tracking import connect
 
-    return patiently(lambda: tracking.find_run(tracking.connect(store), run_id))
+    return patiently(lambda: find_run(connect(store), run_id))
 
 
 def _interrupted_run(
