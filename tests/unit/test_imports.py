@@ -128,7 +128,7 @@ def test_stores_names_and_lineage_need_the_standard_library_only(module: str) ->
 
 def test_building_the_dag_needs_nothing_heavy() -> None:
     needed = modules_of_the_rules()
-    assert {"study", "store", "environment", "artifacts"} <= needed
+    assert {"study", "trainings", "store", "environment", "artifacts"} <= needed
     for module in needed:
         assert libraries_loaded_with(module) <= {"pydantic"}, module
 
