@@ -142,7 +142,7 @@ def test_what_the_dag_needs_really_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("command", ["cli", "cli_publish", "cli_train"])
+@pytest.mark.parametrize("command", ["cli", "cli_data", "cli_publish", "cli_train"])
 def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     assert libraries_loaded_with(command) & HEAVY == set()
 
@@ -263,7 +263,7 @@ def test_a_network_is_packed_without_mlflow_and_without_the_hub(module: str) -> 
 def test_commands_are_imported_by_nobody_but_the_reference() -> None:
     for module in ("cli", "cli_train"):
         assert importers(module) <= {"reference"}
-    for module in ("cli_publish", "cli_sync"):
+    for module in ("cli_data", "cli_publish", "cli_sync"):
         assert importers(module) == {"cli"}
 
 
