@@ -221,7 +221,16 @@ def test_training_knows_neither_kernels_nor_tracking_nor_commands(module: str) -
 
 @pytest.mark.parametrize(
     "module",
-    ["box", "gate_hssm", "gates", "gates_likelihood", "gates_probability", "scoring", "evaluation"],
+    [
+        "box",
+        "gate_hssm",
+        "gates",
+        "gates_likelihood",
+        "gates_probability",
+        "scoring",
+        "evaluation",
+        "examination",
+    ],
 )
 def test_gates_know_neither_kernels_nor_tracking_nor_commands(module: str) -> None:
     assert not loaded_with(module) & {"kernel_jax", "kernel_torch", "tracking", "cli"}
