@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.cli import main
 from lanflow.config import parse_settings
 from lanflow.data_source import download_absent, freeze, query_experiment
 from lanflow.downloading import Download, download_files, plan_downloads, runs_to_download
 from lanflow.errors import StoreError, UserError
-from lanflow.generation import ChunkPlan
 from lanflow.generation_config import GenerationConfig
 from lanflow.generation_step import generate
 from lanflow.lineage import Places

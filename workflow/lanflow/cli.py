@@ -114,7 +114,7 @@ def _add_generate(commands: Any) -> None:
 
 def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
     with uninterrupted():
-        from lanflow.generation import ChunkPlan
+        from lanflow.chunk_plan import ChunkPlan
         from lanflow.generation_config import read_generation_file
         from lanflow.generation_step import generate
 
