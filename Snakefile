@@ -10,7 +10,8 @@ min_version("9.0")
 try:
     from lanflow.errors import UserError
     from lanflow.store import redact
-    from lanflow.study import list_trainings, load_study, read_generations
+    from lanflow.study import load_study, read_generations
+    from lanflow.trainings import list_trainings
 except ImportError as error:
     raise WorkflowError(
         "lanflow is not installed beside Snakemake; in the repository, run 'make setup' and use "

@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
-from lanflow.generation import ChunkPlan, generate_chunk, label_source_of
+from lanflow.generation import generate_chunk, label_source_of
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.training_file import TrainingFileContent, read_training_file
 from lanflow.true_density import choose_reference

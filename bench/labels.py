@@ -23,8 +23,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from lanflow.evaluation import Subject, Thoroughness, evaluate
-from lanflow.generation import ChunkPlan, generate_chunk
+from lanflow.chunk_plan import ChunkPlan
+from lanflow.evaluation import evaluate
+from lanflow.examination import Subject, Thoroughness
+from lanflow.generation import generate_chunk
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.training_file import read_training_file
 from lanflow.training_options import TrainingOptions

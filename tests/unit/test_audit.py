@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lanflow import audit as audit_module
-from lanflow.audit import audit_data_set, check_repeats, describe_audit
+from lanflow.audit import audit_data_set, check_repeats
 from lanflow.audit_plots import draw_audit
+from lanflow.audit_table import describe_audit
 from lanflow.cli import main
 from lanflow.data_source import LocatedData, freeze, pack_once
 from lanflow.errors import UserError

@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.cli import main
 from lanflow.config import parse_settings
 from lanflow.data_source import download_absent, freeze, query_experiment
 from lanflow.downloading import Download, download_files, plan_downloads, runs_to_download
 from lanflow.errors import StoreError, UserError
-from lanflow.generation import ChunkPlan
 from lanflow.generation_config import GenerationConfig
 from lanflow.generation_step import generate
 from lanflow.lineage import Places
+from lanflow.run_search import artifact_fetcher
 from lanflow.store import Store
-from lanflow.tracking import artifact_fetcher, connect
+from lanflow.tracking import connect
 from tests.conftest import sha256
 
 EXPERIMENT = "ddm-data-generation"

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,10 @@ import numpy as np
 import pytest
 
 from lanflow import generation
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.config import parse_settings
 from lanflow.errors import UserError
-from lanflow.generation import (
-    ChunkPlan,
-    _file_content,
-    generate_chunk,
-)
+from lanflow.generation import _file_content, generate_chunk
 from lanflow.generation_config import GenerationConfig
 from lanflow.simulators import model_config
 from lanflow.training_file import TrainingFileContent, read_training_file
@@ -154,7 +150,8 @@ def test_any_process_makes_the_same_bytes_whatever_its_hash_seed(
 import sys, json
 from pathlib import Path
 from lanflow.config import parse_settings
-from lanflow.generation import ChunkPlan, generate_chunk
+from lanflow.chunk_plan import ChunkPlan
+from lanflow.generation import generate_chunk
 from lanflow.generation_config import GenerationConfig
 settings = parse_settings(GenerationConfig, json.loads(sys.argv[2]), "generation.yaml")
 plan = ChunkPlan(config=settings, seed=1, chunk=0, n_files=1)
@@ -230,48 +227,6 @@ def test_no_parameter_vector_is_drawn_twice_over_files_and_chunks(
     assert len(theta) == 3 * N_SETS
     for column in theta.T:
         assert len(np.unique(column)) == len(theta)
-
-
-def test_every_parameter_set_of_a_study_has_seeds_of_its_own() -> None:
-    seeds = [
-        (tuple(parameters), simulator)
-        for plan in (
-            *(plan_of(chunk=chunk) for chunk in range(5)),
-            plan_of(seed=2),
-            plan_of(MODEL="ddm"),
-        )
-        for index in range(10)
-        for parameters, simulator in plan.set_seeds(index)
-    ]
-    assert len({parameters for parameters, _ in seeds}) == len(seeds)
-    assert len({simulator for _, simulator in seeds}) == len(seeds)
-    assert all(0 <= simulator < 2**31 for _, simulator in seeds)
-
-
-def test_more_files_or_sets_do_not_change_those_before_them() -> None:
-    more = plan_of(n_files=9, PIPELINE={"N_PARAMETER_SETS": 7})
-    assert more.set_seeds(1)[:N_SETS] == plan_of().set_seeds(1)
-
-
-def test_a_file_is_named_after_what_decides_its_content() -> None:
-    plan = plan_of()
-    names = {
-        plan.file_name(0),
-        plan.file_name(1),
-        plan_of(seed=2).file_name(0),
-        plan_of(chunk=1).file_name(0),
-        plan_of(MODEL="ddm").file_name(0),
-        plan_of(TRAINING={"N_SAMPLES_PER_PARAM": 11}).file_name(0),
-    }
-    assert len(names) == 6
-    assert plan_of(n_files=7).file_name(0) == plan.file_name(0)
-
-
-def test_the_chunks_of_a_build_share_a_batch_id() -> None:
-    plan = plan_of()
-    assert replace(plan, chunk=4, n_files=9).batch_id == plan.batch_id
-    assert plan_of(seed=2).batch_id != plan.batch_id
-    assert plan_of(MODEL="ddm").batch_id != plan.batch_id
 
 
 @pytest.mark.parametrize(("model", "nearest"), [("dmm", "ddm"), ("angel", "angle")])
@@ -389,17 +344,6 @@ def test_the_files_of_a_chunk_follow_one_sobol_sequence(made_analytically: Path)
         n_files=1, PIPELINE={"N_PARAMETER_SETS": 2 * N_SETS, "PARAMETER_SAMPLING": "sobol"}
     )
     assert [point for _, point in more.set_draws(0)] == points
-
-
-def test_chunks_and_seeds_have_sobol_sequences_of_their_own() -> None:
-    plans = [analytic_plan(), analytic_plan(chunk=1), analytic_plan(seed=2)]
-    points = [tuple(point or ()) for plan in plans for _, point in plan.set_draws(0)]
-    assert len(set(points)) == 3 * N_SETS
-
-
-def test_a_uniform_draw_has_no_point() -> None:
-    plan = plan_of()
-    assert plan.set_draws(1) == [(seeds, None) for seeds in plan.set_seeds(1)]
 
 
 def test_labels_that_a_model_has_not_are_refused_before_anything_is_made(tmp_path: Path) -> None:

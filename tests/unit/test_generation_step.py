@@ -9,8 +9,8 @@ import yaml
 from mlflow.entities import Run
 
 from lanflow import generation
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import StoreError, UserError
-from lanflow.generation import ChunkPlan
 from lanflow.generation_config import read_generation_file
 from lanflow.generation_step import generate
 from lanflow.store import INVENTORY_NAME, Store

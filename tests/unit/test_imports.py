@@ -128,7 +128,7 @@ def test_stores_names_and_lineage_need_the_standard_library_only(module: str) ->
 
 def test_building_the_dag_needs_nothing_heavy() -> None:
     needed = modules_of_the_rules()
-    assert {"study", "store", "environment", "artifacts"} <= needed
+    assert {"study", "trainings", "store", "environment", "artifacts"} <= needed
     for module in needed:
         assert libraries_loaded_with(module) <= {"pydantic"}, module
 
@@ -142,7 +142,7 @@ def test_what_the_dag_needs_really_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("command", ["cli", "cli_publish", "cli_train"])
+@pytest.mark.parametrize("command", ["cli", "cli_data", "cli_publish", "cli_train"])
 def test_the_help_of_a_command_loads_nothing_heavy(command: str) -> None:
     assert libraries_loaded_with(command) & HEAVY == set()
 
@@ -186,6 +186,7 @@ def test_pickles_are_read_in_one_place() -> None:
     for path in PACKAGE.glob("*.py"):
         assert not re.search(r"pickle\.loads?\(", path.read_text()), path
     assert importers("unpickling") == {"training_file"}
+    assert importers("pickled_objects") == {"training_file", "unpickling"}
 
 
 @pytest.mark.parametrize("module", ["kernel_jax", "kernel_torch"])
@@ -220,7 +221,16 @@ def test_training_knows_neither_kernels_nor_tracking_nor_commands(module: str) -
 
 @pytest.mark.parametrize(
     "module",
-    ["box", "gate_hssm", "gates", "gates_likelihood", "gates_probability", "scoring", "evaluation"],
+    [
+        "box",
+        "gate_hssm",
+        "gates",
+        "gates_likelihood",
+        "gates_probability",
+        "scoring",
+        "evaluation",
+        "examination",
+    ],
 )
 def test_gates_know_neither_kernels_nor_tracking_nor_commands(module: str) -> None:
     assert not loaded_with(module) & {"kernel_jax", "kernel_torch", "tracking", "cli"}
@@ -238,10 +248,11 @@ def test_what_hssm_is_asked_by_needs_nothing_of_ours() -> None:
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:
     allowed = {"asking", "config", "errors", "interruption", "patience", "store"}
     assert ours(MODULES["tracking"].anywhere) <= allowed
-    of_a_run = {*allowed, "tracking", "run_record", "source_tags"}
+    assert ours(MODULES["run_search"].anywhere) <= {*allowed, "tracking"}
+    of_a_run = {*allowed, "tracking", "run_search", "run_record", "source_tags"}
     assert ours(MODULES["tracked_run"].anywhere) <= of_a_run
     assert ours(MODULES["delivery"].anywhere) <= {*of_a_run, "tracked_run"}
-    assert ours(MODULES["registry"].anywhere) <= {*allowed, "tracking", "export"}
+    assert ours(MODULES["registry"].anywhere) <= {*allowed, "tracking", "run_search", "export"}
 
 
 def test_a_record_of_a_run_is_written_without_mlflow_and_tells_nobody_but_its_delivery() -> None:
@@ -261,7 +272,7 @@ def test_a_network_is_packed_without_mlflow_and_without_the_hub(module: str) -> 
 def test_commands_are_imported_by_nobody_but_the_reference() -> None:
     for module in ("cli", "cli_train"):
         assert importers(module) <= {"reference"}
-    for module in ("cli_publish", "cli_sync"):
+    for module in ("cli_data", "cli_publish", "cli_sync"):
         assert importers(module) == {"cli"}
 
 

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanflow.audit import audit_data_set, describe_audit
+from lanflow.audit import audit_data_set
+from lanflow.audit_table import describe_audit
 from lanflow.data_set import DataSet
 from lanflow.data_source import LocatedData, freeze, pack
 from lanflow.label_error import label_error

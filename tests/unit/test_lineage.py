@@ -6,7 +6,7 @@ import pytest
 from lanflow.errors import UserError
 from lanflow.lineage import Places, extra_files, list_folder, locate_files
 from lanflow.run_query import TO_SALVAGE, Policy, RunSelection, build_query
-from lanflow.tracking import FoundRun
+from lanflow.run_search import FoundRun
 from tests.conftest import sha256
 
 EXPERIMENT = {"id": "7", "name": "ddm-data-generation"}

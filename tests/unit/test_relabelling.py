@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.cli import main
 from lanflow.config import parse_settings
 from lanflow.data_set import DataSet, open_data_set
 from lanflow.data_source import freeze, pack
 from lanflow.errors import UserError
-from lanflow.generation import ChunkPlan, generate_chunk
+from lanflow.generation import generate_chunk
 from lanflow.generation_config import GenerationConfig
 from lanflow.label_sources import make_density
 from lanflow.likelihood_ddm import choice_probability

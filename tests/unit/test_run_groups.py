@@ -6,7 +6,7 @@ import pytest
 
 from lanflow.errors import UserError
 from lanflow.run_groups import check_one_configuration, configuration_of
-from lanflow.tracking import FoundRun
+from lanflow.run_search import FoundRun
 from tests.unit.test_lineage import EXPERIMENT, run_of
 
 FILE = {"filename": "a.pickle", "size_bytes": 1}

@@ -6,8 +6,8 @@ import pytest
 
 from lanflow.errors import UserError
 from lanflow.run_query import RunSelection, build_query
+from lanflow.run_search import FoundRun
 from lanflow.store import FILES_TAG
-from lanflow.tracking import FoundRun
 from tests.conftest import sha256
 from tests.unit.test_lineage import EXPERIMENT, entry, files_in, query_of, run_of
 

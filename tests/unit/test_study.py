@@ -6,8 +6,9 @@ import yaml
 
 from lanflow.errors import UserError
 from lanflow.run_query import RunSelection
-from lanflow.study import StudyConfig, list_trainings, load_study, read_generations
-from tests.conftest import REPOSITORY, TRAINING_YAML
+from lanflow.study import StudyConfig, load_study, read_generations
+from lanflow.trainings import list_trainings
+from tests.conftest import REPOSITORY
 
 NETWORKS = {"lan": {"config": "training.yaml"}}
 
@@ -172,59 +173,7 @@ def test_a_key_that_is_in_no_file_came_from_the_command_line(tmp_path: Path) -> 
 @pytest.fixture
 def study_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    two = {"LAYER_SIZES": [[8, 1], [9, 9, 1]], "ACTIVATIONS": [["tanh"], ["relu", "relu"]]}
-    write(tmp_path / "training.yaml", TRAINING_YAML)
-    write(tmp_path / "two.yaml", {**TRAINING_YAML, **two})
     return tmp_path
-
-
-def test_every_network_is_listed_on_each_backend_with_its_effective_settings(
-    study_folder: Path,
-) -> None:
-    networks = {
-        "small": {"config": "training.yaml"},
-        "second": {"config": "two.yaml", "network_id": 1, "backends": ["torch"], "seed": 9},
-    }
-    models = {model: {"data": {"folder": "f"}, "networks": networks} for model in ("ddm", "angle")}
-    trainings = list(list_trainings(load_study({"seed": 4, "models": models}, [])))
-    listed = [(t.model, t.key, t.seed) for t in trainings]
-    assert listed == [
-        ("ddm", "small_jax", 4),
-        ("ddm", "small_torch", 4),
-        ("ddm", "second_torch", 9),
-        ("angle", "small_jax", 4),
-        ("angle", "small_torch", 4),
-        ("angle", "second_torch", 9),
-    ]
-    second = trainings[2]
-    assert (second.config.layer_sizes, second.config.seed) == ((9, 9, 1), 9)
-    assert (second.config_path, second.network_id) == ("two.yaml", 1)
-    assert {t.config.model for t in trainings if t.model == "angle"} == {"angle"}
-
-
-def test_the_same_place_in_a_study_has_the_same_run_uuid(study_folder: Path) -> None:
-    def uuids(**keys: Any) -> list[str]:
-        return [t.run_uuid for t in list_trainings(study_of({"folder": "f"}, **keys))]
-
-    first = uuids()
-    assert uuids() == first
-    assert len(set(first)) == 2
-    assert not set(uuids(seed=2)) & set(first)
-    assert not set(uuids(study="other")) & set(first)
-
-
-def test_a_missing_training_yaml_is_named(study_folder: Path) -> None:
-    networks = {"lan": {"config": "gone.yaml"}}
-    content = {"models": {"ddm": {"data": {"folder": "f"}, "networks": networks}}}
-    with pytest.raises(UserError, match=r"^gone\.yaml: no such file"):
-        list(list_trainings(load_study(content, [])))
-
-
-def test_a_network_id_out_of_range_names_the_training_yaml(study_folder: Path) -> None:
-    networks = {"lan": {"config": "two.yaml", "network_id": 2}}
-    content = {"models": {"ddm": {"data": {"folder": "f"}, "networks": networks}}}
-    with pytest.raises(UserError, match=r"^two\.yaml: network id 2 is out of range"):
-        list(list_trainings(load_study(content, [])))
 
 
 def test_generation_settings_are_read_for_models_that_are_simulated(study_folder: Path) -> None:

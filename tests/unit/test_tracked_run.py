@@ -10,9 +10,10 @@ from mlflow.tracking import MlflowClient
 
 from lanflow import __version__
 from lanflow.errors import StoreError, UserError
+from lanflow.run_search import find_run
 from lanflow.store import Store
 from lanflow.tracked_run import FAILURE_TAG, TrackedRun, changed_params, tracked_run
-from lanflow.tracking import Experiment, connect, ensure_experiment, find_run
+from lanflow.tracking import Experiment, connect, ensure_experiment
 
 
 @pytest.fixture

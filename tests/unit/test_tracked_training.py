@@ -15,14 +15,15 @@ from mlflow.tracking import MlflowClient
 
 from lanflow import __version__
 from lanflow.data_source import LocatedData
+from lanflow.epoch_feed import EpochFeed
 from lanflow.errors import StoreError, UserError
 from lanflow.kernel import Epoch
 from lanflow.recorded_run import recorded_run
 from lanflow.run_record import find_records
+from lanflow.run_search import find_run
 from lanflow.store import Store
 from lanflow.tracked_run import FAILURE_TAG, tracked_run
-from lanflow.tracked_training import EpochFeed
-from lanflow.tracking import connect, ensure_experiment, find_run
+from lanflow.tracking import connect, ensure_experiment
 from lanflow.training import TrainingError
 from lanflow.training_options import TrainingOptions
 from lanflow.training_step import train
@@ -536,21 +537,6 @@ def test_an_unreachable_store_does_not_forget_the_interrupted_run(
     train(options)
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
-
-
-def test_each_epoch_is_told_in_one_line(
-    packed: LocatedData, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "lanflow")
-    feed = EpochFeed(None, training_job(packed, make_kernel("torch"), **KEYS))
-    caplog.clear()
-    history = [Epoch(i, 0.5, 0.25, 0.01, 2.0) for i in range(2)]
-    feed(history[:1])
-    feed(history)
-    assert caplog.messages == [
-        "epoch 1/4  train_loss 0.5  val_loss 0.25  learning_rate 0.01  240 rows/s  6 s left",
-        "epoch 2/4  train_loss 0.5  val_loss 0.25  learning_rate 0.01  240 rows/s  4 s left",
-    ]
 
 
 def test_a_password_of_the_store_is_in_no_record(

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.data_source import LocatedData
 from lanflow.errors import UsageError, UserError
-from lanflow.generation import ChunkPlan
 from lanflow.generation_config import read_generation_file
 from lanflow.generation_step import generate
 from lanflow.store import Store

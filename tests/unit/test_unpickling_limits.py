@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.errors import UserError
+from lanflow.pickled_objects import MAX_OPCODES
 from lanflow.training_file import read_training_file
-from lanflow.unpickling import MAX_OPCODES, read_pickle
+from lanflow.unpickling import read_pickle
 from tests.conftest import REPOSITORY, training_file_content
 
 HONEST = pickle.dumps(training_file_content(n_sets=2, n_per_set=3), protocol=3)

@@ -63,8 +63,9 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
 
 def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_json
-    from lanflow.evaluation import Thoroughness, evaluate
+    from lanflow.evaluation import evaluate
     from lanflow.evaluation_table import format_evaluation
+    from lanflow.examination import Thoroughness
     from lanflow.store import resolve_store
     from lanflow.tracked_evaluation import track_evaluation
 
@@ -97,7 +98,7 @@ def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def _subject(parsed: argparse.Namespace) -> Any:
     from lanflow.errors import UsageError, UserError
-    from lanflow.evaluation import Subject
+    from lanflow.examination import Subject
 
     if (parsed.folder is None) == (parsed.onnx is None):
         raise UsageError("give a network's folder, or --onnx FILE with --model NAME")

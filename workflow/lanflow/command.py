@@ -13,7 +13,7 @@ from typing import Any
 
 from lanflow.errors import UsageError, UserError
 from lanflow.interruption import interruptible
-from lanflow.store import SENDING_VARIABLE, SENDINGS, redact
+from lanflow.store import SENDING_VARIABLE, SENDINGS, Store, redact, resolve_store
 
 log = logging.getLogger("lanflow")
 
@@ -72,6 +72,13 @@ def add_store(group: Any) -> None:
         "--mlflow-artifact-location",
         metavar="DIR",
         help="artifacts of experiments made here (MLFLOW_ARTIFACT_LOCATION, then MLflow's own)",
+    )
+
+
+def store_of(parsed: argparse.Namespace) -> Store:
+    """The MLflow store that the options of :func:`add_store` name."""
+    return resolve_store(
+        uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
     )
 
 

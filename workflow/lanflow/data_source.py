@@ -49,13 +49,13 @@ def query_experiment(
     UserError
         If the store, the experiment or files in it are missing, or runs are to be refused.
     """
-    from lanflow import tracking
+    from lanflow import run_search, tracking
 
     def ask() -> tuple[Any, list[Any]]:
         client = tracking.connect(store)
         experiment = tracking.find_experiment(client, store, id_or_name)
         filter_string = selection.filter or ""
-        return experiment, tracking.search_runs(
+        return experiment, run_search.search_runs(
             client, experiment, filter_string=filter_string, deleted=True
         )
 
@@ -113,9 +113,10 @@ def download_absent(
     runs = downloading.runs_to_download(query, places)
     if not runs:
         return places
-    from lanflow import tracking
+    from lanflow.run_search import artifact_fetcher
+    from lanflow.tracking import connect
 
-    fetch = tracking.artifact_fetcher(tracking.connect(store))
+    fetch = artifact_fetcher(connect(store))
     downloads = downloading.plan_downloads(runs, folder)
     with (
         _one_at_a_time(folder / ".lock"),

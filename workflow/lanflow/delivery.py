@@ -7,9 +7,10 @@ failure, and a run that was created without our learning its id is found by the 
 from lanflow.errors import UserError
 from lanflow.interruption import uninterrupted
 from lanflow.run_record import RecordFolder, RunRecord
+from lanflow.run_search import find_run, find_run_by_tag
 from lanflow.store import Store
 from lanflow.tracked_run import FAILURE_TAG, TrackedRun, create_run
-from lanflow.tracking import connect, ensure_experiment, find_run, find_run_by_tag
+from lanflow.tracking import connect, ensure_experiment
 
 # Tag of every run that has a record: the record's key.
 KEY_TAG = "lanflow.run_key"

@@ -29,16 +29,17 @@ def find_earlier_networks(
     list of dict
         With the leaderboard's columns, as far as the run recorded them.
     """
-    from lanflow import tracking
+    from lanflow.run_search import search_trainings
+    from lanflow.tracking import connect
 
     known = {card["mlflow_run_id"] for card in networks}
     asked = sorted({(card["model"], card["data_digest"]) for card in networks})
     try:
-        client = tracking.connect(store)
+        client = connect(store)
         found = [
             run
             for model, digest in asked
-            for run in tracking.search_trainings(client, training_experiment(model), digest)
+            for run in search_trainings(client, training_experiment(model), digest)
         ]
     except UserError as e:
         log.warning("%s; the leaderboard holds the networks of this study alone", e)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.atomic import write_json
+from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
-from lanflow.generation import FILES_NAME, ChunkPlan, generate_chunk, label_source_of
+from lanflow.generation import FILES_NAME, generate_chunk, label_source_of
 from lanflow.progress import Progress
 from lanflow.recorded_run import RecordedRun, recorded_run
 from lanflow.run_record import PENDING_KEY

@@ -17,8 +17,9 @@ import numpy as np
 from lanflow.asking import asking
 from lanflow.errors import StoreError, UserError
 from lanflow.export import parse_onnx
+from lanflow.run_search import find_run
 from lanflow.store import Store
-from lanflow.tracking import MlflowClient, connect, ensure_experiment, find_run
+from lanflow.tracking import MlflowClient, connect, ensure_experiment
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of types that MLflow's own agents declare

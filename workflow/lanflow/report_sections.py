@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from lanflow import artifacts
-from lanflow.audit import describe_audit
+from lanflow.audit_table import describe_audit
 from lanflow.html_page import Html, figure, show, table, word
 from lanflow.report_content import ReportedData, ReportedNetwork
 

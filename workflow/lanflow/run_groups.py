@@ -38,7 +38,7 @@ class RunConfiguration:
 
 
 def configuration_of(run: Any) -> RunConfiguration:
-    """The configuration of a :class:`lanflow.tracking.FoundRun`.
+    """The configuration of a :class:`lanflow.run_search.FoundRun`.
 
     ssm-simulators records sections of its configuration as texts of Python dicts, in params
     ``data_*``; newer versions and lanflow also a digest of it.
@@ -87,7 +87,7 @@ def check_one_configuration(experiment: Mapping[str, str], runs: Sequence[Any]) 
     experiment
         ``id`` and ``name``.
     runs
-        :class:`lanflow.tracking.FoundRun`, each with an inventory.
+        :class:`lanflow.run_search.FoundRun`, each with an inventory.
 
     Raises
     ------

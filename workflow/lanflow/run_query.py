@@ -60,7 +60,7 @@ def build_query(
     experiment
         ``id`` and ``name``.
     runs
-        :class:`lanflow.tracking.FoundRun` of the experiment, deleted ones too.
+        :class:`lanflow.run_search.FoundRun` of the experiment, deleted ones too.
     selection
         Which of them.
 

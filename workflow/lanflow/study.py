@@ -1,8 +1,6 @@
 """A study: models, the data of each, the networks to train on it. The workflow's configuration."""
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +12,7 @@ from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.run_query import Policy, RunSelection
 from lanflow.store import redact
-from lanflow.training_config import Count, TrainingConfig, read_training_file, select_network
+from lanflow.training_config import Count
 from lanflow.training_options import DEFAULT_MEMORY_MB
 
 Backend = Literal["jax", "torch"]
@@ -22,9 +20,6 @@ RelabelSource = Literal["auto", "analytic", "solver"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
-
-# Fixes the names of a study's files: the same study gives the same run uuids anywhere.
-_NAMESPACE = uuid.UUID("6f0d5c0e-6c3c-4a8f-9e44-1c8a3b6f2d10")
 
 
 class GenerateConfig(Settings):
@@ -254,35 +249,6 @@ class StudyConfig(Settings):
     )
 
 
-@dataclass(frozen=True)
-class Training:
-    """One network on one backend: one job of the workflow.
-
-    Attributes
-    ----------
-    key
-        ``{network}_{backend}``, the name of the network's folder.
-    run_uuid
-        Prefix of the files with LANfactory's names; the same for the same place in a study.
-    """
-
-    model: str
-    network: str
-    backend: Backend
-    network_id: int
-    config_path: str
-    seed: int
-    memory_mb: int
-    device: Literal["auto", "cpu", "gpu"]
-    run_uuid: str
-    config: TrainingConfig
-
-    @property
-    def key(self) -> str:
-        """Name of the network's folder."""
-        return f"{self.network}_{self.backend}"
-
-
 def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -> StudyConfig:
     """Validate the workflow's merged configuration.
 
@@ -335,40 +301,3 @@ def read_generations(study: StudyConfig) -> dict[str, GenerationConfig]:
         for model, config in study.models.items()
         if config.data.generate is not None
     }
-
-
-def list_trainings(study: StudyConfig) -> Iterator[Training]:
-    """All trainings of a study, each with its effective configuration.
-
-    Raises
-    ------
-    UserError
-        If a training YAML is missing or wrong.
-    """
-    files = {}
-    for model, model_config in study.models.items():
-        for name, network in model_config.networks.items():
-            if network.config not in files:
-                files[network.config] = read_training_file(network.config)
-            seed = study.seed if network.seed is None else network.seed
-            config = select_network(
-                files[network.config],
-                network_id=network.network_id,
-                model=model,
-                seed=seed,
-                where=network.config,
-            )
-            for backend in network.backends:
-                place = f"{study.study}/{model}/{name}/{backend}/{seed}"
-                yield Training(
-                    model=model,
-                    network=name,
-                    backend=backend,
-                    network_id=network.network_id,
-                    config_path=network.config,
-                    seed=seed,
-                    memory_mb=network.memory_mb,
-                    device=network.device,
-                    run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
-                    config=config,
-                )

@@ -98,11 +98,12 @@ def _training_record(folder: StoredNetwork) -> dict[str, Any]:
 
 
 def _send(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
-    from lanflow import tracking
+    from lanflow.run_search import find_run
     from lanflow.tracked_run import TrackedRun
+    from lanflow.tracking import connect
 
-    client = tracking.connect(store)
-    found = tracking.find_run(client, run_id)
+    client = connect(store)
+    found = find_run(client, run_id)
     run = TrackedRun(client, run_id, found.info.experiment_id)
     run.log_metrics(metrics_of(record) | cost_of(folder), step=folder.card["best_epoch"])
     run.set_tags({VERDICT_TAG: record.verdict})

@@ -11,6 +11,7 @@ from lanflow.asking import asking
 from lanflow.errors import StoreError
 from lanflow.interruption import uninterrupted
 from lanflow.run_record import now_ms, param_texts, tag_texts
+from lanflow.run_search import find_run
 from lanflow.source_tags import source_tags
 from lanflow.store import redact
 from lanflow.tracking import (
@@ -22,7 +23,6 @@ from lanflow.tracking import (
     MlflowClient,
     Param,
     RunTag,
-    find_run,
 )
 
 log = logging.getLogger(__name__)

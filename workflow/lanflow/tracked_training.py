@@ -15,12 +15,11 @@ from lanflow import __version__, artifacts, interruption
 from lanflow.atomic import write_json
 from lanflow.data_source import LocatedData
 from lanflow.errors import StoreError, UserError
-from lanflow.kernel import Epoch, Kernel
+from lanflow.kernel import Kernel
 from lanflow.manifest import common_folder
 from lanflow.network_folder import describe_training_data
 from lanflow.networks import NETWORK_TYPES
 from lanflow.patience import patiently
-from lanflow.progress import format_seconds
 from lanflow.recorded_run import RecordedRun, recorded_run
 from lanflow.run_record import PENDING_KEY
 from lanflow.store import Sending, Store, redact, training_experiment
@@ -31,46 +30,6 @@ log = logging.getLogger(__name__)
 
 _OUTPUT_FOLDER = "training_output"
 _FINGERPRINT_TAG = "training_fingerprint"
-
-
-class EpochFeed:
-    """Tells of each epoch: a line for a person, metrics for the run."""
-
-    def __init__(self, run: RecordedRun | None, job: TrainingJob) -> None:
-        self._run, self._job = run, job
-        self._n_told = 0
-
-    def __call__(self, history: Sequence[Epoch]) -> None:
-        """Tell of the epochs of a history that are new."""
-        new = history[self._n_told :]
-        if self._run is not None:
-            self._run.log_history(
-                (
-                    {
-                        "train_loss": epoch.train_loss,
-                        "val_loss": epoch.val_loss,
-                        "learning_rate": epoch.learning_rate,
-                    },
-                    epoch.epoch,
-                )
-                for epoch in new
-            )
-        for epoch in new:
-            self._tell(epoch)
-        self._n_told = len(history)
-
-    def _tell(self, epoch: Epoch) -> None:
-        n_epochs = self._job.config.n_epochs
-        log.info(
-            "epoch %d/%d  train_loss %.5g  val_loss %.5g  learning_rate %.2g  %s rows/s  %s left",
-            epoch.epoch + 1,
-            n_epochs,
-            epoch.train_loss,
-            epoch.val_loss,
-            epoch.learning_rate,
-            f"{len(self._job.split.train) / epoch.seconds:,.0f}",
-            format_seconds(epoch.seconds * (n_epochs - epoch.epoch - 1)),
-        )
 
 
 @contextlib.contextmanager
@@ -243,9 +202,10 @@ def _check_same_training(
 def _find_run(store: Store, run_id: str) -> Any:
     """A run of the store, which is asked for a while."""
     with interruption.uninterrupted():
-        from lanflow import tracking
+        from lanflow.run_search import find_run
+        from lanflow.tracking import connect
 
-    return patiently(lambda: tracking.find_run(tracking.connect(store), run_id))
+    return patiently(lambda: find_run(connect(store), run_id))
 
 
 def _interrupted_run(

@@ -10,7 +10,8 @@ import numpy as np
 
 from lanflow.errors import UserError
 from lanflow.networks import NETWORK_TYPES, NetworkType
-from lanflow.unpickling import Placeholder, read_pickle
+from lanflow.pickled_objects import Placeholder
+from lanflow.unpickling import read_pickle
 
 # What the settings of a generator may hold: parts and characters, and how deep.
 _MAX_SETTINGS, _MAX_DEPTH = 1_000_000, 50

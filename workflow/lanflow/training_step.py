@@ -16,16 +16,12 @@ from lanflow.data_source import (
     pack_once,
     query_experiment,
 )
+from lanflow.epoch_feed import EpochFeed
 from lanflow.errors import UsageError, UserError
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
 from lanflow.store import Store, resolve_store
-from lanflow.tracked_training import (
-    EpochFeed,
-    log_outputs,
-    recorded_run_uuid,
-    track_training,
-)
+from lanflow.tracked_training import log_outputs, recorded_run_uuid, track_training
 from lanflow.training import TrainingJob, TrainingResult, build_architecture, fit
 from lanflow.training_config import (
     DEFAULT_PATH,
