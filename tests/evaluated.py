@@ -84,15 +84,17 @@ def write_network(
     model: str = "ddm",
     seed: int = 0,
     mlflow_run_id: str | None = None,
+    bounds: dict[str, list[float]] | None = None,
 ) -> Path:
     """A network's folder without a training: weights that a seed decides.
 
     Its files are those that a training writes; ``tests/unit/test_network_folder.py`` tests these.
     """
     folder.mkdir(parents=True)
-    bounds = {"v": [-3.0, 3.0], "a": [0.3, 2.5], "z": [0.1, 0.9], "t": [0.0, 2.0]}
-    if model.endswith("_deadline"):
-        bounds["deadline"] = [0.001, 10.0]
+    if bounds is None:
+        bounds = {"v": [-3.0, 3.0], "a": [0.3, 2.5], "z": [0.1, 0.9], "t": [0.0, 2.0]}
+        if model.endswith("_deadline"):
+            bounds["deadline"] = [0.001, 10.0]
     kind = NETWORK_TYPES[network_type]
     inputs = [*bounds, *(["rt", "choice"] if kind.has_trial else [])]
     (folder / artifacts.ONNX).write_bytes(export_weights(network_type, len(inputs), seed=seed))

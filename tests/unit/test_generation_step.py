@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import sys
 from importlib.metadata import version
@@ -160,23 +161,46 @@ def test_a_chunk_that_fails_is_a_failed_run_with_the_reason(tmp_path: Path, stor
     assert not (tmp_path / "chunk" / "unsent_runs").exists()
 
 
-def test_an_interrupted_chunk_is_a_killed_run_and_is_gone_on_with_as_another(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan, folder = make_plan(tmp_path), tmp_path / "chunk"
+def interrupt_chunk(plan: ChunkPlan, folder: Path, store: Store) -> None:
+    """Stop a chunk at its first file."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generation, "write_bytes", interrupt)
         with pytest.raises(KeyboardInterrupt):
             run_chunk(plan, folder, store)
+
+
+def test_an_interrupted_chunk_is_a_killed_run_and_is_gone_on_with(
+    tmp_path: Path, store: Store
+) -> None:
+    plan, folder = make_plan(tmp_path), tmp_path / "chunk"
+    interrupt_chunk(plan, folder, store)
     assert not (folder / "chunk.json").exists()
+    (killed,) = runs_of(store)
+    assert killed.info.status == "KILLED"
     shown = run_chunk(plan, folder, store)
-    statuses = {run.info.run_id: run.info.status for run in runs_of(store)}
-    assert statuses.pop(shown["run_id"]) == "FINISHED"
-    assert list(statuses.values()) == ["KILLED"]
+    (run,) = runs_of(store)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_id == killed.info.run_id == shown["run_id"]
+    assert not (folder / "unfinished.json").exists()
+
+
+@pytest.mark.parametrize("change", ["other files", "deleted"])
+def test_a_chunk_of_other_files_or_whose_run_was_deleted_is_another_run(
+    tmp_path: Path, store: Store, change: str
+) -> None:
+    plan, folder = make_plan(tmp_path), tmp_path / "chunk"
+    interrupt_chunk(plan, folder, store)
+    (killed,) = runs_of(store)
+    if change == "deleted":
+        connect(store).delete_run(killed.info.run_id)
+    else:
+        plan = dataclasses.replace(plan, n_files=plan.n_files + 1)
+    shown = run_chunk(plan, folder, store)
+    assert shown["run_id"] != killed.info.run_id
 
 
 def test_a_store_that_cannot_be_opened_ends_before_anything_is_simulated(tmp_path: Path) -> None:

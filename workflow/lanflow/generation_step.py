@@ -14,10 +14,12 @@ from lanflow.progress import Progress
 from lanflow.recorded_run import RecordedRun, recorded_run
 from lanflow.run_record import PENDING_KEY
 from lanflow.store import FILES_TAG, INVENTORY_NAME, Sending, Store
+from lanflow.unfinished_run import interrupted_run, mark_unfinished
 
 log = logging.getLogger(__name__)
 
 RECORD_NAME = "chunk.json"
+_MARK_NAME = "unfinished.json"
 
 
 def generate(
@@ -95,6 +97,7 @@ def generate(
         "files": inventory["files"],
     }
     write_json(folder / RECORD_NAME, record)
+    (folder / _MARK_NAME).unlink(missing_ok=True)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
     return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
@@ -134,6 +137,14 @@ def _tracked(
         "generation_batch_id": plan.batch_id,
         "config_sha256": plan.config.digest,
     }
+    work = {
+        "mlflow_tracking_uri": store.shown_uri,
+        "mlflow_experiment": experiment_name,
+        **tags,
+        "chunk": plan.chunk,
+        "n_files": plan.n_files,
+    }
+    key, run_id = interrupted_run(store, sending, folder / _MARK_NAME, work)
     with recorded_run(
         store,
         folder,
@@ -141,6 +152,8 @@ def _tracked(
         name=run_name or f"{plan.config.model_name}-chunk-{plan.chunk}",
         tags=tags,
         sending=sending,
+        key=key,
+        run_id=run_id,
     ) as run:
         run.log_params(
             {
@@ -158,4 +171,5 @@ def _tracked(
         )
         run.log_json(settings, "data_config.json")
         run.begin()
+        mark_unfinished(folder / _MARK_NAME, work, run)
         yield run

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from lanflow.errors import UserError
 from lanflow.evaluated_network import EvaluatedNetwork, describe_gate
 from lanflow.evaluation_record import Gate
 
@@ -190,10 +191,23 @@ def _arguments(network: EvaluatedNetwork) -> list[str]:
     """What HSSM is told, line by line."""
     first = f'    data, model="{_hssm_model(network)}", loglik_kind="approx_differentiable",'
     if network.network_type == "lan":
-        bounds = {name: tuple(pair) for name, pair in network.card["bounds"].items()}
-        return [first, "    loglik=path,", f'    model_config={{"bounds": {bounds}}},']
+        told = [f'        "{key}": {value!r},' for key, value in _told(network).items()]
+        return [first, "    loglik=path,", "    model_config={", *told, "    },"]
     deadline = ", deadline=True" if network.network_type == "opn" else ""
     return [first, f"    missing_data=True{deadline}, loglik_missing_data=path,"]
+
+
+def _told(network: EvaluatedNetwork) -> dict[str, Any]:
+    """The trained box, and what HSSM must be told of a model that it does not know by its name."""
+    bounds = {name: tuple(pair) for name, pair in network.card["bounds"].items()}
+    try:
+        from lanflow.simulators import model_config
+
+        choices = tuple(model_config(network.model)["choices"])
+    except (ImportError, UserError):  # packed where there is no simulator, or of another's model
+        return {"bounds": bounds}
+    parameters = list(network.card["parameters"])
+    return {"list_params": parameters, "choices": choices, "bounds": bounds, "backend": "jax"}
 
 
 def _about_use(network: EvaluatedNetwork) -> str:

@@ -14,17 +14,17 @@ import numpy as np
 from lanflow import __version__, artifacts, interruption
 from lanflow.atomic import write_json
 from lanflow.data_source import LocatedData
-from lanflow.errors import StoreError, UserError
+from lanflow.errors import UserError
 from lanflow.kernel import Kernel
 from lanflow.manifest import common_folder
 from lanflow.network_folder import describe_training_data
 from lanflow.networks import NETWORK_TYPES
-from lanflow.patience import patiently
 from lanflow.recorded_run import RecordedRun, recorded_run
 from lanflow.run_record import PENDING_KEY
-from lanflow.store import Sending, Store, redact, training_experiment
+from lanflow.store import Store, redact, training_experiment
 from lanflow.training import TrainingJob, TrainingResult
 from lanflow.training_options import TrainingOptions
+from lanflow.unfinished_run import interrupted_run, mark_unfinished, run_of_store
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def _open_run(
     if run_id is not None:
         _check_same_training(store, run_id, params, tags)
     else:
-        key, run_id = _interrupted_run(store, options.mlflow_send, mark_path, mark)
+        key, run_id = interrupted_run(store, options.mlflow_send, mark_path, mark)
     with recorded_run(
         store,
         place.folder,
@@ -155,7 +155,7 @@ def _open_run(
             },
         )
         run.begin()
-        write_json(mark_path, {**mark, "run_key": run.key, "mlflow_run_id": run.id})
+        mark_unfinished(mark_path, mark, run)
         yield run
 
 
@@ -187,7 +187,7 @@ def _check_same_training(
     """Refuse to go on with a run that recorded another training; it is left as it is."""
     from lanflow.tracked_run import changed_params
 
-    found = _find_run(store, run_id)
+    found = run_of_store(store, run_id)
     changed = changed_params(found, params)
     if changed:
         raise UserError(f"run {run_id} was recorded with other settings: {', '.join(changed)}")
@@ -199,41 +199,6 @@ def _check_same_training(
         )
 
 
-def _find_run(store: Store, run_id: str) -> Any:
-    """A run of the store, which is asked for a while."""
-    with interruption.uninterrupted():
-        from lanflow.run_search import find_run
-        from lanflow.tracking import connect
-
-    return patiently(lambda: find_run(connect(store), run_id))
-
-
-def _interrupted_run(
-    store: Store, sending: Sending, mark_path: Path, mark: Mapping[str, Any]
-) -> tuple[str | None, str | None]:
-    """Key and id of the run of this very training, if one was started here and did not finish."""
-    try:
-        left = json.loads(mark_path.read_text())
-    except (OSError, ValueError):
-        return None, None
-    if not isinstance(left, dict):
-        return None, None
-    key, run_id = left.pop("run_key", None), left.pop("mlflow_run_id", None)
-    if key is None or left != mark:
-        return None, None
-    if run_id is not None and sending != "later":
-        try:
-            _find_run(store, run_id)
-        except StoreError as e:
-            if sending == "now":
-                raise
-            log.warning("%s", e)
-        except UserError as e:
-            log.warning("%s; starting another", e)
-            return None, None
-    return key, run_id
-
-
 def recorded_run_uuid(run_id: str, store: Store) -> str | None:
     """The run uuid of a training that was tracked before: where its checkpoint is.
 
@@ -242,7 +207,7 @@ def recorded_run_uuid(run_id: str, store: Store) -> str | None:
     UserError
         If the run is not in the store.
     """
-    tags = _find_run(store, run_id).data.tags
+    tags = run_of_store(store, run_id).data.tags
     return tags.get("run_uuid") if tags.get("phase") == "train" else None
 
 

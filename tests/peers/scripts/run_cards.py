@@ -5,6 +5,7 @@ Printed is a list with, for each, the bounds of the model's parameters and its l
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ HERE = Path.cwd()
 
 def data_for(code: str) -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    data = pd.DataFrame({"rt": rng.uniform(0.6, 3, 20), "response": rng.choice([-1.0, 1.0], 20)})
+    told = re.search(r'"choices": \((.*?)\)', code)
+    choices = list(map(float, told[1].split(","))) if told else [-1.0, 1.0]
+    data = pd.DataFrame({"rt": rng.uniform(0.6, 3, 20), "response": rng.choice(choices, 20)})
     if "missing_data=True" in code:
         data.loc[:3, "rt"] = -999.0
     if "deadline=True" in code:
