@@ -33,3 +33,23 @@ def test_a_study_whose_jobs_reach_no_store_is_tracked_like_any_other(checkout: C
     assert set(table["mlflow_run_id"]) == ids["ddm-training"]
     assert not list(checkout.folder.glob("results/**/unsent_runs"))
     assert not checkout.planned(study=study)  # what was sent is not made again
+
+
+def test_runs_are_brought_in_when_a_study_fails_too(checkout: Checkout) -> None:
+    networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
+    study = checkout.write_study(
+        models={
+            "ddm": {"data": {"generate": {"config": "generation.yaml"}}, "networks": networks},
+            "angle": {"data": {"folder": "no-such-folder"}, "networks": networks},
+        },
+    )
+    targets = ["results/ddm/generation/chunk_0/chunk.json", "results/angle/manifest.json"]
+    output = checkout.snakemake(
+        *("--keep-going", *targets), study=study, check=False, LANFLOW_MLFLOW_SEND="later"
+    )
+    assert "no-such-folder does not exist" in output
+    assert "MLflow: every run was sent" in output
+    client = MlflowClient(tracking_uri=f"sqlite:///{checkout.folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("ddm-data-generation")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
