@@ -81,7 +81,14 @@ def scored(
     cases = []
     for name, backend in LOG_DENSITY_CASES + MISSING_CASES:
         network = networks[name]
-        case = {"model": network.model, "backend": backend, "points": _points(network)}
+        case = {
+            "model": network.model,
+            "backend": backend,
+            "choices": [-1, 1],
+            "bounds": network.card["bounds"],
+            "loglik_missing_data": None,
+            "points": _points(network),
+        }
         if network.network_type == "cpn":
             case["loglik"] = str(networks["ddm-lan-jax"].folder / "model.onnx")
             case["loglik_missing_data"] = str(network.folder / "model.onnx")

@@ -19,7 +19,6 @@ from lanflow.data_source import (
     pack,
     pack_once,
     query_experiment,
-    read_record,
 )
 from lanflow.errors import UserError
 from lanflow.lineage import Places
@@ -232,33 +231,6 @@ print(data.data_set.array("lan", "features").sum())
     assert [process.returncode for process in done] == [0, 0, 0], [p.stderr for p in done]
     assert len({process.stdout for process in done}) == 1
     assert sum("packed 3 file(s)" in process.stderr for process in done) == 1
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (None, "cannot be read (No such file or directory)"),
-        ("{", "not valid JSON"),
-        (b"\xff\xfe", "not valid JSON"),
-        ("[]", "record_version is None, this lanflow reads 1"),
-        ("{}", "record_version is None, this lanflow reads 1"),
-        ('{"record_version": 2}', "record_version is 2, this lanflow reads 1"),
-    ],
-)
-def test_a_record_that_cannot_be_used_is_named(
-    tmp_path: Path, content: str | bytes | None, said: str
-) -> None:
-    path = tmp_path / "record.json"
-    if content is not None:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(UserError) as caught:
-        read_record(path, "record_version", 1)
-    assert str(caught.value).startswith(f"{path}: {said}")
-
-
-def test_a_record_of_the_right_version_is_read(tmp_path: Path) -> None:
-    (tmp_path / "r.json").write_text('{"record_version": 1, "x": [1]}')
-    assert read_record(tmp_path / "r.json", "record_version", 1)["x"] == [1]
 
 
 def test_the_cache_is_safe_to_share_between_different_data(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ def test_what_is_no_evaluation_is_refused_by_name(tmp_path: Path) -> None:
         read_evaluation(path)
     for text, message in (
         ("{", "not valid JSON"),
-        ("[]", "expected an evaluation, found list"),
+        ("[]", "expected keys and values, found list"),
         ('{"evaluation_version": 9}', "evaluation_version is 9, this lanflow reads 1"),
     ):
         path.write_text(text)

@@ -56,7 +56,7 @@ def replace_key(path: Path) -> None:
     ("damage", "message"),
     [
         (cut_in_half, "damaged, not valid JSON"),
-        (lambda path: path.write_text("[]"), "damaged, expected keys and values"),
+        (lambda path: path.write_text("[]"), "expected keys and values, found list"),
         (lambda path: path.write_text("{}"), "missing key 'key'"),
         (replace_key, "unknown key 'statsu'; did you mean 'status'?"),
         (lambda path: path.unlink(), "cannot be read"),

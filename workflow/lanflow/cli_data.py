@@ -124,7 +124,8 @@ def _add_manifest(command: argparse.ArgumentParser) -> None:
 
 def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_json
-    from lanflow.data_source import download_absent, freeze, read_record
+    from lanflow.data_source import download_absent, freeze
+    from lanflow.json_record import read_record
     from lanflow.lineage import Places
     from lanflow.run_query import QUERY_VERSION
 

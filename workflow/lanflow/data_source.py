@@ -15,6 +15,7 @@ from lanflow.audit import audit_data_set
 from lanflow.config import parse_settings
 from lanflow.data_set import DataSet, open_data_set
 from lanflow.errors import UserError
+from lanflow.json_record import read_record
 from lanflow.manifest import MANIFEST_VERSION, build_manifest, with_labels_from
 from lanflow.manifest_schema import Manifest
 from lanflow.packing import materialise
@@ -288,24 +289,3 @@ def audit(data: LocatedData) -> dict[str, Any]:
     for warning in record["warnings"]:
         log.warning("WARNING: %s: %s", data.data_set.model, warning)
     return record
-
-
-def read_record(path: Path, version_key: str, version: int) -> dict[str, Any]:
-    """Read a JSON file that lanflow wrote.
-
-    Raises
-    ------
-    UserError
-        If it is missing, damaged, or of another version.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
-    except ValueError as e:
-        raise UserError(f"{path}: not valid JSON ({e})") from e
-    found = content.get(version_key) if isinstance(content, dict) else None
-    if found != version:
-        raise UserError(f"{path}: {version_key} is {found!r}, this lanflow reads {version}")
-    assert isinstance(content, dict)
-    return content

@@ -1,6 +1,5 @@
 """The record of an evaluation: what each gate found, the scores, and the verdict."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +8,7 @@ from pydantic import Field
 
 from lanflow.config import Settings, parse_settings
 from lanflow.errors import UserError
+from lanflow.json_record import read_json
 
 EVALUATION_VERSION = 1
 
@@ -119,15 +119,7 @@ def read_evaluation(path: Path) -> Evaluation:
     UserError
         If it is missing, damaged, or of another version.
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
-    except ValueError as e:
-        raise UserError(f"{path}: not valid JSON ({e})") from e
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an evaluation, found {type(content).__name__}")
-    return parse_evaluation(content, str(path))
+    return parse_evaluation(read_json(path), str(path))
 
 
 def check_gates(records: Mapping[str, Evaluation]) -> None:

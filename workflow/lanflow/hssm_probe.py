@@ -1,9 +1,9 @@
 """Run by an interpreter that has HSSM, as a file: what HSSM makes of a network.
 
 The argument is a JSON file: the model's name, choices and bounds by parameter, paths of the
-networks, trials, points in parameter space. Printed is one line of JSON: at each point a
-log-density for each trial and the gradient of their sum by parameter. Nothing of lanflow is
-imported, which need not be installed there.
+networks, trials, points in parameter space, and HSSM's backend, jax when left out. Printed is one
+line of JSON: at each point a log-density for each trial and the gradient of their sum by parameter.
+Nothing of lanflow is imported, which need not be installed there.
 """
 
 import json
@@ -32,7 +32,7 @@ def examine(case: dict[str, Any]) -> dict[str, Any]:
             "list_params": list(case["bounds"]),
             "choices": case["choices"],
             "bounds": {name: tuple(pair) for name, pair in case["bounds"].items()},
-            "backend": "jax",
+            "backend": case.get("backend", "jax"),
         },
         p_outlier=None,
         lapse=None,

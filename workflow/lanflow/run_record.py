@@ -21,6 +21,7 @@ from pydantic import ConfigDict, Field
 from lanflow.atomic import write_json, write_text
 from lanflow.config import Settings, parse_settings
 from lanflow.errors import UserError
+from lanflow.json_record import read_json
 
 FOLDER_NAME = "unsent_runs"
 RECORD_NAME = "run.json"
@@ -155,15 +156,7 @@ class RecordFolder:
             If it cannot be read, is damaged, or files of it are missing or cut.
         """
         path = self.path / RECORD_NAME
-        try:
-            content = json.loads(path.read_text())
-        except OSError as e:
-            raise UserError(f"{path}: cannot be read ({e.strerror})") from e
-        except ValueError as e:
-            raise UserError(f"{path}: damaged, not valid JSON ({e})") from e
-        if not isinstance(content, dict):
-            raise UserError(f"{path}: damaged, expected keys and values")
-        record = parse_settings(RunRecord, content, str(path))
+        record = parse_settings(RunRecord, read_json(path), str(path))
         for artifact in record.artifacts:
             file = self.file_of(artifact)
             size = file.stat().st_size if file.is_file() else None
