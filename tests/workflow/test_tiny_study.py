@@ -143,7 +143,7 @@ def test_the_report_is_honest_and_holds_what_the_study_made(tiny: Checkout) -> N
 def test_every_job_has_a_log_and_a_benchmark(tiny: Checkout) -> None:
     for folder in ("logs", "benchmarks"):
         files = [p for p in (tiny.folder / "results" / folder).rglob("*") if p.is_file()]
-        assert len(files) == 16
+        assert len(files) == 19
         assert all(path.stat().st_size for path in files)
 
 
@@ -175,6 +175,8 @@ def test_a_changed_learning_rate_retrains_that_network_only(tiny: Checkout) -> N
         "train_network": 1,
         "evaluate_network": 1,
         "plot_network": 1,
+        "bundle_network": 1,
+        "register_networks": 1,
         "collect_leaderboard": 1,
         "write_report": 1,
     }
@@ -201,6 +203,8 @@ def test_a_changed_generation_seed_rebuilds_from_there(tiny: Checkout) -> None:
         "train_network": 2,
         "evaluate_network": 2,
         "plot_network": 2,
+        "bundle_network": 2,
+        "register_networks": 1,
         "collect_leaderboard": 1,
         "write_report": 1,
     }
