@@ -3,9 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Without compiling thousands of modules of which few are ever imported; those are compiled then.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
-	--constraint constraints.txt
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 # Files of tests share the cores; each file stays in one process, where its fixtures are.
 TEST_PROCESSES ?= auto
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \

@@ -112,9 +112,7 @@ def build_environment(folder: Path, digest: str, wanted: list[str | Path]) -> Pa
         if not stamp.exists() or stamp.read_text() != digest:
             shutil.rmtree(folder, ignore_errors=True)
             run([sys.executable, "-m", "venv", folder], folder=CACHE)
-            # Most modules are never imported here; those that are, are compiled then.
-            install = [folder / "bin" / "pip", "install", "--no-input", "--no-compile"]
-            run([*install, *wanted], folder=CACHE)
+            run([folder / "bin" / "pip", "install", "--no-input", *wanted], folder=CACHE)
             stamp.write_text(digest)
     return folder / "bin"
 
