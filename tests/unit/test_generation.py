@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lanflow.generation import _file_content, generate_chunk
 from lanflow.generation_config import GenerationConfig
 from lanflow.simulators import model_config
 from lanflow.training_file import TrainingFileContent, read_training_file
+from lanflow.worker_pool import worker_pool
 from tests.conftest import sha256
 
 N_SETS, N_FILES = 3, 2
@@ -116,20 +118,14 @@ def test_as_many_processes_as_asked_for_are_at_work(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_work: list[int] = []
-    started = generation.ProcessPoolExecutor
 
-    def start(n_processes: int, **keys: Any) -> Any:
-        executor = started(n_processes, **keys)
-        end = executor.shutdown
-
-        def shutdown(**keys: Any) -> None:
+    @contextmanager
+    def counted(n_processes: int, *start: Any) -> Iterator[Any]:
+        with worker_pool(n_processes, *start) as executor:
+            yield executor
             at_work.append(len(executor._processes))
-            end(**keys)
 
-        monkeypatch.setattr(executor, "shutdown", shutdown)
-        return executor
-
-    monkeypatch.setattr(generation, "ProcessPoolExecutor", start)
+    monkeypatch.setattr(generation, "worker_pool", counted)
     generate_chunk(plan_of(n_files=1), tmp_path, n_processes=N_SETS)
     assert at_work == [N_SETS]
     assert contents(tmp_path).items() <= contents(made).items()

@@ -241,7 +241,7 @@ def test_a_second_build_gives_the_same_bytes(
     again.run("snakemake", "--cores", "1", "--until", "train_network", PYTHONHASHSEED="7")
     names = sorted(
         path.relative_to(tiny.folder)
-        for pattern in ("results/**/*.pickle", "results/**/model.onnx", "results/**/*.npy")
+        for pattern in ("results/**/*.pickle", "results/networks/**/model.onnx", "results/**/*.npy")
         for path in tiny.folder.glob(pattern)
         if "networks" not in path.parts or path.name == "model.onnx"
     )

@@ -13,9 +13,8 @@ import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from lanflow.generation_config import GenerationConfig
 from lanflow.label_sources import has_shift, label_source, make_pipeline
 from lanflow.simulators import default_generator_config, model_config
 from lanflow.store import INVENTORY_NAME
+from lanflow.worker_pool import worker_pool
 
 FILES_NAME = "training_data"
 
@@ -173,7 +173,7 @@ def generate_chunk(
     for path in partial_folder.iterdir():
         if path.name not in names:
             path.unlink()
-    with _Pool(plan.config, n_processes) as run:
+    with _workers(plan.config, n_processes) as run:
         for index, name in enumerate(names):
             draws = plan.set_draws(index)
             if (partial_folder / name).exists():
@@ -194,28 +194,17 @@ def generate_chunk(
     return inventory
 
 
-class _Pool:
+@contextmanager
+def _workers(
+    config: GenerationConfig, n_processes: int
+) -> Iterator[Callable[[list[SetDraw]], Iterator[dict[str, Any]]]]:
     """Runs sets in order on ``n_processes`` processes, or here if that is one."""
-
-    def __init__(self, config: GenerationConfig, n_processes: int) -> None:
-        self._config, self._n = config, n_processes
-
-    def __enter__(self) -> Callable[[list[SetDraw]], Iterator[dict[str, Any]]]:
-        if self._n == 1:
-            _start_worker(self._config)
-            self._executor = None
-            return partial(map, _generate_set)
-        self._executor = ProcessPoolExecutor(
-            self._n,
-            mp_context=get_context("spawn"),
-            initializer=_start_worker,
-            initargs=(self._config,),
-        )
-        return partial(self._executor.map, _generate_set)
-
-    def __exit__(self, *_: object) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(cancel_futures=True)
+    if n_processes == 1:
+        _start_worker(config)
+        yield partial(map, _generate_set)
+        return
+    with worker_pool(n_processes, _start_worker, config) as executor:
+        yield partial(executor.map, _generate_set)
 
 
 def build_inventory(paths: list[Path], final_folder: Path) -> dict[str, Any]:

@@ -2,15 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 from lanflow.maximum_likelihood import Fit, TrialLikelihood, fit
 from lanflow.network_gradient import DifferentiableNetwork
 from lanflow.simulated_subjects import Recoverable, Subject
+from lanflow.worker_pool import worker_pool
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -52,7 +51,8 @@ def fit_subjects(
         Called after each subject.
     """
     fits = []
-    with _workers(network, min(n_processes, len(subjects))) as executor:
+    # One process, too, so that its sums are the same.
+    with worker_pool(min(n_processes, len(subjects)), _start_worker, network) as executor:
         # All processes are started by this call, which has one thread for each of them.
         with _one_thread():
             found = executor.map(_fit_subject, subjects)
@@ -60,18 +60,6 @@ def fit_subjects(
             fits.append(one)
             on_subject()
     return fits
-
-
-@contextmanager
-def _workers(network: Recoverable, n: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that have the network; one process, too, so that its sums are the same."""
-    executor = ProcessPoolExecutor(
-        n, mp_context=get_context("spawn"), initializer=_start_worker, initargs=(network,)
-    )
-    try:
-        yield executor
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 @contextmanager

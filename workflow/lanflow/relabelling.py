@@ -7,11 +7,9 @@ of cpn, opn and gonogo are of the same density, so all of a file's labels belong
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +21,7 @@ from lanflow.label_sources import label_source, make_density
 from lanflow.networks import NETWORK_TYPES
 from lanflow.simulators import model_config
 from lanflow.training_file import TrainingFileContent
+from lanflow.worker_pool import worker_pool
 
 Source = Literal["analytic", "solver"]
 # Work on some rows of one parameter set: the vector, and rt and choice of each row or nothing.
@@ -74,12 +73,9 @@ def relabeller(source: Source | None, *, n_processes: int) -> Iterator[Relabel]:
     elif n_processes == 1:
         yield partial(_relabel, source, map)
     else:
-        executor = ProcessPoolExecutor(n_processes, mp_context=get_context("spawn"))
-        try:
+        with worker_pool(n_processes) as executor:
             run = partial(executor.map, chunksize=_TASKS_AT_A_TIME)
             yield partial(_relabel, source, run)
-        finally:
-            executor.shutdown(cancel_futures=True)
 
 
 def _relabel(
