@@ -1,4 +1,5 @@
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -102,6 +103,14 @@ def test_other_threads_may_use_it_too() -> None:
     assert done == ["whole"]
 
 
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    """What Python tells of exceptions that nobody can catch."""
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_value))
+    return told
+
+
 class Interrupted:
     """Its last reference goes just when a signal arrives."""
 
@@ -116,14 +125,46 @@ def interrupted(work: Callable[[], None]) -> str:
     return str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interruption_lost_in_a_destructor_comes_out_of_the_next_check() -> None:
+def test_an_interruption_lost_in_a_destructor_comes_out_of_the_next_check(
+    told: list[BaseException | None],
+) -> None:
     def work() -> None:
         thing = Interrupted()
         del thing
         check()
 
     assert interrupted(work) == "SIGTERM"
+    assert told == []
+
+
+def test_other_errors_lost_in_a_destructor_are_told_of(told: list[BaseException | None]) -> None:
+    """Before, during and after an interruption."""
+
+    class Broken:
+        def __del__(self) -> None:
+            raise KeyError("ours")
+
+    def work() -> None:
+        Broken()
+        Interrupted()
+        Broken()
+        check()
+
+    assert interrupted(work) == "SIGTERM"
+    Broken()
+    assert [type(error) for error in told] == [KeyError, KeyError, KeyError]
+
+
+def test_an_interruption_that_was_not_asked_for_is_told_of(
+    told: list[BaseException | None],
+) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    with interruptible():
+        Broken()
+    assert [type(error) for error in told] == [KeyboardInterrupt]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lanflow import artifacts
 from lanflow.atomic import write_json
 from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
@@ -19,7 +20,6 @@ from lanflow.unfinished_run import interrupted_run, mark_unfinished
 log = logging.getLogger(__name__)
 
 RECORD_NAME = "chunk.json"
-_MARK_NAME = "unfinished.json"
 
 
 def generate(
@@ -97,7 +97,7 @@ def generate(
         "files": inventory["files"],
     }
     write_json(folder / RECORD_NAME, record)
-    (folder / _MARK_NAME).unlink(missing_ok=True)
+    (folder / artifacts.UNFINISHED).unlink(missing_ok=True)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
     return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
@@ -144,7 +144,7 @@ def _tracked(
         "chunk": plan.chunk,
         "n_files": plan.n_files,
     }
-    key, run_id = interrupted_run(store, sending, folder / _MARK_NAME, work)
+    key, run_id = interrupted_run(store, sending, folder / artifacts.UNFINISHED, work)
     with recorded_run(
         store,
         folder,
@@ -171,5 +171,5 @@ def _tracked(
         )
         run.log_json(settings, "data_config.json")
         run.begin()
-        mark_unfinished(folder / _MARK_NAME, work, run)
+        mark_unfinished(folder / artifacts.UNFINISHED, work, run)
         yield run

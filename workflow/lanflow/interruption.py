@@ -4,7 +4,7 @@ Python can lose the exception that a signal's handler raises: one that lands in 
 exceptions it only prints (of the garbage collector, ``__del__``, a weak reference), or inside
 somebody's ``except:``, ends there and the work goes on. So a handler also notes that an
 interruption was asked for, and :func:`check`, which long work calls again and again, raises it once
-more.
+more. The lost one is no error to be told of.
 
 Worse, an exception in a callback of C++, which JAX and others have many of, aborts the process. So
 their work and their import are done as what must not be cut in two: block by block, the signal
@@ -60,12 +60,20 @@ def interruptible() -> Iterator[None]:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as behind nohup
         numbers.append(signal.SIGINT)
     _asked_for.clear()
+    tell = sys.unraisablehook
+
+    def tell_of_others(lost: "sys.UnraisableHookArgs") -> None:
+        if not (_asked_for and isinstance(lost.exc_value, KeyboardInterrupt)):
+            tell(lost)
+
+    sys.unraisablehook = tell_of_others
     before = [signal.signal(number, _interrupt) for number in numbers]
     try:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
+        sys.unraisablehook = tell
         _asked_for.clear()
 
 

@@ -7,8 +7,15 @@ from typing import Any
 from lanflow.errors import UserError
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, hint: str = "") -> dict[str, Any]:
     """The content of a JSON file of keys and values.
+
+    Parameters
+    ----------
+    path
+        The file.
+    hint
+        What to say of a file that cannot be read.
 
     Raises
     ------
@@ -18,7 +25,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except OSError as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
+        raise UserError(f"{path}: cannot be read ({e.strerror}){hint and '; ' + hint}") from e
     except ValueError as e:
         raise UserError(f"{path}: damaged, not valid JSON ({e})") from e
     if not isinstance(content, dict):

@@ -1,6 +1,5 @@
 """A trained network's folder, read back: its card, its ONNX, its weights on each backend."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,10 +13,12 @@ from lanflow import artifacts
 from lanflow.backends import make_kernel
 from lanflow.config import parse_settings
 from lanflow.errors import UserError
+from lanflow.json_record import read_json
 from lanflow.networks import Architecture
 from lanflow.training_config import TrainingConfig
 
 _BACKENDS = {"jax": "jax", "torch": "pt"}  # and the suffix of its weights
+_HINT = "it should be in a network's folder, as jaxtrain and torchtrain write it"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class StoredNetwork:
         except ValueError as e:
             raise UserError(f"{self.folder / path}: {e}") from e
         # What the device made of it (batch size, memory) stands there too.
-        content = _read_json(self.folder / artifacts.CONFIG)
+        content = read_json(self.folder / artifacts.CONFIG, hint=_HINT)
         settings = {key: content[key] for key in TrainingConfig.model_fields if key in content}
         config = parse_settings(TrainingConfig, settings, str(self.folder / artifacts.CONFIG))
         shape = Architecture(
@@ -95,7 +96,7 @@ def read_card(path: Path) -> dict[str, Any]:
     UserError
         If it is not there or not a card.
     """
-    card = _read_json(path)
+    card = read_json(path, hint=_HINT)
     missing = [key for key in ("model", "network_type", "inputs", "bounds") if key not in card]
     if missing:
         raise UserError(f"{path}: not a network's card (no {', '.join(missing)})")
@@ -106,17 +107,4 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as e:
-        raise UserError(
-            f"{path}: cannot be read ({e.strerror}); it should be in a network's folder, as "
-            "jaxtrain and torchtrain write it"
-        ) from e
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_read(path))
-    except ValueError as e:
-        raise UserError(f"{path}: not valid JSON ({e})") from e
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected keys and values, found {type(content).__name__}")
-    return content
+        raise UserError(f"{path}: cannot be read ({e.strerror}); {_HINT}") from e
