@@ -25,7 +25,7 @@ import yaml
 
 from lanflow.chunk_plan import ChunkPlan
 from lanflow.evaluation import evaluate
-from lanflow.examination import Subject, Thoroughness
+from lanflow.examination import ExaminedNetwork, Thoroughness
 from lanflow.generation import generate_chunk
 from lanflow.generation_config import GenerationConfig, read_generation_file
 from lanflow.training_file import read_training_file
@@ -133,7 +133,7 @@ def print_line(name: str, options: argparse.Namespace, folder: Path) -> None:
         path.rename(files / path.name)
     network = train_on(files, options, folder, n_epochs=max(round(options.visits / n_rows), 1))
     scores = evaluate(
-        Subject.from_folder(network),
+        ExaminedNetwork.from_folder(network),
         thoroughness=Thoroughness(n_sets=options.n_sets, n_simulated_sets=1),
     ).scores
     assert scores is not None

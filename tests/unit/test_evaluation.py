@@ -6,7 +6,7 @@ from lanflow.errors import UserError
 from lanflow.evaluation import evaluate
 from lanflow.evaluation_record import Evaluation
 from lanflow.evaluation_table import format_evaluation
-from lanflow.examination import Subject, Thoroughness
+from lanflow.examination import ExaminedNetwork, Thoroughness
 from lanflow.export import export_onnx
 from tests import networks
 
@@ -16,7 +16,7 @@ QUICK = Thoroughness(n_sets=40, rows=50, n_simulated_sets=5)
 
 
 def evaluated(folder: Path) -> Evaluation:
-    return evaluate(Subject.from_folder(folder), thoroughness=QUICK, seed=1)
+    return evaluate(ExaminedNetwork.from_folder(folder), thoroughness=QUICK, seed=1)
 
 
 def verdicts(record: Evaluation) -> dict[str, str]:
@@ -51,10 +51,12 @@ def test_the_same_seed_gives_the_same_record(tmp_path: Path) -> None:
 
 
 def test_a_network_is_judged_against_a_fine_solution() -> None:
-    subject = Subject(export_onnx(*networks.well_made("lan")), "ddm", "lan", {"a": (0.5, 1.2)})
+    examined = ExaminedNetwork(
+        export_onnx(*networks.well_made("lan")), "ddm", "lan", {"a": (0.5, 1.2)}
+    )
     quick = Thoroughness(n_sets=5, rows=50, n_simulated_sets=3)
     exact, solved = (
-        evaluate(subject, wanted=wanted, thoroughness=quick).scores
+        evaluate(examined, wanted=wanted, thoroughness=quick).scores
         for wanted in ("analytic", "solver")
     )
     assert exact is not None
@@ -64,7 +66,7 @@ def test_a_network_is_judged_against_a_fine_solution() -> None:
 
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(UserError, match="did you mean 'ddm'"):
-        evaluate(Subject(b"", "dmd", "lan"))
+        evaluate(ExaminedNetwork(b"", "dmd", "lan"))
 
 
 def test_the_table_shows_numbers_limits_scores_and_the_verdict(tmp_path: Path) -> None:

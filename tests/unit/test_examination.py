@@ -5,7 +5,7 @@ import pytest
 from lanflow.evaluation import evaluate
 from lanflow.evaluation_record import Evaluation
 from lanflow.evaluation_table import format_evaluation
-from lanflow.examination import Subject, Thoroughness
+from lanflow.examination import ExaminedNetwork, Thoroughness
 from lanflow.export import export_onnx
 from tests import networks
 
@@ -15,7 +15,7 @@ QUICK = Thoroughness(n_sets=40, rows=50, n_simulated_sets=5)
 
 
 def evaluated(folder: Path) -> Evaluation:
-    return evaluate(Subject.from_folder(folder), thoroughness=QUICK, seed=1)
+    return evaluate(ExaminedNetwork.from_folder(folder), thoroughness=QUICK, seed=1)
 
 
 def verdicts(record: Evaluation) -> dict[str, str]:
@@ -67,8 +67,10 @@ def test_each_spoilt_network_fails_the_gates_that_look_for_it(name: str, tmp_pat
 
 
 def test_an_onnx_file_alone_passes_without_parity() -> None:
-    subject = Subject.from_onnx(export_onnx(*networks.well_made("lan")), "ddm", "lan", None)
-    record = evaluate(subject, thoroughness=QUICK)
+    examined = ExaminedNetwork.from_onnx(
+        export_onnx(*networks.well_made("lan")), "ddm", "lan", None
+    )
+    record = evaluate(examined, thoroughness=QUICK)
     assert verdicts(record)["parity"] == "skipped"
     assert (record.verdict, record.backend, record.data_digest) == ("passed", None, None)
 
@@ -84,9 +86,9 @@ def test_a_backend_that_is_not_there_keeps_a_trained_network_from_passing(
 
 def test_without_a_good_reference_the_score_is_told_and_not_judged() -> None:
     box = {"a": (0.5, 0.6), "v": (1.0, 2.0), "t": (0.2, 0.3)}
-    subject = Subject(export_onnx(*networks.well_made("lan")), "ddm", "lan", box)
+    examined = ExaminedNetwork(export_onnx(*networks.well_made("lan")), "ddm", "lan", box)
     quick = Thoroughness(n_sets=2, rows=50, n_simulated_sets=4)
-    record = evaluate(subject, wanted="kde", thoroughness=quick)
+    record = evaluate(examined, wanted="kde", thoroughness=quick)
     gates = {gate.name: gate for gate in record.gates}
     assert gates["analytic"].verdict == "skipped"
     assert "kernel density" in gates["analytic"].reason

@@ -5,7 +5,6 @@ import pytest
 import yaml
 
 from lanflow.errors import UserError
-from lanflow.run_query import RunSelection
 from lanflow.study import StudyConfig, load_study, read_generations
 from lanflow.trainings import list_trainings
 from tests.conftest import REPOSITORY
@@ -30,56 +29,6 @@ def error_of(content: Any, *paths: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    ("data", "source"),
-    [
-        ({"generate": {"config": "g.yaml"}}, "generate"),
-        ({"experiment": "ddm-data-generation"}, "mlflow"),
-        ({"experiment": "e", "root": "/shared"}, "mlflow"),
-        ({"experiment": "e", "path_map": {"/old": "/new"}}, "mlflow"),
-        ({"experiment": "e", "folder": "data"}, "validation"),
-        ({"folder": "data"}, "traditional"),
-    ],
-)
-def test_what_is_given_chooses_the_source(data: dict[str, Any], source: str) -> None:
-    assert study_of(data).models["ddm"].data.source == source
-
-
-def test_an_experiment_id_may_be_a_number_to_yaml() -> None:
-    assert study_of({"experiment": 123}).models["ddm"].data.experiment == "123"
-
-
-def test_which_runs_of_an_experiment_to_take_is_said_with_it() -> None:
-    keys = {"policy": "salvage", "batch_id": "b", "run_ids": ["r"], "filter": "params.x = 'y'"}
-    data = study_of({"experiment": "e", **keys}).models["ddm"].data
-    assert vars(data.run_selection) == keys
-    assert study_of({"experiment": "e"}).models["ddm"].data.run_selection == RunSelection()
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        ({"folder": "f", "policy": "salvage"}, "only go with 'experiment'"),
-        ({"generate": {"config": "g"}, "batch_id": "b"}, "only go with 'experiment'"),
-        ({"folder": "f", "run_ids": ["r"]}, "only go with 'experiment'"),
-        ({"folder": "f", "filter": "x"}, "only go with 'experiment'"),
-        ({}, "give one of 'generate', 'experiment', 'folder'"),
-        ({"folder": ""}, "give one of 'generate', 'experiment', 'folder'"),
-        ({"generate": {"config": "g"}, "experiment": "e"}, "give either 'generate', or"),
-        ({"generate": {"config": "g"}, "folder": "f"}, "give either 'generate', or"),
-        ({"generate": {"config": "g"}, "root": "/r"}, "only go with 'experiment'"),
-        ({"folder": "f", "root": "/r"}, "only go with 'experiment'"),
-        ({"folder": "f", "path_map": {"a": "b"}}, "only go with 'experiment'"),
-        ({"experiment": "e", "folder": "f", "root": "/r"}, "'folder' already says where"),
-        ({"experiment": "e", "folder": "f", "path_map": {"a": "b"}}, "'folder' already says"),
-    ],
-)
-def test_contradictory_sources_are_refused(data: dict[str, Any], said: str) -> None:
-    message = error_of({"models": {"ddm": {"data": data, "networks": NETWORKS}}})
-    assert "models.ddm.data: " in message
-    assert said in message
-
-
-@pytest.mark.parametrize(
     ("keys", "said"),
     [
         ({"modles": {}}, "unknown key 'modles'; did you mean 'models'?"),
@@ -99,6 +48,10 @@ def test_contradictory_sources_are_refused(data: dict[str, Any], said: str) -> N
         ),
         ({"tracking": {"url": "x"}}, "unknown key 'tracking.url'; did you mean 'uri'?"),
         ({"models": {"a/b": {}}}, "models.a/b: string should match pattern"),
+        (
+            {"models": {"ddm": {"data": {}, "networks": NETWORKS}}},
+            "models.ddm.data: give one of 'generate', 'experiment', 'folder'",
+        ),
         ({"models": {"ddm": {}}}, "missing key 'models.ddm.data'"),
         ({"models": {"ddm": 3}}, "models.ddm: input should be"),
         ({"models": ["ddm"]}, "models: input should be a valid dictionary"),

@@ -69,9 +69,9 @@ def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.store import resolve_store
     from lanflow.tracked_evaluation import track_evaluation
 
-    subject = _subject(parsed)
+    examined = _examined(parsed)
     record = evaluate(
-        subject,
+        examined,
         wanted=parsed.reference,
         thoroughness=Thoroughness(parsed.n_sets, parsed.rows, parsed.n_simulated_sets),
         hssm_python=parsed.hssm_python or sys.executable,
@@ -81,11 +81,11 @@ def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
         write_json(parsed.output, record.model_dump(mode="json"))
     sys.stderr.write(f"\n{format_evaluation(record)}\n\n")
     run_id = None
-    if subject.folder is not None and parsed.output:
+    if examined.folder is not None and parsed.output:
         store = resolve_store(
             uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
         )
-        run_id = track_evaluation(subject.folder, record, parsed.output, store)
+        run_id = track_evaluation(examined.folder, record, parsed.output, store)
     return {
         "verdict": record.verdict,
         "gates": {gate.name: gate.verdict for gate in record.gates},
@@ -96,23 +96,23 @@ def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _subject(parsed: argparse.Namespace) -> Any:
+def _examined(parsed: argparse.Namespace) -> Any:
     from lanflow.errors import UsageError, UserError
-    from lanflow.examination import Subject
+    from lanflow.examination import ExaminedNetwork
 
     if (parsed.folder is None) == (parsed.onnx is None):
         raise UsageError("give a network's folder, or --onnx FILE with --model NAME")
     if parsed.folder is not None:
         if parsed.model is not None or parsed.card is not None:
             raise UsageError("--model and --card go with --onnx; a folder's card names its model")
-        return Subject.from_folder(parsed.folder)
+        return ExaminedNetwork.from_folder(parsed.folder)
     if parsed.model is None:
         raise UsageError("--onnx: give --model, the model's name in ssm-simulators")
     try:
         content = parsed.onnx.read_bytes()
     except OSError as e:
         raise UserError(f"{parsed.onnx}: cannot be read ({e.strerror})") from e
-    return Subject.from_onnx(content, parsed.model, parsed.network_type, parsed.card)
+    return ExaminedNetwork.from_onnx(content, parsed.model, parsed.network_type, parsed.card)
 
 
 def add_check_gates(command: argparse.ArgumentParser) -> None:

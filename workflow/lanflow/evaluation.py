@@ -7,7 +7,7 @@ from typing import Literal
 
 from lanflow.errors import UserError
 from lanflow.evaluation_record import EVALUATION_VERSION, Evaluation, verdict_of
-from lanflow.examination import Examination, Subject, Thoroughness
+from lanflow.examination import Examination, ExaminedNetwork, Thoroughness
 from lanflow.true_density import Source, choose_reference
 
 # Parameter vectors of the scores where none are asked for: what takes seconds for the exact
@@ -16,7 +16,7 @@ N_SETS: dict[Source, int] = {"analytic": 500, "solver": 100, "kde": 20}
 
 
 def evaluate(
-    subject: Subject,
+    examined: ExaminedNetwork,
     *,
     wanted: Source | Literal["auto"] = "auto",
     thoroughness: Thoroughness = Thoroughness(),  # noqa: B008
@@ -27,7 +27,7 @@ def evaluate(
 
     Parameters
     ----------
-    subject
+    examined
         The network.
     wanted
         The reference.
@@ -44,28 +44,28 @@ def evaluate(
         If the model is not known, or the reference is not there.
     """
     try:
-        reference = choose_reference(subject.model, wanted)
+        reference = choose_reference(examined.model, wanted)
     except ImportError as e:
         raise UserError(f"evaluating needs {e.name}; install lanflow[generate,evaluate]") from e
     n_sets = thoroughness.n_sets or N_SETS[reference.source]
-    examination = Examination(subject, reference, n_sets, thoroughness, hssm_python, seed)
+    examination = Examination(examined, reference, n_sets, thoroughness, hssm_python, seed)
     passed = examination.gates()
     scores = examination.errors.summary() if passed[0].verdict == "passed" else None
     return Evaluation.model_validate(
         {
             "evaluation_version": EVALUATION_VERSION,
-            "model": subject.model,
-            "network_type": subject.network_type,
-            "backend": subject.card.get("backend"),
-            "data_digest": subject.card.get("data_digest"),
-            "onnx_sha256": hashlib.sha256(subject.onnx).hexdigest(),
+            "model": examined.model,
+            "network_type": examined.network_type,
+            "backend": examined.card.get("backend"),
+            "data_digest": examined.card.get("data_digest"),
+            "onnx_sha256": hashlib.sha256(examined.onnx).hexdigest(),
             "verdict": verdict_of(passed),
             "gates": [gate.model_dump() for gate in passed],
             "scores": scores,
             "reference": {"source": reference.source, "description": reference.description},
             "settings": {
                 "n_sets": n_sets,
-                "rows": thoroughness.rows if subject.network_type == "lan" else 1,
+                "rows": thoroughness.rows if examined.network_type == "lan" else 1,
                 "n_simulated_sets": thoroughness.n_simulated_sets,
             },
             "seed": seed,

@@ -37,7 +37,7 @@ _N_PARITY_ROWS = 1000
 
 
 @dataclass(frozen=True)
-class Subject:
+class ExaminedNetwork:
     """A network to evaluate.
 
     Attributes
@@ -59,7 +59,7 @@ class Subject:
     folder: StoredNetwork | None = None
 
     @classmethod
-    def from_folder(cls, path: Path) -> "Subject":
+    def from_folder(cls, path: Path) -> "ExaminedNetwork":
         """The network in a folder.
 
         Raises
@@ -80,7 +80,7 @@ class Subject:
     @classmethod
     def from_onnx(
         cls, content: bytes, model: str, network_type: NetworkTypeName, card_path: Path | None
-    ) -> "Subject":
+    ) -> "ExaminedNetwork":
         """A network from anywhere; its card, if it has one, for the trained box."""
         box = {} if card_path is None else read_card(card_path)["bounds"]
         return cls(
@@ -109,7 +109,7 @@ class Thoroughness:
 class Examination:
     """One network going through its gates, each in a method of its own."""
 
-    subject: Subject
+    examined: ExaminedNetwork
     reference: Reference
     n_sets: int
     thoroughness: Thoroughness
@@ -119,17 +119,17 @@ class Examination:
     @cached_property
     def network(self) -> OnnxNetwork:
         """The network as a function of rows."""
-        return OnnxNetwork(self.subject.onnx)
+        return OnnxNetwork(self.examined.onnx)
 
     @cached_property
     def box(self) -> Box:
         """Where parameters are drawn."""
-        return box_of(self.reference.model, self.subject.trained_box)
+        return box_of(self.reference.model, self.examined.trained_box)
 
     @property
     def is_likelihood(self) -> bool:
         """Whether the network's output is a log-likelihood of trials."""
-        return NETWORK_TYPES[self.subject.network_type].has_trial
+        return NETWORK_TYPES[self.examined.network_type].has_trial
 
     @cached_property
     def errors(self) -> Errors:
@@ -148,7 +148,7 @@ class Examination:
             self.network,
             self.reference,
             self.box,
-            self.subject.network_type,
+            self.examined.network_type,
             n_sets=self.n_sets,
             seed=seed,
         )
@@ -156,7 +156,7 @@ class Examination:
     def gates(self) -> list[Gate]:
         """All gates; where the structure fails, the network cannot be run for the others."""
         steps: list[tuple[str, bool, Callable[[], Gate]]] = [
-            ("parity", self.subject.folder is not None, self.parity),
+            ("parity", self.examined.folder is not None, self.parity),
             ("tails", True, self.tails),
             ("analytic", False, self.analytic),
             ("density", True, self.density),
@@ -177,16 +177,18 @@ class Examination:
 
     def structure(self) -> Gate:
         """The single-trial contract, and inputs of this model."""
-        network_type = NETWORK_TYPES[self.subject.network_type]
-        return gates.structure(self.subject.onnx, network_type, len(self.reference.model["params"]))
+        network_type = NETWORK_TYPES[self.examined.network_type]
+        return gates.structure(
+            self.examined.onnx, network_type, len(self.reference.model["params"])
+        )
 
     def parity(self) -> Gate:
         """ONNX against the backends."""
-        if self.subject.folder is None:
+        if self.examined.folder is None:
             return gates.skip("parity", "an ONNX file alone has no weights", is_essential=False)
         features = self._random_rows(_N_PARITY_ROWS)
-        heads = self.subject.folder.heads()
-        return gates.parity(self.network, heads, features, backend=self.subject.card["backend"])
+        heads = self.examined.folder.heads()
+        return gates.parity(self.network, heads, features, backend=self.examined.card["backend"])
 
     def _random_rows(self, n_rows: int) -> npt.NDArray[np.float32]:
         seed = self._seed(STREAM_EDGES)
@@ -235,7 +237,7 @@ class Examination:
             self.network,
             self.reference,
             self.box,
-            self.subject.network_type,
+            self.examined.network_type,
             n_sets=n_sets,
             seed=seed,
         )
@@ -244,10 +246,10 @@ class Examination:
     def hssm(self) -> Gate:
         """Loaded and differentiated by HSSM."""
         return hssm_gate(
-            self.subject.onnx,
+            self.examined.onnx,
             self.reference.model,
             self.box,
-            self.subject.network_type,
+            self.examined.network_type,
             python=self.hssm_python,
             seed=self._seed(STREAM_EDGES),
         )
