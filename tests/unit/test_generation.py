@@ -109,9 +109,22 @@ def test_the_inventory_is_ssm_simulators_with_a_digest_of_each_file(
         assert file["sha256"] == sha256(path)
 
 
-def test_two_processes_make_the_same_bytes_as_one(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("head_start", [0.0, 0.3])
+def test_two_processes_make_the_same_bytes_as_one(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head_start: float
+) -> None:
+    monkeypatch.setattr(generation, "HEAD_START", head_start)
     generate_chunk(plan_of(), tmp_path, n_processes=2)
     assert contents(tmp_path) == contents(made)
+
+
+def test_a_little_work_is_done_without_starting_processes_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "worker_pool", None)
+    monkeypatch.setattr(generation, "HEAD_START", 60.0)
+    generate_chunk(analytic_plan(), tmp_path, n_processes=2)
+    assert contents(tmp_path)
 
 
 def test_as_many_processes_as_asked_for_are_at_work(
@@ -126,6 +139,7 @@ def test_as_many_processes_as_asked_for_are_at_work(
             at_work.append(len(executor._processes))
 
     monkeypatch.setattr(generation, "worker_pool", counted)
+    monkeypatch.setattr(generation, "HEAD_START", 0.0)
     generate_chunk(plan_of(n_files=1), tmp_path, n_processes=N_SETS)
     assert at_work == [N_SETS]
     assert contents(tmp_path).items() <= contents(made).items()
@@ -326,8 +340,9 @@ def test_analytic_files_have_the_keys_of_simulated_ones(
 
 
 def test_two_processes_make_the_same_analytic_bytes(
-    made_analytically: Path, tmp_path: Path
+    made_analytically: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(generation, "HEAD_START", 0.0)
     generate_chunk(analytic_plan(), tmp_path, n_processes=2)
     assert contents(tmp_path) == contents(made_analytically)
 

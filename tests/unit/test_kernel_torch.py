@@ -77,3 +77,17 @@ def test_the_number_of_threads_is_set_and_part_of_the_device() -> None:
 
 def test_versions_are_those_of_its_libraries() -> None:
     assert TorchKernel(device="cpu").versions() == {"torch": torch.__version__}
+
+
+def test_a_prediction_does_not_wait_for_torchs_compiler() -> None:
+    program = (
+        "import sys\n"
+        "from tests.unit.test_kernel_torch import *\n"
+        "kernel = TorchKernel(device='cpu')\n"
+        "config = training_config(NETWORK_TYPE='cpn')\n"
+        "kernel.start(ARCHITECTURE, config, initial_weights(ARCHITECTURE, seed=1))\n"
+        "kernel.predict(np.zeros((2, 4)))\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"False\n"

@@ -8,13 +8,16 @@ model, chunk, file, set), and parameters are drawn in the model's order. The uni
 
 import hashlib
 import io
+import math
 import os
 import shutil
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,10 @@ from lanflow.store import INVENTORY_NAME
 from lanflow.worker_pool import worker_pool
 
 FILES_NAME = "training_data"
+
+# Seconds of work before other processes are started for it: each takes as long to import what it
+# needs, and is not worth it for a few sets of a known likelihood.
+HEAD_START = 2.0
 
 
 def label_source_of(config: GenerationConfig) -> str:
@@ -76,11 +83,15 @@ def _pipeline(config: GenerationConfig) -> Any:
 _pipeline_here: Any = None
 
 
-def _start_worker(config: GenerationConfig) -> None:
-    """Give a worker process its pipeline, once."""
+def _use(config: GenerationConfig) -> None:
+    """Give this process its pipeline, once."""
     global _pipeline_here
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     _pipeline_here = _pipeline(config)
+
+
+def _start_worker(config: GenerationConfig) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _use(config)
 
 
 def _generate_set(draw: SetDraw) -> dict[str, Any]:
@@ -166,7 +177,7 @@ def generate_chunk(
         If the model is not known, its estimator cannot be used, or a file would have no valid
         parameter set.
     """
-    _pipeline(plan.config)  # a wrong model or estimator ends here, not in a worker
+    _use(plan.config)  # a wrong model or estimator ends here, not in a worker
     partial_folder = folder / f"{FILES_NAME}.partial"
     partial_folder.mkdir(parents=True, exist_ok=True)
     names = [plan.file_name(i) for i in range(plan.n_files)]
@@ -198,13 +209,23 @@ def generate_chunk(
 def _workers(
     config: GenerationConfig, n_processes: int
 ) -> Iterator[Callable[[list[SetDraw]], Iterator[dict[str, Any]]]]:
-    """Runs sets in order on ``n_processes`` processes, or here if that is one."""
-    if n_processes == 1:
-        _start_worker(config)
-        yield partial(map, _generate_set)
-        return
-    with worker_pool(n_processes, _start_worker, config) as executor:
-        yield partial(executor.map, _generate_set)
+    """Runs sets in order: here at first, on ``n_processes`` processes what takes longer."""
+    end = math.inf if n_processes == 1 else time.monotonic() + HEAD_START
+    with ExitStack() as stack:
+
+        @cache
+        def pool() -> ProcessPoolExecutor:
+            return stack.enter_context(worker_pool(n_processes, _start_worker, config))
+
+        def run(draws: list[SetDraw]) -> Iterator[dict[str, Any]]:
+            n_done = 0
+            while n_done < len(draws) and time.monotonic() < end:
+                yield _generate_set(draws[n_done])
+                n_done += 1
+            if n_done < len(draws):
+                yield from pool().map(_generate_set, draws[n_done:])
+
+        yield run
 
 
 def build_inventory(paths: list[Path], final_folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -66,15 +67,18 @@ class TorchKernel:
             name: torch.tensor(array, device=self._device, requires_grad=True)
             for name, array in weights.items()
         }
+        self.__dict__.pop("_optimizer", None)
+
+    @cached_property
+    def _optimizer(self) -> torch.optim.Optimizer:
+        """Made by the first update: it imports Torch's compiler, a second no prediction needs."""
         parameters = list(self._weights.values())
         lr, decay = self._config.learning_rate, self._config.weight_decay
-        self._optimizer: torch.optim.Optimizer
         if self._config.optimizer == "adam":
-            self._optimizer = torch.optim.Adam(
+            return torch.optim.Adam(
                 parameters, lr=lr, weight_decay=decay, betas=(0.9, 0.999), eps=1e-8, fused=True
             )
-        else:
-            self._optimizer = torch.optim.SGD(parameters, lr=lr, weight_decay=decay, fused=True)
+        return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, fused=True)
 
     def _forward(self, x: torch.Tensor) -> torch.Tensor:
         weights = self._weights
