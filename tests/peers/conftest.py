@@ -1,18 +1,8 @@
-"""The peers' own environments, and tiny networks of ours for them to read.
+"""The peers' own environments, and tiny networks of ours for them to read."""
 
-LANfactory and HSSM need other versions than ours, so each has a virtual environment of its own
-under ``.cache/peers``, made once from pinned requirements, and is only ever run as a command.
-"""
-
-import fcntl
-import hashlib
 import json
-import os
-import shutil
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +13,10 @@ import onnxruntime
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY, TRAINING_YAML
+from tests.conftest import TRAINING_YAML
+from tests.environments import last_line, peer_environment, run
 
 HERE = Path(__file__).parent
-CACHE = REPOSITORY / ".cache" / "peers"
 
 GENERATION_YAML = {
     "MODEL": "ddm",
@@ -65,68 +55,16 @@ def training_yaml(network_type: str) -> dict[str, Any]:
     }
 
 
-def run(command: list[str | Path], *, folder: Path) -> str:
-    """Run a command in a folder; its standard output. A failure ends the test with its output."""
-    dropped = ("MLFLOW_", "PYTHONPATH", "PIP_CONSTRAINT", "VIRTUAL_ENV")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
-    here = {
-        "HF_HUB_OFFLINE": "1",
-        "JAX_PLATFORMS": "cpu",
-        "MPLBACKEND": "Agg",
-        "PYTENSOR_FLAGS": f"base_compiledir={CACHE / 'pytensor'}",
-    }
-    done = subprocess.run(
-        [str(part) for part in command], cwd=folder, env=kept | here, text=True, capture_output=True
-    )
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
-        pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{tail}")
-    return done.stdout
-
-
-def last_line(output: str) -> Any:
-    """The JSON that a command prints last."""
-    return json.loads(output.splitlines()[-1])
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep a second pytest from building the same environment at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def environment(name: str) -> Path:
-    """The folder of a peer's commands; its environment is built if its requirements changed."""
-    requirements = HERE / f"{name}.txt"
-    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
-    return build_environment(CACHE / name, digest, ["--requirement", requirements])
-
-
-def build_environment(folder: Path, digest: str, wanted: list[str | Path]) -> Path:
-    """The folder of an environment's commands; it is built if what it was made of has changed."""
-    stamp = folder / "requirements.sha256"
-    with _alone(CACHE / f"{folder.name}.lock"):
-        if not stamp.exists() or stamp.read_text() != digest:
-            shutil.rmtree(folder, ignore_errors=True)
-            run([sys.executable, "-m", "venv", folder], folder=CACHE)
-            run([folder / "bin" / "pip", "install", "--no-input", *wanted], folder=CACHE)
-            stamp.write_text(digest)
-    return folder / "bin"
-
-
 @pytest.fixture(scope="session")
 def lanfactory() -> Path:
     """LANfactory's commands and its python."""
-    return environment("lanfactory")
+    return peer_environment("lanfactory")
 
 
 @pytest.fixture(scope="session")
 def hssm() -> Path:
     """The python that has HSSM."""
-    return environment("hssm")
+    return peer_environment("hssm")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import pytest
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from tests.peers.conftest import HERE, Network, last_line, run
+from tests.environments import last_line, run
+from tests.peers.conftest import HERE, Network
 
 # One worker, where the networks are trained once.
 pytestmark = pytest.mark.peers

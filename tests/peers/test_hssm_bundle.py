@@ -7,8 +7,9 @@ import pytest
 
 from lanflow.bundle import bundle_files, write_bundle
 from lanflow.evaluated_network import read_evaluated
+from tests.environments import last_line, run
 from tests.evaluated import write_network
-from tests.peers.conftest import HERE, last_line, run
+from tests.peers.conftest import HERE
 
 # One worker, where the environments are.
 pytestmark = pytest.mark.peers

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import networks
-from tests.peers.conftest import last_line, run
+from tests.environments import last_line, run
 
 # One worker, where the environments are.
 pytestmark = pytest.mark.peers

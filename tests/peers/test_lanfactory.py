@@ -14,15 +14,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.peers.conftest import (
-    HERE,
-    NETWORKS,
-    Network,
-    TrainingData,
-    last_line,
-    run,
-    training_yaml,
-)
+from tests.environments import last_line, run
+from tests.peers.conftest import HERE, NETWORKS, Network, TrainingData, training_yaml
 
 # One worker, where the networks are trained once.
 pytestmark = pytest.mark.peers

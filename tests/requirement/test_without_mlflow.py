@@ -1,6 +1,5 @@
 """MLflow is optional: in an environment without it, both commands train, and say what is off."""
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -8,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import REPOSITORY, TRAINING_YAML, write_training_file
-from tests.peers.conftest import CACHE, build_environment
+from tests.conftest import TRAINING_YAML, write_training_file
+from tests.environments import own_environment
 from tests.requirement.conftest import Place
 
 pytestmark = pytest.mark.peers
@@ -18,11 +17,7 @@ pytestmark = pytest.mark.peers
 @pytest.fixture(scope="module")
 def commands() -> Path:
     """Commands of lanflow[jax,torch], installed as a user does who has no MLflow."""
-    constraints = REPOSITORY / "constraints.txt"
-    project = REPOSITORY / "pyproject.toml"
-    digest = hashlib.sha256(constraints.read_bytes() + project.read_bytes()).hexdigest()
-    wanted = ["--constraint", constraints, "--editable", f"{REPOSITORY}[jax,torch]"]
-    return build_environment(CACHE / "without_mlflow", digest, wanted)
+    return own_environment("without_mlflow", "jax,torch")
 
 
 @pytest.fixture
