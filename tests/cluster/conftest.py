@@ -20,6 +20,7 @@ from tests.cluster.services import (
     run_s3,
     run_slurm,
 )
+from tests.readme import commands_with
 from tests.workflow.conftest import Checkout, make_checkout
 
 PASSWORD = "correct-horse-battery"
@@ -111,7 +112,7 @@ def cluster_study(
     server: TrackingServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ClusterCheckout:
-    """The tiny study through Slurm, tracked on the server by a URI with a password in it."""
+    """The tiny study by the README's commands, with a password in the URI of the server."""
     built = ClusterCheckout(
         make_checkout(tmp_path_factory.mktemp("cluster")),
         slurm,
@@ -121,8 +122,10 @@ def cluster_study(
             "MLFLOW_TRACKING_PASSWORD": PASSWORD,
         },
     )
-    built.run("lanflow", "site", "--mlflow-tracking-uri", server.url)
-    output = built.snakemake("--slurm-keep-successful-logs")
+    (built.folder / "my_study.yaml").symlink_to("config/examples/tiny.yaml")
+    site, snakemake = (line.split() for line in commands_with("lanflow site"))
+    built.run(*(server.url if "//" in word else word for word in site))
+    output = built.run(*snakemake, *QUICK, "--slurm-keep-successful-logs")
     (built.folder / "output.txt").write_text(output)
     return built
 

@@ -6,6 +6,7 @@ tests, on a free port, and ends with them.
 
 import contextlib
 import getpass
+import importlib.metadata
 import os
 import pwd
 import secrets
@@ -20,6 +21,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from tests.readme import commands_with
 
 # Debian's PostgreSQL keeps its programs out of the path.
 _POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -345,14 +348,29 @@ def run_s3(folder: Path) -> Iterator[dict[str, str]]:
         server.stop()
 
 
+def _mlflow_command(port: str, database: str) -> list[str]:
+    """The command of README.md, with our places for its."""
+    install, *variables, serve = commands_with("mlflow server")
+    # What it says to install is installed, and the variables it says to set are those of our store.
+    for package in install.removeprefix("pip install ").split():
+        importlib.metadata.version(package)
+    assert all(line.startswith("export ") for line in variables)
+    places = {
+        "mlflow": str(Path(sys.executable).with_name("mlflow")),
+        "0.0.0.0": "127.0.0.1",
+        "5000": port,
+        "postgresql://mlflow:PASSWORD@localhost/mlflow": database,
+        "s3://my-bucket/mlflow": f"s3://{BUCKET}/mlflow",
+    }
+    words = serve.split()
+    assert set(places) <= set(words)
+    return [places.get(word, word) for word in words]
+
+
 @contextlib.contextmanager
 def run_mlflow(folder: Path, database: str, s3: Mapping[str, str]) -> Iterator[TrackingServer]:
     port = free_port()
-    command = [
-        *(str(Path(sys.executable).with_name("mlflow")), "server"),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", database, "--artifacts-destination", f"s3://{BUCKET}"),
-    ]
+    command = [*_mlflow_command(str(port), database), "--workers", "1"]
     environment = {**s3, "MLFLOW_DISABLE_TELEMETRY": "true"}
     environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # seven processes that we never use
     server = Server(command, folder / "mlflow.log", environment)

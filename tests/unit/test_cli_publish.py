@@ -12,14 +12,13 @@ from lanflow import artifacts
 from lanflow.cli import main
 from lanflow.store import Store
 from lanflow.tracking import connect
-from tests.conftest import REPOSITORY
 from tests.evaluated import FAILED_GATE, write_evaluation, write_network
 from tests.hub import WRITER, Hub
+from tests.readme import commands_with
 
 # The library's own, of its call to httpx.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
-SECTION = "## Hand a network on"
 NETWORK = "results/networks/lan/ddm/lan_jax"
 
 
@@ -121,8 +120,7 @@ def test_the_readmes_commands_hand_a_network_on(
 ) -> None:
     token(WRITER)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
-    text = (REPOSITORY / "README.md").read_text().partition(SECTION)[2].partition("\n## ")[0]
-    commands = text.partition("```sh\n")[2].partition("```")[0].splitlines()
+    commands = commands_with("lanflow register")
     assert [command.split()[1] for command in commands] == [
         *("register", "bundle", "publish", "publish")
     ]

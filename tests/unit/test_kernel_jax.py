@@ -8,6 +8,7 @@ import flax.serialization
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from lanflow.kernel_jax import JaxKernel, known_options
 from lanflow.networks import Activation, Architecture
@@ -109,3 +110,16 @@ def test_options_that_xla_does_not_know_are_left_out() -> None:
     known = {"xla_cpu_experimental_ynn_fusion_type": ""}
     assert known_options(known) == known
     assert known_options({**known, "xla_cpu_no_such_thing": ""}) == {}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_several_threads_are_compiled_for_without_the_products_that_use_one(threads: int) -> None:
+    architecture = Architecture("cpn", 6, (100, 100, 1), ("tanh", "tanh"))
+    kernel = JaxKernel(device="cpu", threads=threads)
+    config = training_config(NETWORK_TYPE="cpn")  # of the optimiser alone
+    weights = initial_weights(architecture, seed=1)
+    kernel.start(architecture, config, weights)
+    features, labels = np.zeros((1000, 6), np.float32), np.zeros((1000, 1), np.float32)
+    evaluate = kernel._evaluate
+    compiled = evaluate.func.lower(weights, features, labels, **evaluate.keywords).compile()
+    assert ("ynn_fusion" in compiled.as_text()) == (threads == 1)

@@ -6,22 +6,24 @@ import pytest
 
 from lanflow.reference import generated_files
 from tests.conftest import REPOSITORY
+from tests.readme import README, blocks
 from tests.workflow.conftest import Checkout, make_checkout
 
-README = (REPOSITORY / "README.md").read_text()
 # Set-up itself; CI runs both from a clean clone (.ci/run).
 RUN_BY_CI = ["make run", "make test"]
-
-
-def _blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+# What needs other things than a checkout, and the tests that run it.
+RUN_ELSEWHERE = {
+    "lanflow site": "tests/cluster/conftest.py",
+    "mlflow server": "tests/cluster/services.py",
+    "lanflow register": "tests/unit/test_cli_publish.py",
+}
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """Somebody who cloned the repository and typed the README's study."""
     place = make_checkout(tmp_path_factory.mktemp("reader"))
-    (study,) = _blocks("yaml")
+    (study,) = blocks("yaml")
     (place.folder / "my_study.yaml").write_text(study)
     return place
 
@@ -33,10 +35,19 @@ def test_generated_texts_are_what_the_code_says() -> None:
 
 @pytest.mark.slow
 def test_every_command_runs_in_the_order_of_the_page(reader: Checkout) -> None:
-    for block in _blocks("bash"):
+    for block in blocks("bash"):
         if block.split("\n")[:-1] == RUN_BY_CI:
             continue
         reader.run("bash", "-euc", block)
+
+
+def test_commands_that_need_other_things_are_run_elsewhere() -> None:
+    beginnings = [
+        [key for key in RUN_ELSEWHERE if f"\n{key} " in f"\n{block}"] for block in blocks("sh")
+    ]
+    assert sorted(beginnings) == sorted([key] for key in RUN_ELSEWHERE)
+    for key, path in RUN_ELSEWHERE.items():
+        assert f'commands_with("{key}")' in (REPOSITORY / path).read_text()
 
 
 def test_every_path_named_in_the_tables_exists(tiny: Checkout) -> None:
