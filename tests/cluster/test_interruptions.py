@@ -1,5 +1,6 @@
 """Jobs that are cancelled, requeued, stopped at their time limit, or left without the server."""
 
+import contextlib
 import json
 import os
 import re
@@ -177,6 +178,22 @@ def test_a_training_goes_on_after_a_cancel_a_requeue_and_a_time_limit(
     assert "Restarts=1" in study.slurm.ask("scontrol", "show", "job")
 
 
+def _pause(study: ClusterCheckout, chunk: Path) -> None:
+    """Stop the command that makes a chunk until Slurm, which lets jobs go on first, ends it.
+
+    Slurm looks at time limits twice a minute, and a few files are made in less.
+    """
+    output = str(chunk.relative_to(study.folder)).encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it may have ended
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if output in words and (process / "cwd").resolve() == study.folder.resolve():
+                found.append(int(process.name))
+    (command,) = found
+    os.kill(command, signal.SIGSTOP)
+
+
 def test_a_generation_goes_on_after_a_requeue_and_a_time_limit(
     study: ClusterCheckout, start: Start, server: TrackingServer
 ) -> None:
@@ -200,7 +217,9 @@ def test_a_generation_goes_on_after_a_requeue_and_a_time_limit(
     kept: dict[Path, int] = {}
     for folder in chunks:
         wait_for(lambda folder=folder: finished(folder), f"a file in {folder}", seconds=300)
+        _pause(study, folder)
         kept |= {path: path.stat().st_mtime_ns for path in finished(folder)}
+    assert 2 <= len(kept) < 2 * n_files
     overrun = _job_of(study, "ddm_1")
     _set_time_limit_over(study, overrun)
     study.slurm.ask("scontrol", "requeue", _job_of(study, "ddm_0"))

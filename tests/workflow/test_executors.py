@@ -23,7 +23,7 @@ def test_jobs_run_through_a_generic_submit_command(checkout: Checkout) -> None:
     record = "results/ddm/generation/chunk_0/chunk.json"
     checkout.snakemake(
         *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", str(submit)),
-        *("--jobs", "2", record),
+        *("--seconds-between-status-checks", "1", "--jobs", "2", record),
     )
     submitted = (checkout.folder / "submitted.txt").read_text()
     assert "check_node" in submitted

@@ -56,6 +56,11 @@ def _study(checkout: Checkout, generated: Path, **data: Any) -> str:
     )
 
 
+def _network(backend: str) -> str:
+    """The network alone: what follows a training has tests of its own."""
+    return f"results/networks/lan/ddm/lan_{backend}/model.onnx"
+
+
 def _lineage(checkout: Checkout) -> dict[str, Any]:
     path = checkout.folder / "results/networks/lan/ddm/lan_jax/training_data_lineage.json"
     return dict(json.loads(path.read_text()))
@@ -67,7 +72,7 @@ def _files(generated: Path) -> list[Path]:
 
 def test_mlflow_first_finds_the_folders_and_trains(elsewhere: Checkout, generated: Path) -> None:
     study = _study(elsewhere, generated, experiment=EXPERIMENT, root=str(generated))
-    elsewhere.snakemake(study=study)
+    elsewhere.snakemake(_network("jax"), study=study)
     lineage = _lineage(elsewhere)
     assert lineage["expected_num_runs"] == 2
     assert lineage["num_files_used"] == 4
@@ -157,7 +162,7 @@ def test_validation_trains_on_what_is_tracked_and_reports_the_rest(
         shutil.copy2(path, folder)
     write_training_file(folder / "training_data_extra.pickle")
     study = _study(elsewhere, generated, experiment=EXPERIMENT, folder="copies")
-    output = elsewhere.snakemake(study=study)
+    output = elsewhere.snakemake(_network("jax"), study=study)
     assert "1 file(s) that the experiment does not track" in output
     assert _lineage(elsewhere)["extra_files"] == ["training_data_extra.pickle"]
     assert _lineage(elsewhere)["num_files_used"] == 4
@@ -246,7 +251,7 @@ def test_a_folder_alone_trains_without_lineage_and_refreshes(checkout: Checkout)
 def test_existing_data_is_relabelled_and_trained_on(checkout: Checkout) -> None:
     for i in range(2):
         write_training_file(checkout.folder / f"files/training_data_{i}.pickle", seed=i)
-    checkout.snakemake(study=_traditional(checkout, relabel="auto"))
+    checkout.snakemake(_network("torch"), study=_traditional(checkout, relabel="auto"))
     network = checkout.folder / "results/networks/lan/ddm/lan_torch"
     manifest = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
     card, lineage = (
