@@ -184,13 +184,15 @@ def _pause(study: ClusterCheckout, chunk: Path) -> None:
     Slurm looks at time limits twice a minute, and a few files are made in less.
     """
     output = str(chunk.relative_to(study.folder)).encode()
-    found = []
+    parents = {}
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it may have ended
             words = (process / "cmdline").read_bytes().split(b"\0")
             if output in words and (process / "cwd").resolve() == study.folder.resolve():
-                found.append(int(process.name))
-    (command,) = found
+                state_and_parent = (process / "stat").read_text().rpartition(")")[2].split()
+                parents[int(process.name)] = int(state_and_parent[1])
+    # A child that the command starts has its command line, until it becomes another program.
+    (command,) = (process for process, parent in parents.items() if parent not in parents)
     os.kill(command, signal.SIGSTOP)
 
 
