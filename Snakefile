@@ -47,15 +47,34 @@ localrules:
     all,
 
 
+# Every file that another job was made from, so that one which is missing is made again, with all
+# that came of it.
 rule all:
     default_target: True
     input:
+        nodes=expand(CHECKED, device=checked_devices()),
+        recorded=RECORDED,
+        data=data_files(),
+        networks=network_files(*artifacts.TRAINED, artifacts.EVALUATION),
+        plots=network_files(*artifacts.PLOTS.values()),
+        recoveries=recovery_files(artifacts.RECOVERY),
+        recovery_plots=recovery_files(artifacts.RECOVERY_PLOT),
         leaderboard=LEADERBOARD,
         report=REPORT,
-        recoveries=recovery_files(artifacts.RECOVERY),
+        study=STUDY_RECORD,
         gates=[GATES] if STUDY.require_gates else [],
         registered=REGISTERED if STUDY.register_networks else [],
         bundles=bundles(),
+
+
+# Before the first job, on the machine that the study is started on.
+onstart:
+    from lanflow.study_start import prepare_store
+
+    try:
+        prepare_store(STORE, experiments_to_prepare(), Path(PREPARED))
+    except UserError as error:
+        raise WorkflowError(redact(str(error))) from None
 
 
 onsuccess:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from lanflow import audit as audit_module
-from lanflow.audit import audit_data_set, check_repeats
+from lanflow.audit import audit_data_set
 from lanflow.audit_plots import draw_audit
 from lanflow.audit_table import describe_audit
 from lanflow.cli import main
+from lanflow.data_set import check_repeats
 from lanflow.data_source import LocatedData, freeze, pack_once
 from lanflow.errors import UserError
 from lanflow.lineage import Places
@@ -183,11 +184,11 @@ def test_data_without_trials_has_no_labels_or_rts_to_measure(tmp_path: Path) -> 
 
 
 def test_more_repeats_than_accepted_are_refused(tmp_path: Path) -> None:
-    record = audit_of(tmp_path, *same_sets(2))
-    check_repeats(record, max_repeated_sets=0.5)
-    check_repeats(record, max_repeated_sets=1.0)
-    with pytest.raises(UserError, match=r"^50\.0% of the parameter sets are repeats, more than "):
-        check_repeats(record, max_repeated_sets=0.49)
+    data_set = packed_of(tmp_path, *same_sets(2)).data_set
+    check_repeats(data_set, max_repeated_sets=0.5)
+    check_repeats(data_set, max_repeated_sets=1.0)
+    with pytest.raises(UserError, match=r": 50\.0% of the parameter sets are repeats, more than "):
+        check_repeats(data_set, max_repeated_sets=0.49)
 
 
 def test_the_page_of_the_data_shows_the_audit_and_its_warnings(tmp_path: Path) -> None:

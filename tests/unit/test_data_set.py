@@ -76,10 +76,10 @@ def change_record(packed: DataSet, **keys: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **keys}))
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, None, "2"])
 def test_a_record_of_another_version_is_refused(packed: DataSet, version: Any) -> None:
     change_record(packed, data_set_version=version)
-    with pytest.raises(UserError, match=r"data_set\.json: version .*, this lanflow reads 1"):
+    with pytest.raises(UserError, match=r"data_set\.json: version .*, this lanflow reads 2"):
         open_data_set(packed.folder)
 
 

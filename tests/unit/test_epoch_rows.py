@@ -214,6 +214,7 @@ def write_data_set(folder: Path, *, n_sets: int, n_per_set: int, n_files: int = 
         parameters=("v", "a", "z", "t"),
         bounds={},
         n_sets=n_sets,
+        n_claimed_sets=n_sets,
         files=tuple(
             PackedFile(f"{i}.pickle", "0" * 64, {"lan": (i * per_file, per_file)})
             for i in range(n_files)
@@ -280,6 +281,7 @@ def write_large_data_set(folder: Path, *, megabytes: int) -> DataSet:
         parameters=("v", "a", "z", "t"),
         bounds={},
         n_sets=n_rows // 1000,
+        n_claimed_sets=n_rows // 1000,
         files=(PackedFile("0.pickle", "0" * 64, {"lan": (0, n_rows)}),),
         shapes={"lan": (n_rows, 6, 1)},
     )

@@ -79,7 +79,7 @@ def test_a_file_of_a_record_that_is_gone_or_cut_is_an_error_that_names_it(
 ) -> None:
     folder.results.mkdir()
     (folder.results / "model.onnx").write_bytes(b"network")
-    artifact = folder.refer(folder.results / "model.onnx", "training_output/model.onnx")
+    artifact = folder.describe(folder.results / "model.onnx", "training_output/model.onnx")
     folder.save(make_record(artifacts=[artifact]))
     (folder.results / "model.onnx").write_bytes(b"net")
     with pytest.raises(UserError, match=r"model.onnx has 3 bytes; .*run.json recorded 7 bytes"):
@@ -101,7 +101,7 @@ def test_a_record_keeps_files_that_later_results_take_the_place_of(
     folder.results.mkdir()
     path = folder.results / "model.onnx"
     path.write_bytes(b"network")
-    record = make_record(artifacts=[folder.refer(path, "training_output/model.onnx")])
+    record = make_record(artifacts=[folder.describe(path, "training_output/model.onnx")])
     record.artifacts.append(folder.write_document({"a": 1}, "lineage.json"))
     for _ in range(2):  # again does no harm
         folder.keep_files(record)
@@ -117,7 +117,9 @@ def test_a_record_that_moves_with_its_results_is_still_whole(
 ) -> None:
     folder.results.mkdir()
     (folder.results / "model.onnx").write_bytes(b"network")
-    folder.save(make_record(artifacts=[folder.refer(folder.results / "model.onnx", "model.onnx")]))
+    folder.save(
+        make_record(artifacts=[folder.describe(folder.results / "model.onnx", "model.onnx")])
+    )
     folder.results.rename(tmp_path / "moved")
     (found,) = find_records([tmp_path])
     (artifact,) = found.load().artifacts

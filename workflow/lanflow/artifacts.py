@@ -24,6 +24,7 @@ CARD = "card.json"
 CURVE = "training_curve.png"
 PLOTS = {name: f"plot_{name}.png" for name in ("density", "sweep", "error", "calibration")}
 RECORD = "run.json"
+TRAINED = (ONNX, HISTORY, CONFIG, LINEAGE, CARD, RECORD, CURVE)  # what a training leaves
 EVALUATION = "evaluation.json"  # of 'lanflow evaluate', not of the training
 RECOVERY, RECOVERY_PLOT = "recovery.json", "recovery.png"  # of 'lanflow recover'
 CHECKPOINT = "checkpoint.npz"

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from lanflow.data_set import DataSet
-from lanflow.errors import UserError
 from lanflow.label_error import label_error
 from lanflow.networks import NETWORK_TYPES
 
@@ -171,27 +170,18 @@ def audit_data_set(
     """
     coverage, trials, labels = _Coverage(data_set), _Trials(), _Labels(_floor_of(manifest))
     seen = np.zeros(data_set.n_sets, dtype=bool)
-    n_claimed = n_not_finite = 0
+    n_not_finite = 0
     for file in data_set.files:
-        in_file = 0
         for name in file.rows:
-            network_type, n_sets = NETWORK_TYPES[name], 0
-            known: np.ndarray = np.empty(0, dtype=np.int32)
             for features, targets, sets in _blocks(data_set, name, *file.rows[name]):
                 numbers, first = np.unique(sets, return_index=True)
                 fresh = ~seen[numbers]
                 seen[numbers] = True
                 coverage.add(features[first[fresh], : len(data_set.parameters)])
                 n_not_finite += int((~np.isfinite(features)).sum() + (~np.isfinite(targets)).sum())
-                if network_type.has_trial:
-                    known = np.union1d(known, numbers)
-                    n_sets = len(known)
+                if NETWORK_TYPES[name].has_trial:
                     trials.add(features[:, -2], features[:, -1])
                     labels.add(targets)
-                else:
-                    n_sets += len(sets)  # a row for each set
-            in_file = max(in_file, n_sets)
-        n_claimed += in_file
         on_file()
     has_trials = any(NETWORK_TYPES[name].has_trial for name in data_set.shapes)
     audit = {
@@ -201,8 +191,8 @@ def audit_data_set(
         "n_files": len(data_set.files),
         "sets": {
             "distinct": data_set.n_sets,
-            "claimed": n_claimed,
-            "repeated_share": 1 - data_set.n_sets / n_claimed,
+            "claimed": data_set.n_claimed_sets,
+            "repeated_share": data_set.repeated_share,
         },
         "rows": _rows_per_file(data_set),
         "n_not_finite": n_not_finite,
@@ -261,19 +251,3 @@ def _warnings(audit: Mapping[str, Any]) -> Iterator[str]:
         )
     if audit["n_not_finite"]:
         yield f"{audit['n_not_finite']:,} values are not finite"
-
-
-def check_repeats(audit: Mapping[str, Any], *, max_repeated_sets: float) -> None:
-    """Refuse a data set with a larger share of repeated parameter sets.
-
-    Raises
-    ------
-    UserError
-        If it has.
-    """
-    share = audit["sets"]["repeated_share"]
-    if share > max_repeated_sets:
-        raise UserError(
-            f"{share:.1%} of the parameter sets are repeats, more than the {max_repeated_sets:.1%} "
-            "that are accepted (--max-repeated-sets, study key max_repeated_sets)"
-        )

@@ -7,12 +7,12 @@ from typing import Any
 
 from lanflow.command import (
     add_extra_files,
+    add_max_repeated_sets,
     add_places,
     add_store,
     count,
     n_cores,
     parse_path_map,
-    share,
     store_of,
 )
 from lanflow.errors import UsageError
@@ -200,26 +200,21 @@ def _add_audit(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
     command.add_argument("--plot", type=Path, metavar="FILE", help="PNG")
-    command.add_argument(
-        "--max-repeated-sets",
-        type=share,
-        default=1.0,
-        metavar="SHARE",
-        help="fail if more of the parameter sets are repeats of others",
-    )
+    add_max_repeated_sets(command, "fail if more of the parameter sets are repeats of others")
 
 
 def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_bytes, write_json
-    from lanflow.audit import check_repeats
     from lanflow.audit_plots import draw_audit
+    from lanflow.data_set import check_repeats
     from lanflow.data_source import audit, open_packed
 
-    record = audit(open_packed(parsed.data_set, parsed.manifest))
+    data = open_packed(parsed.data_set, parsed.manifest)
+    record = audit(data)
     write_json(parsed.output, record)
     if parsed.plot is not None:
         write_bytes(parsed.plot, draw_audit(record))
-    check_repeats(record, max_repeated_sets=parsed.max_repeated_sets)
+    check_repeats(data.data_set, max_repeated_sets=parsed.max_repeated_sets)
     return {
         "audit": str(parsed.output),
         "n_distinct_sets": record["sets"]["distinct"],

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from lanflow.command import (
     add_extra_files,
     add_log_level,
+    add_max_repeated_sets,
     add_places,
     add_sending,
     add_store,
@@ -151,6 +152,7 @@ def _add_data(group: Any) -> None:
     )
     add_places(group)
     add_extra_files(group)
+    add_max_repeated_sets(group, "refuse data with more repeated parameter sets than this share")
     group.add_argument(
         "--dl-workers",
         type=int,
@@ -214,6 +216,7 @@ def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict
         root=parsed.root,
         path_map=parse_path_map(parsed.path_map),
         use_extra_files=parsed.use_extra_files,
+        max_repeated_sets=parsed.max_repeated_sets,
         mlflow_on=parsed.mlflow_on,
         mlflow_run_id=parsed.mlflow_run_id,
         mlflow_run_name=parsed.mlflow_run_name,

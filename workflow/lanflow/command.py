@@ -119,6 +119,13 @@ def add_extra_files(group: Any) -> None:
     )
 
 
+def add_max_repeated_sets(group: Any, help_text: str) -> None:
+    """Add ``--max-repeated-sets``."""
+    group.add_argument(
+        "--max-repeated-sets", type=share, default=1.0, metavar="SHARE", help=help_text
+    )
+
+
 def parse_path_map(entries: list[str]) -> dict[str, str]:
     """``RECORDED=HERE`` entries as a mapping.
 

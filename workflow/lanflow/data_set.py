@@ -17,7 +17,7 @@ from lanflow.errors import UserError
 
 RECORD_NAME = "data_set.json"
 ARRAYS_NAME = "arrays"
-DATA_SET_VERSION = 1
+DATA_SET_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class DataSet:
         In the manifest's order.
     label_source
         Where the labels come from; ``None`` where the files do not say.
+    n_claimed_sets
+        Sum over files of the parameter vectors in each, repeats counted.
     """
 
     folder: Path
@@ -57,9 +59,15 @@ class DataSet:
     parameters: tuple[str, ...]
     bounds: Mapping[str, tuple[float, float]]
     n_sets: int
+    n_claimed_sets: int
     files: tuple[PackedFile, ...]
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     label_source: str | None = None
+
+    @property
+    def repeated_share(self) -> float:
+        """Share of the parameter vectors that are repeats of others."""
+        return 1 - self.n_sets / self.n_claimed_sets
 
     def array(self, network_type: str, kind: str) -> np.ndarray:
         """Memory-map one array.
@@ -117,3 +125,19 @@ def open_data_set(folder: Path) -> DataSet:
         return DataSet(folder=folder, **record)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise UserError(f"{path}: damaged ({e!r}); materialise it again") from e
+
+
+def check_repeats(data_set: DataSet, *, max_repeated_sets: float) -> None:
+    """Refuse a data set with a larger share of repeated parameter sets.
+
+    Raises
+    ------
+    UserError
+        If it has.
+    """
+    if data_set.repeated_share > max_repeated_sets:
+        raise UserError(
+            f"{data_set.folder}: {data_set.repeated_share:.1%} of the parameter sets are repeats, "
+            f"more than the {max_repeated_sets:.1%} that are accepted (--max-repeated-sets, study "
+            "key max_repeated_sets)"
+        )

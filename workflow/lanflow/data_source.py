@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from lanflow import downloading, lineage
 from lanflow.atomic import write_json
 from lanflow.audit import audit_data_set
 from lanflow.config import parse_settings
-from lanflow.data_set import DataSet, open_data_set
+from lanflow.data_set import ARRAYS_NAME, RECORD_NAME, DataSet, open_data_set
 from lanflow.errors import UserError
 from lanflow.json_record import read_record
 from lanflow.manifest import MANIFEST_VERSION, build_manifest, with_labels_from
@@ -255,7 +256,31 @@ def open_packed(folder: Path, manifest_path: Path) -> LocatedData:
             f"{folder} was not packed from {manifest_path} (digests {data_set.digest[:12]}... and "
             f"{manifest['digest'][:12]}...); materialise it again"
         )
+    if not (folder / ARRAYS_NAME).is_dir():
+        with _one_at_a_time(folder.with_name(f".{folder.name}.lock")):
+            if not (folder / ARRAYS_NAME).is_dir():
+                _pack_arrays_again(data_set, manifest)
     return LocatedData(data_set, manifest)
+
+
+def _pack_arrays_again(data_set: DataSet, manifest: Mapping[str, Any]) -> None:
+    """Pack the arrays of a data set anew that were removed to save space.
+
+    The record stays as it is, and so do the networks that were trained on it.
+    """
+    log.info("%s: its arrays were removed; packing them again", data_set.folder)
+    try:
+        packed = pack(manifest, data_set.folder / ".again")
+    except UserError as e:
+        raise UserError(
+            f"{data_set.folder}: its arrays were removed and cannot be packed again: {e}. "
+            "Training files that were simulated here come back with "
+            "'snakemake --forcerun generate_data'"
+        ) from e
+    if replace(packed, folder=data_set.folder) != data_set:
+        raise UserError(f"{data_set.folder}: its files no longer give what {RECORD_NAME} says")
+    (packed.folder / ARRAYS_NAME).rename(data_set.folder / ARRAYS_NAME)
+    shutil.rmtree(packed.folder)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from lanflow.atomic import write_json
 from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
 from lanflow.generation import FILES_NAME, generate_chunk, label_source_of
+from lanflow.preflight import make_contact
 from lanflow.progress import Progress
 from lanflow.recorded_run import RecordedRun, recorded_run
 from lanflow.run_record import PENDING_KEY
@@ -63,6 +64,8 @@ def generate(
     except ImportError as e:
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
     n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
+    if store is not None:
+        make_contact(store, experiment_name, sending)
     with contextlib.ExitStack() as stack:
         run = None
         if store is not None:

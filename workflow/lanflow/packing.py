@@ -13,6 +13,7 @@ from lanflow.atomic import fresh_folder, write_json
 from lanflow.data_set import ARRAYS_NAME, DATA_SET_VERSION, RECORD_NAME, DataSet, PackedFile
 from lanflow.errors import UserError
 from lanflow.manifest import label_source_of
+from lanflow.networks import NETWORK_TYPES
 from lanflow.training_file import TrainingFileContent, read_training_file
 
 
@@ -54,7 +55,8 @@ class _Packer:
         self._arrays: dict[str, tuple[_GrowingArray, _GrowingArray, _GrowingArray]] = {}
         self._set_index: dict[bytes, int] = {}
 
-    def add(self, name: str, network_type: str, features: np.ndarray, labels: np.ndarray) -> None:
+    def add(self, name: str, network_type: str, features: np.ndarray, labels: np.ndarray) -> int:
+        """Append the rows of a file; gives how many parameter sets the file claims to hold."""
         if network_type not in self._arrays:
             self._arrays[network_type] = (
                 _GrowingArray(
@@ -71,7 +73,10 @@ class _Packer:
                     f"files before it {array.columns}; these files do not belong together"
                 )
             array.append(rows)
-        arrays[2].append(self._number_sets(features[:, : self._n_parameters]))
+        sets = self._number_sets(features[:, : self._n_parameters])
+        arrays[2].append(sets)
+        # Without trials there is a row for each set.
+        return len(np.unique(sets)) if NETWORK_TYPES[network_type].has_trial else len(sets)
 
     def _number_sets(self, theta: np.ndarray) -> np.ndarray:
         """Index of the parameter vector of every row; rows of a set stand together in a file."""
@@ -134,13 +139,16 @@ def materialise(
         If a file is missing, changed, or not a sound training file of the manifest's model.
     """
     files: list[PackedFile] = []
+    n_claimed_sets = 0
     parameters = tuple(manifest["parameters"])
     with fresh_folder(folder) as fresh:
         arrays = fresh / ARRAYS_NAME
         arrays.mkdir()
         with contextlib.closing(_Packer(arrays, len(parameters))) as packer:
             for entry in manifest["files"]:
-                files.append(_pack_file(packer, entry, manifest, relabel))
+                file, n_claimed = _pack_file(packer, entry, manifest, relabel)
+                files.append(file)
+                n_claimed_sets += n_claimed
                 on_file()
         data_set = DataSet(
             folder=folder,
@@ -149,6 +157,7 @@ def materialise(
             parameters=parameters,
             bounds={name: (low, high) for name, (low, high) in manifest["bounds"].items()},
             n_sets=packer.n_sets,
+            n_claimed_sets=n_claimed_sets,
             files=tuple(files),
             shapes=packer.shapes,
             label_source=label_source_of(manifest),
@@ -164,7 +173,8 @@ def _pack_file(
     entry: Mapping[str, Any],
     manifest: Mapping[str, Any],
     relabel: Callable[[TrainingFileContent, Path], TrainingFileContent],
-) -> PackedFile:
+) -> tuple[PackedFile, int]:
+    """Append a file; gives where its rows are, and how many parameter sets it claims to hold."""
     path = Path(entry["path"])
     try:
         content = path.read_bytes()
@@ -178,11 +188,11 @@ def _pack_file(
         )
     training_file = read_training_file(content, path)
     _check_belongs(training_file, manifest, path)
-    rows = {}
+    rows, n_claimed = {}, 0
     for network_type, (features, labels) in relabel(training_file, path).arrays.items():
         rows[network_type] = (packer.n_rows(network_type), len(features))
-        packer.add(str(path), network_type, features, labels)
-    return PackedFile(name=entry["name"], sha256=sha256, rows=rows)
+        n_claimed = max(n_claimed, packer.add(str(path), network_type, features, labels))
+    return PackedFile(name=entry["name"], sha256=sha256, rows=rows), n_claimed
 
 
 def _check_belongs(

@@ -1,14 +1,18 @@
 """What would fail on a node an hour later, found out before the first job."""
 
+import hashlib
+import json
 import logging
+import os
 import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from lanflow.atomic import write_json
 from lanflow.errors import UserError
-from lanflow.store import Store, redact
+from lanflow.store import CONTACTS_VARIABLE, Sending, Store, redact
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +55,8 @@ def prepare(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
     upgrade_schema(store)
     record = prepare_store(store, experiments)
     _check_artifacts(store, experiments)
-    return {**record, "warnings": warnings}
+    location = redact(store.artifact_location or "") or None
+    return {**record, "artifact_location": location, "warnings": warnings}
 
 
 def check_node(
@@ -84,6 +89,33 @@ def check_node(
         raise UserError(f"from node {node}: {e}") from e
     device = None if backend is None else _find_gpu(backend, node)
     return {"node": node, "tracking_uri": store.shown_uri, "gpu": device}
+
+
+def make_contact(store: Store, experiment: str, sending: Sending) -> None:
+    """Make sure, before hours of work, that its store takes what it will be sent.
+
+    A job of a study goes on without its store (``try``). The first of them must reach it, though,
+    or a wrong address would be noticed only when all is done. Which experiments were reached is
+    written into the folder that ``LANFLOW_STORE_CONTACTS`` names.
+
+    Raises
+    ------
+    UserError
+        If the store was not reached from any job so far, and is not from here.
+    """
+    folder = os.environ.get(CONTACTS_VARIABLE)
+    if sending != "try" or not folder:
+        return
+    identity = json.dumps([store.uri, store.artifact_location, experiment])
+    path = Path(folder, f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json")
+    if path.exists():
+        return
+    node = socket.gethostname()
+    try:
+        prepare(store, [experiment])
+    except UserError as e:
+        raise UserError(f"from node {node}: {e}") from e
+    write_json(path, {"tracking_uri": store.shown_uri, "experiment": experiment, "node": node})
 
 
 def _check_artifacts(store: Store, experiments: Sequence[str]) -> None:

@@ -100,7 +100,7 @@ class RecordedRun:
         """Let files become artifacts of the run."""
         for path in paths:
             name = f"{folder}/{path.name}" if folder else path.name
-            self._replace_artifact(self._folder.refer(path, name))
+            self._replace_artifact(self._folder.describe(path, name))
         self._changed()
 
     def log_json(self, content: Mapping[str, Any], name: str) -> None:
@@ -132,6 +132,7 @@ class RecordedRun:
             If the run or its experiment were deleted.
         """
         self._folder.save(self._record)
+        self._folder.replace_results()
         if self._delivery is not None:
             try:
                 patiently(self._delivery.send)
@@ -190,7 +191,10 @@ class RecordedRun:
         self._folder.save(record)
         is_run = self._began or record.run_id is not None  # no error ended it before
         if not is_run or self._send_end(seconds):
-            self._folder.remove()
+            if is_run and status == "FINISHED":
+                self._folder.keep_as_sent()
+            else:
+                self._folder.remove()
             return
         self._folder.keep_files(record)
         self._folder.unlock()

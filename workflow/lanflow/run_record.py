@@ -2,7 +2,8 @@
 
 Each record is a folder ``unsent_runs/{key}``: ``run.json``, replaced in one step, and what shall
 become artifacts. It is there from a run's start until the store has all of the run, so a folder
-that is left says what is still to be sent. No part of it needs MLflow.
+that is left says what is still to be sent. The record of a run that finished then moves to
+``.sent_runs/{key}``, from where another store can get it. No part of it needs MLflow.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from lanflow.config import Settings, parse_settings
 from lanflow.errors import UserError
 from lanflow.json_record import read_json
 
-FOLDER_NAME = "unsent_runs"
+FOLDER_NAME, SENT_NAME = "unsent_runs", ".sent_runs"
 RECORD_NAME = "run.json"
 _ARTIFACTS, _LOCK = "artifacts", "lock"
 # Key in the documents of results: the record of their run, while that is still to be sent.
@@ -71,6 +72,8 @@ class RunRecord(Settings):
     failure: str | None = None
     start_time: int
     end_time: int | None = None
+    # Of an evaluation that waits for the store: metrics and files that its training's run gets.
+    is_addition: bool = False
     tags: dict[str, str] = Field(default_factory=dict)
     params: dict[str, str] = Field(default_factory=dict)
     metrics: list[tuple[str, float, int, int]] = Field(default_factory=list)
@@ -110,6 +113,14 @@ class RecordFolder:
         """The record of a run whose results are in a folder."""
         return cls(results / FOLDER_NAME / key)
 
+    @classmethod
+    def of_sent(cls, results: Path) -> "RecordFolder | None":
+        """The record of the run that made the results in a folder, if a store has all of it."""
+        for folder in sorted((results / SENT_NAME).glob("*")):
+            if (folder / RECORD_NAME).exists():
+                return cls(folder)
+        return None
+
     @property
     def results(self) -> Path:
         """The folder of the run's results."""
@@ -147,16 +158,26 @@ class RecordFolder:
         """Whether there is a record."""
         return (self.path / RECORD_NAME).exists()
 
+    def read(self) -> RunRecord:
+        """Read the record, and leave its files alone.
+
+        Raises
+        ------
+        UserError
+            If it cannot be read or is damaged.
+        """
+        path = self.path / RECORD_NAME
+        return parse_settings(RunRecord, read_json(path), str(path))
+
     def load(self) -> RunRecord:
-        """Read the record.
+        """Read the record, and check that its files are there.
 
         Raises
         ------
         UserError
             If it cannot be read, is damaged, or files of it are missing or cut.
         """
-        path = self.path / RECORD_NAME
-        record = parse_settings(RunRecord, read_json(path), str(path))
+        path, record = self.path / RECORD_NAME, self.read()
         for artifact in record.artifacts:
             file = self.file_of(artifact)
             size = file.stat().st_size if file.is_file() else None
@@ -173,13 +194,10 @@ class RecordFolder:
         """Write JSON that becomes an artifact."""
         path = self.path / _ARTIFACTS / name
         write_json(path, dict(content))
-        return self._describe(path, name)
+        return self.describe(path, name)
 
-    def refer(self, path: Path, name: str) -> Artifact:
-        """A file of the results that becomes an artifact, where it is."""
-        return self._describe(path, name)
-
-    def _describe(self, path: Path, name: str) -> Artifact:
+    def describe(self, path: Path, name: str) -> Artifact:
+        """A file that becomes an artifact, as it is now."""
         relative = os.path.relpath(path.absolute(), self.path.absolute())
         return Artifact(name=name, path=relative, size_bytes=path.stat().st_size)
 
@@ -192,7 +210,7 @@ class RecordFolder:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
                 _link_or_copy(self.file_of(artifact), path)
-            kept.append(self._describe(path, artifact.name))
+            kept.append(self.describe(path, artifact.name))
         record.artifacts = kept
         self.save(record)
 
@@ -204,6 +222,21 @@ class RecordFolder:
         self.unlock()
         with contextlib.suppress(OSError):  # other runs' records are there
             self.path.parent.rmdir()
+
+    def keep_as_sent(self) -> None:
+        """Keep a record that the store has all of, as that of the run that made these results."""
+        place = self.results / SENT_NAME / self.path.name
+        shutil.rmtree(place.parent, ignore_errors=True)
+        place.parent.mkdir()
+        self.path.rename(place)
+        with contextlib.suppress(OSError):  # other runs' records are there
+            self.path.parent.rmdir()
+        self.path = place
+        self.unlock()
+
+    def replace_results(self) -> None:
+        """Forget the run that made what is in the folder of results; this run makes it anew."""
+        shutil.rmtree(self.results / SENT_NAME, ignore_errors=True)
 
     def last_sign_of_life(self) -> int:
         """When a file of the record or beside the results was last written, in milliseconds."""
@@ -223,8 +256,15 @@ def _link_or_copy(source: Path, target: Path) -> None:
 _NOT_LOOKED_INTO = {"arrays", "training_data", "training_data.partial", ".snakemake"}
 
 
-def find_records(places: Iterable[Path]) -> Iterator[RecordFolder]:
+def find_records(places: Iterable[Path], name: str = FOLDER_NAME) -> Iterator[RecordFolder]:
     """Every record in folders of results, in a fixed order.
+
+    Parameters
+    ----------
+    places
+        Folders of results, or of single records.
+    name
+        ``unsent_runs``, or ``.sent_runs`` for those that a store has.
 
     Raises
     ------
@@ -237,10 +277,10 @@ def find_records(places: Iterable[Path]) -> Iterator[RecordFolder]:
             raise UserError(f"{place}: no such folder of results")
         for folder, inner, _ in os.walk(place):
             inner[:] = [name for name in inner if name not in _NOT_LOOKED_INTO]
-            if Path(folder).name == FOLDER_NAME:
+            if Path(folder).name == name:
                 found.update(Path(folder, name) for name in inner)
                 inner.clear()
-        if place.parent.name == FOLDER_NAME:
+        if place.parent.name == name:
             found.add(place)
     for path in sorted(found):
         folder_of = RecordFolder(path)

@@ -14,6 +14,8 @@ URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACT_VARIABLE = "MLFLOW_ARTIFACT_LOCATION"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
 SENDING_VARIABLE = "LANFLOW_MLFLOW_SEND"
+# A folder that says which stores jobs of a study have reached; the workflow sets it.
+CONTACTS_VARIABLE = "LANFLOW_STORE_CONTACTS"
 
 # What a job does about a store that does not answer: it must, it is tried, it is left alone.
 Sending = Literal["now", "try", "later"]

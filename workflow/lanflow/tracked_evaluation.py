@@ -62,11 +62,15 @@ def track_evaluation(
     """
     training = _training_record(folder)
     if PENDING_KEY in training:
-        _add_to(RecordFolder(folder.folder / training[PENDING_KEY]), folder, record, path)
+        waiting = RecordFolder(folder.folder / training[PENDING_KEY])
+        _add_to(waiting, folder, record, path, keep_files=True)
+        log.warning("the training's run is not in MLflow yet; its evaluation will be sent with it")
         return None
     run_id = training.get("mlflow_run_id")
     if run_id is None:
         return None
+    if sent := RecordFolder.of_sent(folder.folder):
+        _add_to(sent, folder, record, path)
     tracked_in = training["mlflow_tracking_uri"]
     if tracked_in != store.shown_uri:
         log.warning(
@@ -110,17 +114,26 @@ def _send(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, st
     run.log_files([path])
 
 
-def _add_to(waiting: RecordFolder, folder: StoredNetwork, record: Evaluation, path: Path) -> None:
-    """Let the evaluation be sent with the training's run, which still waits."""
-    if not waiting.lock():
-        raise UserError(f"{waiting.path}: the run is being sent; evaluate again after it")
+def _add_to(
+    place: RecordFolder,
+    folder: StoredNetwork,
+    record: Evaluation,
+    path: Path,
+    *,
+    keep_files: bool = False,
+) -> None:
+    """Let the record of the training's run have the evaluation, too."""
+    if not place.lock():
+        raise UserError(f"{place.path}: the run is being sent; evaluate again after it")
     try:
-        run = waiting.load()
-        _fill(run, waiting, folder, record, path)
-        waiting.keep_files(run)
+        run = place.read()
+        _fill(run, place, folder, record, path)
+        if keep_files:
+            place.keep_files(run)
+        else:
+            place.save(run)
     finally:
-        waiting.unlock()
-    log.warning("the training's run is not in MLflow yet; its evaluation will be sent with it")
+        place.unlock()
 
 
 def _keep(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
@@ -131,6 +144,7 @@ def _keep(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, st
         tracking_uri=store.shown_uri,
         experiment=training_experiment(folder.card["model"]),
         run_id=run_id,
+        is_addition=True,
         status="FINISHED",
         start_time=now_ms(),
     )
@@ -149,4 +163,4 @@ def _fill(
     run.metrics = [*kept, *((name, value, now, step) for name, value in metrics.items())]
     run.tags[VERDICT_TAG] = record.verdict
     others = [artifact for artifact in run.artifacts if artifact.name != path.name]
-    run.artifacts = [*others, place.refer(path, path.name)]
+    run.artifacts = [*others, place.describe(path, path.name)]

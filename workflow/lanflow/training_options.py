@@ -36,6 +36,7 @@ class TrainingOptions:
     root: Path | None = None
     path_map: Mapping[str, str] = field(default_factory=dict)
     use_extra_files: bool = False
+    max_repeated_sets: float = 1.0
     mlflow_on: bool = False
     mlflow_run_id: str | None = None
     mlflow_run_name: str | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from lanflow import artifacts, lineage
 from lanflow.backends import make_kernel
-from lanflow.data_set import DataSet
+from lanflow.data_set import DataSet, check_repeats
 from lanflow.data_source import (
     LocatedData,
     download_absent,
@@ -20,7 +20,8 @@ from lanflow.epoch_feed import EpochFeed
 from lanflow.errors import UsageError, UserError
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
-from lanflow.store import Store, resolve_store
+from lanflow.preflight import make_contact
+from lanflow.store import Store, resolve_store, training_experiment
 from lanflow.tracked_training import log_outputs, recorded_run_uuid, track_training
 from lanflow.training import TrainingJob, TrainingResult, build_architecture, fit
 from lanflow.training_config import (
@@ -59,7 +60,11 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     store = resolve_store(
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
+    if options.is_tracked and not options.dry_run:
+        experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
+        make_contact(store, experiment, options.mlflow_send)
     data = _locate_data(options, file, config, store)
+    check_repeats(data.data_set, max_repeated_sets=options.max_repeated_sets)
     kernel = make_kernel(options.backend, device=options.device, threads=options.threads)
     place = _place(options, config, store)
     checkpoint_path = place.folder / artifacts.CHECKPOINT

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lanflow.store import URI_VARIABLE, resolve_store
 log = logging.getLogger(__name__)
 
 # Documents of results that name their run; `run_id` is how a chunk of simulations calls it.
-_DOCUMENTS = ("run.json", "card.json", "chunk.json")
+DOCUMENTS = ("run.json", "card.json", "chunk.json")
 _RUN_ID_KEYS = ("mlflow_run_id", "run_id")
 _HIDDEN = "***"
 
@@ -102,8 +102,11 @@ def _send(
         silent.add(store.uri)
         raise
     _name_run_in_results(folder, record)
-    # Not every network file system shows the lock of another node: it could go on after all.
-    folder.remove(keep_files=was_running)
+    if record.status == "FINISHED" and not record.is_addition:
+        folder.keep_as_sent()
+    else:
+        # Not every network file system shows the lock of another node: it could go on after all.
+        folder.remove(keep_files=was_running)
     return run_id
 
 
@@ -124,9 +127,9 @@ def _name_run_in_artifacts(folder: RecordFolder, record: RunRecord) -> None:
     for artifact in record.artifacts:
         path = folder.file_of(artifact)
         is_own = path.resolve().is_relative_to(folder.path.resolve())
-        if Path(artifact.name).name in _DOCUMENTS and is_own:
+        if Path(artifact.name).name in DOCUMENTS and is_own:
             write_json(path, _name_run(json.loads(path.read_text()), record))
-            described.append(folder.refer(path, artifact.name))
+            described.append(folder.describe(path, artifact.name))
         else:
             described.append(artifact)
     record.artifacts = described
@@ -136,19 +139,31 @@ def _name_run_in_artifacts(folder: RecordFolder, record: RunRecord) -> None:
 def _name_run_in_results(folder: RecordFolder, record: RunRecord) -> None:
     """Results that wait for this run learn its id; to Snakemake they stay as old as they were."""
     pending = str(folder.path.relative_to(folder.results))
-    for name in _DOCUMENTS:
-        path = folder.results / name
-        try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue
+    for path, content in documents_of(folder.results):
         is_card = content.get("mlflow_run_id", "") is None and content.get(
             "run_uuid"
         ) == record.tags.get("run_uuid")
         if content.get(PENDING_KEY) == pending or is_card:
-            times = path.stat()
-            write_json(path, _name_run(content, record))
-            os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+            write_as_old(path, _name_run(content, record))
+
+
+def documents_of(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Documents in a folder of results that name their run, with what they say."""
+    for name in DOCUMENTS:
+        path = results / name
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(content, dict):
+            yield path, content
+
+
+def write_as_old(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a document anew that stays as old as it was, so that nothing is made again for it."""
+    times = path.stat()
+    write_json(path, content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def run_ids_of(

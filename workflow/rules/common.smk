@@ -12,12 +12,15 @@ MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 REPORT = f"{RESULTS}/report.html"
+STUDY_RECORD = f"{RESULTS}/study.yaml"
 GATES = f"{RESULTS}/gates.json"
 REGISTERED = f"{RESULTS}/registered.json"
 BUNDLE = f"{RESULTS}/bundles/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 TRAINING_THREADS = 2
 PREPARED = f"{RESULTS}/tracking/prepared.json"
 CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
+RECORDED = f"{RESULTS}/tracking/recorded.json"
+CHUNK = f"{MODEL_DIR}/generation/chunk_{{chunk}}"
 
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS
@@ -26,7 +29,21 @@ TRAINING_OF = {
 STORE = resolve_store(
     uri=STUDY.tracking.uri, artifact_location=STUDY.tracking.artifact_location
 )
-export_environment(STORE)
+# A change of it makes networks known to the new store; it trains none again.
+STORE_SETTINGS = {
+    "uri": STORE.shown_uri,
+    "artifact_location": redact(STORE.artifact_location or ""),
+}
+export_environment(STORE, contacts=Path(RESULTS, "tracking", "contacts"))
+
+
+def given(value):
+    """A param that a command needs; that it changed alone is no reason to run a job again.
+
+    What is one is in each rule's `settings`: one param, since Snakemake compares the values of
+    params and not their names, and would not see two of them exchanged.
+    """
+    return lambda wildcards, input: value(wildcards)
 
 
 def any_of(names):
@@ -52,12 +69,10 @@ def training_of(wildcards):
     return TRAINING_OF[w.network_type, w.model, w.network, w.backend]
 
 
-def checks_of(wildcards):
-    """Checks of nodes that a training waits for: the store, and its GPU where it wants one."""
-    devices = ["cpu"]
-    if training_of(wildcards).device == "gpu":
-        devices.append(f"{wildcards.backend}_gpu")
-    return [CHECKED.format(device=device) for device in devices]
+def checked_devices():
+    """What is looked at where jobs run: the store, and GPUs that networks ask for."""
+    gpus = {f"{t.backend}_gpu" for t in TRAININGS if t.device == "gpu"}
+    return ["cpu", *sorted(gpus)]
 
 
 def gpus_of(device):
@@ -65,12 +80,34 @@ def gpus_of(device):
     return 1 if device.endswith("gpu") else None
 
 
-def chunk_records(wildcards):
-    """Records of all generation jobs of a model."""
+def generation_settings(wildcards):
+    """What decides the content of a chunk."""
     generate = data_of(wildcards).generate
+    return {
+        "config": GENERATIONS[wildcards.model].settings_dict(),
+        "n_files": generate.files_per_chunk,
+        "log_files": generate.log_files,
+        "seed": STUDY.seed,
+    }
+
+
+def training_settings(wildcards):
+    """What decides a network's weights, apart from its data."""
+    training = training_of(wildcards)
+    return {
+        "config": training.config.canonical_json(),
+        "seed": training.seed,
+        "device": training.device,
+        "memory_mb": training.memory_mb,
+        "threads": TRAINING_THREADS,
+    }
+
+
+def chunk_records(model):
+    """Records of all generation jobs of a model."""
+    generate = STUDY.models[model].data.generate
     chunks = range(generate.chunks) if generate else []
-    folder = f"{RESULTS}/{wildcards.model}/generation"
-    return [f"{folder}/chunk_{chunk}/chunk.json" for chunk in chunks]
+    return [f"{CHUNK}/chunk.json".format(model=model, chunk=chunk) for chunk in chunks]
 
 
 def experiment_of(wildcards):
@@ -118,12 +155,38 @@ def relabel_options(wildcards):
     return ["--relabel", relabel] if relabel else []
 
 
-def network_files(name):
-    """One file of every network of the study."""
+def repeats_option(wildcards):
+    """The share of repeated parameter sets that is too much, where not all are welcome."""
+    share = data_of(wildcards).max_repeated_sets
+    return ["--max-repeated-sets", str(share)] if share < 1 else []
+
+
+def network_files(*names):
+    """Files of every network of the study."""
     return [
         f"{RESULTS}/networks/{t.config.network_type}/{t.model}/{t.key}/{name}"
+        for name in names
         for t in TRAININGS
     ]
+
+
+def data_files():
+    """What the study knows of its data; not the training files and arrays, which may be large.
+
+    Networks outlive those: who needs the space removes them, and nothing is made again for that.
+    """
+    chunks = [record for model in STUDY.models for record in chunk_records(model)]
+    asked = [
+        f"{RESULTS}/{model}/query.json"
+        for model, of_model in STUDY.models.items()
+        if of_model.data.source != "traditional"
+    ]
+    names = ("manifest.json", "data_set/data_set.json", "audit.json", "audit.png")
+    return (
+        chunks
+        + asked
+        + [f"{RESULTS}/{m}/{name}" for m in STUDY.models for name in names]
+    )
 
 
 def evaluation_options():
@@ -160,11 +223,12 @@ def recovery_files(name):
 
 
 def bundles():
-    """The archive of every network of the study, if it asks for them."""
+    """Folder and archive of every network of the study, if it asks for them."""
     kinds = [(t.config.network_type, t.model, t.network, t.backend) for t in TRAININGS]
     names = ("network_type", "model", "network", "backend")
-    archives = [f"{BUNDLE}.tar.gz".format(**dict(zip(names, kind))) for kind in kinds]
-    return archives if STUDY.bundle_networks else []
+    folders = [BUNDLE.format(**dict(zip(names, kind))) for kind in kinds]
+    archives = [f"{folder}.tar.gz" for folder in folders]
+    return folders + archives if STUDY.bundle_networks else []
 
 
 def experiments_to_prepare():

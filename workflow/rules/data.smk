@@ -8,8 +8,7 @@ localrules:
 
 rule query_experiment:
     input:
-        records=chunk_records,
-        prepared=ancient(PREPARED),
+        records=lambda w: chunk_records(w.model),
     output:
         query=f"{MODEL_DIR}/query.json",
     log:
@@ -19,10 +18,14 @@ rule query_experiment:
     conda:
         "../../environment.yml"
     params:
-        experiment=experiment_of,
+        settings=lambda w: {
+            "experiment": experiment_of(w),
+            "runs": selection_options(w),
+        },
+        experiment=given(experiment_of),
         # Of a data set generated here, only the runs of this build.
         records=lambda w, input: ["--records", *input.records] if input.records else [],
-        selection=selection_options,
+        selection=given(selection_options),
     shell:
         "lanflow query {params.experiment:q} {params.selection:q} {params.records:q}"
         " --output {output.query:q}"
@@ -44,10 +47,11 @@ rule write_manifest:
         mem_mb=8000,
         runtime=120,
     params:
+        settings=lambda w: {"places": place_options(w), "relabel": relabel_options(w)},
         query=lambda w, input: ["--query", input.query] if input.query else [],
-        places=place_options,
-        relabel=relabel_options,
-        download=download_options,
+        places=given(place_options),
+        relabel=given(relabel_options),
+        download=given(download_options),
     shell:
         "lanflow manifest {params.query:q} {params.places:q} {params.relabel:q}"
         " {params.download:q}"
@@ -83,7 +87,6 @@ rule audit_data:
     input:
         manifest=f"{MODEL_DIR}/manifest.json",
         record=f"{MODEL_DIR}/data_set/data_set.json",
-        arrays=ancient(f"{MODEL_DIR}/data_set/arrays"),
     output:
         audit=f"{MODEL_DIR}/audit.json",
         plot=f"{MODEL_DIR}/audit.png",
@@ -97,18 +100,17 @@ rule audit_data:
         mem_mb=4000,
         runtime=120,
     params:
+        settings=lambda w: {"max_repeated_sets": data_of(w).max_repeated_sets},
         data_set=lambda w, input: os.path.dirname(input.record),
-        max_repeated_sets=lambda w: data_of(w).max_repeated_sets,
+        max_repeated_sets=given(repeats_option),
     shell:
         "lanflow audit {params.data_set:q} --manifest {input.manifest:q} --output {output.audit:q}"
-        " --plot {output.plot:q} --max-repeated-sets {params.max_repeated_sets} 2>&1 | tee {log:q}"
+        " --plot {output.plot:q} {params.max_repeated_sets:q} 2>&1 | tee {log:q}"
 
 
 # Ask again what experiments and folders hold: `snakemake refresh_manifests`, then `snakemake`.
 # A manifest whose content is the same is left untouched, so nothing is trained again.
 rule refresh_manifests:
-    input:
-        prepared=ancient(PREPARED),
     log:
         f"{RESULTS}/logs/refresh_manifests.log",
     conda:

@@ -24,9 +24,10 @@ rule evaluate_network:
         mem_mb=4000,
         runtime=120,
     params:
+        settings={"options": evaluation_options(), "seed": STUDY.seed},
         folder=lambda w, output: os.path.dirname(output.evaluation),
-        options=evaluation_options(),
-        seed=STUDY.seed,
+        options=given(lambda w: evaluation_options()),
+        seed=given(lambda w: STUDY.seed),
     shell:
         "lanflow evaluate {params.folder:q} --output {output.evaluation:q} --seed {params.seed}"
         " {params.options:q} 2>&1 | tee {log:q}"
@@ -52,9 +53,10 @@ rule recover_parameters:
         mem_mb=6000,
         runtime=120,
     params:
+        settings={"options": recovery_options(), "seed": STUDY.seed},
         folder=lambda w, input: os.path.dirname(input.card),
-        options=recovery_options(),
-        seed=STUDY.seed,
+        options=given(lambda w: recovery_options()),
+        seed=given(lambda w: STUDY.seed),
     shell:
         "lanflow recover {params.folder:q} {params.options:q} --seed {params.seed}"
         " --processes {threads} --output {output.record:q} --plot {output.plot:q}"

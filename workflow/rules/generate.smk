@@ -2,36 +2,19 @@
 
 
 localrules:
-    prepare_tracking,
+    record_runs,
 
 
-rule prepare_tracking:
-    output:
-        record=PREPARED,
-    log:
-        f"{RESULTS}/logs/prepare_tracking.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/prepare_tracking.tsv"
-    conda:
-        "../../environment.yml"
-    params:
-        experiments=experiments_to_prepare(),
-        # A change of store prepares the new one; results already made stay as they are.
-        store=STORE.shown_uri,
-    shell:
-        "lanflow prepare {params.experiments:q} --output {output.record:q} 2>&1 | tee {log:q}"
-
-
-# A job, wherever jobs run: what it does not reach or see, none of those that follow would.
+# Wherever jobs run, and early: what it does not reach or see, none of those that follow would.
+# Nothing waits for it; each generation and training looks for itself before it begins.
 rule check_node:
-    input:
-        prepared=ancient(PREPARED),
     output:
         record=CHECKED,
     log:
         f"{RESULTS}/logs/check_node/{{device}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/check_node/{{device}}.tsv"
+    priority: 100
     retries: 0
     conda:
         "../../environment.yml"
@@ -40,22 +23,39 @@ rule check_node:
         runtime=15,
         gpu=lambda w: gpus_of(w.device),
     params:
-        experiments=experiments_to_prepare(),
-        gpu=lambda w: re.sub(r"(.*)_gpu", r"--gpu-for \1", w.device.replace("cpu", "")),
-        store=STORE.shown_uri,
+        settings=STORE_SETTINGS,
+        experiments=given(lambda w: experiments_to_prepare()),
+        gpu=given(
+            lambda w: re.sub(r"(.*)_gpu", r"--gpu-for \1", w.device.replace("cpu", ""))
+        ),
     shell:
         "lanflow check-node {params.experiments:q} --output {output.record:q} {params.gpu}"
         " 2>&1 | tee {log:q}"
 
 
-rule generate_data:
-    input:
-        config=lambda w: ancient(data_of(w).generate.config),
-        checked=ancient(CHECKED.format(device="cpu")),
+# Of runs that were recorded in another store: a store that changed gets them, and the results say
+# where they are now. Nothing is made again.
+rule record_runs:
     output:
-        record=f"{MODEL_DIR}/generation/chunk_{{chunk}}/chunk.json",
-        inventory=f"{MODEL_DIR}/generation/chunk_{{chunk}}/generated_files_inventory.json",
-        files=directory(f"{MODEL_DIR}/generation/chunk_{{chunk}}/training_data"),
+        record=RECORDED,
+    log:
+        f"{RESULTS}/logs/record_runs.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/record_runs.tsv"
+    conda:
+        "../../environment.yml"
+    params:
+        settings={"uri": STORE.shown_uri},
+        results=given(lambda w: RESULTS),
+    shell:
+        "lanflow sync {params.results:q} --moved --output {output.record:q} 2>&1 | tee {log:q}"
+
+
+rule generate_data:
+    output:
+        record=f"{CHUNK}/chunk.json",
+        inventory=f"{CHUNK}/generated_files_inventory.json",
+        files=directory(f"{CHUNK}/training_data"),
     log:
         f"{RESULTS}/logs/generate_data/{{model}}_{{chunk}}.log",
     benchmark:
@@ -67,13 +67,15 @@ rule generate_data:
         mem_mb=4000,
         runtime=240,
     params:
+        settings=generation_settings,
+        config=given(lambda w: data_of(w).generate.config),
         folder=lambda w, output: os.path.dirname(output.record),
-        n_files=lambda w: data_of(w).generate.files_per_chunk,
-        seed=STUDY.seed,
-        log_files=lambda w: "--log-files" if data_of(w).generate.log_files else [],
-        # What decides the content of a chunk; a change of it makes the chunk again.
-        settings=lambda w: GENERATIONS[w.model].settings_dict(),
+        n_files=given(lambda w: data_of(w).generate.files_per_chunk),
+        seed=given(lambda w: STUDY.seed),
+        log_files=given(
+            lambda w: "--log-files" if data_of(w).generate.log_files else []
+        ),
     shell:
-        "lanflow generate --config-path {input.config:q} --model {wildcards.model}"
+        "lanflow generate --config-path {params.config:q} --model {wildcards.model}"
         " --output {params.folder:q} --n-files {params.n_files} --chunk {wildcards.chunk}"
         " --seed {params.seed} --processes {threads} --mlflow-on {params.log_files} 2>&1 | tee {log:q}"

@@ -8,7 +8,7 @@ localrules:
 
 rule register_networks:
     input:
-        prepared=ancient(PREPARED),
+        recorded=RECORDED,
         networks=network_files(artifacts.ONNX),
         cards=network_files(artifacts.CARD),
         evaluations=network_files(artifacts.EVALUATION),
@@ -21,8 +21,9 @@ rule register_networks:
     conda:
         "../../environment.yml"
     params:
+        settings={"study": STUDY.study, "uri": STORE.shown_uri},
         folders=lambda w, input: [os.path.dirname(path) for path in input.networks],
-        study=STUDY.study,
+        study=given(lambda w: STUDY.study),
     shell:
         "lanflow register {params.folders:q} --study {params.study} --skip-failed"
         " --output {output.record:q} 2>&1 | tee {log:q}"
@@ -30,6 +31,8 @@ rule register_networks:
 
 rule bundle_network:
     input:
+        # Cards name the run, in the store that has it.
+        recorded=RECORDED,
         onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
         config=f"{NETWORK_DIR}/{artifacts.CONFIG}",
         lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",

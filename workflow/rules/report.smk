@@ -8,6 +8,7 @@ localrules:
 
 rule collect_leaderboard:
     input:
+        recorded=RECORDED,
         cards=network_files(artifacts.CARD),
         histories=network_files(artifacts.HISTORY),
         evaluations=network_files(artifacts.EVALUATION),
@@ -19,6 +20,9 @@ rule collect_leaderboard:
         f"{RESULTS}/benchmarks/collect_leaderboard.tsv"
     conda:
         "../../environment.yml"
+    params:
+        # Which also has the earlier networks of the same data.
+        settings={"uri": STORE.shown_uri},
     script:
         "../../scripts/collect_leaderboard.py"
 
@@ -39,8 +43,9 @@ rule plot_network:
         mem_mb=4000,
         runtime=120,
     params:
+        settings={"seed": STUDY.seed},
         folder=lambda w, input: os.path.dirname(input.card),
-        seed=STUDY.seed,
+        seed=given(lambda w: STUDY.seed),
     shell:
         "lanflow plot {params.folder:q} --seed {params.seed} 2>&1 | tee {log:q}"
 
@@ -62,7 +67,7 @@ rule write_report:
         recovery_plots=recovery_files(artifacts.RECOVERY_PLOT),
     output:
         report=REPORT,
-        study=f"{RESULTS}/study.yaml",
+        study=STUDY_RECORD,
     log:
         f"{RESULTS}/logs/write_report.log",
     benchmark:

@@ -3,13 +3,10 @@
 
 rule train_network:
     input:
-        config=lambda w: ancient(training_of(w).config_path),
-        checked=lambda w: ancient(checks_of(w)),
         manifest=f"{MODEL_DIR}/manifest.json",
+        # Of the packed data set only its record: arrays that were removed are packed again, by the
+        # training that needs them.
         record=f"{MODEL_DIR}/data_set/data_set.json",
-        arrays=ancient(f"{MODEL_DIR}/data_set/arrays"),
-        # Data that its audit refuses is not trained on; what else an audit says changes nothing.
-        audit=ancient(f"{MODEL_DIR}/audit.json"),
     output:
         onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
         history=f"{NETWORK_DIR}/{artifacts.HISTORY}",
@@ -30,22 +27,24 @@ rule train_network:
         runtime=720,
         gpu=lambda w: gpus_of(training_of(w).device),
     params:
+        settings=training_settings,
+        config=given(lambda w: training_of(w).config_path),
         base=lambda w, output: Path(output.onnx).parents[3],
         data_set=lambda w, input: os.path.dirname(input.record),
-        network_id=lambda w: training_of(w).network_id,
-        seed=lambda w: training_of(w).seed,
-        device=lambda w: training_of(w).device,
-        run_uuid=lambda w: training_of(w).run_uuid,
-        memory_mb=lambda w: training_of(w).memory_mb,
+        network_id=given(lambda w: training_of(w).network_id),
+        seed=given(lambda w: training_of(w).seed),
+        device=given(lambda w: training_of(w).device),
+        run_uuid=given(lambda w: training_of(w).run_uuid),
+        memory_mb=given(lambda w: training_of(w).memory_mb),
         # Not {threads}, which Snakemake lowers to the cores it was given: sums are split by the
         # number of threads, and the same study gives the same bytes.
-        threads=TRAINING_THREADS,
-        # What decides the training; a change of it trains this network again, and no other.
-        settings=lambda w: training_of(w).config.canonical_json(),
+        threads=given(lambda w: TRAINING_THREADS),
+        # Data that its audit refuses is not trained on, and neither waits for the other.
+        max_repeated_sets=given(repeats_option),
     shell:
-        "{wildcards.backend}train --config-path {input.config:q} --model {wildcards.model}"
+        "{wildcards.backend}train --config-path {params.config:q} --model {wildcards.model}"
         " --network-id {params.network_id} --seed {params.seed}"
-        " --data-set {params.data_set:q} --manifest {input.manifest:q}"
+        " --data-set {params.data_set:q} --manifest {input.manifest:q} {params.max_repeated_sets:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"
         " --device {params.device} --threads {params.threads} --memory-mb {params.memory_mb}"

@@ -1,0 +1,49 @@
+"""What a change of a finished study makes again: exactly what the table says, in one call."""
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.changes.plan import make_finished_study, plan
+from tests.workflow.changes.table import Change, changed, read_table
+
+TABLE = read_table()
+N_SLICES = 4
+PAIRS = list(itertools.combinations(TABLE, 2))
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study; each test leaves it as it was."""
+    folder = tmp_path_factory.mktemp("finished")
+    make_finished_study(folder)
+    return folder
+
+
+def surprises(finished: Path, changes: tuple[Change, ...]) -> str:
+    """How a plan differs from what the table says of the changes together; empty if it does not."""
+    with changed(finished, changes) as edited:
+        jobs, planned = plan(finished, edited.environment)
+    expected = set().union(*(change.expects(jobs) for change in changes))
+    lines = [f"{' + '.join(change.id for change in changes)}:"]
+    lines += [f"  not planned: {' '.join(job)}" for job in sorted(expected - planned)]
+    lines += [f"  planned all the same: {' '.join(job)}" for job in sorted(planned - expected)]
+    return "\n".join(lines) if len(lines) > 1 else ""
+
+
+def test_a_finished_study_has_nothing_to_do(finished: Path) -> None:
+    jobs, planned = plan(finished, {})
+    assert len(jobs) > 50
+    assert not planned
+
+
+@pytest.mark.parametrize("change", TABLE, ids=lambda change: change.id)
+def test_a_change_makes_what_the_table_says(finished: Path, change: Change) -> None:
+    assert not surprises(finished, (change,))
+
+
+@pytest.mark.parametrize("number", range(N_SLICES))
+def test_two_changes_make_what_each_of_them_makes(finished: Path, number: int) -> None:
+    found = [text for pair in PAIRS[number::N_SLICES] if (text := surprises(finished, pair))]
+    assert not found, f"{len(found)} pairs:\n" + "\n".join(found[:20])
