@@ -1,70 +1,8 @@
-"""From simulations of a cognitive model to trained likelihood networks; see README.md."""
-
-import os
-
-from snakemake.exceptions import WorkflowError
-from snakemake.utils import min_version
-
-min_version("9.0")
-
-try:
-    from lanflow.errors import UserError
-    from lanflow.store import redact
-    from lanflow.study import load_study, read_generations
-    from lanflow.trainings import list_trainings
-except ImportError as error:
-    raise WorkflowError(
-        "lanflow is not installed beside Snakemake; in the repository, run 'make setup' and use "
-        ".venv/bin/snakemake"
-    ) from error
+"""The workflow's entry in a checkout; its text is workflow/Snakefile."""
 
 
-DEFAULTS = "config/config.yaml"
+include: "workflow/Snakefile"
 
 
-configfile: DEFAULTS
-
-
-try:
-    given = [path for path in workflow.configfiles if str(path) != DEFAULTS]
-    STUDY = load_study(config, [DEFAULTS, *given])
-    GENERATIONS = read_generations(STUDY)
-    TRAININGS = list(list_trainings(STUDY))
-except UserError as error:
-    raise WorkflowError(redact(str(error))) from None
-
-
-include: "workflow/rules/common.smk"
-include: "workflow/rules/generate.smk"
-include: "workflow/rules/data.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/publish.smk"
-include: "workflow/rules/report.smk"
-
-
-localrules:
-    all,
-
-
-rule all:
-    default_target: True
-    input:
-        leaderboard=LEADERBOARD,
-        report=REPORT,
-        recoveries=recovery_files(artifacts.RECOVERY),
-        gates=[GATES] if STUDY.require_gates else [],
-        registered=REGISTERED if STUDY.register_networks else [],
-        bundles=bundles(),
-
-
-onsuccess:
-    from lanflow.study_end import send_unsent
-
-    send_unsent(STUDY)
-
-
-onerror:
-    from lanflow.study_end import send_unsent
-
-    send_unsent(STUDY)
+# Snakemake forgets the default target of what is included.
+PLACE.set_default_target("all")

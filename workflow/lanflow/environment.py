@@ -6,14 +6,46 @@ keeps its run's record for later.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
+from lanflow.errors import UserError
 from lanflow.store import ARTIFACT_VARIABLE, SENDING_VARIABLE, URI_VARIABLE, Store
 
+# What environment.post-deploy.sh installs into a conda environment.
+SOURCE_VARIABLE = "LANFLOW_SOURCE"
 
-def export_environment(store: Store) -> None:
-    """Tell jobs the store, and let them find the commands of this very installation."""
+
+def require_commands() -> None:
+    """Make sure that jobs find lanflow's commands beside Snakemake, or on the PATH.
+
+    Raises
+    ------
+    UserError
+        If lanflow is not installed.
+    """
+    beside = str(Path(sys.executable).parent)
+    if shutil.which("lanflow", path=os.pathsep.join([beside, os.environ.get("PATH", "")])) is None:
+        raise UserError(
+            "the command 'lanflow' is neither beside Snakemake nor on the PATH; install lanflow "
+            "into Snakemake's environment, or let Snakemake make one for the jobs: "
+            "--software-deployment-method conda"
+        )
+
+
+def export_environment(store: Store, *, source: str | None = None) -> None:
+    """Tell jobs the store, and let them find the commands of this very installation.
+
+    Parameters
+    ----------
+    store
+        Where runs are tracked.
+    source
+        What pip installs for the lanflow of the workflow, in conda environments made for its jobs.
+    """
+    if source is not None:
+        os.environ[SOURCE_VARIABLE] = source
     os.environ[URI_VARIABLE] = store.uri
     if store.artifact_location:
         os.environ[ARTIFACT_VARIABLE] = store.artifact_location

@@ -26,7 +26,7 @@ TRAINING_OF = {
 STORE = resolve_store(
     uri=STUDY.tracking.uri, artifact_location=STUDY.tracking.artifact_location
 )
-export_environment(STORE)
+export_environment(STORE, source=PLACE.installable)
 
 
 def any_of(names):
@@ -109,7 +109,7 @@ def download_options(wildcards):
     """Where files go that runs logged as artifacts, if their folder is not on this machine."""
     if data_of(wildcards).source != "mlflow":
         return []
-    return ["--download", f"{RESULTS}/{wildcards.model}/downloaded"]
+    return ["--download", f"{PLACED_STUDY.results}/{wildcards.model}/downloaded"]
 
 
 def relabel_options(wildcards):

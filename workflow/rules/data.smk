@@ -1,11 +1,6 @@
 """From an experiment or a folder to a packed data set."""
 
 
-localrules:
-    query_experiment,
-    refresh_manifests,
-
-
 rule query_experiment:
     input:
         records=chunk_records,
@@ -16,6 +11,7 @@ rule query_experiment:
         f"{RESULTS}/logs/query_experiment/{{model}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/query_experiment/{{model}}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -111,9 +107,10 @@ rule refresh_manifests:
         prepared=ancient(PREPARED),
     log:
         f"{RESULTS}/logs/refresh_manifests.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
-        study=STUDY.model_dump(mode="json"),
+        study=PLACED_STUDY.model_dump(mode="json"),
     script:
         "../../scripts/refresh_manifests.py"

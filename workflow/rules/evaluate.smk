@@ -1,10 +1,6 @@
 """Every network's gates and scores, and the recovery of parameters."""
 
 
-localrules:
-    check_gates,
-
-
 rule evaluate_network:
     input:
         onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
@@ -73,6 +69,7 @@ rule check_gates:
         f"{RESULTS}/logs/check_gates.log",
     benchmark:
         f"{RESULTS}/benchmarks/check_gates.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     shell:

@@ -1,10 +1,6 @@
 """The tracking store, and simulating training files."""
 
 
-localrules:
-    prepare_tracking,
-
-
 rule prepare_tracking:
     output:
         record=PREPARED,
@@ -12,6 +8,7 @@ rule prepare_tracking:
         f"{RESULTS}/logs/prepare_tracking.log",
     benchmark:
         f"{RESULTS}/benchmarks/prepare_tracking.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:

@@ -1,11 +1,6 @@
 """The table of networks, their figures, and the report."""
 
 
-localrules:
-    collect_leaderboard,
-    write_report,
-
-
 rule collect_leaderboard:
     input:
         cards=network_files(artifacts.CARD),
@@ -17,6 +12,7 @@ rule collect_leaderboard:
         f"{RESULTS}/logs/collect_leaderboard.log",
     benchmark:
         f"{RESULTS}/benchmarks/collect_leaderboard.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     script:
@@ -67,10 +63,13 @@ rule write_report:
         f"{RESULTS}/logs/write_report.log",
     benchmark:
         f"{RESULTS}/benchmarks/write_report.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
         # What decides what is made. Credentials stay in the environment, where the store was found.
-        settings=STUDY.model_dump(mode="json", exclude={"tracking", "require_gates"}),
+        settings=PLACED_STUDY.model_dump(
+            mode="json", exclude={"tracking", "require_gates"}
+        ),
     script:
         "../../scripts/write_report.py"

@@ -1,0 +1,56 @@
+"""What the Snakefile makes of its configuration: a study, with the files that it names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lanflow.config import read_yaml
+from lanflow.study import StudyConfig, load_study
+from lanflow.study_files import Search, locate_files, tell_once
+from lanflow.workflow_place import WorkflowPlace
+
+# Made where nobody names a study.
+DEFAULT_STUDY = "examples/tiny.yaml"
+
+
+def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
+    """Read the study that is to be made, and say which files were taken from where.
+
+    Parameters
+    ----------
+    place
+        Where the workflow is.
+    config
+        The configuration as Snakemake merged it, or as another workflow gives it to a module.
+
+    Raises
+    ------
+    UserError
+        Naming the file and the key.
+    """
+    paths: list[Path] = place.config_paths
+    if not config.get("models") and not place.has_given_config:
+        default = place.own_file(DEFAULT_STUDY)
+        assert default is not None, DEFAULT_STUDY
+        config = _merged(read_yaml(default), config)
+        paths = [Path(default), *paths]
+        _tell(place, f"no study is named, so the one that is made is {default}")
+    study = load_study(config, paths)
+    study, lines = locate_files(study, Search(paths, place.own_file, place.moved))
+    for line in lines:
+        _tell(place, line)
+    return study
+
+
+def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configurations as one; what is given wins, and empty models are none."""
+    from snakemake.utils import update_config
+
+    merged = dict(base)
+    update_config(merged, {key: value for key, value in given.items() if key != "models"})
+    return merged
+
+
+def _tell(place: WorkflowPlace, line: str) -> None:
+    if place.is_main_process:
+        tell_once(line)
