@@ -43,6 +43,24 @@ wildcard_constraints:
     device="cpu|jax_gpu|torch_gpu",
 
 
+def shown(path, caption, category, **labels):
+    """An output that `snakemake --report` shows, in words of workflow/report/."""
+    return report(
+        path, caption=f"../report/{caption}.rst", category=category, labels=labels
+    )
+
+
+def shown_figure(name, caption):
+    """A figure of a network that `snakemake --report` shows."""
+    return report(
+        f"{NETWORK_DIR}/{name}",
+        caption=f"../report/{caption}.rst",
+        category="Networks",
+        subcategory="{network_type} of {model}",
+        labels={"network": "{network} ({backend})", "figure": caption},
+    )
+
+
 def data_of(wildcards):
     return STUDY.models[wildcards.model].data
 

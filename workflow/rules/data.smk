@@ -82,7 +82,7 @@ rule audit_data:
         arrays=ancient(f"{MODEL_DIR}/data_set/arrays"),
     output:
         audit=f"{MODEL_DIR}/audit.json",
-        plot=f"{MODEL_DIR}/audit.png",
+        plot=shown(f"{MODEL_DIR}/audit.png", "audit", "Data", model="{model}"),
     log:
         f"{RESULTS}/logs/audit_data/{{model}}.log",
     benchmark:

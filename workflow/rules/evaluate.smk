@@ -35,7 +35,7 @@ rule recover_parameters:
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
     output:
         record=f"{NETWORK_DIR}/{artifacts.RECOVERY}",
-        plot=f"{NETWORK_DIR}/{artifacts.RECOVERY_PLOT}",
+        plot=shown_figure(artifacts.RECOVERY_PLOT, "recovery"),
     log:
         f"{RESULTS}/logs/recover_parameters/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:

@@ -7,7 +7,7 @@ rule collect_leaderboard:
         histories=network_files(artifacts.HISTORY),
         evaluations=network_files(artifacts.EVALUATION),
     output:
-        table=LEADERBOARD,
+        table=shown(LEADERBOARD, "leaderboard", "Study", content="leaderboard"),
     log:
         f"{RESULTS}/logs/collect_leaderboard.log",
     benchmark:
@@ -24,7 +24,10 @@ rule plot_network:
         onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
     output:
-        **{name: f"{NETWORK_DIR}/{file}" for name, file in artifacts.PLOTS.items()},
+        **{
+            name: shown_figure(file, f"plot_{name}")
+            for name, file in artifacts.PLOTS.items()
+        },
     log:
         f"{RESULTS}/logs/plot_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
@@ -57,7 +60,7 @@ rule write_report:
         recoveries=recovery_files(artifacts.RECOVERY),
         recovery_plots=recovery_files(artifacts.RECOVERY_PLOT),
     output:
-        report=REPORT,
+        report=shown(REPORT, "report", "Study", content="report"),
         study=f"{RESULTS}/study.yaml",
     log:
         f"{RESULTS}/logs/write_report.log",
