@@ -15,7 +15,7 @@ from typing import Any
 
 from lanflow.config import read_yaml
 from lanflow.errors import UserError
-from lanflow.study import StudyConfig
+from lanflow.study import StudyConfig, studies_in
 from lanflow.workflow_place import absolute
 
 Location = tuple[str, ...]
@@ -54,8 +54,8 @@ def locate_files(study: StudyConfig, search: Search) -> tuple[StudyConfig, list[
     -------
     tuple
         The study with paths that hold in the working directory: relative ones of what is in it,
-        absolute ones of all else. And a line for each name that is not simply the file of that name
-        in the working directory.
+        absolute ones of all else. And a line for each name that a person may take for another file
+        than the one it is.
 
     Raises
     ------
@@ -70,13 +70,13 @@ def locate_files(study: StudyConfig, search: Search) -> tuple[StudyConfig, list[
         node = _value_at(located, parents)
         name = node[last]
         origin = _origin(contents, location, name)
-        path = _find(name, origin, search.own_file if is_required else lambda _: None)
+        path, is_told = _find(name, origin, search.own_file if is_required else lambda _: None)
         if path is None and is_required:
             raise UserError(_not_found(name, location, origin))
         if path is not None:
             node[last] = path if search.moved(path) == path else str(absolute(path))
-            if path != name:
-                lines[f"{name} of {origin or '--config'}: taken from {path}"] = None
+        if is_told:
+            lines[f"{name} of {origin or '--config'}: taken from {path}"] = None
     return StudyConfig.model_validate(located), list(lines)
 
 
@@ -116,25 +116,26 @@ def _value_at(node: Any, location: Sequence[str]) -> Any:
 def _origin(
     contents: Sequence[tuple[Path, Mapping[str, Any]]], location: Location, value: str
 ) -> Path | None:
-    """The last study file that gives a key this value; None if it is from the command line.
-
-    A workflow that uses this one as a module may keep the study under a key of its own.
-    """
+    """The last study file that gives a key this value; None if it is from the command line."""
     said = [
         path
         for path, content in contents
-        if any(_value_at(root, location) == value for root in (content, *content.values()))
+        if any(_value_at(study, location) == value for study in studies_in(content))
     ]
     return said[-1] if said else None
 
 
-def _find(name: str, origin: Path | None, own_file: Callable[[str], str | None]) -> str | None:
-    """The path of what a name stands for, as it is shown; None if it is nowhere."""
+def _find(
+    name: str, origin: Path | None, own_file: Callable[[str], str | None]
+) -> tuple[str | None, bool]:
+    """The path of what a name stands for, None if it is nowhere; and whether a person is told."""
     if origin is not None and (origin.parent / name).exists():
-        return _shown(origin.parent / name, name)
+        beside = _shown(origin.parent / name, name)
+        return beside, beside != name and Path(name).exists()
     if Path(name).exists():
-        return name
-    return own_file(name)
+        return name, False
+    own = own_file(name)
+    return own, own is not None
 
 
 def _shown(path: Path, name: str) -> str:
