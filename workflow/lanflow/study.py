@@ -177,7 +177,7 @@ def _file_of_key(config_paths: Sequence[Path | str], location: Sequence[Any]) ->
         depth = max(_depth(node, location) for node in studies_in(read_yaml(path)))
         if depth >= best_depth and depth > 0:
             best, best_depth = str(path), depth
-    others = ", ".join(map(str, config_paths)) or "the config of the module"
+    others = ", ".join(map(str, config_paths)) or "the config of a module"
     return best if best_depth else f"--config or {others}"
 
 

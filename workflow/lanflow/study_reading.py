@@ -28,15 +28,17 @@ def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
     UserError
         Naming the file and the key.
     """
-    paths: list[Path] = place.config_paths
+    given = place.config_paths
+    defaults: list[Path] = []
     if not config.get("models") and not place.has_given_config:
         default = place.own_file(DEFAULT_STUDY)
         assert default is not None, DEFAULT_STUDY
         config = _merged(read_yaml(default), config)
-        paths = [Path(default), *paths]
+        defaults = [Path(default)]
         _tell(place, f"no study is named, so the one that is made is {default}")
-    study = load_study(config, paths)
-    study, lines = locate_files(study, Search(paths, place.own_file, place.moved))
+    study = load_study(config, given)  # a mistake is in what was given
+    search = Search([*defaults, *given], place.own_file, place.moved)
+    study, lines = locate_files(study, search)
     for line in lines:
         _tell(place, line)
     return study
