@@ -13,7 +13,10 @@ from tests.conftest import REPOSITORY
 
 PACKAGE = REPOSITORY / "workflow" / "lanflow"
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
-RULES = [REPOSITORY / "Snakefile", *sorted((REPOSITORY / "workflow" / "rules").glob("*.smk"))]
+RULES = [
+    REPOSITORY / "workflow" / "Snakefile",
+    *sorted((REPOSITORY / "workflow" / "rules").glob("*.smk")),
+]
 HEAVY = {
     "flax",
     "huggingface_hub",

@@ -84,6 +84,26 @@ def test_a_password_in_the_configuration_is_refused_and_not_shown(place: Checkou
     assert "secret" not in output
 
 
+@pytest.mark.parametrize("option", ["--profile", "--workflow-profile"])
+def test_from_elsewhere_the_slurm_profile_finds_its_site_file_or_says_there_is_none(
+    place: Checkout, option: str, tmp_path: Path
+) -> None:
+    elsewhere = Checkout(tmp_path)
+    path = f"{place.folder}/profiles/slurm" if option == "--profile" else "slurm"
+    command = ("--snakefile", f"{place.folder}/Snakefile", option, path, "--executor", "local")
+    partitions = {"short": {"max_runtime": 60}}
+    site = {"account": "lab-7", "partitions": partitions, "environment": {"EXTRA": "of the site"}}
+    place.write_yaml("profiles/slurm/site.yaml", site)
+    output = elsewhere.snakemake("-n", *command)
+    assert "slurm_account=lab-7" in output
+    assert "no site file" not in output
+    (place.folder / "profiles/slurm/site.yaml").unlink()
+    output = elsewhere.snakemake("-n", *command)
+    assert "slurm_account" not in output
+    told = f"no site file: {place.folder}/profiles/slurm/site.yaml is not there"
+    assert output.count(told) == 1
+
+
 @pytest.mark.parametrize("name", ["laptop", "gpu"])
 def test_other_profiles_are_found_by_their_name(place: Checkout, name: str) -> None:
     output = place.snakemake("-n", "--workflow-profile", name)

@@ -6,9 +6,11 @@ goes on and keeps its run's record for later.
 """
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
+from lanflow.errors import UserError
 from lanflow.store import (
     ARTIFACT_VARIABLE,
     CONTACTS_VARIABLE,
@@ -17,8 +19,28 @@ from lanflow.store import (
     Store,
 )
 
+# What environment.post-deploy.sh installs into a conda environment.
+SOURCE_VARIABLE = "LANFLOW_SOURCE"
 
-def export_environment(store: Store, *, contacts: Path) -> None:
+
+def require_commands() -> None:
+    """Make sure that jobs find lanflow's commands beside Snakemake, or on the PATH.
+
+    Raises
+    ------
+    UserError
+        If lanflow is not installed.
+    """
+    beside = str(Path(sys.executable).parent)
+    if shutil.which("lanflow", path=os.pathsep.join([beside, os.environ.get("PATH", "")])) is None:
+        raise UserError(
+            "the command 'lanflow' is neither beside Snakemake nor on the PATH; install lanflow "
+            "into Snakemake's environment, or let Snakemake make one for the jobs: "
+            "--software-deployment-method conda"
+        )
+
+
+def export_environment(store: Store, *, contacts: Path, source: str | None = None) -> None:
     """Tell jobs the store, and let them find the commands of this very installation.
 
     Parameters
@@ -27,7 +49,11 @@ def export_environment(store: Store, *, contacts: Path) -> None:
         Of the study.
     contacts
         Folder that says which stores its jobs have reached.
+    source
+        What pip installs for the lanflow of the workflow, in conda environments made for its jobs.
     """
+    if source is not None:
+        os.environ[SOURCE_VARIABLE] = source
     os.environ[URI_VARIABLE] = store.uri
     os.environ[CONTACTS_VARIABLE] = str(contacts.absolute())
     if store.artifact_location:

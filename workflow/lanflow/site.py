@@ -5,7 +5,9 @@ A profile of the repository holds nothing of a site. Beside it lies a site file 
 """
 
 import os
+import sys
 from collections.abc import Mapping, MutableMapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +15,8 @@ from pydantic import Field
 
 from lanflow.config import Settings, parse_settings, read_yaml
 from lanflow.errors import UserError
+from lanflow.profile_place import SITE_NAME, ProfilePlace
 from lanflow.store import ARTIFACT_VARIABLE, URI_VARIABLE, redact, resolve_store
-
-SITE_NAME = "site.yaml"
 
 _HEADER = """\
 # What is this site's own, written by `lanflow site`; edit it as you like. Git ignores it.
@@ -39,7 +40,7 @@ class Site(Settings):
 
 
 def enter_profile(
-    folder: str | Path,
+    place: ProfilePlace,
     environment: MutableMapping[str, str] = os.environ,
     **variables: str,
 ) -> Site:
@@ -51,8 +52,8 @@ def enter_profile(
 
     Parameters
     ----------
-    folder
-        Of the profile, from the working directory.
+    place
+        Of the profile, as :func:`~lanflow.profile_place.find_profile` finds it.
     environment
         Where variables are set.
     **variables
@@ -61,23 +62,38 @@ def enter_profile(
     Returns
     -------
     Site
-        Empty where there is no site file.
+        Empty where there is no site file, which is said on standard error.
 
     Raises
     ------
     UserError
         Naming the site file and the key.
     """
-    path = Path(folder, SITE_NAME)
-    site = parse_settings(Site, read_yaml(path), str(path)) if path.exists() else Site()
+    path = place.site_path
+    if path.exists():
+        site = parse_settings(Site, read_yaml(path), str(path))
+    else:
+        site = Site()
+        _tell_of_no_site(place.folder)
     for given in (site.environment, variables):
-        _set_absent(environment, given)
+        _set_absent(environment, given, place.directory)
     return site
 
 
-def _set_absent(environment: MutableMapping[str, str], given: Mapping[str, str]) -> None:
+@cache  # Snakemake reads a profile more than once
+def _tell_of_no_site(profile: Path) -> None:
+    sys.stderr.write(
+        f"no site file: {profile / SITE_NAME} is not there, so jobs name no account and know no "
+        f"partitions; 'lanflow site --profile {profile}' writes it\n"
+    )
+
+
+def _set_absent(
+    environment: MutableMapping[str, str], given: Mapping[str, str], directory: Path
+) -> None:
     """Set what is not set; an artifact location goes with the store it was given for."""
     store = resolve_store(
+        folder=directory,
         uri=given.get(URI_VARIABLE),
         artifact_location=given.get(ARTIFACT_VARIABLE),
         environment={},

@@ -174,15 +174,26 @@ def _file_of_key(config_paths: Sequence[Path | str], location: Sequence[Any]) ->
     """The last configuration file that holds (the longest part of) a key."""
     best, best_depth = "config", 0
     for path in config_paths:
-        node: Any = read_yaml(path)
-        depth = 0
-        for part in location:
-            if not isinstance(node, dict) or part not in node:
-                break
-            node, depth = node[part], depth + 1
+        depth = max(_depth(node, location) for node in studies_in(read_yaml(path)))
         if depth >= best_depth and depth > 0:
             best, best_depth = str(path), depth
-    return best if best_depth else "--config or " + ", ".join(map(str, config_paths))
+    others = ", ".join(map(str, config_paths)) or "the config of a module"
+    return best if best_depth else f"--config or {others}"
+
+
+def studies_in(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What of a configuration file may be a study: all of it, or a key of another workflow's."""
+    inside = [value for value in content.values() if isinstance(value, dict) and "models" in value]
+    return [content, *inside]
+
+
+def _depth(node: Any, location: Sequence[Any]) -> int:
+    """How much of the way to a key there is."""
+    for depth, part in enumerate(location):
+        if not isinstance(node, dict) or part not in node:
+            return depth
+        node = node[part]
+    return len(location)
 
 
 def read_generations(study: StudyConfig) -> dict[str, GenerationConfig]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lanflow import artifacts
 from lanflow.chunk_plan import ChunkPlan
+from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig
 from lanflow.study import ModelConfig, StudyConfig
 from lanflow.trainings import Training
@@ -39,7 +40,7 @@ def find_faults(
         A line for each file; empty if the study is whole.
     """
     results = Path(study.results)
-    faults = []
+    faults: list[str] = []
     for model, config in study.models.items():
         faults += _faults_of_data(results / model, config, generations.get(model), study.seed)
     for training in trainings:
@@ -50,8 +51,23 @@ def find_faults(
     return faults
 
 
-def describe_faults(faults: list[str]) -> str:
-    """Faults as a message for a person."""
+def check_study(
+    study: StudyConfig,
+    generations: Mapping[str, GenerationConfig],
+    trainings: Iterable[Training],
+) -> None:
+    """Refuse to call a study finished that is not; as :func:`find_faults`.
+
+    Raises
+    ------
+    UserError
+        With a line for each file that is missing or was made of something else.
+    """
+    if faults := find_faults(study, generations, trainings):
+        raise UserError(_describe(faults))
+
+
+def _describe(faults: list[str]) -> str:
     lines = "".join(f"\n  {fault}" for fault in faults[:20])
     rest = f"\n  and {len(faults) - 20} more" if len(faults) > 20 else ""
     return (

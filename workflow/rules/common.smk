@@ -34,7 +34,11 @@ STORE_SETTINGS = {
     "uri": STORE.shown_uri,
     "artifact_location": redact(STORE.artifact_location or ""),
 }
-export_environment(STORE, contacts=Path(RESULTS, "tracking", "contacts"))
+export_environment(
+    STORE,
+    contacts=Path(PLACED_STUDY.results, "tracking", "contacts"),
+    source=PLACE.installable,
+)
 
 
 def given(value):
@@ -58,6 +62,24 @@ wildcard_constraints:
     backend="jax|torch",
     chunk=r"\d+",
     device="cpu|jax_gpu|torch_gpu",
+
+
+def shown(path, caption, category, **labels):
+    """An output that `snakemake --report` shows, in words of workflow/report/."""
+    return report(
+        path, caption=f"../report/{caption}.rst", category=category, labels=labels
+    )
+
+
+def shown_figure(name, caption):
+    """A figure of a network that `snakemake --report` shows."""
+    return report(
+        f"{NETWORK_DIR}/{name}",
+        caption=f"../report/{caption}.rst",
+        category="Networks",
+        subcategory="{network_type} of {model}",
+        labels={"network": "{network} ({backend})", "figure": caption},
+    )
 
 
 def data_of(wildcards):
@@ -146,7 +168,7 @@ def download_options(wildcards):
     """Where files go that runs logged as artifacts, if their folder is not on this machine."""
     if data_of(wildcards).source != "mlflow":
         return []
-    return ["--download", f"{RESULTS}/{wildcards.model}/downloaded"]
+    return ["--download", f"{PLACED_STUDY.results}/{wildcards.model}/downloaded"]
 
 
 def relabel_options(wildcards):

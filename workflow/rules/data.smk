@@ -1,11 +1,6 @@
 """From an experiment or a folder to a packed data set."""
 
 
-localrules:
-    query_experiment,
-    refresh_manifests,
-
-
 rule query_experiment:
     input:
         records=lambda w: chunk_records(w.model),
@@ -15,6 +10,7 @@ rule query_experiment:
         f"{RESULTS}/logs/query_experiment/{{model}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/query_experiment/{{model}}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -89,7 +85,7 @@ rule audit_data:
         record=f"{MODEL_DIR}/data_set/data_set.json",
     output:
         audit=f"{MODEL_DIR}/audit.json",
-        plot=f"{MODEL_DIR}/audit.png",
+        plot=shown(f"{MODEL_DIR}/audit.png", "audit", "Data", model="{model}"),
     log:
         f"{RESULTS}/logs/audit_data/{{model}}.log",
     benchmark:
@@ -113,9 +109,10 @@ rule audit_data:
 rule refresh_manifests:
     log:
         f"{RESULTS}/logs/refresh_manifests.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
-        study=STUDY.model_dump(mode="json"),
+        study=PLACED_STUDY.model_dump(mode="json"),
     script:
         "../../scripts/refresh_manifests.py"

@@ -1,10 +1,6 @@
 """Every network's gates and scores, and the recovery of parameters."""
 
 
-localrules:
-    check_gates,
-
-
 rule evaluate_network:
     input:
         onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
@@ -40,7 +36,7 @@ rule recover_parameters:
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
     output:
         record=f"{NETWORK_DIR}/{artifacts.RECOVERY}",
-        plot=f"{NETWORK_DIR}/{artifacts.RECOVERY_PLOT}",
+        plot=shown_figure(artifacts.RECOVERY_PLOT, "recovery"),
     log:
         f"{RESULTS}/logs/recover_parameters/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
@@ -75,6 +71,7 @@ rule check_gates:
         f"{RESULTS}/logs/check_gates.log",
     benchmark:
         f"{RESULTS}/benchmarks/check_gates.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     shell:

@@ -1,10 +1,6 @@
 """The tracking store, and simulating training files."""
 
 
-localrules:
-    record_runs,
-
-
 # Wherever jobs run, and early: what it does not reach or see, none of those that follow would.
 # Nothing waits for it; each generation and training looks for itself before it begins.
 rule check_node:
@@ -42,11 +38,12 @@ rule record_runs:
         f"{RESULTS}/logs/record_runs.log",
     benchmark:
         f"{RESULTS}/benchmarks/record_runs.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
         settings={"uri": STORE.shown_uri},
-        results=given(lambda w: RESULTS),
+        results=given(lambda w: PLACED_STUDY.results),
     shell:
         "lanflow sync {params.results:q} --moved --output {output.record:q} 2>&1 | tee {log:q}"
 

@@ -1,11 +1,6 @@
 """Networks as they are handed on: registered in MLflow, packed."""
 
 
-localrules:
-    register_networks,
-    bundle_network,
-
-
 rule register_networks:
     input:
         recorded=RECORDED,
@@ -18,6 +13,7 @@ rule register_networks:
         f"{RESULTS}/logs/register_networks.log",
     benchmark:
         f"{RESULTS}/benchmarks/register_networks.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -45,6 +41,7 @@ rule bundle_network:
         f"{RESULTS}/logs/bundle_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/bundle_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:

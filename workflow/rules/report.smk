@@ -1,11 +1,6 @@
 """The table of networks, their figures, and the report."""
 
 
-localrules:
-    collect_leaderboard,
-    write_report,
-
-
 rule collect_leaderboard:
     input:
         recorded=RECORDED,
@@ -13,11 +8,12 @@ rule collect_leaderboard:
         histories=network_files(artifacts.HISTORY),
         evaluations=network_files(artifacts.EVALUATION),
     output:
-        table=LEADERBOARD,
+        table=shown(LEADERBOARD, "leaderboard", "Study", content="leaderboard"),
     log:
         f"{RESULTS}/logs/collect_leaderboard.log",
     benchmark:
         f"{RESULTS}/benchmarks/collect_leaderboard.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -32,7 +28,10 @@ rule plot_network:
         onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
     output:
-        **{name: f"{NETWORK_DIR}/{file}" for name, file in artifacts.PLOTS.items()},
+        **{
+            name: shown_figure(file, f"plot_{name}")
+            for name, file in artifacts.PLOTS.items()
+        },
     log:
         f"{RESULTS}/logs/plot_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
@@ -66,16 +65,19 @@ rule write_report:
         recoveries=recovery_files(artifacts.RECOVERY),
         recovery_plots=recovery_files(artifacts.RECOVERY_PLOT),
     output:
-        report=REPORT,
+        report=shown(REPORT, "report", "Study", content="report"),
         study=STUDY_RECORD,
     log:
         f"{RESULTS}/logs/write_report.log",
     benchmark:
         f"{RESULTS}/benchmarks/write_report.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
         # What decides what is made. Credentials stay in the environment, where the store was found.
-        settings=STUDY.model_dump(mode="json", exclude={"tracking", "require_gates"}),
+        settings=PLACED_STUDY.model_dump(
+            mode="json", exclude={"tracking", "require_gates"}
+        ),
     script:
         "../../scripts/write_report.py"

@@ -14,7 +14,7 @@ rule train_network:
         lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",
         card=f"{NETWORK_DIR}/{artifacts.CARD}",
         record=f"{NETWORK_DIR}/{artifacts.RECORD}",
-        curve=f"{NETWORK_DIR}/{artifacts.CURVE}",
+        curve=shown_figure(artifacts.CURVE, "training_curve"),
     log:
         f"{RESULTS}/logs/train_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
