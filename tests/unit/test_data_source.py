@@ -1,6 +1,7 @@
 import json
 import logging
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -241,3 +242,36 @@ def test_the_cache_is_safe_to_share_between_different_data(tmp_path: Path) -> No
         data = pack_once(freeze_folder(folder), tmp_path / "cache")
         sums.append(float(np.sum(data.data_set.array("lan", "features"))))
     assert sums[0] != sums[1]
+
+
+def test_arrays_that_were_removed_are_packed_again_and_the_record_stays(
+    folder_of_files: Path, tmp_path: Path
+) -> None:
+    manifest = freeze_folder(folder_of_files)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    pack(manifest, tmp_path / "packed")
+    arrays = tmp_path / "packed" / "arrays"
+    before = {path.name: path.read_bytes() for path in arrays.iterdir()}
+    written = (tmp_path / "packed" / "data_set.json").stat().st_mtime_ns
+    shutil.rmtree(arrays)
+    data = open_packed(tmp_path / "packed", tmp_path / "manifest.json")
+    assert data.data_set.array("lan", "features").shape[0] > 0
+    assert {path.name: path.read_bytes() for path in arrays.iterdir()} == before
+    assert (tmp_path / "packed" / "data_set.json").stat().st_mtime_ns == written
+    assert sorted(path.name for path in (tmp_path / "packed").iterdir()) == [
+        "arrays",
+        "data_set.json",
+    ]
+
+
+def test_arrays_without_files_to_pack_them_from_say_how_to_get_those_back(
+    folder_of_files: Path, tmp_path: Path
+) -> None:
+    manifest = freeze_folder(folder_of_files)
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    pack(manifest, tmp_path / "packed")
+    shutil.rmtree(tmp_path / "packed" / "arrays")
+    shutil.rmtree(folder_of_files)
+    with pytest.raises(UserError, match=r"removed and cannot be packed again.*--forcerun"):
+        open_packed(tmp_path / "packed", tmp_path / "manifest.json")
+    assert [path.name for path in (tmp_path / "packed").iterdir()] == ["data_set.json"]

@@ -2,12 +2,20 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from lanflow import preflight
 from lanflow.errors import UserError
-from lanflow.preflight import check_location, check_node, file_system_of, prepare, sqlite_warnings
+from lanflow.preflight import (
+    check_location,
+    check_node,
+    file_system_of,
+    make_contact,
+    prepare,
+    sqlite_warnings,
+)
 from lanflow.store import Store, resolve_store
 from lanflow.tracking import connect
 
@@ -131,3 +139,37 @@ def test_a_gpu_that_was_asked_for_and_is_not_seen_is_an_error(
     with pytest.raises(UserError, match=rf"from node .*{name} sees no GPU.*device: gpu"):
         check_node(store, ["one"], backend=backend)
     assert check_node(store, ["one"])["gpu"] is None
+
+
+@pytest.fixture
+def contacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for contacts, as the workflow names one to its jobs."""
+    monkeypatch.setenv("LANFLOW_STORE_CONTACTS", str(tmp_path / "contacts"))
+    return tmp_path / "contacts"
+
+
+def test_the_first_job_must_reach_the_store_and_later_ones_need_not(
+    store: Store, contacts: Path
+) -> None:
+    away = resolve_store(uri="http://ada:pa55word@127.0.0.1:1")
+    with pytest.raises(UserError, match=r"^from node .*\*\*\*@127.0.0.1:1: cannot be opened"):
+        make_contact(away, "one", "try")
+    assert not contacts.exists()
+    make_contact(store, "one", "try")
+    assert len(list(contacts.iterdir())) == 1
+    Path(store.sqlite_path).write_text("no database any more")
+    make_contact(store, "one", "try")
+    with pytest.raises(UserError, match="from node"):
+        make_contact(store, "two", "try")
+
+
+@pytest.mark.parametrize("sending", ["now", "later"])
+def test_contact_is_not_made_where_the_store_must_answer_anyway_or_is_left_alone(
+    contacts: Path, sending: Literal["now", "later"]
+) -> None:
+    make_contact(resolve_store(uri="http://127.0.0.1:1"), "one", sending)
+    assert not contacts.exists()
+
+
+def test_a_command_that_is_typed_by_hand_makes_no_contact_of_its_own() -> None:
+    make_contact(resolve_store(uri="http://127.0.0.1:1"), "one", "try")

@@ -207,9 +207,9 @@ def test_jobs_of_the_workflow_try_unless_the_user_says_otherwise(
 ) -> None:
     for variable in ("PATH", "MLFLOW_TRACKING_URI", "LANFLOW_MLFLOW_SEND"):
         monkeypatch.setenv(variable, "")
-    export_environment(resolve_store(uri="http://host"))
+    export_environment(resolve_store(uri="http://host"), contacts=Path("results/contacts"))
     assert os.environ["LANFLOW_MLFLOW_SEND"] == "try"
     monkeypatch.setenv("LANFLOW_MLFLOW_SEND", "later")
-    export_environment(resolve_store(uri="http://host"))
+    export_environment(resolve_store(uri="http://host"), contacts=Path("results/contacts"))
     assert os.environ["LANFLOW_MLFLOW_SEND"] == "later"
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://host"

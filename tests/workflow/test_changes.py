@@ -1,15 +1,19 @@
 """What a change of a finished study makes again: exactly what the table says, in one call."""
 
 import itertools
+import re
 from pathlib import Path
 
 import pytest
+from snakemake.exceptions import WorkflowError
 
 from tests.workflow.changes.plan import make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table
 
 TABLE = read_table()
 N_SLICES = 4
+# Two changes may make a study that says two things at once; it is refused.
+CONTRADICTION = r"'root' and 'path_map' say where recorded folders are, but 'folder' already says"
 PAIRS = list(itertools.combinations(TABLE, 2))
 
 
@@ -24,7 +28,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def surprises(finished: Path, changes: tuple[Change, ...]) -> str:
     """How a plan differs from what the table says of the changes together; empty if it does not."""
     with changed(finished, changes) as edited:
-        jobs, planned = plan(finished, edited.environment)
+        try:
+            jobs, planned = plan(finished, edited.environment)
+        except WorkflowError as error:
+            if len(changes) == 2 and re.search(CONTRADICTION, str(error)):
+                return ""
+            raise
     expected = set().union(*(change.expects(jobs) for change in changes))
     lines = [f"{' + '.join(change.id for change in changes)}:"]
     lines += [f"  not planned: {' '.join(job)}" for job in sorted(expected - planned)]

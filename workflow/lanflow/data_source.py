@@ -270,17 +270,17 @@ def _pack_arrays_again(data_set: DataSet, manifest: Mapping[str, Any]) -> None:
     """
     log.info("%s: its arrays were removed; packing them again", data_set.folder)
     try:
-        packed = pack(manifest, data_set.folder / ".again")
+        folder = pack(manifest, data_set.folder / ".again").folder
     except UserError as e:
         raise UserError(
             f"{data_set.folder}: its arrays were removed and cannot be packed again: {e}. "
             "Training files that were simulated here come back with "
             "'snakemake --forcerun generate_data'"
         ) from e
-    if replace(packed, folder=data_set.folder) != data_set:
+    if replace(open_data_set(folder), folder=data_set.folder) != data_set:
         raise UserError(f"{data_set.folder}: its files no longer give what {RECORD_NAME} says")
-    (packed.folder / ARRAYS_NAME).rename(data_set.folder / ARRAYS_NAME)
-    shutil.rmtree(packed.folder)
+    (folder / ARRAYS_NAME).rename(data_set.folder / ARRAYS_NAME)
+    shutil.rmtree(folder)
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -105,9 +105,11 @@ class Edited:
 
 
 def _node(content: dict[str, Any], dotted: str) -> tuple[dict[str, Any], str]:
+    """Where a key stands; somewhere apart, if another change took away what it belongs to."""
     *path, last = dotted.split(".")
     for part in path:
-        content = content.setdefault(part, {})
+        is_gone = part not in content and path[0] == "models"
+        content = {} if is_gone else content.setdefault(part, {})
     return content, last
 
 
@@ -122,7 +124,8 @@ def _apply(change: Change, to: Edited) -> None:
         node[last] = copy.deepcopy(value)
     for old, new in does.get("rename", {}).items():
         (node, last), (other, name) = _node(content, old), _node(content, new)
-        other[name] = node.pop(last, None) or {"config": "lan.yaml"}
+        if last in node:
+            other[name] = node.pop(last)
     for old, new in does.get("copy", {}).items():
         to.files[new] = to.files[old]
     if does.get("comment"):
