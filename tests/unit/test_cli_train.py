@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -354,6 +355,31 @@ def check_stopped(command: Command, number: signal.Signals, folder: Path, store:
     assert run_of(store).info.status == record["status"]
     assert (folder / "checkpoint.npz").exists()
     assert not (folder / "model.onnx").exists()
+
+
+@pytest.mark.parametrize("backend", COMMANDS)
+def test_of_the_same_command_typed_twice_at_once_the_second_is_refused(
+    backend: str, tmp_path: Path, packed: LocatedData, store: Store
+) -> None:
+    more = ["--mlflow-on", "--mlflow-tracking-uri", store.uri]
+    given = arguments(tmp_path, packed, *more, N_EPOCHS=MANY_EPOCHS)
+    folder = tmp_path / "networks" / "lan" / "ddm" / "net"
+    with Command(backend, given) as first:
+        first.read_until("epoch 3/")
+        first.process.send_signal(signal.SIGSTOP)
+        with Command(backend, given) as second:
+            code, output = second.end()
+        first.process.send_signal(signal.SIGCONT)
+        assert (code, output) == (1, "")
+        (refusal,) = [line for line in second.errors.splitlines() if "error" in line]
+        process = f"process {first.process.pid} on {socket.gethostname()} since "
+        assert f"{folder} is being trained by {process}" in refusal
+        assert refusal.endswith("; wait for it or end it")
+        assert first.end()[0] == 0, first.errors
+    assert run_of(store).info.status == "FINISHED"
+    assert json.loads((folder / "run.json").read_text())["status"] == "FINISHED"
+    assert len(history_of(folder)) == MANY_EPOCHS + 1
+    assert not (folder / ".lock").exists()
 
 
 @pytest.mark.parametrize("phase", ["epoch 1/", "epoch 2/"])

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from lanflow import tracking
+from lanflow.cli import main
 from lanflow.data_set import open_data_set
 from lanflow.data_source import (
     MANIFEST_NAME,
@@ -22,6 +24,7 @@ from lanflow.data_source import (
     query_experiment,
 )
 from lanflow.errors import UserError
+from lanflow.folder_lock import lock_beside, locked
 from lanflow.lineage import Places
 from lanflow.run_query import RunSelection
 from lanflow.store import INVENTORY_NAME, Store
@@ -232,6 +235,21 @@ print(data.data_set.array("lan", "features").sum())
     assert [process.returncode for process in done] == [0, 0, 0], [p.stderr for p in done]
     assert len({process.stdout for process in done}) == 1
     assert sum("packed 3 file(s)" in process.stderr for process in done) == 1
+
+
+def test_a_data_set_that_another_process_packs_is_refused(
+    folder_of_files: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps(freeze_folder(folder_of_files)))
+    output = tmp_path / "data_set"
+    command = ["materialise", str(tmp_path / "manifest.json"), "--output", str(output)]
+    with locked(lock_beside(output), "it is being packed"):
+        assert main(command) == 1
+    (told,) = caplog.messages
+    assert told.startswith(f"lanflow: error: {output} is being packed by process {os.getpid()} on ")
+    assert not output.exists()
+    assert main(command) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"files", "manifest.json", "data_set"}
 
 
 def test_the_cache_is_safe_to_share_between_different_data(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_sections_with_defaults_may_be_left_out(tmp_path: Path) -> None:
         ({"SIMULATOR": {"N_SAMPLES": 5}}, "missing key 'SIMULATOR.DELTA_T'"),
         ({"SIMULATOR": {"N_SAMPLES": "x", "DELTA_T": 1}}, "SIMULATOR.N_SAMPLES: 'x' is not a num"),
         ({"SIMULATOR": {"N_SAMPLES": 5, "DELTA_T": 0}}, "SIMULATOR.DELTA_T: input should be great"),
-        ({"TRAINING": [1]}, "TRAINING: input should be a valid dictionary"),
+        ({"TRAINING": [1]}, "TRAINING: expected keys and values, got [1]"),
         ({"ESTIMATOR": {"TYPE": "magic"}}, "ESTIMATOR.TYPE: input should be 'auto', 'analytic'"),
         ({"ESTIMATOR": {"TYPE": 3}}, "ESTIMATOR.TYPE: input should be 'auto', 'analytic'"),
         (

@@ -53,8 +53,8 @@ def error_of(content: Any, *paths: Path) -> str:
             "models.ddm.data: give one of 'generate', 'experiment', 'folder'",
         ),
         ({"models": {"ddm": {}}}, "missing key 'models.ddm.data'"),
-        ({"models": {"ddm": 3}}, "models.ddm: input should be"),
-        ({"models": ["ddm"]}, "models: input should be a valid dictionary"),
+        ({"models": {"ddm": 3}}, "models.ddm: expected keys and values, got 3"),
+        ({"models": ["ddm"]}, "models: expected keys and values, got ['ddm']"),
     ],
 )
 def test_a_wrong_key_is_named_with_what_is_accepted(keys: dict[str, Any], said: str) -> None:
@@ -79,6 +79,150 @@ def test_a_wrong_key_is_named_with_what_is_accepted(keys: dict[str, Any], said: 
 def test_a_wrong_network_is_named_with_what_is_accepted(network: dict[str, Any], said: str) -> None:
     networks = {"lan": network}
     assert said in error_of({"models": {"ddm": {"data": {"folder": "f"}, "networks": networks}}})
+
+
+# What Snakemake, a shell or a command would take for something else, or no file system takes.
+NO_PATHS = {
+    "empty": "",
+    "blank": "  ",
+    "space at the end": "a ",
+    "newline": "a\nb",
+    "newline at the end": "a\n",
+    "nul": "a\0b",
+    "control": "a\x1bb",
+    "direction": "a\u202eb",
+    "wildcard": "{x}",
+    "half a wildcard": "a{",
+    "variable": "$SCRATCH/x",
+    "home": "~/x",
+    "option": "-x",
+    "long": "a/" * 600,
+    "long name": "a" * 256,
+}
+NO_WORDS = {"", "  ", "a\nb", "a\0b", "-x", "a" * 1001}
+
+
+def at(key: str, value: Any) -> dict[str, Any]:
+    """A sound study with another value of one key."""
+    experiment = {"experiment": "e"}
+    content: dict[str, Any] = {
+        "models": {"ddm": {"data": experiment, "networks": {"lan": {"config": "t.yaml"}}}}
+    }
+    if key == "models.ddm.data.generate.config":
+        content["models"]["ddm"]["data"] = {}
+    *outer, last = key.split(".")
+    node = content
+    for part in outer:
+        node = node.setdefault(part, {})
+    node[last] = value
+    return content
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "results",
+        "evaluation.hssm_python",
+        "models.ddm.data.generate.config",
+        "models.ddm.data.folder",
+        "models.ddm.data.root",
+        "models.ddm.networks.lan.config",
+    ],
+)
+@pytest.mark.parametrize("value", NO_PATHS.values(), ids=NO_PATHS.keys())
+def test_what_cannot_be_a_path_is_refused_and_its_key_named(key: str, value: str) -> None:
+    message = error_of(at(key, value))
+    assert message.count("\n") == 0
+    assert len(message) < 700
+    assert f"{key}: '" in message
+    assert "cannot be a path here; it must not be empty, begin with '-' or '~'" in message
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "tracking.uri",
+        "tracking.artifact_location",
+        "models.ddm.data.experiment",
+        "models.ddm.data.batch_id",
+        "models.ddm.data.filter",
+    ],
+)
+def test_what_cannot_be_a_word_of_a_command_is_refused_and_its_key_named(key: str) -> None:
+    for value in NO_WORDS:
+        assert f"{key}: '" in error_of(at(key, value))
+        assert "cannot be used here" in error_of(at(key, value))
+
+
+def test_folders_recorded_and_here_and_runs_are_looked_at_too() -> None:
+    data = "models.ddm.data"
+    assert f"{data}.path_map./a: '' cannot be a path" in error_of(
+        at(f"{data}.path_map", {"/a": ""})
+    )
+    assert f"{data}.path_map.: '' cannot be used" in error_of(at(f"{data}.path_map", {"": "/a"}))
+    assert "should match pattern" in error_of(at(f"{data}.path_map", {"a=b": "/a"}))
+    assert f"{data}.run_ids.0: '-x' cannot be used" in error_of(at(f"{data}.run_ids", ["-x"]))
+
+
+@pytest.mark.parametrize("value", ["/", "//", "/.", "/a/.."])
+def test_results_do_not_go_to_the_root_of_the_disk(value: str) -> None:
+    assert "is the root of the disk; name a folder" in error_of(at("results", value))
+
+
+@pytest.mark.parametrize(
+    ("value", "taken"),
+    [
+        ("results", "results"),
+        ("./results/", "results"),
+        ("/scratch//me/results", "/scratch/me/results"),
+        ("../shared/my results", "../shared/my results"),
+        ("Ergebnisse/für mich", "Ergebnisse/für mich"),
+    ],
+)
+def test_other_folders_are_taken_as_snakemake_writes_them(value: str, taken: str) -> None:
+    assert load_study(at("results", value), []).results == taken
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a/b", "-x", "a\n", "{x}", "$(x)", "é", "x" * 65])
+def test_names_that_become_parts_of_paths_are_plain_and_short(name: str) -> None:
+    for content in (
+        at(f"models.ddm.networks.{name}", {"config": "t.yaml"}),
+        at(f"models.{name}", at("seed", 1)["models"]["ddm"]),
+        at("study", name),
+    ):
+        assert "string should" in error_of(content)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "number"),
+    [
+        ("seed", 1000.0, 1000),
+        ("evaluation.rows", "1e2", 100),
+        ("recovery.n_subjects", "5", 5),
+        ("models.ddm.networks.lan.memory_mb", "2*1000", 2000),
+        ("models.ddm.data.max_repeated_sets", "1e-3", 0.001),
+    ],
+)
+def test_numbers_may_be_texts_as_snakemakes_command_line_makes_them(
+    key: str, value: Any, number: float
+) -> None:
+    node: Any = load_study(at(key, value), []).model_dump()
+    for part in key.split("."):
+        node = node[part]
+    assert node == number
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("seed", 0.001, "seed: input should be a valid integer, got a number with a fractional"),
+        ("evaluation.rows", "1e-3", "evaluation.rows: input should be a valid integer"),
+        ("evaluation.rows", 10**30, "evaluation.rows: input should be less than or equal to"),
+        ("models.ddm.data.max_repeated_sets", True, "max_repeated_sets: True is not a number"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(key: str, value: Any, said: str) -> None:
+    assert said in error_of(at(key, value))
 
 
 def test_the_name_of_a_network_holds_no_underscore_as_its_folder_adds_one() -> None:
@@ -121,6 +265,28 @@ def test_a_key_that_is_in_no_file_came_from_the_command_line(tmp_path: Path) -> 
     path = write(tmp_path / "config.yaml", {"seed": 1})
     message = error_of({"seed": 1, "sead": 2}, path)
     assert message.startswith(f"--config or {path}: unknown key 'sead'")
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"seed": "many"}, "--config: seed: 'many' is not a number"),
+        ({"tracking": "uri:x"}, "--config: tracking: expected keys and values, got 'uri:x'"),
+        ({"tracking": {"uri": ""}}, "--config: tracking.uri: '' cannot be used"),
+        ({"study": ""}, "{path}: study: string should match"),
+    ],
+)
+def test_a_value_that_is_in_no_file_came_from_the_command_line(
+    tmp_path: Path, keys: dict[str, Any], said: str
+) -> None:
+    path = write(tmp_path / "my.yaml", {"study": "", "seed": 1, "tracking": {"uri": None}})
+    assert error_of({"study": "s", "seed": 1, **keys}, path).startswith(said.format(path=path))
+
+
+def test_a_file_without_the_wrong_part_of_a_list_is_named(tmp_path: Path) -> None:
+    content = {"models": {"ddm": {"data": {"experiment": "e", "run_ids": ["a", "-b"]}}}}
+    path = write(tmp_path / "my.yaml", content)
+    assert error_of(content, path).startswith(f"{path}: models.ddm.data.run_ids.1: '-b' cannot")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from lanflow import __version__
 from lanflow.data_source import LocatedData
 from lanflow.epoch_feed import EpochFeed
 from lanflow.errors import StoreError, UserError
+from lanflow.folder_lock import locked
 from lanflow.kernel import Epoch
 from lanflow.recorded_run import recorded_run
 from lanflow.run_record import find_records
@@ -204,7 +205,8 @@ def test_a_run_holds_the_networks_files_and_its_lineage(
     root = Path(client.download_artifacts(run.info.run_id, "", str(tmp_path)))
     logged = {path.name: path.read_bytes() for path in (root / "training_output").iterdir()}
     shared = [path for path in folder_of(options).parent.iterdir() if path.is_file()]
-    expected = [*folder_of(options).iterdir(), *shared]
+    own = [path for path in folder_of(options).iterdir() if not path.name.startswith(".")]
+    expected = [*own, *shared]
     assert len(expected) == 9 + 6
     assert logged.keys() == {path.name for path in expected}
     for path in expected:
@@ -395,6 +397,72 @@ def test_a_finished_training_that_is_repeated_is_a_run_of_its_own(
     assert steps(client, first.info.run_id, "val_loss") == steps(
         client, second.info.run_id, "val_loss"
     )
+
+
+def remove_outputs(options: TrainingOptions) -> dict[str, bytes]:
+    """Remove what Snakemake knows as outputs, as it does before it repeats a job."""
+    names = ["model.onnx", "history.csv", "config.json", "training_data_lineage.json", "card.json"]
+    names += ["run.json", "training_curve.png"]
+    contents = {name: (folder_of(options) / name).read_bytes() for name in names}
+    for name in names:
+        (folder_of(options) / name).unlink()
+    return contents
+
+
+def test_a_finished_training_whose_network_was_removed_is_written_again_under_its_run(
+    options: TrainingOptions, client: MlflowClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = train(options)
+    contents = remove_outputs(options)
+    caplog.set_level(logging.INFO, "lanflow")
+    with interrupted_at("exported network equals"):
+        train(options)
+    assert train(options)["mlflow_run_id"] == first["mlflow_run_id"]
+    assert "this training finished before, and its network was removed" in caplog.text
+    (run,) = runs_of(client)
+    assert run.info.status == read_json(options, "run.json")["status"] == "FINISHED"
+    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [0, 1, 2, 3]
+    for name in ("model.onnx", "history.csv", "config.json", "training_data_lineage.json"):
+        assert (folder_of(options) / name).read_bytes() == contents[name], name
+
+
+@pytest.mark.parametrize(
+    ("keys", "n_trained"),
+    [({"LEARNING_RATE": 0.02}, 4), ({"N_EPOCHS": 6}, 2), ({"N_EPOCHS": 2}, 2)],
+)
+def test_another_training_in_place_of_one_that_was_removed_is_a_run_of_its_own(
+    options: TrainingOptions,
+    client: MlflowClient,
+    packed: LocatedData,
+    caplog: pytest.LogCaptureFixture,
+    keys: dict[str, Any],
+    n_trained: int,
+) -> None:
+    train(options)
+    remove_outputs(options)
+    caplog.set_level(logging.INFO, "lanflow")
+    caplog.clear()
+    train(with_keys(options, packed, **keys))
+    first, second = runs_of(client)
+    assert first.info.status == second.info.status == "FINISHED"
+    n_epochs = keys.get("N_EPOCHS", 4)
+    logged = [step for step, _ in steps(client, second.info.run_id, "val_loss")]
+    assert logged == list(range(n_epochs))
+    # More epochs go on from where fewer ended, to the same bytes.
+    start = n_epochs - n_trained
+    assert (f"continuing after epoch {start} " in caplog.text) is (start > 0)
+
+
+def test_a_network_that_another_process_trains_is_refused_and_left_alone(
+    options: TrainingOptions, client: MlflowClient
+) -> None:
+    with (
+        locked(folder_of(options) / ".lock", "it is being made"),
+        pytest.raises(UserError, match=r"/lan/ddm/net is being trained by process \d+ on .* since"),
+    ):
+        train(options)
+    assert list(folder_of(options).iterdir()) == []
+    assert client.get_experiment_by_name("ddm-training") is None
 
 
 def test_a_run_id_alone_continues_the_checkpoint_of_that_run(

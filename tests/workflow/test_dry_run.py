@@ -1,6 +1,7 @@
 """``snakemake -n``: before anything exists, quick, and with words for a person's mistakes."""
 
 import re
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TRAINING_YAML
+from tests.conftest import REPOSITORY, TRAINING_YAML
 from tests.workflow.conftest import Checkout
 
 
@@ -75,6 +76,55 @@ def test_a_mistake_in_a_study_is_one_message(
     output = checkout.snakemake("-n", study=study, check=False)
     assert all(word in output for word in words), output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("tracking.uri=sqlite:///x.db", """--config 'tracking={uri: "sqlite:///x.db"}'"""),
+        ("tracking:uri=x", """--config 'tracking={uri: "x"}'"""),
+        ("evaluation=rows=5", "--config 'evaluation={rows: 5}'"),
+        ("tracking={uri:x}", """--config 'tracking={uri: "x"}'"""),
+        ("results={x}", "--config: results: input should be a valid string"),
+        ("results=a{x}", "--config: results: 'a{x}' cannot be a path here"),
+        ("results=/", "--config: results: '/' is the root of the disk"),
+        ("results=", "--config: results: input should be a valid string"),
+        ("seed=1e-3", "--config: seed: input should be a valid integer"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_message_that_shows_the_right_form(
+    checkout: Checkout, entry: str, said: str
+) -> None:
+    output = checkout.snakemake("-n", "--config", entry, check=False)
+    assert output.count(said) == 1, output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("results", ["", " ", "a\nb", "{x}", "/", "~/x"])
+def test_results_that_are_no_folder_of_the_studys_own_are_refused(
+    checkout: Checkout, results: str
+) -> None:
+    study = checkout.write_study(**_study(results=results))
+    output = checkout.snakemake("-n", study=study, check=False)
+    assert output.count(f"my_study.yaml: results: {results!r} ") == 1, output
+    assert "Traceback" not in output
+
+
+def test_keys_are_changed_on_the_command_line_as_the_documentation_says(
+    checkout: Checkout,
+) -> None:
+    text = (REPOSITORY / "config" / "README.md").read_text()
+    commands = re.findall(r"^snakemake (--config .*)$", text, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        output = checkout.snakemake("-n", "-p", *shlex.split(command))
+        assert "train_network" in output
+        if "elsewhere" in command:
+            assert "--output elsewhere/results/ddm/manifest.json" in output
+        if "rows: 500" in command:
+            assert "--n-sets 50 --rows 500" in output
+        if "lan: {seed: 3}" in command:
+            assert re.search(r"jaxtrain .* --seed 3 ", output)
 
 
 def test_layers_and_activations_that_disagree_name_the_file(checkout: Checkout) -> None:

@@ -29,6 +29,9 @@ EVALUATION = "evaluation.json"  # of 'lanflow evaluate', not of the training
 RECOVERY, RECOVERY_PLOT = "recovery.json", "recovery.png"  # of 'lanflow recover'
 CHECKPOINT = "checkpoint.npz"
 UNFINISHED = "unfinished.json"  # which run a training belongs to that may be continued
+# Both, once the training has finished: should its files be removed, they are written from these.
+FINISHED_CHECKPOINT, FINISHED = ".finished.npz", ".finished.json"
+LOCK = ".lock"  # held by the process that writes in the folder
 WEIGHTS = "weights_best", "weights_last"
 
 

@@ -182,9 +182,11 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
 
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.data_source import pack, read_manifest
+    from lanflow.folder_lock import lock_beside, locked
 
     manifest = read_manifest(parsed.manifest)
-    data_set = pack(manifest, parsed.output, n_processes=parsed.processes)
+    with locked(lock_beside(parsed.output), f"{parsed.output} is being packed"):
+        data_set = pack(manifest, parsed.output, n_processes=parsed.processes)
     return {
         "data_set": str(parsed.output),
         "digest": data_set.digest,

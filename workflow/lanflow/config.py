@@ -8,11 +8,12 @@ import ast
 import difflib
 import math
 import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from lanflow.errors import UserError
@@ -35,6 +36,38 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
     "exp": math.exp,
     "sqrt": math.sqrt,
 }
+
+
+# What a path or a word must be to reach every command as it was written. Snakemake takes braces for
+# wildcards, a command takes what begins with a dash for an option, nobody expands ~ and $.
+_BEGINNING = r"^(?![-~\s])(?!.*\s$)"
+_PATH = _BEGINNING + r"(?!.*[^/]{256})[^{}$\x00-\x1f\x7f]{1,1000}$"
+_WORD = _BEGINNING + r"[^\x00-\x1f\x7f]{1,1000}$"
+
+
+def _check_path(value: str) -> str:
+    if not (re.fullmatch(_PATH, value) and value.isprintable()):
+        raise ValueError(
+            f"{_short(value)} cannot be a path here; it must not be empty, begin with '-' or '~', "
+            "begin or end with a space, or hold '{', '}', '$', a line break or another control "
+            "character (each name 255 characters at most, all together 1000)"
+        )
+    return value
+
+
+def _check_word(value: str) -> str:
+    if not (re.fullmatch(_WORD, value) and value.isprintable()):
+        raise ValueError(
+            f"{_short(value)} cannot be used here; it must not be empty, begin with '-' or '~', "
+            "begin or end with a space, or hold a line break or another control character (1000 "
+            "characters at most)"
+        )
+    return value
+
+
+# Part of a path of the workflow; and a text that becomes one word of a command.
+PathText = Annotated[str, AfterValidator(_check_path), Field(json_schema_extra={"pattern": _PATH})]
+Word = Annotated[str, AfterValidator(_check_word), Field(json_schema_extra={"pattern": _WORD})]
 
 
 class Settings(BaseModel):
@@ -114,14 +147,22 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     match error["type"]:
         case "extra_forbidden":
             accepted = _accepted_keys(cls, error["loc"][:-1])
-            return f"unknown key {key!r}{suggest(location[-1], accepted)}"
+            return f"unknown key {_short(key)}{suggest(location[-1], accepted)}"
         case "missing":
             return f"missing key {key!r}"
         case "value_error":
             return f"{key}: {error['ctx']['error']}"
+        case "model_type" | "dict_type":
+            return f"{key}: expected keys and values, got {_short(error['input'])}"
         case _:
             message = error["msg"][0].lower() + error["msg"][1:]
-            return f"{key}: {message}, got {error['input']!r}"
+            return f"{key}: {message}, got {_short(error['input'])}"
+
+
+def _short(value: object) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _is_noise(part: object) -> bool:

@@ -1,21 +1,24 @@
 """Where a study's data comes from: generated here, or one of the three data modes."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from lanflow.config import Settings
+from lanflow.config import PathText, Settings, Word
 from lanflow.run_query import Policy, RunSelection
-from lanflow.training_config import Count
+from lanflow.training_config import Count, Number
 
+RecordedPrefix = Annotated[Word, StringConstraints(pattern="^[^=]+$")]
 RelabelSource = Literal["auto", "analytic", "solver"]
 
 
 class GenerateConfig(Settings):
     """Simulate the data here."""
 
-    config: str = Field(description="data-generation YAML in ssm-simulators' format")
-    chunks: Count = Field(1, description="jobs; each is one run in {model}-data-generation")
+    config: PathText = Field(description="data-generation YAML in ssm-simulators' format")
+    chunks: Annotated[Count, Field(le=100_000)] = Field(
+        1, description="jobs; each is one run in {model}-data-generation"
+    )
     files_per_chunk: Count = Field(1, description="training files that each job makes")
     log_files: bool = Field(
         False,
@@ -29,18 +32,18 @@ class DataConfig(Settings):
     generate: GenerateConfig | None = Field(
         None, description="simulate it; takes the place of experiment and folder"
     )
-    experiment: str | None = Field(
+    experiment: Word | None = Field(
         None, description="id or name of a data-generation experiment in MLflow"
     )
-    folder: str | None = Field(
+    folder: PathText | None = Field(
         None,
         description="folder of training files; with experiment every tracked file must be in it, "
         "alone it is used as it is, without lineage",
     )
-    root: str | None = Field(
+    root: PathText | None = Field(
         None, description="folder that relative recorded folders are resolved against"
     )
-    path_map: dict[str, str] = Field(
+    path_map: dict[RecordedPrefix, PathText] = Field(
         {}, description="recorded folder prefix: where that folder is on this machine"
     )
     use_extra_files: bool = Field(
@@ -51,9 +54,9 @@ class DataConfig(Settings):
         description="complete: refuse if a run or file of experiment is not whole; salvage: take "
         "what is whole",
     )
-    batch_id: str | None = Field(None, description="take only runs of this generation batch")
-    run_ids: list[str] | None = Field(None, min_length=1, description="take only these runs")
-    filter: str | None = Field(
+    batch_id: Word | None = Field(None, description="take only runs of this generation batch")
+    run_ids: list[Word] | None = Field(None, min_length=1, description="take only these runs")
+    filter: Word | None = Field(
         None, description="take only runs of experiment that this MLflow filter string takes"
     )
     relabel: RelabelSource | None = Field(
@@ -61,7 +64,7 @@ class DataConfig(Settings):
         description="compute the labels anew while materialising: analytic, solver, or auto, the "
         "better that the model has; null trains on those in the files",
     )
-    max_repeated_sets: float = Field(
+    max_repeated_sets: Number = Field(
         1.0,
         ge=0,
         le=1,

@@ -1,11 +1,10 @@
 """From what a person gives to a packed data set: folder, experiment, both, or one packed."""
 
-import contextlib
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from lanflow.audit import audit_data_set
 from lanflow.config import parse_settings
 from lanflow.data_set import ARRAYS_NAME, RECORD_NAME, DataSet, open_data_set
 from lanflow.errors import UserError
+from lanflow.folder_lock import lock_beside, locked
 from lanflow.json_record import read_record
 from lanflow.manifest import MANIFEST_VERSION, build_manifest, with_labels_from
 from lanflow.manifest_schema import Manifest
@@ -121,7 +121,7 @@ def download_absent(
     fetch = artifact_fetcher(connect(store))
     downloads = downloading.plan_downloads(runs, folder)
     with (
-        _one_at_a_time(folder / ".lock"),
+        locked(folder / ".lock", f"{folder} is being downloaded", wait=True),
         Progress(len(downloads), "downloading files", "file") as progress,
     ):
         n_fetched = downloading.download_files(downloads, folder, fetch, on_file=progress.advance)
@@ -215,24 +215,13 @@ def pack(manifest: Mapping[str, Any], folder: Path, *, n_processes: int = 1) -> 
     return data_set
 
 
-@contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Let one process pack a data set while others that need the same one wait."""
-    import fcntl
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def pack_once(manifest: Mapping[str, Any], cache: Path) -> LocatedData:
     """Pack a manifest's files under ``cache``, or take what was packed of the same files before."""
     # Names are part of it: they decide the order of the rows and stand in the lineage.
     names = [file["name"] for file in manifest["files"]]
     key = hashlib.sha256(json.dumps([manifest["digest"], names]).encode()).hexdigest()
     folder = cache / key[:16]
-    with _one_at_a_time(cache / f".{folder.name}.lock"):
+    with locked(lock_beside(folder), f"{folder} is being packed", wait=True):
         try:
             data_set = open_data_set(folder)
         except UserError:
@@ -257,7 +246,7 @@ def open_packed(folder: Path, manifest_path: Path) -> LocatedData:
             f"{manifest['digest'][:12]}...); materialise it again"
         )
     if not (folder / ARRAYS_NAME).is_dir():
-        with _one_at_a_time(folder.with_name(f".{folder.name}.lock")):
+        with locked(lock_beside(folder), f"{folder} is being packed", wait=True):
             if not (folder / ARRAYS_NAME).is_dir():
                 _pack_arrays_again(data_set, manifest)
     return LocatedData(data_set, manifest)

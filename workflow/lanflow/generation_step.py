@@ -10,13 +10,19 @@ from lanflow import artifacts
 from lanflow.atomic import write_json
 from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
+from lanflow.folder_lock import locked
 from lanflow.generation import FILES_NAME, generate_chunk, label_source_of
 from lanflow.preflight import make_contact
 from lanflow.progress import Progress
 from lanflow.recorded_run import RecordedRun, recorded_run
 from lanflow.run_record import PENDING_KEY
 from lanflow.store import FILES_TAG, INVENTORY_NAME, Sending, Store
-from lanflow.unfinished_run import interrupted_run, mark_unfinished
+from lanflow.unfinished_run import (
+    interrupted_run,
+    mark_unfinished,
+    put_away_finished,
+    take_up_finished,
+)
 
 log = logging.getLogger(__name__)
 
@@ -63,15 +69,34 @@ def generate(
         label_source_of(plan.config)
     except ImportError as e:
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+    with locked(folder / artifacts.LOCK, f"{folder} is being generated"):
+        if not (folder / RECORD_NAME).exists():
+            take_up_finished(folder)
+        return _generate(
+            plan,
+            folder,
+            n_processes=n_processes,
+            log_files=log_files,
+            tracked=None
+            if store is None
+            else _tracked(plan, folder, store, experiment_name, run_name, sending),
+        )
+
+
+def _generate(
+    plan: ChunkPlan,
+    folder: Path,
+    *,
+    n_processes: int,
+    log_files: bool,
+    tracked: contextlib.AbstractContextManager[RecordedRun] | None,
+) -> dict[str, Any]:
+    """Make a chunk's files and record them; nobody else writes in its folder."""
     n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
     if store is not None:
         make_contact(store, experiment_name, sending)
     with contextlib.ExitStack() as stack:
-        run = None
-        if store is not None:
-            run = stack.enter_context(
-                _tracked(plan, folder, store, experiment_name, run_name, sending)
-            )
+        run = None if tracked is None else stack.enter_context(tracked)
         description = f"{plan.config.model_name} chunk {plan.chunk}"
         with Progress(n_sets, description, "parameter set") as progress:
             inventory = generate_chunk(
@@ -100,7 +125,7 @@ def generate(
         "files": inventory["files"],
     }
     write_json(folder / RECORD_NAME, record)
-    (folder / artifacts.UNFINISHED).unlink(missing_ok=True)
+    put_away_finished(folder)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
     return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}

@@ -1,30 +1,39 @@
 """A study: models, the data of each, the networks to train on it. The workflow's configuration."""
 
-from collections.abc import Mapping, Sequence
+import os.path
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
-from lanflow.config import Settings, parse_number, parse_settings, read_yaml
+from lanflow.config import (
+    PathText,
+    Settings,
+    Word,
+    parse_number,
+    parse_settings,
+    read_yaml,
+)
 from lanflow.data_config import DataConfig
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
+from lanflow.nested_keys import advice_for_text, check_nesting
 from lanflow.store import redact
 from lanflow.training_config import Count
 from lanflow.training_options import DEFAULT_MEMORY_MB
 
 Backend = Literal["jax", "torch"]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=64)]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
 
 
 class NetworkConfig(Settings):
     """One network to train, on each of its backends."""
 
-    config: str = Field(description="training YAML in LANfactory's format")
+    config: PathText = Field(description="training YAML in LANfactory's format")
     network_id: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = Field(
         0, description="index into its LAYER_SIZES and ACTIVATIONS"
     )
@@ -73,7 +82,7 @@ class EvaluationConfig(Settings):
     reference: Literal["auto", "analytic", "solver", "kde"] = Field(
         "auto", description="what is taken for the truth; auto is the best for the model"
     )
-    hssm_python: str | None = Field(
+    hssm_python: PathText | None = Field(
         None,
         description="interpreter that has HSSM, for its gate and for recovery; else lanflow's own",
     )
@@ -94,8 +103,8 @@ class RecoveryConfig(Settings):
 class TrackingConfig(Settings):
     """The MLflow store. Environment variables come next, then the defaults."""
 
-    uri: str | None = Field(None, description="else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
-    artifact_location: str | None = Field(
+    uri: Word | None = Field(None, description="else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
+    artifact_location: Word | None = Field(
         None, description="else MLFLOW_ARTIFACT_LOCATION, else MLflow's own"
     )
 
@@ -115,7 +124,7 @@ class StudyConfig(Settings):
 
     study: Name = Field("study", description="name of the study")
     seed: Seed = Field(1, description="every random draw of the study derives from it")
-    results: str = Field("results", description="folder of everything the workflow makes")
+    results: PathText = Field("results", description="folder of everything the workflow makes")
     tracking: TrackingConfig = Field(
         default_factory=lambda: TrackingConfig(), description="the MLflow store"
     )
@@ -145,6 +154,14 @@ class StudyConfig(Settings):
         {}, description="name of a cognitive model, as ssm-simulators has it: its data, networks"
     )
 
+    @field_validator("results")
+    @classmethod
+    def _a_folder_of_its_own(cls, value: str) -> str:
+        """As Snakemake writes paths, without ``./`` and doubled slashes."""
+        if os.path.normpath(value) in ("/", "//"):
+            raise ValueError(f"{value!r} is the root of the disk; name a folder")
+        return str(PurePosixPath(value))
+
 
 def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -> StudyConfig:
     """Validate the workflow's merged configuration.
@@ -161,7 +178,9 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
     UserError
         Naming the file and the key.
     """
-    study = parse_settings(StudyConfig, content, partial(_file_of_key, config_paths))
+    where = partial(_file_of_key, config_paths, content)
+    _check_keys_inside_keys(content, where)
+    study = parse_settings(StudyConfig, content, where)
     if not study.models:
         raise UserError(
             f"{', '.join(map(str, config_paths))}: 'models' is empty, so there is nothing to "
@@ -170,15 +189,34 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
     return study
 
 
-def _file_of_key(config_paths: Sequence[Path | str], location: Sequence[Any]) -> str:
-    """The last configuration file that holds (the longest part of) a key."""
-    best, best_depth = "config", 0
-    for path in config_paths:
-        depth = max(_depth(node, location) for node in studies_in(read_yaml(path)))
-        if depth >= best_depth and depth > 0:
-            best, best_depth = str(path), depth
+def _check_keys_inside_keys(
+    content: Mapping[str, Any], where: Callable[[Sequence[Any]], str]
+) -> None:
+    """Refuse keys and texts that are meant as keys inside keys, with the right form."""
+    check_nesting(content, where)
+    for key in ("tracking", "evaluation", "recovery", "models"):
+        text = content.get(key)
+        if isinstance(text, str) and (right_form := advice_for_text(key, text)):
+            message = f"{key}: expected keys and values, got {text!r}; {right_form}"
+            raise UserError(f"{where([key])}: {message}")
+
+
+def _file_of_key(
+    config_paths: Sequence[Path | str], content: Mapping[str, Any], location: Sequence[Any]
+) -> str:
+    """The last configuration file that holds (the longest part of) a key, or ``--config``."""
     others = ", ".join(map(str, config_paths)) or "the config of a module"
-    return best if best_depth else f"--config or {others}"
+    best, best_depth, best_value = f"--config or {others}", 0, None
+    for path in config_paths:
+        nodes = [_follow(node, location) for node in studies_in(read_yaml(path))]
+        depth, value = max(nodes, key=lambda found: found[0])
+        if depth >= best_depth and depth > 0:
+            best, best_depth, best_value = str(path), depth, value
+    depth, value = _follow(content, location)
+    is_merged = isinstance(value, Mapping) and isinstance(best_value, Mapping)
+    if depth == best_depth > 0 and value != best_value and not is_merged:
+        return "--config"
+    return best
 
 
 def studies_in(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -187,13 +225,13 @@ def studies_in(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [content, *inside]
 
 
-def _depth(node: Any, location: Sequence[Any]) -> int:
-    """How much of the way to a key there is."""
+def _follow(node: Any, location: Sequence[Any]) -> tuple[int, Any]:
+    """How many parts of a key there are, and what is at the last."""
     for depth, part in enumerate(location):
-        if not isinstance(node, dict) or part not in node:
-            return depth
+        if not isinstance(node, Mapping) or part not in node:
+            return depth, node
         node = node[part]
-    return len(location)
+    return len(location), node
 
 
 def read_generations(study: StudyConfig) -> dict[str, GenerationConfig]:

@@ -14,7 +14,7 @@ DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
 
 Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
-Count = Annotated[int, BeforeValidator(parse_number), Field(ge=1)]
+Count = Annotated[int, BeforeValidator(parse_number), Field(ge=1, le=10**9)]
 
 
 def _none_if_nothing(value: object) -> object:

@@ -1,5 +1,6 @@
 """One training as a step: data in, a tracked run, a network's folder out."""
 
+import contextlib
 import logging
 import uuid
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from lanflow import artifacts, lineage
 from lanflow.backends import make_kernel
+from lanflow.checkpoints import load_checkpoint
 from lanflow.data_set import DataSet, check_repeats
 from lanflow.data_source import (
     LocatedData,
@@ -18,6 +20,7 @@ from lanflow.data_source import (
 )
 from lanflow.epoch_feed import EpochFeed
 from lanflow.errors import UsageError, UserError
+from lanflow.folder_lock import locked
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
 from lanflow.preflight import make_contact
@@ -33,6 +36,7 @@ from lanflow.training_config import (
 )
 from lanflow.training_data import split_rows
 from lanflow.training_options import DEFAULT_MEMORY_MB, TrainingOptions
+from lanflow.unfinished_run import put_away_finished, take_up_finished
 
 log = logging.getLogger(__name__)
 
@@ -65,26 +69,77 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         make_contact(store, experiment, options.mlflow_send)
     data = _locate_data(options, file, config, store)
     check_repeats(data.data_set, max_repeated_sets=options.max_repeated_sets)
-    kernel = make_kernel(options.backend, device=options.device, threads=options.threads)
     place = _place(options, config, store)
-    checkpoint_path = place.folder / artifacts.CHECKPOINT
+    if options.dry_run:
+        _, job = _prepare(options, config, data, place)
+        return _describe_dry_run(options, job, place)
+    with locked(place.folder / artifacts.LOCK, f"{place.folder} is being trained"):
+        kernel, job = _prepare(options, config, data, place)
+        _take_up_finished(place, job, kernel)
+        return _train(options, store, job, kernel, data, place)
+
+
+def _prepare(
+    options: TrainingOptions,
+    config: TrainingConfig,
+    data: LocatedData,
+    place: artifacts.NetworkPlace,
+) -> tuple[Kernel, TrainingJob]:
+    """The backend on its device, and the job for it."""
+    kernel = make_kernel(options.backend, device=options.device, threads=options.threads)
     job = plan_job(
         config,
         data.data_set,
         kernel,
-        checkpoint_path=checkpoint_path,
+        checkpoint_path=place.folder / artifacts.CHECKPOINT,
         memory_mb=options.memory_mb,
     )
-    if options.dry_run:
-        return _describe_dry_run(options, job, place)
+    return kernel, job
+
+
+def _take_up_finished(place: artifacts.NetworkPlace, job: TrainingJob, kernel: Kernel) -> None:
+    """Go on where this very training ended, if its network was removed since.
+
+    Snakemake removes a job's outputs before it repeats the job, as it does when it was killed
+    itself while the job went on to a good end. Training again would give the same bytes.
+    """
+    folder = place.folder
+    kept, path = folder / artifacts.FINISHED_CHECKPOINT, folder / artifacts.CHECKPOINT
+    if (folder / artifacts.CARD).exists() or path.exists() or not kept.exists():
+        return
+    checkpoint = load_checkpoint(kept)
+    if checkpoint is None or checkpoint.fingerprint != job.fingerprint(kernel):
+        return
+    if len(checkpoint.history) > job.config.n_epochs:
+        return
+    log.info("this training finished before, and its network was removed; writing it again")
+    take_up_finished(folder)
+    kept.replace(path)
+
+
+def _put_away_finished(folder: Path) -> None:
+    """Keep the state in which a training ended, hidden, for :func:`_take_up_finished`."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / artifacts.CHECKPOINT).replace(folder / artifacts.FINISHED_CHECKPOINT)
+    put_away_finished(folder)
+
+
+def _train(
+    options: TrainingOptions,
+    store: Store,
+    job: TrainingJob,
+    kernel: Kernel,
+    data: LocatedData,
+    place: artifacts.NetworkPlace,
+) -> dict[str, Any]:
+    """Train, and record it; nobody else writes in the network's folder."""
     with track_training(options, store, job, kernel, data, place) as run:
         result = fit(job, kernel, on_epoch=EpochFeed(run, job))
         run_id = None if run is None else run.reach()
         paths = save_network(options, job, kernel, data, place, result, run_id)
         if run is not None:
             log_outputs(run, result, paths)
-    for name in (artifacts.CHECKPOINT, artifacts.UNFINISHED):
-        (place.folder / name).unlink(missing_ok=True)
+    _put_away_finished(place.folder)
     return _describe_result(options, place, result, run)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lanflow import interruption
+from lanflow import artifacts, interruption
 from lanflow.atomic import write_json
 from lanflow.errors import StoreError, UserError
 from lanflow.patience import patiently
@@ -38,6 +38,22 @@ def mark_unfinished(path: Path, work: Mapping[str, Any], run: RecordedRun) -> No
         That does it.
     """
     write_json(path, {**work, "run_key": run.key, "mlflow_run_id": run.id})
+
+
+def put_away_finished(folder: Path) -> None:
+    """Keep the mark of a run that finished, hidden, for :func:`take_up_finished`."""
+    if (folder / artifacts.UNFINISHED).exists():
+        (folder / artifacts.UNFINISHED).replace(folder / artifacts.FINISHED)
+
+
+def take_up_finished(folder: Path) -> None:
+    """Let work whose results were removed go on under the run that finished it before.
+
+    Who calls has seen that the results are gone; a run of other work is not taken.
+    """
+    kept, path = folder / artifacts.FINISHED, folder / artifacts.UNFINISHED
+    if kept.exists() and not path.exists():
+        kept.replace(path)
 
 
 def interrupted_run(

@@ -110,7 +110,9 @@ class WorkflowPlace:
         """Whether all of a rule of this workflow was asked for, and every job was done."""
         name, dag = self._modifier.modify_rulename(rule), self._workflow.dag
         is_asked_for = any(job.rule.name == name for job in dag.jobs)
-        return is_asked_for and not any(True for _ in dag.needrun_jobs())
+        return (
+            is_asked_for and not self._workflow.touch and not any(True for _ in dag.needrun_jobs())
+        )
 
     def _end(self, action: Callable[[], None]) -> None:
         if not self._has_run_jobs():
