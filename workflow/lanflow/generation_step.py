@@ -69,6 +69,8 @@ def generate(
         label_source_of(plan.config)
     except ImportError as e:
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+    if store is not None:
+        make_contact(store, experiment_name, sending)
     with locked(folder / artifacts.LOCK, f"{folder} is being generated"):
         if not (folder / RECORD_NAME).exists():
             take_up_finished(folder)
@@ -93,8 +95,6 @@ def _generate(
 ) -> dict[str, Any]:
     """Make a chunk's files and record them; nobody else writes in its folder."""
     n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
-    if store is not None:
-        make_contact(store, experiment_name, sending)
     with contextlib.ExitStack() as stack:
         run = None if tracked is None else stack.enter_context(tracked)
         description = f"{plan.config.model_name} chunk {plan.chunk}"
