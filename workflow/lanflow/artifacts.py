@@ -28,7 +28,15 @@ EVALUATION = "evaluation.json"  # of 'lanflow evaluate', not of the training
 RECOVERY, RECOVERY_PLOT = "recovery.json", "recovery.png"  # of 'lanflow recover'
 CHECKPOINT = "checkpoint.npz"
 UNFINISHED = "unfinished.json"  # which run a training belongs to that may be continued
+UNSENT_RUNS = "unsent_runs"  # the folder of records that a store is still to be told
 WEIGHTS = "weights_best", "weights_last"
+WEIGHTS_FILES = tuple(f"{name}.{suffix}" for name in WEIGHTS for suffix in ("jax", "pt"))
+
+# All that lanflow writes into a network's folder.
+IN_NETWORK_FOLDER = (
+    *(ONNX, HISTORY, CONFIG, LINEAGE, CARD, CURVE, RECORD, CHECKPOINT, UNFINISHED),
+    *(*WEIGHTS_FILES, *PLOTS.values(), EVALUATION, RECOVERY, RECOVERY_PLOT, f"{UNSENT_RUNS}/"),
+)
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,11 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
+
+from lanflow.own_folder import require_own
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -44,17 +46,33 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def fresh_folder(folder: Path) -> Iterator[Path]:
+def fresh_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[Path]:
     """Fill a new folder beside ``folder`` and put it in its place at the end.
 
-    If the body raises, the new folder is removed and the old one, if any, stays.
+    If the body raises, the new folder is removed and the old one, if any, stays. An old one that
+    holds more than ``own`` is refused, before the body and once more before it is replaced.
+
+    Parameters
+    ----------
+    folder
+        Where the new one goes; a link to a folder stays a link.
+    own, what
+        As for :func:`lanflow.own_folder.require_own`.
+
+    Raises
+    ------
+    UserError
+        If something else is in the old folder: nothing of it is touched.
     """
+    require_own(folder, own, what=what)
+    folder = folder.resolve() if folder.is_symlink() else folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = _fresh_name(folder)
     old = _fresh_name(folder)
     fresh.mkdir()
     try:
         yield fresh
+        require_own(folder, own, what=what)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)

@@ -54,19 +54,12 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_bytes
     from lanflow.network_plots import draw_network
-    from lanflow.trained_network import read_network_folder, read_onnx_file
+    from lanflow.own_folder import require_own
 
-    if (parsed.folder is None) == (parsed.onnx is None):
-        raise UsageError("give either NETWORK_DIR, or --onnx and --model")
-    if parsed.onnx is None:
-        if parsed.model is not None or parsed.card is not None:
-            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
-        subject = read_network_folder(parsed.folder)
-    else:
-        if parsed.model is None or parsed.output is None:
-            raise UsageError("--onnx needs --model and --output")
-        subject = read_onnx_file(parsed.onnx, parsed.model, parsed.network_type, parsed.card)
+    subject = _subject(parsed)
     folder = parsed.output or parsed.folder
+    if parsed.output is not None:
+        require_own(folder, artifacts.IN_NETWORK_FOLDER, what="a network's figures")
     plots = draw_network(
         subject,
         n_vectors=parsed.draws,
@@ -78,3 +71,17 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
         paths[name] = folder / artifacts.PLOTS[name]
         write_bytes(paths[name], png)
     return {"plots": {name: str(path) for name, path in paths.items()}}
+
+
+def _subject(parsed: argparse.Namespace) -> Any:
+    from lanflow.trained_network import read_network_folder, read_onnx_file
+
+    if (parsed.folder is None) == (parsed.onnx is None):
+        raise UsageError("give either NETWORK_DIR, or --onnx and --model")
+    if parsed.onnx is None:
+        if parsed.model is not None or parsed.card is not None:
+            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
+        return read_network_folder(parsed.folder)
+    if parsed.model is None or parsed.output is None:
+        raise UsageError("--onnx needs --model and --output")
+    return read_onnx_file(parsed.onnx, parsed.model, parsed.network_type, parsed.card)

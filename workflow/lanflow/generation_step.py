@@ -10,7 +10,13 @@ from lanflow import artifacts
 from lanflow.atomic import write_json
 from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
-from lanflow.generation import FILES_NAME, generate_chunk, label_source_of
+from lanflow.generation import (
+    FILES_NAME,
+    RECORD_NAME,
+    generate_chunk,
+    label_source_of,
+    require_chunk_folder,
+)
 from lanflow.progress import Progress
 from lanflow.recorded_run import RecordedRun, recorded_run
 from lanflow.run_record import PENDING_KEY
@@ -18,8 +24,6 @@ from lanflow.store import FILES_TAG, INVENTORY_NAME, Sending, Store
 from lanflow.unfinished_run import interrupted_run, mark_unfinished
 
 log = logging.getLogger(__name__)
-
-RECORD_NAME = "chunk.json"
 
 
 def generate(
@@ -56,12 +60,14 @@ def generate(
     Raises
     ------
     UserError
-        If the generator or the store refuse; the run, if one was started, is FAILED.
+        If the generator or the store refuse; the run, if one was started, is FAILED. If the folder
+        holds anything but a chunk; nothing is begun then.
     """
     try:
         label_source_of(plan.config)
     except ImportError as e:
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+    require_chunk_folder(plan, folder)
     n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
     with contextlib.ExitStack() as stack:
         run = None

@@ -18,12 +18,12 @@ from typing import IO, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from lanflow import artifacts
 from lanflow.atomic import write_json, write_text
 from lanflow.config import Settings, parse_settings
 from lanflow.errors import UserError
 from lanflow.json_record import read_json
 
-FOLDER_NAME = "unsent_runs"
 RECORD_NAME = "run.json"
 _ARTIFACTS, _LOCK = "artifacts", "lock"
 # Key in the documents of results: the record of their run, while that is still to be sent.
@@ -108,7 +108,7 @@ class RecordFolder:
     @classmethod
     def of_run(cls, results: Path, key: str) -> "RecordFolder":
         """The record of a run whose results are in a folder."""
-        return cls(results / FOLDER_NAME / key)
+        return cls(results / artifacts.UNSENT_RUNS / key)
 
     @property
     def results(self) -> Path:
@@ -237,10 +237,10 @@ def find_records(places: Iterable[Path]) -> Iterator[RecordFolder]:
             raise UserError(f"{place}: no such folder of results")
         for folder, inner, _ in os.walk(place):
             inner[:] = [name for name in inner if name not in _NOT_LOOKED_INTO]
-            if Path(folder).name == FOLDER_NAME:
+            if Path(folder).name == artifacts.UNSENT_RUNS:
                 found.update(Path(folder, name) for name in inner)
                 inner.clear()
-        if place.parent.name == FOLDER_NAME:
+        if place.parent.name == artifacts.UNSENT_RUNS:
             found.add(place)
     for path in sorted(found):
         folder_of = RecordFolder(path)

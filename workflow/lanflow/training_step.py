@@ -20,6 +20,7 @@ from lanflow.epoch_feed import EpochFeed
 from lanflow.errors import UsageError, UserError
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
+from lanflow.own_folder import require_own
 from lanflow.store import Store, resolve_store
 from lanflow.tracked_training import log_outputs, recorded_run_uuid, track_training
 from lanflow.training import TrainingJob, TrainingResult, build_architecture, fit
@@ -59,9 +60,10 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     store = resolve_store(
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
+    place = _place(options, config, store)
+    require_own(place.folder, artifacts.IN_NETWORK_FOLDER, what="a network")
     data = _locate_data(options, file, config, store)
     kernel = make_kernel(options.backend, device=options.device, threads=options.threads)
-    place = _place(options, config, store)
     checkpoint_path = place.folder / artifacts.CHECKPOINT
     job = plan_job(
         config,
