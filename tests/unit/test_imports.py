@@ -246,7 +246,7 @@ def test_what_hssm_is_asked_by_needs_nothing_of_ours() -> None:
 
 
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:
-    allowed = {"asking", "config", "errors", "interruption", "patience", "store"}
+    allowed = {"asking", "atomic", "config", "errors", "interruption", "patience", "store"}
     assert ours(MODULES["tracking"].anywhere) <= allowed
     assert ours(MODULES["run_search"].anywhere) <= {*allowed, "tracking"}
     of_a_run = {*allowed, "tracking", "run_search", "run_record", "source_tags"}
