@@ -120,7 +120,8 @@ def test_settings_need_pydantic_and_yaml_only(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["store", "errors", "atomic", "own_folder", "artifacts", "interruption", "lineage"]
+    "module",
+    ["store", "errors", "atomic", "own_folder", "names", "artifacts", "interruption", "lineage"],
 )
 def test_stores_names_and_lineage_need_the_standard_library_only(module: str) -> None:
     assert libraries_loaded_with(module) == set()

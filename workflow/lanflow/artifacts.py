@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.atomic import write_bytes, write_text
+from lanflow.names import require_name
 
 # Names in a network's folder; the workflow's rules use them too.
 ONNX = "model.onnx"
@@ -53,6 +54,11 @@ class NetworkPlace:
         The network's own folder under those.
     run_uuid
         Stands in the names of LANfactory's files.
+
+    Raises
+    ------
+    UserError
+        If one of them is not a name, and would lead elsewhere.
     """
 
     base: Path
@@ -60,6 +66,15 @@ class NetworkPlace:
     model: str
     name: str
     run_uuid: str
+
+    def __post_init__(self) -> None:
+        for text, what in (
+            (self.network_type, "network type"),
+            (self.model, "model"),
+            (self.run_uuid, "run uuid"),
+            (self.name, "name of the network"),
+        ):
+            require_name(text, what)
 
     @property
     def shared_folder(self) -> Path:

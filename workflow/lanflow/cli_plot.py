@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow import artifacts
-from lanflow.command import count, whole_number
+from lanflow.command import count, plain_name, whole_number
 from lanflow.errors import UsageError
 from lanflow.networks import NETWORK_TYPES
 
@@ -23,7 +23,7 @@ def add_plot(command: argparse.ArgumentParser) -> None:
         help="of jaxtrain or torchtrain; else give --onnx and --model",
     )
     command.add_argument("--onnx", type=Path, metavar="FILE", help="any network, by its file")
-    command.add_argument("--model", help="what the network of --onnx is of")
+    command.add_argument("--model", type=plain_name, help="what the network of --onnx is of")
     command.add_argument(
         "--network-type",
         choices=list(NETWORK_TYPES),

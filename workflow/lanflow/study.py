@@ -11,13 +11,17 @@ from lanflow.config import Settings, parse_number, parse_settings, read_yaml
 from lanflow.data_config import DataConfig
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig, read_generation_file
+from lanflow.names import MAX_LENGTH
 from lanflow.store import redact
 from lanflow.training_config import Count
 from lanflow.training_options import DEFAULT_MEMORY_MB
 
 Backend = Literal["jax", "torch"]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$")]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+# With the backend's name behind it still a name; see lanflow.names.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=90)]
+ModelName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=MAX_LENGTH)
+]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
 
 
