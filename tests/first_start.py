@@ -19,7 +19,7 @@ GENERATION_YAML: dict[str, Any] = {
 }
 
 # What every process of a race does, forked after the imports: open the store, log a run of its own.
-RACE = """
+_RACE = """
 import os, sys
 os.environ["LANFLOW_STORE_PATIENCE"] = "60"
 from lanflow.patience import patiently
@@ -52,6 +52,18 @@ for _ in range(int(sys.argv[2])):
 codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 sys.exit(f"{sum(map(bool, codes))} of {len(codes)} failed" if any(codes) else 0)
 """
+
+
+def race(uri: str, n: int, **variables: str) -> None:
+    """Let ``n`` processes open a store within milliseconds and log a run each; all must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-c", _RACE, uri, str(n)],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def command_lines(folder: Path, data_set: Path, n: int) -> list[list[str]]:

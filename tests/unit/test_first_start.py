@@ -14,7 +14,7 @@ from lanflow.errors import UserError
 from lanflow.preflight import prepare
 from lanflow.store import Store, resolve_store
 from lanflow.tracking import connect
-from tests.first_start import RACE, command_lines, start_all
+from tests.first_start import command_lines, race, start_all
 
 N_STARTERS = 8
 N_RACERS = 8
@@ -69,13 +69,6 @@ def test_processes_that_race_for_a_new_store_all_get_the_same_whole_one(
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path)
     assert path.read_bytes() == before
-
-
-def race(uri: str, n: int) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", RACE, uri, str(n)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def check_whole(path: Path, *, n_runs: int = N_RACERS) -> None:
