@@ -88,7 +88,7 @@ def settings(options: argparse.Namespace, folder: Path, source: str) -> Generati
 def make_ours(options: argparse.Namespace, folder: Path, source: str) -> None:
     """Files of lanflow."""
     plan = ChunkPlan(settings(options, folder, source), seed=1, chunk=0, n_files=options.files)
-    generate_chunk(plan, folder, n_processes=1)
+    generate_chunk(plan, folder / "chunk", n_processes=1)
 
 
 def make_theirs(options: argparse.Namespace, folder: Path) -> None:

@@ -147,6 +147,8 @@ def test_an_archive_has_the_same_bytes_for_the_same_network(
         archive_bundle(files if name == "one" else backwards, tmp_path / name / "ddm.tar.gz")
     paths = [tmp_path / name / "ddm.tar.gz" for name in ("one", "two")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
+    archive_bundle(files, paths[0])  # an earlier one is replaced
+    assert paths[0].read_bytes() == paths[1].read_bytes()
     with tarfile.open(paths[0]) as archive:
         assert {member.mtime for member in archive} == {0}
         archive.extractall(tmp_path / "out", filter="data")

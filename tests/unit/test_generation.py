@@ -190,8 +190,8 @@ def test_a_partial_folder_is_gone_on_with(made: Path, tmp_path: Path) -> None:
     kept = partial / plan.file_name(0)
     shutil.copy(made / "training_data" / kept.name, kept)
     inode = kept.stat().st_ino
-    (partial / f".{plan.file_name(1)}.x7f3").write_bytes(b"half a file")
-    (partial / "training_data_of_other_settings.pickle").write_bytes(b"old")
+    (partial / f".{plan.file_name(1)}.{'7f' * 8}").write_bytes(b"half a file")
+    (partial / plan_of(seed=2).file_name(0)).write_bytes(b"old")
     calls: list[int] = []
     generate_chunk(plan, tmp_path, n_processes=1, on_set=lambda: calls.append(1))
     assert contents(tmp_path) == contents(made)
@@ -220,11 +220,55 @@ def test_a_chunk_that_is_interrupted_leaves_whole_files_only_and_can_be_gone_on_
 
 
 def test_a_chunk_made_again_takes_the_place_of_the_old(made: Path, tmp_path: Path) -> None:
-    (tmp_path / "training_data").mkdir()
-    (tmp_path / "training_data" / "old.pickle").write_bytes(b"old")
+    generate_chunk(plan_of(seed=2, n_files=1), tmp_path, n_processes=1)
+    old = contents(tmp_path)
     shutil.copytree(made / "training_data", tmp_path / "training_data.partial")
     generate_chunk(plan_of(), tmp_path, n_processes=1)
     assert contents(tmp_path) == contents(made)
+    assert not old.keys() & contents(made).keys()
+
+
+def test_a_chunk_that_is_killed_between_its_last_steps_is_still_replaced_by_another(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose the files are must be known at any time; the other chunk's names tell nothing of it."""
+    generate_chunk(plan_of(seed=2, n_files=1), tmp_path, n_processes=1)
+    for step in ("rmtree", "write_json", "rename"):
+        with monkeypatch.context() as patch:
+            end_before(patch, step)
+            with pytest.raises(KeyboardInterrupt):
+                generate_chunk(plan_of(seed=3, n_files=1), tmp_path, n_processes=1)
+        shutil.copytree(
+            made / "training_data", tmp_path / "training_data.partial", dirs_exist_ok=True
+        )
+        generate_chunk(plan_of(), tmp_path, n_processes=1)
+        assert contents(tmp_path) == contents(made)
+
+
+def end_before(patch: pytest.MonkeyPatch, step: str) -> None:
+    """Let a chunk end as if its process was killed before a step."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    places = {"rmtree": shutil, "write_json": generation, "rename": Path}
+    patch.setattr(places[step], step, end)
+
+
+@pytest.mark.parametrize("has_inventory", [False, True])
+def test_files_of_ssm_simulators_are_not_taken_for_a_chunk(
+    tmp_path: Path, has_inventory: bool
+) -> None:
+    """Their names have the form of ours, and so has the inventory, less the digests."""
+    name = f"training_data_{'0' * 32}.pickle"
+    (tmp_path / "training_data").mkdir()
+    (tmp_path / "training_data" / name).write_bytes(b"two weeks of simulations")
+    if has_inventory:
+        inventory = {"num_files": 1, "files": [{"filename": name, "size_bytes": 24}]}
+        (tmp_path / "generated_files_inventory.json").write_text(json.dumps(inventory))
+    with pytest.raises(UserError, match=rf"not of a generated chunk \(training_data/{name}\)"):
+        generate_chunk(plan_of(), tmp_path, n_processes=1)
+    assert contents(tmp_path) == {name: b"two weeks of simulations"}
 
 
 def test_no_parameter_vector_is_drawn_twice_over_files_and_chunks(

@@ -152,15 +152,30 @@ def test_a_generator_that_is_not_installed_is_named(
         run_chunk(make_plan(tmp_path), tmp_path / "chunk", None)
 
 
-def test_a_chunk_that_fails_is_a_failed_run_with_the_reason(tmp_path: Path, store: Store) -> None:
-    (tmp_path / "chunk").mkdir()
-    (tmp_path / "chunk" / "training_data.partial").write_text("a file where a folder should be")
+def test_a_chunk_that_fails_is_a_failed_run_with_the_reason(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path, _: bytes) -> None:
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(generation, "write_bytes", fail)
     with pytest.raises(OSError, match="chunk"):
         run_chunk(make_plan(tmp_path), tmp_path / "chunk", store)
     (run,) = runs_of(store)
     assert run.info.status == "FAILED"
     assert "chunk" in run.data.tags[FAILURE_TAG]
     assert not (tmp_path / "chunk" / "unsent_runs").exists()
+
+
+def test_a_folder_with_other_files_is_refused_before_a_run_is_begun(
+    tmp_path: Path, store: Store
+) -> None:
+    (tmp_path / "chunk").mkdir()
+    (tmp_path / "chunk" / "training_data.partial").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match=r"\(training_data.partial\)"):
+        run_chunk(make_plan(tmp_path), tmp_path / "chunk", store)
+    assert connect(store).get_experiment_by_name("ddm-data-generation") is None
+    assert [path.name for path in (tmp_path / "chunk").iterdir()] == ["training_data.partial"]
 
 
 def interrupt_chunk(plan: ChunkPlan, folder: Path, store: Store) -> None:

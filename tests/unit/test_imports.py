@@ -123,7 +123,8 @@ def test_settings_need_pydantic_and_yaml_only(module: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["store", "errors", "atomic", "artifacts", "interruption", "lineage"]
+    "module",
+    ["store", "errors", "atomic", "own_folder", "names", "artifacts", "interruption", "lineage"],
 )
 def test_stores_names_and_lineage_need_the_standard_library_only(module: str) -> None:
     assert libraries_loaded_with(module) == set()
@@ -249,7 +250,7 @@ def test_what_hssm_is_asked_by_needs_nothing_of_ours() -> None:
 
 
 def test_tracking_knows_stores_errors_and_interruptions_only() -> None:
-    allowed = {"asking", "config", "errors", "interruption", "patience", "store"}
+    allowed = {"asking", "atomic", "config", "errors", "interruption", "patience", "store"}
     assert ours(MODULES["tracking"].anywhere) <= allowed
     assert ours(MODULES["run_search"].anywhere) <= {*allowed, "tracking"}
     of_a_run = {*allowed, "tracking", "run_search", "run_record", "source_tags"}

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from mlflow.entities import Run
 
+from lanflow import artifacts
 from lanflow.cli import main
 from lanflow.data_source import LocatedData
 from lanflow.evaluation_record import Evaluation
 from lanflow.moved_runs import move_runs
 from lanflow.recorded_run import recorded_run
-from lanflow.run_record import SENT_NAME
 from lanflow.store import Store, resolve_store
 from lanflow.stored_network import StoredNetwork
 from lanflow.tracked_evaluation import track_evaluation
@@ -138,7 +138,7 @@ def test_the_results_of_a_new_run_are_no_longer_those_of_the_old(
         ) as run:
             run.begin()
             keys.append(run.key)
-    kept = [path.name for path in (tmp_path / "net" / SENT_NAME).iterdir()]
+    kept = [path.name for path in (tmp_path / "net" / artifacts.SENT_RUNS).iterdir()]
     assert kept == keys[1:]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.atomic import write_bytes, write_text
+from lanflow.names import require_name
 
 # Names in a network's folder; the workflow's rules use them too.
 ONNX = "model.onnx"
@@ -32,7 +33,17 @@ UNFINISHED = "unfinished.json"  # which run a training belongs to that may be co
 # Both, once the training has finished: should its files be removed, they are written from these.
 FINISHED_CHECKPOINT, FINISHED = ".finished.npz", ".finished.json"
 LOCK = ".lock"  # held by the process that writes in the folder
+UNSENT_RUNS = "unsent_runs"  # the folder of records that a store is still to be told
+SENT_RUNS = ".sent_runs"  # and of those that it has
 WEIGHTS = "weights_best", "weights_last"
+WEIGHTS_FILES = tuple(f"{name}.{suffix}" for name in WEIGHTS for suffix in ("jax", "pt"))
+
+# All that lanflow writes into a network's folder.
+IN_NETWORK_FOLDER = (
+    *(ONNX, HISTORY, CONFIG, LINEAGE, CARD, CURVE, RECORD, CHECKPOINT, UNFINISHED),
+    *(*WEIGHTS_FILES, *PLOTS.values(), EVALUATION, RECOVERY, RECOVERY_PLOT),
+    *(LOCK, FINISHED_CHECKPOINT, FINISHED, f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
+)
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,11 @@ class NetworkPlace:
         The network's own folder under those.
     run_uuid
         Stands in the names of LANfactory's files.
+
+    Raises
+    ------
+    UserError
+        If one of them is not a name, and would lead elsewhere.
     """
 
     base: Path
@@ -56,6 +72,15 @@ class NetworkPlace:
     model: str
     name: str
     run_uuid: str
+
+    def __post_init__(self) -> None:
+        for text, what in (
+            (self.network_type, "network type"),
+            (self.model, "model"),
+            (self.run_uuid, "run uuid"),
+            (self.name, "name of the network"),
+        ):
+            require_name(text, what)
 
     @property
     def shared_folder(self) -> Path:

@@ -8,6 +8,7 @@ an rt), LANfactory 0.7.0 everything below ``{network_type}/{model}/`` (``lanfact
 import gzip
 import io
 import json
+import os
 import tarfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,23 +97,46 @@ def write_bundle(files: Mapping[str, bytes], folder: Path) -> None:
     UserError
         If something else is in the folder: nothing of it is touched.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; name a folder of the bundle's own")
-    there = {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
-    others = sorted(there - files.keys())
-    if others:
-        raise UserError(
-            f"{folder}: holds files that are not of this bundle ({', '.join(others[:3])}); name a "
-            "folder of the bundle's own"
-        )
-    with fresh_folder(folder) as fresh:
+    with fresh_folder(folder, files.keys(), what="this bundle") as fresh:
         for name, content in files.items():
             write_bytes(fresh / name, content)
 
 
+def require_own_archive(files: Mapping[str, bytes], path: Path) -> None:
+    """Refuse to write a bundle's ``.tar.gz`` over anything but an earlier one.
+
+    Raises
+    ------
+    UserError
+        If something else has its name.
+    """
+    if not os.path.lexists(path):
+        return
+    top = _top(path)
+    try:
+        with tarfile.open(path) as archive:
+            is_own = set(archive.getnames()) <= {f"{top}/{name}" for name in files}
+    except (OSError, EOFError, tarfile.TarError):
+        is_own = False
+    if not is_own:
+        raise UserError(f"{path}: is there and is not an archive of this bundle; move it elsewhere")
+
+
+def _top(archive: Path) -> str:
+    """The folder that an archive unpacks to."""
+    return archive.name.removesuffix(".tar.gz")
+
+
 def archive_bundle(files: Mapping[str, bytes], path: Path) -> None:
-    """Write a bundle as ``.tar.gz`` in one step: the same bytes for the same files."""
-    top = path.name.removesuffix(".tar.gz")
+    """Write a bundle as ``.tar.gz`` in one step: the same bytes for the same files.
+
+    Raises
+    ------
+    UserError
+        As :func:`require_own_archive`.
+    """
+    require_own_archive(files, path)
+    top = _top(path)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in sorted(files.items()):

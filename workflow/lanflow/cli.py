@@ -17,6 +17,7 @@ from lanflow.command import (
     add_store,
     count,
     n_cores,
+    plain_name,
     run_command,
     store_of,
     whole_number,
@@ -86,7 +87,7 @@ def _add_generate(commands: Any) -> None:
         commands, "generate", "simulate training files, as one MLflow run", _generate
     )
     command.add_argument("--config-path", type=Path, required=True, help="data-generation YAML")
-    command.add_argument("--model", help="takes the place of the file's MODEL")
+    command.add_argument("--model", type=plain_name, help="takes the place of the file's MODEL")
     command.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder of this chunk alone"
     )

@@ -13,6 +13,7 @@ from lanflow.command import (
     count,
     n_cores,
     parse_path_map,
+    plain_name,
     store_of,
 )
 from lanflow.errors import UsageError
@@ -104,7 +105,7 @@ def _add_manifest(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of training files; with --query, every tracked file must be in it",
     )
-    command.add_argument("--model", help="the files must be of this model")
+    command.add_argument("--model", type=plain_name, help="the files must be of this model")
     command.add_argument(
         "--relabel",
         choices=["auto", "analytic", "solver"],

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from lanflow.command import add_store, count, whole_number
+from lanflow.command import add_store, count, plain_name, whole_number
 from lanflow.networks import NETWORK_TYPES
 
 
@@ -17,7 +17,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--onnx", type=Path, metavar="FILE", help="any network, in place of a folder; with --model"
     )
-    command.add_argument("--model", help="of --onnx, as ssm-simulators has it")
+    command.add_argument("--model", type=plain_name, help="of --onnx, as ssm-simulators has it")
     command.add_argument(
         "--network-type", choices=list(NETWORK_TYPES), default="lan", help="of --onnx"
     )

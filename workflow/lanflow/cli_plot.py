@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow import artifacts
-from lanflow.command import count, whole_number
+from lanflow.command import count, plain_name, whole_number
 from lanflow.errors import UsageError
 from lanflow.networks import NETWORK_TYPES
 
@@ -23,7 +23,7 @@ def add_plot(command: argparse.ArgumentParser) -> None:
         help="of jaxtrain or torchtrain; else give --onnx and --model",
     )
     command.add_argument("--onnx", type=Path, metavar="FILE", help="any network, by its file")
-    command.add_argument("--model", help="what the network of --onnx is of")
+    command.add_argument("--model", type=plain_name, help="what the network of --onnx is of")
     command.add_argument(
         "--network-type",
         choices=list(NETWORK_TYPES),
@@ -54,19 +54,12 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.atomic import write_bytes
     from lanflow.network_plots import draw_network
-    from lanflow.trained_network import read_network_folder, read_onnx_file
+    from lanflow.own_folder import require_own
 
-    if (parsed.folder is None) == (parsed.onnx is None):
-        raise UsageError("give either NETWORK_DIR, or --onnx and --model")
-    if parsed.onnx is None:
-        if parsed.model is not None or parsed.card is not None:
-            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
-        subject = read_network_folder(parsed.folder)
-    else:
-        if parsed.model is None or parsed.output is None:
-            raise UsageError("--onnx needs --model and --output")
-        subject = read_onnx_file(parsed.onnx, parsed.model, parsed.network_type, parsed.card)
+    subject = _subject(parsed)
     folder = parsed.output or parsed.folder
+    if parsed.output is not None:
+        require_own(folder, artifacts.IN_NETWORK_FOLDER, what="a network's figures")
     plots = draw_network(
         subject,
         n_vectors=parsed.draws,
@@ -78,3 +71,17 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
         paths[name] = folder / artifacts.PLOTS[name]
         write_bytes(paths[name], png)
     return {"plots": {name: str(path) for name, path in paths.items()}}
+
+
+def _subject(parsed: argparse.Namespace) -> Any:
+    from lanflow.trained_network import read_network_folder, read_onnx_file
+
+    if (parsed.folder is None) == (parsed.onnx is None):
+        raise UsageError("give either NETWORK_DIR, or --onnx and --model")
+    if parsed.onnx is None:
+        if parsed.model is not None or parsed.card is not None:
+            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
+        return read_network_folder(parsed.folder)
+    if parsed.model is None or parsed.output is None:
+        raise UsageError("--onnx needs --model and --output")
+    return read_onnx_file(parsed.onnx, parsed.model, parsed.network_type, parsed.card)

@@ -94,16 +94,17 @@ def _add_bundle(command: argparse.ArgumentParser) -> None:
 
 
 def _bundle(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.bundle import archive_bundle, bundle_files, write_bundle
+    from lanflow.bundle import archive_bundle, bundle_files, require_own_archive, write_bundle
     from lanflow.evaluated_network import read_evaluated
 
     network = read_evaluated(parsed.network)
     files = bundle_files(network, licence=parsed.licence)
     folder = parsed.output.absolute()
+    archive = folder.with_name(f"{folder.name}.tar.gz") if parsed.archive else None
+    if archive is not None:
+        require_own_archive(files, archive)
     write_bundle(files, folder)
-    archive = None
-    if parsed.archive:
-        archive = folder.with_name(f"{folder.name}.tar.gz")
+    if archive is not None:
         archive_bundle(files, archive)
     return {
         "bundle": str(parsed.output),

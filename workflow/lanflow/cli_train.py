@@ -16,6 +16,7 @@ from lanflow.command import (
     count,
     n_cores,
     parse_path_map,
+    plain_name,
     run_command,
     whole_number,
 )
@@ -75,7 +76,9 @@ def _add_network(group: Any) -> None:
         help="networks go to DIR/{network_type}/{model}",
         default=argparse.SUPPRESS,
     )
-    group.add_argument("--model", help="cognitive model; takes the place of the file's MODEL")
+    group.add_argument(
+        "--model", type=plain_name, help="cognitive model; takes the place of the file's MODEL"
+    )
     group.add_argument(
         "--seed", type=whole_number, default=1, metavar="N", help="decides weights, split and order"
     )
@@ -107,11 +110,13 @@ def _add_network(group: Any) -> None:
     )
     group.add_argument(
         "--network-name",
+        type=plain_name,
         metavar="NAME",
         help="name of the network's folder; the run uuid when left out",
     )
     group.add_argument(
         "--run-uuid",
+        type=plain_name,
         metavar="HEX",
         help="stands in the names of LANfactory's files; a fresh one when left out",
     )

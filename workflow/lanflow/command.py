@@ -13,6 +13,7 @@ from typing import Any
 
 from lanflow.errors import UsageError, UserError
 from lanflow.interruption import interruptible
+from lanflow.names import check_name
 from lanflow.store import SENDING_VARIABLE, SENDINGS, Store, redact, resolve_store
 
 log = logging.getLogger("lanflow")
@@ -41,6 +42,14 @@ def share(text: str) -> float:
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
     return number
+
+
+def plain_name(text: str) -> str:
+    """A name that becomes part of a path, for argparse."""
+    try:
+        return check_name(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
 
 
 def n_cores() -> int:

@@ -1,5 +1,6 @@
 """From what a person gives to a packed data set: folder, experiment, both, or one packed."""
 
+import glob
 import hashlib
 import json
 import logging
@@ -19,7 +20,8 @@ from lanflow.folder_lock import lock_beside, locked
 from lanflow.json_record import read_record
 from lanflow.manifest import MANIFEST_VERSION, build_manifest, with_labels_from
 from lanflow.manifest_schema import Manifest
-from lanflow.packing import materialise
+from lanflow.own_folder import require_own
+from lanflow.packing import DATA_SET_FILES, materialise
 from lanflow.patience import patiently
 from lanflow.progress import Progress
 from lanflow.run_query import RunSelection, build_query, first_ten
@@ -110,7 +112,8 @@ def download_absent(
     Raises
     ------
     UserError
-        If a file cannot be downloaded, or is not what its run recorded.
+        If a file cannot be downloaded, or is not what its run recorded; or if a run's folder holds
+        anything but its files, and then nothing is downloaded.
     """
     runs = downloading.runs_to_download(query, places)
     if not runs:
@@ -120,6 +123,9 @@ def download_absent(
 
     fetch = artifact_fetcher(connect(store))
     downloads = downloading.plan_downloads(runs, folder)
+    for run in runs:
+        names = [glob.escape(file["name"]) for file in run["files"]]
+        require_own(folder / run["run_id"], names, what=f"the files of run {run['run_id']}")
     with (
         locked(folder / ".lock", f"{folder} is being downloaded", wait=True),
         Progress(len(downloads), "downloading files", "file") as progress,
@@ -194,10 +200,21 @@ def _relabel_source(asked: str, model: str) -> str:
     return relabel_source(asked, model)
 
 
-def pack(manifest: Mapping[str, Any], folder: Path, *, n_processes: int = 1) -> DataSet:
+def pack(
+    manifest: Mapping[str, Any],
+    folder: Path,
+    *,
+    n_processes: int = 1,
+    also_own: Sequence[str] = (),
+) -> DataSet:
     """Pack a manifest's files, with a progress bar.
 
     Labels that the manifest wants anew are computed on ``n_processes`` processes.
+
+    Raises
+    ------
+    UserError
+        As :func:`lanflow.packing.materialise`, which says what ``also_own`` is.
     """
     from lanflow.relabelling import relabeller
 
@@ -207,7 +224,9 @@ def pack(manifest: Mapping[str, Any], folder: Path, *, n_processes: int = 1) -> 
         Progress(len(manifest["files"]), doing, "file") as progress,
         relabeller(source, n_processes=n_processes) as relabel,
     ):
-        data_set = materialise(manifest, folder, relabel=relabel, on_file=progress.advance)
+        data_set = materialise(
+            manifest, folder, relabel=relabel, also_own=also_own, on_file=progress.advance
+        )
     rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
     log.info(
         "packed %d file(s), %d parameter sets; rows: %s", len(data_set.files), data_set.n_sets, rows
@@ -216,16 +235,23 @@ def pack(manifest: Mapping[str, Any], folder: Path, *, n_processes: int = 1) -> 
 
 
 def pack_once(manifest: Mapping[str, Any], cache: Path) -> LocatedData:
-    """Pack a manifest's files under ``cache``, or take what was packed of the same files before."""
+    """Pack a manifest's files under ``cache``, or take what was packed of the same files before.
+
+    Raises
+    ------
+    UserError
+        As :func:`lanflow.packing.materialise`.
+    """
     # Names are part of it: they decide the order of the rows and stand in the lineage.
     names = [file["name"] for file in manifest["files"]]
     key = hashlib.sha256(json.dumps([manifest["digest"], names]).encode()).hexdigest()
     folder = cache / key[:16]
+    require_own(folder, (*DATA_SET_FILES, MANIFEST_NAME), what="a data set")
     with locked(lock_beside(folder), f"{folder} is being packed", wait=True):
         try:
             data_set = open_data_set(folder)
         except UserError:
-            data_set = pack(manifest, folder)
+            data_set = pack(manifest, folder, also_own=(MANIFEST_NAME,))
             write_json(folder / MANIFEST_NAME, manifest)
     return LocatedData(data_set, manifest)
 
@@ -259,7 +285,8 @@ def _pack_arrays_again(data_set: DataSet, manifest: Mapping[str, Any]) -> None:
     """
     log.info("%s: its arrays were removed; packing them again", data_set.folder)
     try:
-        folder = pack(manifest, data_set.folder / ".again").folder
+        beside = data_set.folder.with_name(f".{data_set.folder.name}.again")
+        folder = pack(manifest, beside).folder
     except UserError as e:
         raise UserError(
             f"{data_set.folder}: its arrays were removed and cannot be packed again: {e}. "

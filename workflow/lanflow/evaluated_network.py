@@ -12,6 +12,7 @@ from typing import Any
 from lanflow import artifacts
 from lanflow.errors import UserError
 from lanflow.evaluation_record import Evaluation, Gate, read_evaluation
+from lanflow.names import require_name
 
 # What of a network's card is shown to those who are given the network.
 _CARD_KEYS = {
@@ -148,6 +149,8 @@ def _read_card(path: Path) -> dict[str, Any]:
     missing = sorted(_CARD_KEYS - card.keys()) if isinstance(card, dict) else sorted(_CARD_KEYS)
     if missing:
         raise UserError(f"{path}: is not a network's card (it lacks {', '.join(missing)})")
+    for key in ("model", "network_type"):  # become folders of a bundle
+        require_name(card[key], f"{path}: {key}")
     return dict(card)
 
 

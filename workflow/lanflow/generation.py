@@ -6,8 +6,10 @@ model, chunk, file, set), and parameters are drawn in the model's order. The uni
 ``generate_for_parameter_set`` of an ``ssms`` pipeline, from :mod:`lanflow.label_sources`.
 """
 
+import glob
 import hashlib
 import io
+import json
 import math
 import os
 import shutil
@@ -23,16 +25,27 @@ from typing import Any
 
 import numpy as np
 
+from lanflow import artifacts
 from lanflow.atomic import write_bytes, write_json
 from lanflow.chunk_plan import ChunkPlan, SetDraw
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig
 from lanflow.label_sources import has_shift, label_source, make_pipeline
+from lanflow.own_folder import require_own
 from lanflow.simulators import default_generator_config, model_config
 from lanflow.store import INVENTORY_NAME
 from lanflow.worker_pool import worker_pool
 
 FILES_NAME = "training_data"
+RECORD_NAME = "chunk.json"
+
+# What a chunk's folder holds beside its finished files; whose the unfinished ones are, their
+# folder's name says.
+_OWN = (
+    *(RECORD_NAME, INVENTORY_NAME, artifacts.UNFINISHED, artifacts.FINISHED, artifacts.LOCK),
+    *(f"{artifacts.UNSENT_RUNS}/", f"{artifacts.SENT_RUNS}/"),
+    f"{FILES_NAME}.partial/training_data_{'[0-9a-f]' * 32}.pickle",
+)
 
 # Seconds of work before other processes are started for it: each takes as long to import what it
 # needs, and is not worth it for a few sets of a known likelihood.
@@ -145,6 +158,31 @@ def _with_shared_text(value: Any) -> Any:
     return value
 
 
+def require_chunk_folder(plan: ChunkPlan, folder: Path) -> None:
+    """Refuse a folder that holds anything but a chunk of lanflow's, whatever its settings were.
+
+    Of finished files only those are a chunk's that this plan makes, or that the inventory beside
+    them lists with a digest: ssm-simulators gives its files names of the same form.
+
+    Raises
+    ------
+    UserError
+        Naming what else is in it.
+    """
+    names = [plan.file_name(i) for i in range(plan.n_files)] + _inventoried(folder / INVENTORY_NAME)
+    own = [f"{FILES_NAME}/{glob.escape(name)}" for name in names]
+    require_own(folder, (*_OWN, *own), what="a generated chunk")
+
+
+def _inventoried(path: Path) -> list[str]:
+    """Names of the files that an inventory of lanflow's lists; none where there is none."""
+    try:
+        files = json.loads(path.read_bytes())["files"]
+        return [str(file["filename"]) for file in files if file.get("sha256")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
 def generate_chunk(
     plan: ChunkPlan,
     folder: Path,
@@ -174,9 +212,10 @@ def generate_chunk(
     Raises
     ------
     UserError
-        If the model is not known, its estimator cannot be used, or a file would have no valid
-        parameter set.
+        If the model is not known, its estimator cannot be used, a file would have no valid
+        parameter set, or the folder holds anything but an earlier try or chunk.
     """
+    require_chunk_folder(plan, folder)
     _use(plan.config)  # a wrong model or estimator ends here, not in a worker
     partial_folder = folder / f"{FILES_NAME}.partial"
     partial_folder.mkdir(parents=True, exist_ok=True)
@@ -198,10 +237,12 @@ def generate_chunk(
             write_bytes(partial_folder / name, _file_content(plan.config, results))
     final = folder / FILES_NAME
     inventory = build_inventory([partial_folder / name for name in names], final)
+    require_chunk_folder(plan, folder)
     if final.exists():
         shutil.rmtree(final)
-    partial_folder.rename(final)
+    # First: it says whose the files are, should this process be killed between the two.
     write_json(folder / INVENTORY_NAME, inventory)
+    partial_folder.rename(final)
     return inventory
 
 

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, model_validator
 
 from lanflow.config import Settings, parse_settings, read_yaml
 from lanflow.errors import UserError
-from lanflow.training_config import Count, Positive
+from lanflow.training_config import Count, Name, Positive
 
 
 def _lower(value: object) -> object:
@@ -52,7 +52,7 @@ class EstimatorSection(_Section):
 class GenerationConfig(_Section):
     """A data-generation YAML. Keys that ssm-simulators would ignore are refused."""
 
-    model: str | None = None
+    model: Name | None = None
     generator_approach: Literal["lan", "cpn", "opn"] = "lan"
     pipeline: PipelineSection
     simulator: SimulatorSection

@@ -11,7 +11,13 @@ from lanflow.atomic import write_json
 from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
 from lanflow.folder_lock import locked
-from lanflow.generation import FILES_NAME, generate_chunk, label_source_of
+from lanflow.generation import (
+    FILES_NAME,
+    RECORD_NAME,
+    generate_chunk,
+    label_source_of,
+    require_chunk_folder,
+)
 from lanflow.preflight import make_contact
 from lanflow.progress import Progress
 from lanflow.recorded_run import RecordedRun, recorded_run
@@ -25,8 +31,6 @@ from lanflow.unfinished_run import (
 )
 
 log = logging.getLogger(__name__)
-
-RECORD_NAME = "chunk.json"
 
 
 def generate(
@@ -63,12 +67,14 @@ def generate(
     Raises
     ------
     UserError
-        If the generator or the store refuse; the run, if one was started, is FAILED.
+        If the generator or the store refuse; the run, if one was started, is FAILED. If the folder
+        holds anything but a chunk; nothing is begun then.
     """
     try:
         label_source_of(plan.config)
     except ImportError as e:
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+    require_chunk_folder(plan, folder)
     if store is not None:
         make_contact(store, experiment_name, sending)
     with locked(folder / artifacts.LOCK, f"{folder} is being generated"):

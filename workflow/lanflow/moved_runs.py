@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from lanflow import artifacts
 from lanflow.errors import UserError
 from lanflow.patience import patiently
-from lanflow.run_record import SENT_NAME, RecordFolder, RunRecord, find_records
+from lanflow.run_record import RecordFolder, RunRecord, find_records
 from lanflow.store import Store
 from lanflow.unsent_runs import documents_of, write_as_old
 
@@ -41,7 +42,7 @@ def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
     UserError
         If the store does not answer or refuses. A run whose files are gone is a warning.
     """
-    found = [(folder, folder.read()) for folder in find_records(places, SENT_NAME)]
+    found = [(folder, folder.read()) for folder in find_records(places, artifacts.SENT_RUNS)]
     moving = [(f, record) for f, record in found if record.tracking_uri != store.shown_uri]
     # Simulations first: trainings name the experiment of theirs.
     moving.sort(key=lambda pair: pair[1].tags.get("phase") != "datagen")

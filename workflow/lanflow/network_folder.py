@@ -107,9 +107,8 @@ def _clear(place: artifacts.NetworkPlace, backend: str) -> None:
     place.folder.mkdir(parents=True, exist_ok=True)
     names = [artifacts.CARD, artifacts.ONNX, artifacts.HISTORY, artifacts.CONFIG]
     names += [artifacts.LINEAGE, artifacts.CURVE, artifacts.EVALUATION]
+    names += artifacts.WEIGHTS_FILES  # another backend's too
     paths = [place.folder / name for name in names]
-    for name in artifacts.WEIGHTS:
-        paths += place.folder.glob(f"{name}.*")  # another backend's too
     # LANfactory's other files are written anew under the same names; this one may not be.
     paths.append(place.lanfactory_path(backend, "model"))
     for path in paths:

@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,12 @@ from lanflow.errors import UserError
 from lanflow.manifest import label_source_of
 from lanflow.networks import NETWORK_TYPES
 from lanflow.training_file import TrainingFileContent, read_training_file
+
+# Every file of a data set.
+DATA_SET_FILES = (
+    RECORD_NAME,
+    *(f"{ARRAYS_NAME}/{network_type}_*.npy" for network_type in NETWORK_TYPES),
+)
 
 
 class _GrowingArray:
@@ -115,6 +121,7 @@ def materialise(
     folder: Path,
     *,
     relabel: Callable[[TrainingFileContent, Path], TrainingFileContent] = lambda file, _: file,
+    also_own: Sequence[str] = (),
     on_file: Callable[[], None] = lambda: None,
 ) -> DataSet:
     """Pack the files of a manifest into a data set.
@@ -130,18 +137,21 @@ def materialise(
         Where the data set appears, whole or not at all.
     relabel
         Gives a file the labels that the manifest says; see :mod:`lanflow.relabelling`.
+    also_own
+        What the caller keeps in the folder beside the data set, and may be replaced with it.
     on_file
         Called after each file.
 
     Raises
     ------
     UserError
-        If a file is missing, changed, or not a sound training file of the manifest's model.
+        If a file is missing, changed, or not a sound training file of the manifest's model; or if
+        anything but an earlier data set is in the folder, which is left as it is.
     """
     files: list[PackedFile] = []
     n_claimed_sets = 0
     parameters = tuple(manifest["parameters"])
-    with fresh_folder(folder) as fresh:
+    with fresh_folder(folder, (*DATA_SET_FILES, *also_own), what="a data set") as fresh:
         arrays = fresh / ARRAYS_NAME
         arrays.mkdir()
         with contextlib.closing(_Packer(arrays, len(parameters))) as packer:

@@ -12,6 +12,7 @@ from lanflow.bundle import README
 from lanflow.errors import UsageError
 from lanflow.evaluated_network import EvaluatedNetwork, NotPassedError, read_evaluated
 from lanflow.model_card import describe_network
+from lanflow.names import MAX_LENGTH, is_name
 from lanflow.store import Store, training_experiment
 
 if TYPE_CHECKING:
@@ -54,8 +55,11 @@ def register_networks(
     NotPassedError
         If a network did not pass, was not evaluated, or changed since; nothing is registered then.
     """
-    if study is not None and not _STUDY.fullmatch(study):
-        raise UsageError(f"--study {study!r}: expected letters, digits and hyphens")
+    if study is not None and not (_STUDY.fullmatch(study) and is_name(study)):
+        raise UsageError(
+            f"--study {study[:MAX_LENGTH]!a}: expected letters, digits and hyphens, at most "
+            f"{MAX_LENGTH}"
+        )
     networks, left_out = _those_that_passed(folders, skip_failed=skip_failed)
     record: dict[str, Any] = {"registered": [], "not_registered": left_out, "aliases": {}}
     if not networks:

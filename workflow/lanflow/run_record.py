@@ -19,12 +19,12 @@ from typing import IO, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from lanflow import artifacts
 from lanflow.atomic import write_json, write_text
 from lanflow.config import Settings, parse_settings
 from lanflow.errors import UserError
 from lanflow.json_record import read_json
 
-FOLDER_NAME, SENT_NAME = "unsent_runs", ".sent_runs"
 RECORD_NAME = "run.json"
 _ARTIFACTS, _LOCK = "artifacts", "lock"
 # Key in the documents of results: the record of their run, while that is still to be sent.
@@ -111,12 +111,12 @@ class RecordFolder:
     @classmethod
     def of_run(cls, results: Path, key: str) -> "RecordFolder":
         """The record of a run whose results are in a folder."""
-        return cls(results / FOLDER_NAME / key)
+        return cls(results / artifacts.UNSENT_RUNS / key)
 
     @classmethod
     def of_sent(cls, results: Path) -> "RecordFolder | None":
         """The record of the run that made the results in a folder, if a store has all of it."""
-        for folder in sorted((results / SENT_NAME).glob("*")):
+        for folder in sorted((results / artifacts.SENT_RUNS).glob("*")):
             if (folder / RECORD_NAME).exists():
                 return cls(folder)
         return None
@@ -225,7 +225,7 @@ class RecordFolder:
 
     def keep_as_sent(self) -> None:
         """Keep a record that the store has all of, as that of the run that made these results."""
-        place = self.results / SENT_NAME / self.path.name
+        place = self.results / artifacts.SENT_RUNS / self.path.name
         shutil.rmtree(place.parent, ignore_errors=True)
         place.parent.mkdir()
         self.path.rename(place)
@@ -236,7 +236,7 @@ class RecordFolder:
 
     def replace_results(self) -> None:
         """Forget the run that made what is in the folder of results; this run makes it anew."""
-        shutil.rmtree(self.results / SENT_NAME, ignore_errors=True)
+        shutil.rmtree(self.results / artifacts.SENT_RUNS, ignore_errors=True)
 
     def last_sign_of_life(self) -> int:
         """When a file of the record or beside the results was last written, in milliseconds."""
@@ -256,7 +256,9 @@ def _link_or_copy(source: Path, target: Path) -> None:
 _NOT_LOOKED_INTO = {"arrays", "training_data", "training_data.partial", ".snakemake"}
 
 
-def find_records(places: Iterable[Path], name: str = FOLDER_NAME) -> Iterator[RecordFolder]:
+def find_records(
+    places: Iterable[Path], name: str = artifacts.UNSENT_RUNS
+) -> Iterator[RecordFolder]:
     """Every record in folders of results, in a fixed order.
 
     Parameters

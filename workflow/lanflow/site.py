@@ -141,7 +141,7 @@ def write_site(profile: Path, site: Site, *, overwrite: bool = False) -> tuple[P
     content = site.model_dump(mode="json", exclude_defaults=True)
     write_text(path, _HEADER + yaml.safe_dump(content, sort_keys=False))
     if profile.resolve() != link.absolute():
-        if link.exists() and link.resolve() != profile.resolve():
+        if os.path.lexists(link) and link.resolve() != profile.resolve():
             raise UserError(f"{link} is there and is not {profile}, so --profile {link} is not it")
         link.unlink(missing_ok=True)
         link.symlink_to(profile)

@@ -5,6 +5,7 @@ run") is never used.
 """
 
 import contextlib
+import glob
 import logging
 import os
 import shutil
@@ -42,12 +43,16 @@ from mlflow.exceptions import MlflowException as MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
 from lanflow.asking import asking, store_error
+from lanflow.atomic import create_once, in_turn
 from lanflow.errors import UserError
 from lanflow.interruption import uninterrupted
 from lanflow.patience import patiently
 from lanflow.store import Store, redact
 
 log = logging.getLogger(__name__)
+
+# Of lanflow's work on the schema, among the locks that a PostgreSQL database gives to its users.
+_LOCK_KEY = int.from_bytes(b"lanflow", "big")
 
 # MLflow logs a traceback, SQL included, of an error that it raises as well.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -71,15 +76,14 @@ def connect(store: Store) -> MlflowClient:
         If it cannot be opened, with MLflow's reason and without credentials.
     """
     try:
-        if store.uri.startswith("sqlite:"):
-            _open_database(Path(store.sqlite_path))
-        elif store.is_folder:
+        if store.is_folder:
             _allow_file_store(store)
-        with uninterrupted(), _quiet_migrations():
+        with _schema_in_turn(store), uninterrupted(), _quiet_migrations():
             client = MlflowClient(tracking_uri=store.uri)
             client.search_experiments(max_results=1)
     except Exception as e:  # MLflow, SQLAlchemy, requests: each has its own
-        raise store_error(f"MLflow store {store.shown_uri}: cannot be opened", e) from e
+        what = f"MLflow store {store.shown_uri}: cannot be opened"
+        raise store_error(_with_mending(store, what, e), e) from e
     return client
 
 
@@ -93,11 +97,111 @@ def _allow_file_store(store: Store) -> None:
     )
 
 
-def _open_database(path: Path) -> None:
+@contextlib.contextmanager
+def _schema_in_turn(store: Store) -> Iterator[None]:
+    """Let MLflow open a database; as long as its schema is not whole, one process at a time.
+
+    MLflow makes the schema, or brings an old one up, in any process that finds it so. Several that
+    do it at once fail, and leave a database of SQLite broken for good.
+    """
+    if not (store.sqlite_path or store.uri.startswith("postgresql")):
+        yield
+        return
+    if store.sqlite_path:
+        path = Path(store.sqlite_path)
+        create_once(path, _build_database)
+        _check_database(path)
+    if _is_whole(store):
+        yield
+        return
+    with _schema_lock(store):
+        yield
+
+
+def _build_database(path: Path) -> None:
+    """Fill a new file of SQLite with all that MLflow makes when it opens an empty one."""
+    from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
+
+    with uninterrupted(), _quiet_migrations():
+        _get_sqlalchemy_store(f"sqlite:///{path}", None).engine.dispose()
+
+
+def _check_database(path: Path) -> None:
     """Let a file that SQLite cannot open fail now; MLflow would try again for 100 seconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA schema_version")
+
+
+@contextlib.contextmanager
+def _engine(store: Store) -> Iterator[Any]:
+    from mlflow.store.db import utils
+
+    engine = utils.create_sqlalchemy_engine(store.uri)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _is_whole(store: Store) -> bool:
+    """Whether a database has every table, and the experiment that MLflow makes last."""
+    import sqlalchemy
+    from mlflow.store.db import utils
+
+    with _engine(store) as engine:
+        if not utils._all_tables_exist(engine):
+            return False
+        with engine.connect() as connection:
+            first = "SELECT experiment_id FROM experiments WHERE experiment_id = 0"
+            return connection.execute(sqlalchemy.text(first)).first() is not None
+
+
+@contextlib.contextmanager
+def _schema_lock(store: Store) -> Iterator[None]:
+    """Keep other processes of ours from making or changing the schema meanwhile."""
+    import sqlalchemy
+
+    if store.sqlite_path:
+        with in_turn(Path(store.sqlite_path).parent):
+            yield
+    elif store.uri.startswith("postgresql"):
+        lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)")
+        with _engine(store) as engine, engine.begin() as connection:
+            connection.execute(lock, {"key": _LOCK_KEY})
+            yield
+    else:
+        yield
+
+
+def _with_mending(store: Store, message: str, error: Exception) -> str:
+    """The message, with the way out where a schema is half made."""
+    try:
+        is_half_made = bool(store.sqlite_path) and _is_half_made(store, error)
+    except Exception:  # of a file that cannot even be looked into, the first error tells more
+        return message
+    if not is_half_made:
+        return message
+    path = Path(store.sqlite_path)
+    kept = sorted(path.parent.glob(f"{glob.escape(path.name)}.before-*"))
+    instead = f"put {kept[-1]} in its place" if kept else "run the command again, which makes anew"
+    return (
+        f"{message}: making or upgrading its schema was begun and did not end, and cannot be gone "
+        f"on with. Move it away (mv {path} {path}.broken) and {instead}. The reason"
+    )
+
+
+def _is_half_made(store: Store, error: Exception) -> bool:
+    """Whether a database of SQLite has tables half changed, or another schema that stays so."""
+    from mlflow.store.db import utils
+    from sqlalchemy.exc import DBAPIError
+
+    with _engine(store) as engine:
+        if utils._get_schema_version(engine) == utils._get_latest_schema_revision():
+            return False
+    with contextlib.closing(sqlite3.connect(store.sqlite_path)) as database:
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+    has_copies = any(name.startswith("_alembic_tmp_") for name in tables)
+    return has_copies or (isinstance(error, DBAPIError) and "locked" not in str(error))
 
 
 @contextlib.contextmanager
@@ -213,18 +317,22 @@ def upgrade_schema(store: Store) -> None:
     path = Path(store.sqlite_path)
     if not store.is_database or (store.sqlite_path and not path.exists()):
         return
-    engine = utils.create_sqlalchemy_engine(store.uri)
-    try:
+    with _schema_lock(store), _engine(store) as engine:
         found, current = utils._get_schema_version(engine), utils._get_latest_schema_revision()
         if found in (None, current):  # None: an empty database, which connecting fills
             return
         log.warning("%s: upgrading its schema from %s to %s", store.shown_uri, found, current)
-        if store.sqlite_path:
-            shutil.copy2(path, path.with_name(f"{path.name}.before-{current}"))
-        with _quiet_migrations():
-            utils._upgrade_db(engine)
-    finally:
-        engine.dispose()
+        kept = path.with_name(f"{path.name}.before-{current}")
+        if store.sqlite_path and not kept.exists():  # one of a try that failed is the better
+            fresh = kept.with_name(f".{kept.name}")
+            shutil.copy2(path, fresh)
+            fresh.replace(kept)
+        try:
+            with _quiet_migrations():
+                utils._upgrade_db(engine)
+        except Exception as e:
+            what = f"MLflow store {store.shown_uri}: its schema cannot be upgraded"
+            raise store_error(_with_mending(store, what, e), e) from e
 
 
 def probe_artifacts(store: Store, location: str) -> None:

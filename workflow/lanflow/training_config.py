@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from lanflow.config import Settings, parse_number, parse_settings, read_yaml
 from lanflow.errors import UserError
+from lanflow.names import check_name
 from lanflow.networks import NETWORK_TYPES, Activation, NetworkTypeName
 
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
 
 Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
+Name = Annotated[str, AfterValidator(check_name)]
 Count = Annotated[int, BeforeValidator(parse_number), Field(ge=1, le=10**9)]
 
 
@@ -45,7 +47,7 @@ class TrainingFile(Settings):
     optimizer: Literal["adam", "sgd"] = Field(alias="OPTIMIZER_")
     n_epochs: Count
     training_data_folder: Annotated[str | None, BeforeValidator(_none_if_nothing)] = None
-    model: str | None = None
+    model: Name | None = None
     shuffle: bool
     layer_sizes: list[Annotated[list[Count], Field(min_length=1)]] = Field(min_length=1)
     activations: list[list[Activation]]

@@ -23,6 +23,7 @@ from lanflow.errors import UsageError, UserError
 from lanflow.folder_lock import locked
 from lanflow.kernel import Kernel
 from lanflow.network_folder import save_network
+from lanflow.own_folder import require_own
 from lanflow.preflight import make_contact
 from lanflow.store import Store, resolve_store, training_experiment
 from lanflow.tracked_training import log_outputs, recorded_run_uuid, track_training
@@ -64,12 +65,13 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     store = resolve_store(
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
+    place = _place(options, config, store)
+    require_own(place.folder, artifacts.IN_NETWORK_FOLDER, what="a network")
     if options.is_tracked and not options.dry_run:
         experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
         make_contact(store, experiment, options.mlflow_send)
     data = _locate_data(options, file, config, store)
     check_repeats(data.data_set, max_repeated_sets=options.max_repeated_sets)
-    place = _place(options, config, store)
     if options.dry_run:
         _, job = _prepare(options, config, data, place)
         return _describe_dry_run(options, job, place)
