@@ -13,6 +13,9 @@ from pathlib import Path
 from lanflow.errors import UserError
 from lanflow.store import ARTIFACT_VARIABLE, SENDING_VARIABLE, URI_VARIABLE, Store
 
+# The store of this process's jobs, once one is exported.
+_exported: list[Store] = []
+
 # What environment.post-deploy.sh installs into a conda environment.
 SOURCE_VARIABLE = "LANFLOW_SOURCE"
 
@@ -43,7 +46,19 @@ def export_environment(store: Store, *, source: str | None = None) -> None:
         Where runs are tracked.
     source
         What pip installs for the lanflow of the workflow, in conda environments made for its jobs.
+
+    Raises
+    ------
+    UserError
+        If a workflow uses lanflow twice as a module, with two stores.
     """
+    if _exported and _exported[-1] != store:
+        raise UserError(
+            f"two modules of lanflow track their runs in {_exported[-1].shown_uri} and in "
+            f"{store.shown_uri}, but all jobs of a workflow have one store; name the same one "
+            "under 'tracking' in both"
+        )
+    _exported.append(store)
     if source is not None:
         os.environ[SOURCE_VARIABLE] = source
     os.environ[URI_VARIABLE] = store.uri
