@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from lanflow import environment
-from lanflow.environment import require_commands
+from lanflow.environment import export_environment, require_commands
 from lanflow.errors import UserError
+from lanflow.store import resolve_store
 from tests.conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "environment.post-deploy.sh"
@@ -28,6 +29,16 @@ def test_commands_beside_the_interpreter_or_on_the_path_are_found(
         command.touch(mode=0o755)
         require_commands()
         command.unlink()
+
+
+def test_two_modules_of_one_workflow_share_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_exported", [])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for _ in range(2):
+        export_environment(resolve_store(uri="http://one"))
+    with pytest.raises(UserError, match=r"in http://one and in http://\*\*\*@two, but all jobs"):
+        export_environment(resolve_store(uri="http://me:secret@two"))
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://one"
 
 
 def post_deploy(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:

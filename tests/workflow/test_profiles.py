@@ -48,6 +48,7 @@ def test_the_profile_sets_the_store_of_every_job(place: Checkout) -> None:
     job = told(place)
     assert job["MLFLOW_TRACKING_URI"] == f"sqlite:///{place.folder}/mlflow.db"
     assert job["MLFLOW_ARTIFACT_LOCATION"] == f"{place.folder}/mlartifacts"
+    assert job["LANFLOW_SOURCE"] == str(place.folder)  # for environment.post-deploy.sh
 
 
 @pytest.mark.parametrize(

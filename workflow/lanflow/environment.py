@@ -19,6 +19,9 @@ from lanflow.store import (
     Store,
 )
 
+# The store of this process's jobs, once one is exported.
+_exported: list[Store] = []
+
 # What environment.post-deploy.sh installs into a conda environment.
 SOURCE_VARIABLE = "LANFLOW_SOURCE"
 
@@ -51,7 +54,19 @@ def export_environment(store: Store, *, contacts: Path, source: str | None = Non
         Folder that says which stores its jobs have reached.
     source
         What pip installs for the lanflow of the workflow, in conda environments made for its jobs.
+
+    Raises
+    ------
+    UserError
+        If a workflow uses lanflow twice as a module, with two stores.
     """
+    if _exported and _exported[-1] != store:
+        raise UserError(
+            f"two modules of lanflow track their runs in {_exported[-1].shown_uri} and in "
+            f"{store.shown_uri}, but all jobs of a workflow have one store; name the same one "
+            "under 'tracking' in both"
+        )
+    _exported.append(store)
     if source is not None:
         os.environ[SOURCE_VARIABLE] = source
     os.environ[URI_VARIABLE] = store.uri

@@ -20,9 +20,10 @@ from lanflow.manifest_schema import Manifest
 from lanflow.study import StudyConfig
 
 _HEADER = """\
-# Every key of the workflow with its default. Made from workflow/lanflow/study.py by
-# `make generated`; do not edit. A study of your own is a file like config/examples/tiny.yaml that
-# holds only what differs, given with --configfile.
+# Every key of the workflow with its default. A study of your own is a file like
+# config/examples/tiny.yaml that holds only what differs, given with --configfile; in a deployment
+# of the workflow it may be this file. In the repository do not edit it: `make generated` makes it
+# from workflow/lanflow/study.py.
 """
 
 
