@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from snakemake.exceptions import WorkflowError
 
+from tests.workflow.changes.page import PATH, page
 from tests.workflow.changes.plan import make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table
 
@@ -56,3 +57,7 @@ def test_a_change_makes_what_the_table_says(finished: Path, change: Change) -> N
 def test_two_changes_make_what_each_of_them_makes(finished: Path, number: int) -> None:
     found = [text for pair in PAIRS[number::N_SLICES] if (text := surprises(finished, pair))]
     assert not found, f"{len(found)} pairs:\n" + "\n".join(found[:20])
+
+
+def test_the_page_for_people_is_this_table() -> None:
+    assert PATH.read_text() == page(), "run 'make generated'"

@@ -51,7 +51,8 @@ class Change:
     section: str
     name: str
     does: Mapping[str, Any]
-    makes: tuple[str, ...]
+    says: tuple[str, ...]  # as written in the table
+    makes: tuple[str, ...]  # patterns of jobs
 
     @property
     def id(self) -> str:
@@ -79,6 +80,11 @@ def _expand(entry: str, words: Mapping[str, list[str]]) -> Iterator[str]:
         yield from _expand(f"{inner} {of}".strip(), words)
 
 
+def read_words() -> dict[str, list[str]]:
+    """Words of the table that stand for several rules."""
+    return dict(yaml.safe_load(PATH.read_text())["words"])
+
+
 def read_table() -> list[Change]:
     content = yaml.safe_load(PATH.read_text())
     changes = []
@@ -90,7 +96,8 @@ def read_table() -> list[Change]:
                 does = {kind: row["path"]}
             makes = [part for entry in row["makes"] for part in _expand(entry, content["words"])]
             name = row.get("name") or row["path"]
-            changes.append(Change(section["title"], name, does, tuple(makes)))
+            says = tuple(row["makes"])
+            changes.append(Change(section["title"], name, does, says, tuple(makes)))
     return changes
 
 
