@@ -114,7 +114,7 @@ class JaxKernel:
     def predict(self, features: np.ndarray) -> np.ndarray:
         """The evaluation head (rows, outputs)."""
         x = jax.device_put(np.asarray(features, dtype=np.float32), self._device)
-        output = _forward(self._weights, x, self._activations)
+        output = _precise_forward(self._weights, x, self._activations)
         return np.asarray(jax.nn.log_sigmoid(output) if self._logits else output)
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -201,6 +201,12 @@ def _forward(weights: _Tree, x: jax.Array, activations: tuple[str, ...]) -> jax.
     return x @ weights[f"layers_{last}/kernel"] + weights[f"layers_{last}/bias"]
 
 
+def _precise_forward(weights: _Tree, x: jax.Array, activations: tuple[str, ...]) -> jax.Array:
+    """Products in full float32: on a GPU, JAX rounds their operands to 10 bits unless told."""
+    with jax.default_matmul_precision("highest"):
+        return _forward(weights, x, activations)
+
+
 def _row_losses(output: jax.Array, labels: jax.Array, *, logits: bool) -> jax.Array:
     if logits:
         return optax.sigmoid_binary_cross_entropy(output, labels)
@@ -210,7 +216,7 @@ def _row_losses(output: jax.Array, labels: jax.Array, *, logits: bool) -> jax.Ar
 def _summed_loss(
     weights: _Tree, x: jax.Array, y: jax.Array, *, activations: tuple[str, ...], logits: bool
 ) -> jax.Array:
-    return _row_losses(_forward(weights, x, activations), y, logits=logits).sum()
+    return _row_losses(_precise_forward(weights, x, activations), y, logits=logits).sum()
 
 
 def _train_batches(
