@@ -23,6 +23,7 @@ limit, so that one that hangs or fails costs its own figures only.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -168,7 +169,7 @@ def write_results(folder: Path, figures: Sequence[Figure]) -> None:
         if figure.what.startswith("import"):
             versions |= figure.details
     content = {
-        "machine": {"cores": os.cpu_count(), "system": platform.platform()},
+        "machine": machine(),
         "versions": {"python": platform.python_version(), **versions},
         "figures": [json.loads(line) for line in (folder / FIGURES).read_text().splitlines()],
     }
@@ -177,6 +178,19 @@ def write_results(folder: Path, figures: Sequence[Figure]) -> None:
     lines += rate_table([f for f in figures if f.case is not None])
     lines += ["", *number_table([f for f in figures if f.case is None])]
     (folder / "gpu.md").write_text("\n".join(lines) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on: cores, processor, the GPU and its driver."""
+    found: dict[str, Any] = {"cores": os.cpu_count(), "system": platform.system()}
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        found["processor"] = next(x for x in lines if x.startswith("model name")).split(": ")[1]
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv"]
+        shown = subprocess.run(query, capture_output=True, text=True, check=True).stdout  # noqa: S603
+        found["gpu"] = shown.splitlines()[1]
+    return found
 
 
 def rate_table(figures: Sequence[Figure]) -> list[str]:

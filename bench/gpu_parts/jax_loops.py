@@ -113,6 +113,18 @@ def measure_loops(record: Recorder, size: Size) -> None:
 
     draw()
     record("permutation on the device", "rows/s", [last.n_rows / s for s in repeat(draw, size)])
+    record.trying("copies", partial(_measure_copy, record, size))
+
+
+def _measure_copy(record: Recorder, size: Size) -> None:
+    numbers = np.ones(size.copied_bytes // 4, np.float32)
+
+    def copy() -> None:
+        jax.block_until_ready(jax.device_put(numbers))
+
+    copy()
+    rates = [size.copied_bytes / s / 1e9 for s in repeat(copy, size)]
+    record("copy to the device, device_put", "GB/s", rates)
 
 
 def measure_graphs(record: Recorder, size: Size) -> None:
