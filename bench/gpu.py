@@ -44,8 +44,10 @@ PARTS = {
     "lanflow-torch": 80,
     "bare-jax": 110,
     "bare-torch": 100,
-    "graphs-jax": 50,
+    "tf32-torch": 50,
+    "options-jax": 90,
     "compiled-torch": 90,
+    "graphs-jax": 50,
 }
 # XLA runs a loop as one CUDA graph if it is told which commands may be part of one.
 GRAPH_FLAGS = (
@@ -66,9 +68,10 @@ def main() -> None:
     path.write_text("")
     end = time.monotonic() + options.minutes * 60
     with tempfile.TemporaryDirectory() as folder:
-        start = time.monotonic()
-        prepare(path, Path(folder) / "data_set", SMALL if options.small else FULL)
-        print(f"prepared the data set in {time.monotonic() - start:.0f} s", flush=True)
+        if any(part.startswith("lanflow") for part in options.parts):
+            start = time.monotonic()
+            prepare(path, Path(folder) / "data_set", SMALL if options.small else FULL)
+            print(f"prepared the data set in {time.monotonic() - start:.0f} s", flush=True)
         for part in options.parts:
             limit = min(PARTS[part], end - time.monotonic())
             start_part(part, options, Path(folder) / "data_set", limit)
@@ -144,6 +147,10 @@ def run_part(options: argparse.Namespace) -> None:
     record("import of the backend, until it sees its device", "s", [seconds], **found)
     if options.part == "graphs-jax":
         loops.measure_graphs(record, size)
+    elif options.part == "options-jax":
+        loops.measure_options(record, size)
+    elif options.part == "tf32-torch":
+        loops.measure_rough(record, size)
     elif options.part == "compiled-torch":
         loops.measure_compiled(record, size)
     elif options.part.startswith("bare"):

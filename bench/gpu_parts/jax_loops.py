@@ -32,6 +32,8 @@ class Variant:
         Keep all weights in one vector, so that Adam is one kernel.
     precision
         Of products: JAX's default for float32, or ``highest``.
+    options
+        Of the compiler, by name.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Variant:
     is_unrolled: bool = False
     is_flat: bool = False
     precision: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
 
 
 SCAN = Variant("bare scan, no shuffling", shuffles=False)
@@ -46,6 +49,12 @@ EPOCH = Variant("bare epoch, shuffled on the device")
 UNROLLED = Variant("bare epoch, updates unrolled", is_unrolled=True)
 FLAT = Variant("bare epoch, weights in one vector", is_flat=True)
 HIGHEST = Variant("bare epoch, products in full float32", precision="highest")
+# Products are tuned by timing kernels while compiling, unless it is told otherwise.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "tuned": {},
+    "not tuned": {"xla_gpu_autotune_level": 0},
+    "products of cuBLAS": {"xla_gpu_enable_triton_gemm": False},
+}
 
 
 def versions() -> dict[str, str]:
@@ -132,6 +141,60 @@ def measure_graphs(record: Recorder, size: Size) -> None:
     ceilings = measure_ceilings(record, size)
     wanted = [(EPOCH, case) for case in (*size.batches, size.tiny)]
     _measure_all(record, size, wanted, ceilings)
+
+
+def measure_options(record: Recorder, size: Size) -> None:
+    """What the compiler's search for the fastest products costs and gains; validation as well."""
+    _measure_validation(record, size)
+    for precision in (None, "highest"):
+        ceilings = measure_ceilings(record, size, precision)
+        name = "full float32" if precision else "default precision"
+        wanted = [
+            (
+                Variant(
+                    f"bare epoch, {name}, {how}",
+                    precision=precision,
+                    options=tuple(options.items()),
+                ),
+                case,
+            )
+            for how, options in reversed(OPTIONS.items())
+            for case in (size.batches[0], size.batches[-1])
+        ]
+        _measure_all(record, size, wanted, ceilings)
+
+
+def _measure_validation(record: Recorder, size: Size) -> None:
+    """Seconds to compile the loss of a block of rows, and rows per second of it."""
+    case = size.batches[-1]
+    n_rows = min(149_796, case.n_rows)
+    rows = made_rows(Case(n_rows, n_rows))
+    weights = initial_weights(case, is_flat=False)
+    for precision in (None, "highest"):
+        for how, options in reversed(OPTIONS.items()):
+            name = f"validation, {precision or 'default'} precision, {how}"
+            record.trying(
+                name, partial(_compile_loss, record, size, name, weights, rows, precision, options)
+            )
+
+
+def _compile_loss(
+    record: Recorder,
+    size: Size,
+    name: str,
+    weights: Any,
+    rows: tuple[jax.Array, jax.Array],
+    precision: str | None,
+    options: dict[str, Any],
+) -> None:
+    before = time.perf_counter()
+    with jax.default_matmul_precision(precision):
+        lowered = jax.jit(_mean_loss, compiler_options=options).lower(weights, *rows)
+    loss = lowered.compile()
+    record(f"seconds to compile {name}", "s", [time.perf_counter() - before])
+    loss(weights, *rows)
+    seconds = repeat(lambda: _ten_times(lambda: loss(weights, *rows)), size)
+    record(f"{name}", "rows/s", [10 * len(rows[0]) / s for s in seconds])
 
 
 def _measure_all(
@@ -255,4 +318,6 @@ def compiled_epoch(
     if case.n_networks > 1:
         epoch = jax.vmap(epoch, in_axes=(0, 0, None, None, 0, None))
     with jax.default_matmul_precision(variant.precision):
-        return jax.jit(epoch, donate_argnums=(0, 1)).lower(*arguments).compile()
+        options = dict(variant.options)
+        jitted = jax.jit(epoch, donate_argnums=(0, 1), compiler_options=options)
+        return jitted.lower(*arguments).compile()

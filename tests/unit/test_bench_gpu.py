@@ -9,6 +9,7 @@ from tests.conftest import REPOSITORY
 
 # The part that is left out is bare-jax once more, with other options of the compiler.
 PARTS = ["lanflow-jax", "lanflow-torch", "bare-jax", "bare-torch", "compiled-torch"]
+PARTS[4:4] = ["tf32-torch", "options-jax"]
 
 
 @pytest.mark.slow
