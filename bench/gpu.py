@@ -15,11 +15,12 @@ Measured, each several times after a warm-up, with the range of the repetitions:
   products are fused (:class:`gpu_parts.figures.Case`). A batch of 32 rows shows what a step costs
   apart from arithmetic.
 
-It takes about four minutes on one GPU and asserts no time. Each part is a process of its own with a
-limit, so that one that hangs or fails costs its own figures only.
+It takes about eight minutes on one GPU and asserts no time. Each part is a process of its own with
+a limit, so that one that hangs or fails costs its own figures only.
 
     python bench/gpu.py --output DIR                          # gpu.json and gpu.md appear in DIR
     python bench/gpu.py --output DIR --small --device cpu     # that everything runs, in a minute
+    python bench/gpu.py --tables docs/benchmarks_gpu.md benchmarks/gpu.json    # measures nothing
 """
 
 import argparse
@@ -31,12 +32,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpu_parts.figures import FULL, SMALL, Figure, Recorder, format_number, read_figures
+from gpu_parts.figures import FULL, SMALL, Figure, Recorder, read_figures
+from gpu_parts.report import describe, fill_document
 
 # A part -> the seconds it may take. What matters most comes first.
 PARTS = {
@@ -60,6 +62,11 @@ FIGURES = "figures.jsonl"
 def main() -> None:
     """Run all parts and write the results, or run one part."""
     options = parse_options()
+    if options.tables:
+        fill_document(*options.tables)
+        return
+    if options.output is None:
+        raise SystemExit("give --output DIR")
     if options.part:
         run_part(options)
         return
@@ -75,14 +82,21 @@ def main() -> None:
         for part in options.parts:
             limit = min(PARTS[part], end - time.monotonic())
             start_part(part, options, Path(folder) / "data_set", limit)
-            write_results(options.output, read_figures(path))
+            write_results(options.output, read_figures(path), options)
     print(f"\n{(options.output / 'gpu.md').read_text()}", flush=True)
 
 
 def parse_options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=Path, metavar="DIR")
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        nargs=2,
+        metavar=("DOCUMENT", "JSON"),
+        help="measure nothing; put the tables of a gpu.json between the marks of a document",
+    )
     parser.add_argument("--device", choices=["gpu", "cpu"], default="gpu")
     parser.add_argument("--small", action="store_true", help="a size that measures nothing")
     parser.add_argument("--minutes", type=float, default=9, help="no part goes on after them")
@@ -169,7 +183,7 @@ def run_part(options: argparse.Namespace) -> None:
         )
 
 
-def write_results(folder: Path, figures: Sequence[Figure]) -> None:
+def write_results(folder: Path, figures: Sequence[Figure], options: argparse.Namespace) -> None:
     """Write ``gpu.json`` with everything, and ``gpu.md`` with tables."""
     versions: dict[str, Any] = {}
     for figure in figures:
@@ -178,13 +192,11 @@ def write_results(folder: Path, figures: Sequence[Figure]) -> None:
     content = {
         "machine": machine(),
         "versions": {"python": platform.python_version(), **versions},
+        "commands": [f"python bench/gpu.py --output DIR --parts {' '.join(options.parts)}"],
         "figures": [json.loads(line) for line in (folder / FIGURES).read_text().splitlines()],
     }
-    (folder / "gpu.json").write_text(json.dumps(content, indent=1))
-    lines = [", ".join(f"{k} {v}" for k, v in content["versions"].items()), ""]
-    lines += rate_table([f for f in figures if f.case is not None])
-    lines += ["", *number_table([f for f in figures if f.case is None])]
-    (folder / "gpu.md").write_text("\n".join(lines) + "\n")
+    (folder / "gpu.json").write_text(json.dumps(content, indent=1) + "\n")
+    (folder / "gpu.md").write_text(describe(content))
 
 
 def machine() -> dict[str, Any]:
@@ -198,48 +210,6 @@ def machine() -> dict[str, Any]:
         shown = subprocess.run(query, capture_output=True, text=True, check=True).stdout  # noqa: S603
         found["gpu"] = shown.splitlines()[1]
     return found
-
-
-def rate_table(figures: Sequence[Figure]) -> list[str]:
-    """Markdown: rows per second of every training."""
-    columns = ["part", "what", "layers", "batch", "networks", "million rows/s", "spread"]
-    columns += ["us a step", "of flops", "of bytes", "first s", "peak MiB"]
-    rows = []
-    for figure in figures:
-        case, more = figure.case, figure.details
-        assert case is not None
-        first = more.get("first_epoch_s", more.get("compile_s", more.get("first_s")))
-        rows.append(
-            [
-                *(figure.part, figure.what, f"3 x {case.width}", f"{case.batch_size:,}"),
-                *(str(case.n_networks), f"{figure.median / 1e6:.2f}", f"{figure.spread:.0%}"),
-                *(f"{more['us_per_step']:.1f}", f"{more['of_flops']:.1%}"),
-                *(f"{more['of_bytes']:.1%}", _shown(first), _shown(more.get("peak_mib"))),
-            ]
-        )
-    return markdown(columns, rows)
-
-
-def number_table(figures: Sequence[Figure]) -> list[str]:
-    """Markdown: everything else, failures included."""
-    rows = [
-        [f.part, f.what, format_number(f.median), f.unit, f"{f.spread:.0%}", _errors(f.details)]
-        for f in figures
-    ]
-    return markdown(["part", "what", "median", "unit", "spread", "error"], rows)
-
-
-def _errors(details: Mapping[str, Any]) -> str:
-    return str(details.get("error", "")).replace("|", "/")
-
-
-def _shown(number: float | None) -> str:
-    return "" if number is None else format_number(number)
-
-
-def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A table's lines."""
-    return [f"| {' | '.join(row)} |" for row in (columns, ["---"] * len(columns), *rows)]
 
 
 if __name__ == "__main__":

@@ -236,16 +236,17 @@ class Recorder:
         self(f"FAILED: {what}", "", [0.0], error=reason)
 
 
+def read_figure(content: dict[str, Any]) -> Figure:
+    """One figure as :class:`Recorder` wrote it."""
+    case = content["case"]
+    given = {name: content[name] for name in ("part", "what", "unit", "values", "details")}
+    return Figure(**given, case=None if case is None else Case(**case))
+
+
 def read_figures(path: Path) -> list[Figure]:
     """The figures of a file, in their order."""
-    figures = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        content = json.loads(line)
-        case = content["case"]
-        names = ("part", "what", "unit", "values", "details")
-        given = {name: content[name] for name in names}
-        figures.append(Figure(**given, case=None if case is None else Case(**case)))
-    return figures
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [read_figure(json.loads(line)) for line in lines]
 
 
 def repeat(run: Callable[[], object], size: Size) -> list[float]:

@@ -68,11 +68,15 @@ def versions() -> dict[str, str]:
     }
 
 
+_peak = 0.0
+
+
 def peak_mib() -> float | None:
-    """Most device memory that this process has held so far."""
+    """Most device memory held since the last call, if it is more than this process ever held."""
+    global _peak
     statistics = jax.devices()[0].memory_stats() or {}
-    peak = statistics.get("peak_bytes_in_use")
-    return None if peak is None else peak / 2**20
+    before, _peak = _peak, max(_peak, statistics.get("peak_bytes_in_use", 0) / 2**20)
+    return _peak if _peak > before else None
 
 
 def measure_ceilings(record: Recorder, size: Size, precision: str | None = None) -> Ceilings:
@@ -95,6 +99,7 @@ def measure_ceilings(record: Recorder, size: Size, precision: str | None = None)
     copied = [moved / s for s in repeat(lambda: _ten_times(lambda: copy(numbers)), size)]
     if precision is None:
         record("copy on the device, read and write", "GB/s", [c / 1e9 for c in copied])
+    peak_mib()
     return Ceilings(float(np.median(flops)), float(np.median(copied)))
 
 

@@ -78,6 +78,7 @@ def measure_ceilings(record: Recorder, size: Size, precision: str = "highest") -
     copied = [moved / s for s in repeat(lambda: _ten_times(lambda: target.copy_(source)), size)]
     if precision == "highest":
         record("copy on the device, read and write", "GB/s", [c / 1e9 for c in copied])
+    peak_mib()
     return Ceilings(float(np.median(flops)), float(np.median(copied)))
 
 
