@@ -8,15 +8,16 @@ import pytest
 from tests.conftest import REPOSITORY
 
 # The part that is left out is bare-jax once more, with other options of the compiler.
-PARTS = ["lanflow-jax", "lanflow-torch", "bare-jax", "bare-torch", "compiled-torch"]
-PARTS[4:4] = ["tf32-torch", "options-jax"]
+PARTS = ["lanflow-jax", "lanflow-torch", "bare-jax", "bare-torch"]
+PARTS += ["tf32-torch", "options-jax", "compiled-torch"]
+BENCH = [sys.executable, str(REPOSITORY / "bench" / "gpu.py")]
 
 
 @pytest.mark.slow
 def test_the_benchmark_of_a_gpu_runs_on_a_cpu_by_the_same_code(tmp_path: Path) -> None:
     options = ["--small", "--device", "cpu", "--output", str(tmp_path), "--parts", *PARTS]
     shown = subprocess.run(
-        [sys.executable, str(REPOSITORY / "bench" / "gpu.py"), *options],
+        [*BENCH, *options],
         capture_output=True,
         text=True,
         check=True,
@@ -32,3 +33,12 @@ def test_the_benchmark_of_a_gpu_runs_on_a_cpu_by_the_same_code(tmp_path: Path) -
     table = (tmp_path / "gpu.md").read_text()
     assert table in shown
     assert all(figure["what"] in table for figure in figures)
+
+
+def test_the_documentation_shows_what_was_measured(tmp_path: Path) -> None:
+    shown = (REPOSITORY / "docs" / "benchmarks_gpu.md").read_text()
+    copy = tmp_path / "copy.md"
+    copy.write_text(shown)
+    results = REPOSITORY / "benchmarks" / "gpu.json"
+    subprocess.run([*BENCH, "--tables", str(copy), str(results)], check=True)
+    assert copy.read_text() == shown
