@@ -11,16 +11,19 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 # The one place where a study other than the tiny one is named for `make run`.
 STUDY ?= config/examples/tiny.yaml
 
-.PHONY: run test lint site generated bench-data bench-labels screenshot setup clean
+.PHONY: run test lint site generated bench-data bench-labels bench-gpu screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
 
 # `make test TESTS=all` also runs the tests against LANfactory, HSSM and without MLflow, in
-# environments that they build for themselves.
+# environments that they build for themselves; `make test TESTS=gpu` those that need a GPU, only.
 TESTS ?= own
+MARKS_own := not peers and not browser and not gpu
+MARKS_all := not gpu
+MARKS_gpu := gpu
 test: $(VENV)/.installed-dev
-	$(PYTEST) $(if $(filter all,$(TESTS)),,-m "not peers and not browser")
+	$(PYTEST) -m "$(MARKS_$(TESTS))"
 
 # What this cluster has of its own, into profiles/slurm/site.yaml; once.
 site: $(VENV)/.installed
@@ -45,6 +48,10 @@ bench-data: $(VENV)/.installed-dev
 # The same network on data of the same cost from three sources of labels (a quarter of an hour).
 bench-labels: $(VENV)/.installed-dev
 	$(BIN)/python bench/labels.py
+
+# Rows per second on this machine's GPU, beside bare loops and ceilings (five minutes).
+bench-gpu: $(VENV)/.installed-dev
+	$(BIN)/python bench/gpu.py --output results/bench-gpu
 
 # The picture in README.md: the top of the report of what `make run` made. Needs chromium.
 screenshot:

@@ -1,0 +1,152 @@
+"""What only a GPU can show: ``make test TESTS=gpu`` where there is one."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import yaml
+
+from lanflow import backends
+from lanflow.data_source import LocatedData
+from lanflow.export import check_equal, export_onnx
+from lanflow.kernel import Epoch, Kernel
+from lanflow.preflight import check_node
+from lanflow.store import resolve_store
+from lanflow.training import TrainingResult, fit
+from tests.conftest import BACKENDS, TRAINING_YAML, training_job
+
+pytestmark = pytest.mark.gpu
+
+# 8,000 rows to train on: a smaller batch at the end of each epoch.
+KEYS: dict[str, Any] = {
+    "CPU_BATCH_SIZE": 1_500,
+    "GPU_BATCH_SIZE": 1_500,
+    "LAYER_SIZES": [[100, 100, 100, 1]],
+    "ACTIVATIONS": [["tanh", "tanh", "tanh"]],
+    "LEARNING_RATE": 0.002,
+    "N_EPOCHS": 4,
+}
+
+
+def gpu_kernel(backend: str) -> Kernel:
+    kernel = backends.make_kernel(backend, device="gpu", threads=1)
+    assert kernel.uses_gpu
+    return kernel
+
+
+def run_command(backend: str, packed: LocatedData, folder: Path) -> dict[str, Any]:
+    """``jaxtrain`` or ``torchtrain`` as a process of its own; the JSON that it prints."""
+    folder.mkdir()
+    config = folder / "training.yaml"
+    config.write_text(yaml.safe_dump({**TRAINING_YAML, **KEYS}))
+    data_set = packed.data_set.folder
+    program = f"import sys; from lanflow.cli_train import {backend}train as run; sys.exit(run())"
+    options = {
+        "--config-path": config,
+        "--networks-path-base": folder / "networks",
+        "--data-set": data_set,
+        "--manifest": data_set / "manifest.json",
+        "--network-name": "net",
+        "--run-uuid": "0" * 32,
+        "--device": "gpu",
+    }
+    given = [str(part) for option in options.items() for part in option]
+    command = [sys.executable, "-c", program, *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def weights_of(result: TrainingResult) -> bytes:
+    return b"".join(array.tobytes() for array in result.last_weights.values())
+
+
+def losses_of(result: TrainingResult) -> list[tuple[float, float]]:
+    return [(epoch.train_loss, epoch.val_loss) for epoch in result.history]
+
+
+def killer(after: int) -> Callable[[Sequence[Epoch]], None]:
+    def on_epoch(history: Sequence[Epoch]) -> None:
+        if len(history) == after:
+            raise KeyboardInterrupt
+
+    return on_epoch
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_node_with_a_gpu_passes_its_check(backend: Literal["jax", "torch"]) -> None:
+    seen = check_node(resolve_store(uri="sqlite:///absent.db"), [], backend=backend)
+    assert seen["gpu"]
+    assert "cpu" not in seen["gpu"].lower()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_network_predicts_on_the_gpu_what_its_export_gives(
+    backend: str, packed: LocatedData, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    kernel = gpu_kernel(backend)
+    job = training_job(packed, kernel, **KEYS)
+    result = fit(job, kernel)
+    content = export_onnx(job.architecture, result.last_weights)
+    features = np.asarray(job.arrays()[0][:1000])
+    difference = check_equal(content, features, kernel.predict(features))
+    record_testsuite_property(f"{backend}: difference of the export", difference)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_two_trainings_of_a_process_give_the_same_bytes(backend: str, packed: LocatedData) -> None:
+    kernel = gpu_kernel(backend)
+    job = training_job(packed, kernel, **KEYS)
+    first, second = (fit(job, gpu_kernel(backend)) for _ in range(2))
+    assert losses_of(first) == losses_of(second)
+    assert weights_of(first) == weights_of(second)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_killed_training_continues_to_the_same_bytes(
+    backend: str, packed: LocatedData, tmp_path: Path
+) -> None:
+    kernel = gpu_kernel(backend)
+    whole = fit(training_job(packed, kernel, **KEYS), kernel)
+    job = training_job(packed, kernel, checkpoint_path=tmp_path / "checkpoint", **KEYS)
+    with pytest.raises(KeyboardInterrupt):
+        fit(job, gpu_kernel(backend), on_epoch=killer(2))
+    assert len(whole.history) == 4
+    continued = fit(job, gpu_kernel(backend))
+    assert losses_of(continued) == losses_of(whole)
+    assert weights_of(continued) == weights_of(whole)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_training_on_the_gpu_follows_one_on_the_cpu(
+    backend: str, packed: LocatedData, record_testsuite_property: Callable[[str, object], None]
+) -> None:
+    cpu = backends.make_kernel(backend, device="cpu", threads=1)
+    on_cpu, on_gpu = (
+        fit(training_job(packed, kernel, **KEYS), kernel) for kernel in (cpu, gpu_kernel(backend))
+    )
+    got, expected = np.array(losses_of(on_gpu)), np.array(losses_of(on_cpu))
+    record_testsuite_property(
+        f"{backend}: difference of the losses", float(np.abs(got / expected - 1).max())
+    )
+    np.testing.assert_allclose(got, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_command_trains_on_the_gpu_and_two_processes_give_the_same_bytes(
+    backend: str, packed: LocatedData, tmp_path: Path
+) -> None:
+    results = [run_command(backend, packed, tmp_path / name) for name in ("first", "second")]
+    contents = []
+    for result in results:
+        assert result["status"] == "FINISHED"
+        folder = Path(result["network_folder"])
+        names = sorted(path.name for path in folder.glob("weights_*.*"))
+        assert len(names) == 2
+        contents.append([(folder / name).read_bytes() for name in ("model.onnx", *names)])
+    assert contents[0] == contents[1]
