@@ -18,15 +18,15 @@ def test_a_study_ends_by_sending_what_waits_and_saying_what_still_does(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    study = StudyConfig(study="s", results=str(tmp_path / "results"))
+    study = StudyConfig(study="s", results="results")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:pa55word@127.0.0.1:1")
-    send_unsent(study)
+    send_unsent(study, directory=str(tmp_path))
     assert capfd.readouterr() == ("", "")  # nothing waits
     (tmp_path / "results").mkdir()
     options = training_options(tmp_path / "results", packed, mlflow_on=True, mlflow_send="later")
     train(options)
     command = f"lanflow sync {tmp_path / 'results'}"
-    send_unsent(study)
+    send_unsent(study, directory=str(tmp_path))
     output, told = capfd.readouterr()
     assert output == ""
     assert f"sending runs that MLflow did not get yet: {command}\n" in told
@@ -37,7 +37,7 @@ def test_a_study_ends_by_sending_what_waits_and_saying_what_still_does(
     )
     assert "pa55word" not in told
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
-    send_unsent(study)
+    send_unsent(study, directory=str(tmp_path))
     assert capfd.readouterr()[1].endswith("MLflow: every run was sent\n")
     client = connect(store)
     experiment = client.get_experiment_by_name("ddm-training").experiment_id

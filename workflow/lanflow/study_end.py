@@ -9,12 +9,19 @@ from lanflow.study import StudyConfig
 from lanflow.unsent_runs import describe_unsent
 
 
-def send_unsent(study: StudyConfig) -> None:
+def send_unsent(study: StudyConfig, *, directory: str = "") -> None:
     """Send runs that wait beside the results, and say which still do and how to send them.
 
     Done where the study was started, which may reach the store that its jobs did not reach.
+
+    Parameters
+    ----------
+    study
+        Its results are where Snakemake put them.
+    directory
+        What the results' folder is relative to; the working directory when left out.
     """
-    results = Path(study.results)
+    results = Path(directory, study.results)
     if not describe_unsent([results]):
         return
     command = ["lanflow", "sync", str(results)]

@@ -95,8 +95,9 @@ class WorkflowPlace:
     def when_a_module_ends(self, action: Callable[[], None]) -> None:
         """Call a function once the jobs of a module are over, whether they failed or not.
 
-        Snakemake does not run ``onsuccess`` and ``onerror`` of a module. Nothing is called after a
-        dry-run, or where ``--nohooks`` is given.
+        Snakemake does not run ``onsuccess`` and ``onerror`` of a module. The function is called as
+        the process ends, when the working directory may be another. Nothing is called after a
+        dry-run, or where ``--no-hooks`` is given.
         """
         if self.is_module and self.is_main_process:
             atexit.register(lambda: action() if self._has_run_jobs() else None)
