@@ -84,7 +84,15 @@ def test_a_module_makes_a_study_and_sends_runs_that_wait_when_it_fails_too(
     study = elsewhere.write_study(models={"ddm": GENERATED})
     targets = ["results/ddm/generation/chunk_0/chunk.json", "never.txt"]
     later = {"LANFLOW_MLFLOW_SEND": "later"}
-    output = snakemake(elsewhere, "--keep-going", *targets, study=study, check=False, **later)
+    # Typed in another folder, which is the working directory again when the process ends.
+    typed = Checkout(elsewhere.folder.parent)
+    output = snakemake(
+        *(typed, "--snakefile", "elsewhere/Snakefile", "--directory", "elsewhere"),
+        *("--keep-going", *targets),
+        study=f"elsewhere/{study}",
+        check=False,
+        **later,
+    )
     assert "MLflow: every run was sent" in output
     output = snakemake(elsewhere, study=study)
     assert "generate_data" not in output  # it was done before, and its run sent

@@ -100,11 +100,12 @@ class WorkflowPlace:
     def when_a_module_ends(self, action: Callable[[], None]) -> None:
         """Call a function once the jobs of a module are over, whether they failed or not.
 
-        Snakemake does not run ``onsuccess`` and ``onerror`` of a module. Nothing is called after a
-        dry-run, or where ``--nohooks`` is given.
+        Snakemake does not run ``onsuccess`` and ``onerror`` of a module. The function is called as
+        the process ends, in the working directory of the jobs. Nothing is called after a dry-run,
+        or where ``--no-hooks`` is given.
         """
         if self.is_module and self.is_main_process:
-            atexit.register(self._end, action)
+            atexit.register(self._end, action, Path.cwd())
 
     def has_made(self, rule: str) -> bool:
         """Whether all of a rule of this workflow was asked for, and every job was done."""
@@ -114,9 +115,10 @@ class WorkflowPlace:
             is_asked_for and not self._workflow.touch and not any(True for _ in dag.needrun_jobs())
         )
 
-    def _end(self, action: Callable[[], None]) -> None:
+    def _end(self, action: Callable[[], None], directory: Path) -> None:
         if not self._has_run_jobs():
             return
+        os.chdir(directory)
         try:
             action()
         except UserError as e:
