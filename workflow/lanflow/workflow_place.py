@@ -110,10 +110,10 @@ class WorkflowPlace:
     def has_made(self, rule: str) -> bool:
         """Whether all of a rule of this workflow was asked for, and every job was done."""
         name, dag = self._modifier.modify_rulename(rule), self._workflow.dag
+        if dag is None or self._workflow.touch:
+            return False
         is_asked_for = any(job.rule.name == name for job in dag.jobs)
-        return (
-            is_asked_for and not self._workflow.touch and not any(True for _ in dag.needrun_jobs())
-        )
+        return is_asked_for and next(iter(dag.needrun_jobs()), None) is None
 
     def _end(self, action: Callable[[], None], directory: Path) -> None:
         if not self._has_run_jobs():
