@@ -2,11 +2,17 @@
 
 import itertools
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 from snakemake.exceptions import WorkflowError
 
+from lanflow.generation_config import GenerationConfig
+from lanflow.study import StudyConfig
+from lanflow.training_config import TrainingFile
 from tests.workflow.changes.page import PATH, page
 from tests.workflow.changes.plan import make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table
@@ -61,3 +67,38 @@ def test_two_changes_make_what_each_of_them_makes(finished: Path, number: int) -
 
 def test_the_page_for_people_is_this_table() -> None:
     assert PATH.read_text() == page(), "run 'make generated'"
+
+
+def keys_of(settings: type[BaseModel]) -> Iterator[str]:
+    """Dotted keys of a file's settings; a name that a person chooses is left out."""
+    for name, field in settings.model_fields.items():
+        inner = [t for t in _types_in(field.annotation) if issubclass(t, BaseModel)]
+        key = field.alias or name
+        yield from (f"{key}.{rest}" for t in inner for rest in keys_of(t)) if inner else [key]
+
+
+def _types_in(annotation: Any) -> Iterator[type]:
+    if isinstance(annotation, type):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _types_in(inner)
+
+
+def changed_keys(file: str) -> set[str]:
+    """Keys that a row of the table sets, without the names of models and networks."""
+    rows = [change.does for change in TABLE if change.does.get("file") == file]
+    dotted = {key for does in rows for key in does.get("set", {})}
+    named = r"^models\.[^.]+(?:\.(networks)\.[^.]+)?"
+    return {re.sub(named, lambda m: f"models.{m[1]}" if m[1] else "models", key) for key in dotted}
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("study.yaml", StudyConfig),
+        ("generation.yaml", GenerationConfig),
+        ("lan.yaml", TrainingFile),
+    ],
+)
+def test_every_key_has_a_row(file: str, settings: type[BaseModel]) -> None:
+    assert not set(keys_of(settings)) - changed_keys(file)

@@ -93,8 +93,11 @@ def _differences(path: Path, expected: Mapping[str, Any]) -> Iterator[str]:
         yield f"{path} is missing or damaged"
         return
     for key, value in expected.items():
-        if content.get(key) != value:
-            yield f"{path}: {key} is {content.get(key)!r}, not {value!r}"
+        found = content.get(key)
+        if isinstance(value, dict) and isinstance(found, dict):
+            found = {inner: found.get(inner) for inner in value}
+        if found != value:
+            yield f"{path}: {key} is {found!r}, not {value!r}"
 
 
 def _faults_of_data(
@@ -121,7 +124,7 @@ def _faults_of_network(results: Path, training: Training) -> Iterator[str]:
     names = (*artifacts.TRAINED, *artifacts.PLOTS.values())
     missing = [name for name in names if not (folder / name).exists()]
     yield from (f"{folder / name} is missing" for name in missing)
-    yield from _differences(folder / artifacts.CONFIG, training.config.model_dump(mode="json"))
+    yield from _differences(folder / artifacts.CONFIG, training.config.deciding_settings())
     manifest = _read(results / training.model / "manifest.json") or {}
     yield from _differences(folder / artifacts.CARD, {"data_digest": manifest.get("digest")})
     if artifacts.ONNX not in missing:

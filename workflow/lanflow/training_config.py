@@ -155,6 +155,11 @@ class TrainingConfig(Settings):
             "network_type": self.network_type,
         }
 
+    def deciding_settings(self) -> dict[str, Any]:
+        """What decides the weights: all but what is accepted and only passed on."""
+        passed_on: Any = {"generator_approach": True, "lr_scheduler_params": {"verbose"}}
+        return self.model_dump(mode="json", exclude=passed_on)
+
     def canonical_json(self) -> str:
         """Sorted JSON of all settings, for digests."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True)

@@ -117,7 +117,7 @@ def training_settings(wildcards):
     """What decides a network's weights, apart from its data."""
     training = training_of(wildcards)
     return {
-        "config": training.config.canonical_json(),
+        "config": training.config.deciding_settings(),
         "seed": training.seed,
         "device": training.device,
         "memory_mb": training.memory_mb,
