@@ -24,6 +24,7 @@ import os, sys
 os.environ["LANFLOW_STORE_PATIENCE"] = "60"
 from lanflow.patience import patiently
 from lanflow.store import resolve_store
+from lanflow.tracked_run import TrackedRun
 from lanflow.tracking import connect, ensure_experiment
 import alembic.command, mlflow.store.tracking.sqlalchemy_store
 
@@ -34,6 +35,9 @@ def log(store):
     client.log_metric(run.info.run_id, "m", 1.0)
     artifact = f"{os.getpid()}.txt"
     client.log_text(run.info.run_id, "text", artifact)
+    tracked = TrackedRun(client, run.info.run_id, experiment.id)
+    for digest in "01234":
+        patiently(lambda: tracked.log_data_set(name="d", digest=digest, profile={}, source={}))
     client.set_terminated(run.info.run_id)
 
 store = resolve_store(uri=sys.argv[1])

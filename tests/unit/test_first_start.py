@@ -76,7 +76,8 @@ def check_whole(path: Path, *, n_runs: int = N_RACERS) -> None:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         names = database.execute("SELECT name FROM experiments ORDER BY name").fetchall()
         assert names == [("Default",), ("x",)]
-        assert database.execute("SELECT count(*) FROM metrics").fetchone() == (n_runs,)
+        for table, n_rows in (("metrics", n_runs), ("inputs", 5 * n_runs), ("datasets", 5)):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (n_rows,)
 
 
 def make_old_store(path: Path) -> Store:

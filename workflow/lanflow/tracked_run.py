@@ -21,6 +21,7 @@ from lanflow.tracking import (
     InputTag,
     Metric,
     MlflowClient,
+    MlflowException,
     Param,
     RunTag,
 )
@@ -90,8 +91,14 @@ class TrackedRun:
             source=json.dumps(source),
             profile=json.dumps(profile),
         )
-        tags = [InputTag("mlflow.data.context", "training")]
-        self._client.log_inputs(self.id, datasets=[DatasetInput(data_set, tags)])
+        inputs = [DatasetInput(data_set, [InputTag("mlflow.data.context", "training")])]
+        try:
+            self._client.log_inputs(self.id, datasets=inputs)
+        except MlflowException as e:
+            if "unique" not in str(e).lower():
+                raise
+            # Another run made the same data set a moment before, and now MLflow finds it there.
+            self._client.log_inputs(self.id, datasets=inputs)
 
     @asking("reading metrics")
     def steps(self, metric: str) -> set[int]:
