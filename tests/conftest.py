@@ -247,7 +247,8 @@ def _no_store_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes to the store that a developer's shell points at, or waits for one."""
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_NAME"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.delenv("LANFLOW_MLFLOW_SEND", raising=False)
+    for variable in ("LANFLOW_MLFLOW_SEND", "LANFLOW_STORE_CONTACTS"):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("LANFLOW_STORE_PATIENCE", "0")
 
 

@@ -35,9 +35,9 @@ def test_two_modules_of_one_workflow_share_a_store(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(environment, "_exported", [])
     monkeypatch.setattr(os, "environ", dict(os.environ))
     for _ in range(2):
-        export_environment(resolve_store(uri="http://one"))
+        export_environment(resolve_store(uri="http://one"), contacts=Path("contacts"))
     with pytest.raises(UserError, match=r"in http://one and in http://\*\*\*@two, but all jobs"):
-        export_environment(resolve_store(uri="http://me:secret@two"))
+        export_environment(resolve_store(uri="http://me:secret@two"), contacts=Path("contacts"))
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://one"
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from lanflow import environment
 from lanflow.environment import export_environment
 from lanflow.errors import UserError
 from lanflow.store import (
@@ -205,7 +206,13 @@ def test_when_a_run_is_sent_comes_from_option_then_environment_then_default() ->
 def test_jobs_of_the_workflow_try_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for variable in ("PATH", "MLFLOW_TRACKING_URI", "LANFLOW_MLFLOW_SEND"):
+    monkeypatch.setattr(environment, "_exported", [])
+    for variable in (
+        "PATH",
+        "MLFLOW_TRACKING_URI",
+        "LANFLOW_MLFLOW_SEND",
+        "LANFLOW_STORE_CONTACTS",
+    ):
         monkeypatch.setenv(variable, "")
     export_environment(resolve_store(uri="http://host"), contacts=Path("results/contacts"))
     assert os.environ["LANFLOW_MLFLOW_SEND"] == "try"

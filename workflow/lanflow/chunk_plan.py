@@ -75,5 +75,4 @@ class ChunkPlan:
     @property
     def batch_id(self) -> str:
         """Ties the chunks of one build together: the same for all chunks of a study's model."""
-        text = f"{self.config.digest}/{self.seed}"
-        return hashlib.sha256(text.encode()).hexdigest()[:32]
+        return self.config.batch_id(self.seed)

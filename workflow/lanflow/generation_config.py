@@ -85,6 +85,10 @@ class GenerationConfig(_Section):
         text = json.dumps(self.settings_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def batch_id(self, seed: int) -> str:
+        """Ties the chunks of one build together, whatever their number."""
+        return hashlib.sha256(f"{self.digest}/{seed}".encode()).hexdigest()[:32]
+
 
 def read_generation_file(path: Path | str, *, model: str | None = None) -> GenerationConfig:
     """Read and check a data-generation YAML.

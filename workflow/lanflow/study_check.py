@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from lanflow import artifacts
-from lanflow.chunk_plan import ChunkPlan
 from lanflow.errors import UserError
 from lanflow.generation_config import GenerationConfig
 from lanflow.study import ModelConfig, StudyConfig
@@ -106,10 +105,8 @@ def _faults_of_data(
     generate = config.data.generate
     if generate is not None and generation is not None:
         for chunk in range(generate.chunks):
-            plan = ChunkPlan(
-                config=generation, n_files=generate.files_per_chunk, chunk=chunk, seed=seed
-            )
-            expected = {"batch_id": plan.batch_id, "n_files": plan.n_files}
+            batch_id = generation.batch_id(seed)
+            expected = {"batch_id": batch_id, "n_files": generate.files_per_chunk}
             yield from _differences(folder / f"generation/chunk_{chunk}/chunk.json", expected)
     manifest = _read(folder / "manifest.json")
     if manifest is None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from lanflow import environment as exported
 from tests.workflow.changes.table import Edited, Job, write_files
 from tests.workflow.conftest import make_checkout
 
@@ -103,6 +104,7 @@ def _workflow(
 def _as_before(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
     """The variables given and no trace afterwards: the workflow sets some for its jobs."""
     before, here = dict(os.environ), Path.cwd()
+    exported._exported.clear()
     os.environ.update(environment)
     os.chdir(folder)
     try:

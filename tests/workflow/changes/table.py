@@ -3,7 +3,6 @@
 import copy
 import fnmatch
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -145,25 +144,22 @@ def _edited_file(change: Change, results: Path) -> Iterator[None]:
     """Edit, remove or touch a file that was made, and put it back."""
     does = change.does
     name = does.get("content") or does.get("removal") or does.get("touch")
-    path, aside = results / name, results / "aside"
-    if "removal" in does and path.exists():
+    path, aside = results / name, results.with_name(f"aside_{change.id.replace('/', '_')}")
+    times = {p: p.stat() for p in path.rglob("*") if p.is_file()} if "touch" in does else {}
+    is_moved = "touch" not in does and path.exists()
+    if is_moved:
         path.rename(aside)
-        yield
-        aside.rename(path)
-    elif "content" in does and path.exists():
-        shutil.copy2(path, aside)
+    if is_moved and "content" in does:
         path.write_text("edited by hand")
+    for file in times:
+        file.touch()
+    try:
         yield
-        path.unlink()
-        aside.rename(path)
-    elif "touch" in does:
-        times = {p: p.stat() for p in path.rglob("*") if p.is_file()}
-        for file in times:
-            file.touch()
-        yield
+    finally:
+        if is_moved:
+            path.unlink(missing_ok=True)
+            aside.rename(path)
         _restore_times(times)
-    else:
-        yield
 
 
 def _restore_times(times: Mapping[Path, Any]) -> None:
@@ -180,9 +176,11 @@ def changed(folder: Path, changes: Iterable[Change]) -> Iterator[Edited]:
         if change not in made:
             _apply(change, edited)
     write_files(edited)
-    # A folder last: what is inside is edited first, and back in it at the end.
+    # Touched, edited, removed: what lies in a folder that is removed is edited before, and a file
+    # that was edited is newer than those that were touched.
+    kinds = ("touch", "content", "removal")
     with ExitStack() as stack:
-        for change in sorted(made, key=lambda c: "removal" in c.does):
+        for change in sorted(made, key=lambda c: [kind in c.does for kind in kinds], reverse=True):
             stack.enter_context(_edited_file(change, folder / "results"))
         yield edited
 
