@@ -3,10 +3,39 @@
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from lanflow.generation_config import GenerationConfig
 from lanflow.study import StudyConfig
+from lanflow.study_check import check_study
+from lanflow.trainings import Training
 from lanflow.unsent_runs import describe_unsent
+
+
+def end_study(
+    study: StudyConfig,
+    generations: Mapping[str, GenerationConfig],
+    trainings: Iterable[Training],
+    is_made: Callable[[], bool],
+) -> None:
+    """Do what is left once jobs are over, whether they failed or not.
+
+    Parameters
+    ----------
+    study, generations, trainings
+        As for :func:`lanflow.study_check.check_study`.
+    is_made
+        Whether Snakemake holds the whole study for made; then it is looked at.
+
+    Raises
+    ------
+    UserError
+        If it is not whole.
+    """
+    send_unsent(study)
+    if is_made():
+        check_study(study, generations, trainings)
 
 
 def send_unsent(study: StudyConfig) -> None:
