@@ -7,9 +7,12 @@ no worker is left with one of them at the end.
 
 from xdist.scheduler import LoadScopeScheduling
 
+_PAIRS = "tests/workflow/test_changes.py::test_two_changes_make_what_each_of_them_makes"
 # Beginning of a test's id -> its group; the first that fits.
 GROUPS = {
     "tests/cluster/": "cluster",
+    # Each with a finished study of its own.
+    **{f"{_PAIRS}[{number}": f"changes {number}" for number in range(4)},
     "tests/workflow/test_readme.py::test_every_path": "tiny",
     "tests/workflow/test_register_networks.py::test_the_tiny": "tiny",
     "tests/workflow/test_report.py": "tiny",

@@ -177,10 +177,12 @@ def changed(folder: Path, changes: Iterable[Change]) -> Iterator[Edited]:
             _apply(change, edited)
     write_files(edited)
     # Touched, edited, removed: what lies in a folder that is removed is edited before, and a file
-    # that was edited is newer than those that were touched.
-    kinds = ("touch", "content", "removal")
+    # that was edited is newer than those that were touched. Of two, what was made from the other is
+    # edited first; it would count as made anew otherwise.
+    kinds = ("removal", "content", "touch")
     with ExitStack() as stack:
-        for change in sorted(made, key=lambda c: [kind in c.does for kind in kinds], reverse=True):
+        made.reverse()
+        for change in sorted(made, key=lambda c: [kind in c.does for kind in kinds]):
             stack.enter_context(_edited_file(change, folder / "results"))
         yield edited
 
