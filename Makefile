@@ -42,7 +42,7 @@ changes: $(VENV)/.installed-dev
 
 # Default configuration, schema, key and option tables, from the code.
 generated: $(VENV)/.installed-dev
-	$(BIN)/python -m lanflow.reference
+	$(BIN)/python docs/write_reference.py
 	$(BIN)/python -m tests.workflow.changes.page
 
 # Cost and error of training data, ours against ssm-simulators', on one core (some minutes).

@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from lanflow.chunk_plan import ChunkPlan
-from lanflow.errors import UserError
-from lanflow.generation import generate_chunk, label_source_of
-from lanflow.generation_config import GenerationConfig, read_generation_file
-from lanflow.training_file import TrainingFileContent, read_training_file
-from lanflow.true_density import choose_reference
+from lanflow.core.errors import UserError
+from lanflow.data.generation.config import GenerationConfig, read_generation_file
+from lanflow.data.generation.generate import generate_chunk, label_source_of
+from lanflow.data.generation.plan import ChunkPlan
+from lanflow.data.training_file import TrainingFileContent, read_training_file
+from lanflow.evaluation.reference import choose_reference
 
 OURS = ("exact_kde", "kde", "pyddm", "solver", "analytic")
 LEAST_LABEL = np.log(1e-7)

@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from lanflow.chunk_plan import ChunkPlan
-from lanflow.evaluation import evaluate
-from lanflow.examination import ExaminedNetwork, Thoroughness
-from lanflow.generation import generate_chunk
-from lanflow.generation_config import GenerationConfig, read_generation_file
-from lanflow.training_file import read_training_file
-from lanflow.training_options import TrainingOptions
-from lanflow.training_step import train
+from lanflow.data.generation.config import GenerationConfig, read_generation_file
+from lanflow.data.generation.generate import generate_chunk
+from lanflow.data.generation.plan import ChunkPlan
+from lanflow.data.training_file import read_training_file
+from lanflow.evaluation.evaluate import Thoroughness, evaluate
+from lanflow.networks.network import ExaminedNetwork
+from lanflow.training.config import TrainingOptions
+from lanflow.training.run import train
 
 SETS_PER_FILE = 20
 # Rows of a parameter set: a set that costs more is used more.

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lanflow.artifacts import read_history
-from lanflow.atomic import write_text
-from lanflow.earlier_runs import find_earlier_networks
-from lanflow.evaluation_record import read_evaluation
-from lanflow.leaderboard import build_leaderboard, format_table
-from lanflow.store import resolve_store
-from lanflow.unsent_runs import send_if_waiting
+from lanflow.core.files import write_text
+from lanflow.evaluation.record import read_evaluation
+from lanflow.networks.folder import read_history
+from lanflow.report.leaderboard import build_leaderboard, find_earlier_networks, format_table
+from lanflow.tracking.store import resolve_store
+from lanflow.tracking.sync import send_if_waiting
 
 given = snakemake.input
 send_if_waiting([Path(path).parent for path in given.cards])

@@ -3,11 +3,11 @@
 import logging
 from pathlib import Path
 
-from lanflow.atomic import write_text
-from lanflow.errors import UserError
-from lanflow.refreshing import refresh_manifests
-from lanflow.store import resolve_store
-from lanflow.study import StudyConfig
+from lanflow.core.errors import UserError
+from lanflow.core.files import write_text
+from lanflow.study.config import StudyConfig
+from lanflow.tracking.store import resolve_store
+from lanflow.workflow.refresh import refresh_manifests
 
 logging.basicConfig(format="%(message)s", level=logging.INFO)
 study = StudyConfig.model_validate(snakemake.params.study)

@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from lanflow.atomic import write_text
-from lanflow.reporting import write_report
+from lanflow.core.files import write_text
+from lanflow.report.page import write_report
 
 given = snakemake.input
 verdict = write_report(

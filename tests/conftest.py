@@ -16,14 +16,13 @@ import numpy as np
 import pytest
 import yaml
 
-from lanflow.config import parse_settings
-from lanflow.data_source import LocatedData, freeze, pack_once
-from lanflow.kernel import Kernel
-from lanflow.lineage import Places
-from lanflow.store import Store, resolve_store
-from lanflow.training import TrainingJob
-from lanflow.training_config import TrainingConfig, TrainingFile, select_network
-from lanflow.training_options import TrainingOptions
+from lanflow.core.settings import parse_settings
+from lanflow.data.locate import Places
+from lanflow.data.prepare import LocatedData, freeze, pack_once
+from lanflow.tracking.store import Store, resolve_store
+from lanflow.training.backend import Kernel
+from lanflow.training.config import TrainingConfig, TrainingFile, TrainingOptions, select_network
+from lanflow.training.fit import TrainingJob
 from tests.cluster.services import missing_packages
 from tests.hub import Hub, serve
 from tests.scheduling import GroupScheduling, rank
@@ -68,10 +67,10 @@ def training_config(*, seed: int = 1, network_id: int = 0, **keys: Any) -> Train
 def make_kernel(backend: str) -> Kernel:
     """A kernel on one thread of the CPU."""
     if backend == "jax":
-        from lanflow.kernel_jax import JaxKernel
+        from lanflow.training.backend_jax import JaxKernel
 
         return JaxKernel(device="cpu", threads=1)
-    from lanflow.kernel_torch import TorchKernel
+    from lanflow.training.backend_torch import TorchKernel
 
     return TorchKernel(device="cpu", threads=1)
 
@@ -87,7 +86,7 @@ def training_job(
     **keys: Any,
 ) -> TrainingJob:
     """A training of packed data; keyword arguments replace keys of the YAML above."""
-    from lanflow.training_step import plan_job
+    from lanflow.training.run import plan_job
 
     config = training_config(seed=seed, network_id=network_id, **keys)
     return plan_job(
@@ -227,7 +226,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> LocatedData:
 @pytest.fixture(scope="session")
 def _prepared_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite store without experiments; making one takes MLflow seconds, copying it none."""
-    from lanflow.tracking import connect
+    from lanflow.tracking.client import connect
 
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     connect(resolve_store(uri=f"sqlite:///{path}"))

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lanflow import artifacts
-from lanflow.evaluation_record import parse_evaluation
-from lanflow.export import export_onnx
-from lanflow.networks import NETWORK_TYPES, Architecture
+from lanflow.evaluation.record import parse_evaluation
+from lanflow.networks import folder as network_folder
+from lanflow.networks.onnx import export_onnx
+from lanflow.networks.types import NETWORK_TYPES, Architecture
 
 _GATE = {"reason": "", "is_essential": True, "numbers": {}, "limits": {}}
 PASSED_GATE = {**_GATE, "name": "structure", "verdict": "passed"}
@@ -39,13 +39,13 @@ def write_evaluation(
 
     ``keys`` replace those of the record; a network passes if none of its gates failed.
     """
-    card = json.loads((folder / artifacts.CARD).read_text())
+    card = json.loads((folder / network_folder.CARD).read_text())
     gates = copy.deepcopy([PASSED_GATE, SKIPPED_GATE] if gates is None else gates)
     is_lan = card["network_type"] == "lan"
     content = {
         "evaluation_version": 1,
         **{key: card[key] for key in ("model", "network_type", "backend", "data_digest")},
-        "onnx_sha256": hashlib.sha256((folder / artifacts.ONNX).read_bytes()).hexdigest(),
+        "onnx_sha256": hashlib.sha256((folder / network_folder.ONNX).read_bytes()).hexdigest(),
         "verdict": "failed" if FAILED_GATE in gates else "passed",
         "gates": gates,
         "scores": {
@@ -64,7 +64,7 @@ def write_evaluation(
         **keys,
     }
     parse_evaluation(content, "evaluation.json")
-    (folder / artifacts.EVALUATION).write_text(json.dumps(content))
+    (folder / network_folder.EVALUATION).write_text(json.dumps(content))
 
 
 def export_weights(network_type: str, n_inputs: int, *, seed: int) -> bytes:
@@ -88,7 +88,7 @@ def write_network(
 ) -> Path:
     """A network's folder without a training: weights that a seed decides.
 
-    Its files are those that a training writes; ``tests/unit/test_network_folder.py`` tests these.
+    Its files are those that a training writes; ``tests/unit/training/test_save.py`` tests these.
     """
     folder.mkdir(parents=True)
     if bounds is None:
@@ -97,7 +97,7 @@ def write_network(
             bounds["deadline"] = [0.001, 10.0]
     kind = NETWORK_TYPES[network_type]
     inputs = [*bounds, *(["rt", "choice"] if kind.has_trial else [])]
-    (folder / artifacts.ONNX).write_bytes(export_weights(network_type, len(inputs), seed=seed))
+    (folder / network_folder.ONNX).write_bytes(export_weights(network_type, len(inputs), seed=seed))
     card = {
         "model": model,
         "network_type": network_type,
@@ -129,9 +129,13 @@ def write_network(
         "data_gen_runs_info": [{"run_id": "r1", "data_output_folder": "/home/somebody/data"}],
         "training_files": ["training_data_0.pickle"],
     }
-    documents = {artifacts.CARD: card, artifacts.LINEAGE: lineage, artifacts.CONFIG: {"seed": seed}}
+    documents = {
+        network_folder.CARD: card,
+        network_folder.LINEAGE: lineage,
+        network_folder.CONFIG: {"seed": seed},
+    }
     for name, content in documents.items():
         (folder / name).write_text(json.dumps(content))
-    (folder / artifacts.HISTORY).write_text("epoch,train_loss\n0,0.5\n")
+    (folder / network_folder.HISTORY).write_text("epoch,train_loss\n0,0.5\n")
     write_evaluation(folder)
     return folder

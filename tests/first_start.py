@@ -22,10 +22,10 @@ GENERATION_YAML: dict[str, Any] = {
 _RACE = """
 import os, sys
 os.environ["LANFLOW_STORE_PATIENCE"] = "60"
-from lanflow.patience import patiently
-from lanflow.store import resolve_store
-from lanflow.tracked_run import TrackedRun
-from lanflow.tracking import connect, ensure_experiment
+from lanflow.tracking.retry import patiently
+from lanflow.tracking.store import resolve_store
+from lanflow.tracking.runs import TrackedRun
+from lanflow.tracking.client import connect, ensure_experiment
 import alembic.command, mlflow.store.tracking.sqlalchemy_store
 
 def log(store):

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from lanflow import artifacts
-from lanflow.box import box_of
-from lanflow.export import export_onnx
-from lanflow.label_sources import label_source, make_density
-from lanflow.networks import NETWORK_TYPES, Architecture, NetworkTypeName
-from lanflow.simulators import model_config
-from lanflow.trained_network import MAX_T, TrainedNetwork
-from lanflow.training import initial_weights
+from lanflow.evaluation.reference import MAX_T, TrainedNetwork
+from lanflow.models.parameters import box_of
+from lanflow.models.simulators import model_config
+from lanflow.models.sources import label_source, make_density
+from lanflow.networks import folder as network_folder
+from lanflow.networks.onnx import export_onnx
+from lanflow.networks.types import NETWORK_TYPES, Architecture, NetworkTypeName
+from lanflow.training.fit import initial_weights
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def write_untrained(
     architecture = Architecture(network_type, n_inputs, (8, 1), ("tanh",))
     folder.mkdir(parents=True, exist_ok=True)
     content = export_onnx(architecture, initial_weights(architecture, seed=1))
-    (folder / artifacts.ONNX).write_bytes(content)
+    (folder / network_folder.ONNX).write_bytes(content)
     parameters = list(model["params"])
     described = {
         "model": model_name,
@@ -105,5 +105,5 @@ def write_untrained(
         "bounds": {name: list(pair) for name, pair in box_of(model).items()},
         **card,
     }
-    (folder / artifacts.CARD).write_text(json.dumps(described))
+    (folder / network_folder.CARD).write_text(json.dumps(described))
     return folder

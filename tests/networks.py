@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lanflow.export import export_onnx
-from lanflow.kernel import Weights
-from lanflow.networks import NETWORK_TYPES, Architecture, NetworkTypeName
-from lanflow.simulators import model_config
-from lanflow.training import initial_weights
+from lanflow.models.simulators import model_config
+from lanflow.networks.onnx import export_onnx
+from lanflow.networks.types import NETWORK_TYPES, Architecture, NetworkTypeName
+from lanflow.training.backend import Weights
+from lanflow.training.fit import initial_weights
 from tests.conftest import REPOSITORY, make_kernel, training_config
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "well_made"

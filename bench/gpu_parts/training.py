@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from gpu_parts.figures import N_INPUTS, N_OUTPUTS, Case, Ceilings, Recorder, Size, repeat
-from lanflow.atomic import write_json
-from lanflow.backends import make_kernel
-from lanflow.command import n_cores
-from lanflow.config import parse_settings, read_yaml
-from lanflow.data_set import (
+from lanflow.cli.options import n_cores
+from lanflow.core.files import write_json
+from lanflow.core.settings import parse_settings, read_yaml
+from lanflow.data.dataset import (
     ARRAYS_NAME,
     DATA_SET_VERSION,
     RECORD_NAME,
@@ -23,10 +22,10 @@ from lanflow.data_set import (
     PackedFile,
     open_data_set,
 )
-from lanflow.kernel import Epoch
-from lanflow.training import fit
-from lanflow.training_config import DEFAULT_PATH, TrainingConfig, TrainingFile, select_network
-from lanflow.training_step import plan_job
+from lanflow.training.backend import Epoch, make_kernel
+from lanflow.training.config import DEFAULT_PATH, TrainingConfig, TrainingFile, select_network
+from lanflow.training.fit import fit
+from lanflow.training.run import plan_job
 
 PARAMETERS = ("v", "a", "z", "t")
 SET_ROWS = 1_000

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from lanflow.data_source import LocatedData, freeze, pack_once
-from lanflow.lineage import Places
+from lanflow.data.locate import Places
+from lanflow.data.prepare import LocatedData, freeze, pack_once
 from tests.conftest import write_training_file
 
 # The commands that tests start share the GPU with the tests' own process.

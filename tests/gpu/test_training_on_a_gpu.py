@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from lanflow import backends
-from lanflow.data_source import LocatedData
-from lanflow.export import check_equal, export_onnx
-from lanflow.kernel import Epoch, Kernel
-from lanflow.preflight import check_node
-from lanflow.store import resolve_store
-from lanflow.training import TrainingResult, fit
+from lanflow.cli.cluster import check_node
+from lanflow.data.prepare import LocatedData
+from lanflow.networks.onnx import check_equal, export_onnx
+from lanflow.tracking.store import resolve_store
+from lanflow.training import backend as training_backend
+from lanflow.training.backend import Epoch, Kernel
+from lanflow.training.fit import TrainingResult, fit
 from tests.conftest import BACKENDS, TRAINING_YAML, training_job
 
 pytestmark = pytest.mark.gpu
@@ -34,7 +34,7 @@ KEYS: dict[str, Any] = {
 
 
 def gpu_kernel(backend: str) -> Kernel:
-    kernel = backends.make_kernel(backend, device="gpu", threads=1)
+    kernel = training_backend.make_kernel(backend, device="gpu", threads=1)
     assert kernel.uses_gpu
     return kernel
 
@@ -45,7 +45,7 @@ def run_command(backend: str, packed: LocatedData, folder: Path) -> dict[str, An
     config = folder / "training.yaml"
     config.write_text(yaml.safe_dump({**TRAINING_YAML, **KEYS}))
     data_set = packed.data_set.folder
-    program = f"import sys; from lanflow.cli_train import {backend}train as run; sys.exit(run())"
+    program = f"import sys; from lanflow.cli.train import {backend}train as run; sys.exit(run())"
     options = {
         "--config-path": config,
         "--networks-path-base": folder / "networks",
@@ -126,7 +126,7 @@ def test_a_killed_training_continues_to_the_same_bytes(
 def test_a_training_on_the_gpu_follows_one_on_the_cpu(
     backend: str, packed: LocatedData, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    cpu = backends.make_kernel(backend, device="cpu", threads=1)
+    cpu = training_backend.make_kernel(backend, device="cpu", threads=1)
     on_cpu, on_gpu = (
         fit(training_job(packed, kernel, **KEYS), kernel) for kernel in (cpu, gpu_kernel(backend))
     )

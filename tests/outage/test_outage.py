@@ -11,10 +11,10 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from lanflow.cli import main
-from lanflow.cli_train import torchtrain
-from lanflow.data_source import LocatedData
-from lanflow.progress import Progress
+from lanflow.cli.main import main
+from lanflow.cli.train import torchtrain
+from lanflow.core.progress import Progress
+from lanflow.data.prepare import LocatedData
 from tests.conftest import TRAINING_YAML, content_of_run
 from tests.outage.conftest import Server
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanflow.kernel import Kernel
-from lanflow.networks import Architecture
-from lanflow.training import initial_weights
+from lanflow.networks.types import Architecture
+from lanflow.training.backend import Kernel
+from lanflow.training.fit import initial_weights
 from tests.conftest import BACKENDS, make_kernel, training_config
 
 N_INPUTS, N_ROWS, BATCH_SIZE = 5, 70, 32

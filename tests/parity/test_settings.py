@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from lanflow.data_source import LocatedData
-from lanflow.training import TrainingResult, fit
-from lanflow.training_config import LearningRateSchedulerParams, TrainingFile
+from lanflow.data.prepare import LocatedData
+from lanflow.training.config import LearningRateSchedulerParams, TrainingFile
+from lanflow.training.fit import TrainingResult, fit
 from tests.conftest import BACKENDS, make_kernel, training_job
 
 # 480 rows to train on: eight batches of an epoch, so each network is compiled for one shape.

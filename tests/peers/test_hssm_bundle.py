@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from lanflow.bundle import bundle_files, write_bundle
-from lanflow.evaluated_network import read_evaluated
+from lanflow.evaluation.record import read_evaluated
+from lanflow.publish.bundle import bundle_files, write_bundle
 from tests.environments import last_line, run
 from tests.evaluated import write_network
 from tests.peers.conftest import HERE

@@ -19,8 +19,8 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from lanflow.cli_train import jaxtrain, torchtrain
-from lanflow.store import INVENTORY_NAME
+from lanflow.cli.train import jaxtrain, torchtrain
+from lanflow.tracking.store import INVENTORY_NAME
 from tests.conftest import TRAINING_YAML, write_training_file
 
 COMMANDS = {"jaxtrain": jaxtrain, "torchtrain": torchtrain}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lanflow.cli_train import build_parser
+from lanflow.cli.train import build_parser
 from tests.conftest import sha256, write_training_file
 from tests.requirement.conftest import GENERATION_EXPERIMENT, Place
 

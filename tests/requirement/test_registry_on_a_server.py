@@ -4,9 +4,9 @@ from pathlib import Path
 
 import mlflow
 
-from lanflow.registration import register_networks
-from lanflow.store import resolve_store
-from lanflow.tracking import connect, ensure_experiment
+from lanflow.publish.register import register_networks
+from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.store import resolve_store
 from tests.evaluated import write_network
 
 

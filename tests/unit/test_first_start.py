@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from lanflow.data_source import LocatedData
-from lanflow.errors import UserError
-from lanflow.preflight import prepare
-from lanflow.store import Store, resolve_store
-from lanflow.tracking import connect
+from lanflow.core.errors import UserError
+from lanflow.data.prepare import LocatedData
+from lanflow.tracking.client import connect
+from lanflow.tracking.preflight import prepare
+from lanflow.tracking.store import Store, resolve_store
 from tests.first_start import command_lines, race, start_all
 
 N_STARTERS = 8
@@ -107,7 +107,8 @@ def test_a_store_of_an_older_mlflow_is_brought_up_by_one_of_those_that_race(tmp_
 def test_a_killed_start_leaves_nothing_that_the_next_would_trip_over(tmp_path: Path) -> None:
     path = tmp_path / "mlflow.db"
     program = (
-        "import os, signal, sys; from pathlib import Path; from lanflow.atomic import create_once\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from lanflow.core.files import create_once\n"
         "def make(path):\n"
         "    Path(f'{path}-journal').write_text('half')\n"
         "    path.write_text('half')\n"

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanflow.data_source import freeze, pack
-from lanflow.errors import UserError
-from lanflow.lineage import Places
-from lanflow.training_file import TrainingFileContent, read_training_file
+from lanflow.core.errors import UserError
+from lanflow.data.locate import Places
+from lanflow.data.prepare import freeze, pack
+from lanflow.data.training_file import TrainingFileContent, read_training_file
 from tests.conftest import REPOSITORY
 
 FILES = REPOSITORY / "tests" / "fixtures" / "training_files"

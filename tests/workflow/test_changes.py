@@ -12,9 +12,9 @@ import pytest
 from pydantic import BaseModel
 from snakemake.exceptions import WorkflowError
 
-from lanflow.generation_config import GenerationConfig
-from lanflow.study import StudyConfig
-from lanflow.training_config import TrainingFile
+from lanflow.data.generation.config import GenerationConfig
+from lanflow.study.config import StudyConfig
+from lanflow.training.config import TrainingFile
 from tests.workflow.changes.page import PATH, page
 from tests.workflow.changes.plan import make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table

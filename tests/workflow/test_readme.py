@@ -3,8 +3,8 @@
 import re
 
 import pytest
+from docs.write_reference import generated_files
 
-from lanflow.reference import generated_files
 from tests.conftest import REPOSITORY
 from tests.readme import README, blocks
 from tests.workflow.conftest import Checkout, make_checkout
@@ -15,7 +15,7 @@ RUN_BY_CI = ["make run", "make test"]
 RUN_ELSEWHERE = {
     "lanflow site": "tests/cluster/conftest.py",
     "mlflow server": "tests/cluster/services.py",
-    "lanflow register": "tests/unit/test_cli_publish.py",
+    "lanflow register": "tests/unit/cli/test_publish.py",
 }
 
 

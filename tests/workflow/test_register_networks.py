@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lanflow import artifacts
-from lanflow.store import Store
-from lanflow.tracking import connect
+from lanflow.networks import folder as network_folder
+from lanflow.tracking.client import connect
+from lanflow.tracking.store import Store
 from tests.evaluated import FAILED_GATE, write_evaluation, write_network
 from tests.workflow.conftest import Checkout
 
@@ -73,7 +73,7 @@ def test_a_study_packs_every_network_and_its_verdict(evaluated: tuple[Checkout, 
 
 def test_registering_waits_for_every_networks_evaluation(evaluated: tuple[Checkout, str]) -> None:
     checkout, study = evaluated
-    evaluation = f"results/networks/lan/ddm/lan_jax/{artifacts.EVALUATION}"
+    evaluation = f"results/networks/lan/ddm/lan_jax/{network_folder.EVALUATION}"
     (checkout.folder / evaluation).unlink()
     rule = ("register_networks", "--allowed-rules", "register_networks")
     output = checkout.snakemake("-n", *rule, study=study, check=False)
@@ -85,7 +85,7 @@ def test_the_tiny_networks_own_evaluation_keeps_it_from_the_registry_and_is_on_i
     tiny: Checkout, tmp_path: Path
 ) -> None:
     network = "results/networks/lan/ddm/lan_jax"
-    evaluation = json.loads((tiny.folder / network / artifacts.EVALUATION).read_text())
+    evaluation = json.loads((tiny.folder / network / network_folder.EVALUATION).read_text())
     failed = [gate["name"] for gate in evaluation["gates"] if gate["verdict"] == "failed"]
     assert "density" in failed
     database = tmp_path / "mlflow.db"

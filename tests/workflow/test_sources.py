@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanflow.likelihood_ddm import diffusion
+from lanflow.models.analytic import diffusion
 from tests.conftest import TRAINING_YAML, training_file_content, write_training_file
 from tests.workflow.conftest import GENERATION_YAML, QUICK, Checkout, make_checkout
 

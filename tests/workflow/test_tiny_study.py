@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from lanflow.evaluation_record import read_evaluation
-from lanflow.export import check_contract
+from lanflow.evaluation.record import read_evaluation
+from lanflow.networks.onnx import check_contract
 from tests.conftest import sha256
 from tests.workflow.conftest import Checkout, make_checkout
 

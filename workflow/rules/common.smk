@@ -3,9 +3,13 @@
 import re
 from pathlib import Path
 
-from lanflow import artifacts
-from lanflow.environment import export_environment
-from lanflow.store import generation_experiment, resolve_store, training_experiment
+from lanflow.networks import folder as network_folder
+from lanflow.tracking.store import (
+    export_environment,
+    generation_experiment,
+    resolve_store,
+    training_experiment,
+)
 
 RESULTS = STUDY.results
 MODEL_DIR = f"{RESULTS}/{{model}}"

@@ -3,13 +3,13 @@
 
 rule evaluate_network:
     input:
-        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
-        history=f"{NETWORK_DIR}/{artifacts.HISTORY}",
-        config=f"{NETWORK_DIR}/{artifacts.CONFIG}",
-        card=f"{NETWORK_DIR}/{artifacts.CARD}",
-        record=f"{NETWORK_DIR}/{artifacts.RECORD}",
+        onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
+        history=f"{NETWORK_DIR}/{network_folder.HISTORY}",
+        config=f"{NETWORK_DIR}/{network_folder.CONFIG}",
+        card=f"{NETWORK_DIR}/{network_folder.CARD}",
+        record=f"{NETWORK_DIR}/{network_folder.RECORD}",
     output:
-        evaluation=f"{NETWORK_DIR}/{artifacts.EVALUATION}",
+        evaluation=f"{NETWORK_DIR}/{network_folder.EVALUATION}",
     log:
         f"{RESULTS}/logs/evaluate_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
@@ -32,11 +32,11 @@ rule evaluate_network:
 # Only of likelihood networks, and where the study says `recover_parameters: true`.
 rule recover_parameters:
     input:
-        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
-        card=f"{NETWORK_DIR}/{artifacts.CARD}",
+        onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
+        card=f"{NETWORK_DIR}/{network_folder.CARD}",
     output:
-        record=f"{NETWORK_DIR}/{artifacts.RECOVERY}",
-        plot=shown_figure(artifacts.RECOVERY_PLOT, "recovery"),
+        record=f"{NETWORK_DIR}/{network_folder.RECOVERY}",
+        plot=shown_figure(network_folder.RECOVERY_PLOT, "recovery"),
     log:
         f"{RESULTS}/logs/recover_parameters/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:
@@ -62,7 +62,7 @@ rule recover_parameters:
 # Only where the study says `require_gates: true`.
 rule check_gates:
     input:
-        evaluations=network_files(artifacts.EVALUATION),
+        evaluations=network_files(network_folder.EVALUATION),
         # A study that stops here has a report that says why.
         report=REPORT,
     output:

@@ -4,9 +4,9 @@
 rule register_networks:
     input:
         recorded=RECORDED,
-        networks=network_files(artifacts.ONNX),
-        cards=network_files(artifacts.CARD),
-        evaluations=network_files(artifacts.EVALUATION),
+        networks=network_files(network_folder.ONNX),
+        cards=network_files(network_folder.CARD),
+        evaluations=network_files(network_folder.EVALUATION),
     output:
         record=REGISTERED,
     log:
@@ -29,11 +29,11 @@ rule bundle_network:
     input:
         # Cards name the run, in the store that has it.
         recorded=RECORDED,
-        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
-        config=f"{NETWORK_DIR}/{artifacts.CONFIG}",
-        lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",
-        card=f"{NETWORK_DIR}/{artifacts.CARD}",
-        evaluation=f"{NETWORK_DIR}/{artifacts.EVALUATION}",
+        onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
+        config=f"{NETWORK_DIR}/{network_folder.CONFIG}",
+        lineage=f"{NETWORK_DIR}/{network_folder.LINEAGE}",
+        card=f"{NETWORK_DIR}/{network_folder.CARD}",
+        evaluation=f"{NETWORK_DIR}/{network_folder.EVALUATION}",
     output:
         folder=directory(BUNDLE),
         archive=f"{BUNDLE}.tar.gz",

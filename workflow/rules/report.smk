@@ -4,9 +4,9 @@
 rule collect_leaderboard:
     input:
         recorded=RECORDED,
-        cards=network_files(artifacts.CARD),
-        histories=network_files(artifacts.HISTORY),
-        evaluations=network_files(artifacts.EVALUATION),
+        cards=network_files(network_folder.CARD),
+        histories=network_files(network_folder.HISTORY),
+        evaluations=network_files(network_folder.EVALUATION),
     output:
         table=shown(LEADERBOARD, "leaderboard", "Study", content="leaderboard"),
     log:
@@ -25,12 +25,12 @@ rule collect_leaderboard:
 
 rule plot_network:
     input:
-        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
-        card=f"{NETWORK_DIR}/{artifacts.CARD}",
+        onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
+        card=f"{NETWORK_DIR}/{network_folder.CARD}",
     output:
         **{
             name: shown_figure(file, f"plot_{name}")
-            for name, file in artifacts.PLOTS.items()
+            for name, file in network_folder.PLOTS.items()
         },
     log:
         f"{RESULTS}/logs/plot_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
@@ -56,14 +56,14 @@ rule write_report:
         records=expand(f"{MODEL_DIR}/data_set/data_set.json", model=STUDY.models),
         audits=expand(f"{MODEL_DIR}/audit.json", model=STUDY.models),
         audit_plots=expand(f"{MODEL_DIR}/audit.png", model=STUDY.models),
-        cards=network_files(artifacts.CARD),
-        runs=network_files(artifacts.RECORD),
-        lineages=network_files(artifacts.LINEAGE),
-        evaluations=network_files(artifacts.EVALUATION),
-        curves=network_files(artifacts.CURVE),
-        plots=[network_files(file) for file in artifacts.PLOTS.values()],
-        recoveries=recovery_files(artifacts.RECOVERY),
-        recovery_plots=recovery_files(artifacts.RECOVERY_PLOT),
+        cards=network_files(network_folder.CARD),
+        runs=network_files(network_folder.RECORD),
+        lineages=network_files(network_folder.LINEAGE),
+        evaluations=network_files(network_folder.EVALUATION),
+        curves=network_files(network_folder.CURVE),
+        plots=[network_files(file) for file in network_folder.PLOTS.values()],
+        recoveries=recovery_files(network_folder.RECOVERY),
+        recovery_plots=recovery_files(network_folder.RECOVERY_PLOT),
     output:
         report=shown(REPORT, "report", "Study", content="report"),
         study=STUDY_RECORD,

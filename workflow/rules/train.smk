@@ -8,13 +8,13 @@ rule train_network:
         # training that needs them.
         record=f"{MODEL_DIR}/data_set/data_set.json",
     output:
-        onnx=f"{NETWORK_DIR}/{artifacts.ONNX}",
-        history=f"{NETWORK_DIR}/{artifacts.HISTORY}",
-        config=f"{NETWORK_DIR}/{artifacts.CONFIG}",
-        lineage=f"{NETWORK_DIR}/{artifacts.LINEAGE}",
-        card=f"{NETWORK_DIR}/{artifacts.CARD}",
-        record=f"{NETWORK_DIR}/{artifacts.RECORD}",
-        curve=shown_figure(artifacts.CURVE, "training_curve"),
+        onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
+        history=f"{NETWORK_DIR}/{network_folder.HISTORY}",
+        config=f"{NETWORK_DIR}/{network_folder.CONFIG}",
+        lineage=f"{NETWORK_DIR}/{network_folder.LINEAGE}",
+        card=f"{NETWORK_DIR}/{network_folder.CARD}",
+        record=f"{NETWORK_DIR}/{network_folder.RECORD}",
+        curve=shown_figure(network_folder.CURVE, "training_curve"),
     log:
         f"{RESULTS}/logs/train_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:

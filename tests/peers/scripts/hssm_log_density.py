@@ -1,6 +1,6 @@
 """Run with HSSM: what lanflow's own probe gives for many cases, in one process.
 
-The argument is a JSON file: a list of cases as ``hssm_probe.py`` takes them, each with HSSM's
+The argument is a JSON file: a list of cases as ``probe.py`` takes them, each with HSSM's
 ``backend``. Printed is the list of what it gives.
 """
 
@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-PROBE = Path(__file__).parents[3] / "workflow" / "lanflow" / "hssm_probe.py"
+PROBE = Path(__file__).parents[3] / "workflow" / "lanflow" / "evaluation" / "hssm" / "probe.py"
 spec = importlib.util.spec_from_file_location("hssm_probe", PROBE)
 assert spec is not None
 assert spec.loader is not None

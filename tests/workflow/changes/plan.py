@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lanflow import environment as exported
+from lanflow.tracking import store as exported
 from tests.workflow.changes.table import Edited, Job, write_files
 from tests.workflow.conftest import make_checkout
 

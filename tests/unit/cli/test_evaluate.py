@@ -1,0 +1,196 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from lanflow.cli.main import main
+from lanflow.evaluation.record import read_evaluation
+from lanflow.networks import folder as network_folder
+from tests import networks
+from tests.made_networks import write_untrained
+from tests.unit.evaluation.test_evaluate_evaluation import BOX
+
+QUICK = ["--n-sets", "20", "--rows", "20", "--n-simulated-sets", "3"]
+
+
+def test_a_folder_is_evaluated_into_a_record_a_table_and_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"), bounds=BOX)
+    path = folder / "evaluation.json"
+    assert main(["evaluate", str(folder), "--output", str(path), "--seed", "3", *QUICK]) == 0
+    shown = capsys.readouterr()
+    result = json.loads(shown.out)
+    record = read_evaluation(path)
+    assert result["verdict"] == record.verdict == "passed"
+    assert result["gates"] == {gate.name: gate.verdict for gate in record.gates}
+    assert result["mlflow_run_id"] is None
+    assert (record.seed, record.settings.n_sets) == (3, 20)
+    assert "verdict: passed" in shown.err
+
+
+def test_any_onnx_file_is_evaluated_by_its_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = networks.FIXTURES / "ddm_lan.onnx"
+    card = tmp_path / "card.json"
+    card.write_text(
+        json.dumps({"model": "ddm", "network_type": "lan", "inputs": [], "bounds": BOX})
+    )
+    options = ["--model", "ddm", "--card", str(card)]
+    assert main(["evaluate", "--onnx", str(path), *options, *QUICK]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["gates"]["parity"] == "skipped"
+    assert result["scores"]["mean_abs_error"] < 0.042
+    assert result["evaluation"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a network's folder, or --onnx FILE"),
+        (["net", "--onnx", "x"], "give a network's folder, or --onnx FILE"),
+        (["net", "--model", "ddm"], "--model and --card go with --onnx"),
+        (["--onnx", "x"], "--onnx: give --model"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        main(["evaluate", *arguments])
+    assert error.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_files_that_are_not_there_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["evaluate", str(tmp_path)]) == 1
+    assert "card.json: cannot be read" in caplog.text
+    assert main(["evaluate", "--onnx", str(tmp_path / "x.onnx"), "--model", "ddm"]) == 1
+    assert "x.onnx: cannot be read (No such file" in caplog.text
+    onnx = str(networks.FIXTURES / "ddm_lan.onnx")
+    assert main(["evaluate", "--onnx", onnx, "--model", "dmd"]) == 1
+    assert "did you mean 'ddm'" in caplog.text
+
+
+def test_without_ssm_simulators_the_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "ssms"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ssms.config", None)
+    onnx = str(networks.FIXTURES / "ddm_lan.onnx")
+    assert main(["evaluate", "--onnx", onnx, "--model", "ddm"]) == 1
+    assert "install lanflow[generate,evaluate]" in caplog.text
+
+
+def test_gates_are_checked_with_their_names_and_numbers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = []
+    for name, made in (("good", networks.well_made("cpn")), ("bad", networks.untrained("cpn"))):
+        folder = networks.write_network(tmp_path / name, made, bounds=BOX)
+        paths.append(folder / "evaluation.json")
+        main(["evaluate", str(folder), "--output", str(paths[-1]), *QUICK])
+    record = tmp_path / "gates.json"
+    assert main(["check-gates", str(paths[0]), "--output", str(record)]) == 0
+    assert json.loads(record.read_text())["verdict"] == "passed"
+    record.unlink()
+    assert main(["check-gates", *map(str, paths), "--output", str(record)]) == 1
+    said = caplog.text
+    assert "1 of 2 network(s) do not pass their gates" in said
+    assert "bad/evaluation.json: gate analytic failed: mean_abs_error is 0." in said
+    assert ", above 0.01" in said
+    assert not record.exists()
+
+
+def test_the_figures_go_into_the_networks_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_untrained(tmp_path / "net")
+    assert main(["plot", str(folder), "--draws", "8"]) == 0
+    made = json.loads(capsys.readouterr().out)["plots"]
+    assert made == {name: str(folder / file) for name, file in network_folder.PLOTS.items()}
+    for path in made.values():
+        assert Path(path).read_bytes().startswith(b"\x89PNG")
+
+
+def test_any_onnx_file_can_be_drawn(tmp_path: Path) -> None:
+    onnx = write_untrained(tmp_path / "net", network_type="cpn") / "model.onnx"
+    given = ["plot", "--onnx", str(onnx), "--model", "ddm", "--network-type", "cpn"]
+    assert main([*given, "--output", str(tmp_path / "out"), "--draws", "8"]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(
+        network_folder.PLOTS.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either NETWORK_DIR, or --onnx and --model"),
+        (["net", "--onnx", "x.onnx"], "give either NETWORK_DIR, or --onnx and --model"),
+        (["net", "--model", "ddm"], "--model and --card go with --onnx"),
+        (["--onnx", "x.onnx", "--model", "ddm"], "--onnx needs --model and --output"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["plot", *arguments])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_without_a_network_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["plot", str(tmp_path)]) == 1
+    assert str(tmp_path / "card.json") in caplog.text
+
+
+def test_a_record_a_figure_and_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = networks.write_network(tmp_path / "net", networks.well_made("lan"))
+    output, plot = folder / "recovery.json", folder / "recovery.png"
+    options = ["--n-subjects", "4", "--n-trials", "100", "--seed", "3", "--processes", "1"]
+    command = ["recover", str(folder), "--output", str(output), *options]
+    assert main([*command, "--plot", str(plot)]) == 0
+    line = json.loads(capsys.readouterr().out)
+    record = json.loads(output.read_text())
+    assert (record["n_subjects"], record["n_trials"], record["seed"]) == (4, 100, 3)
+    assert record["parameters"] == ["v", "a", "z", "t"]
+    assert len(record["true"]) == len(record["recovered"]) == 4
+    assert line["recovery"] == str(output)
+    assert line["rank_correlation"] == {
+        name: one["spearman"] for name, one in record["summary"].items()
+    }
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_without_rts_is_refused_and_nothing_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = write_untrained(tmp_path / "net", network_type="cpn")
+    assert main(["recover", str(folder), "--output", str(tmp_path / "recovery.json")]) == 1
+    assert "only a likelihood network (lan) recovers parameters" in caplog.text
+    assert not (tmp_path / "recovery.json").exists()
+
+
+def test_posteriors_without_hssm_are_refused_and_auto_goes_on_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = networks.write_network(tmp_path / "net", networks.well_made("lan"))
+    output = tmp_path / "recovery.json"
+    options = ["--n-subjects", "2", "--n-trials", "50", "--processes", "1"]
+    command = ["recover", str(folder), "--output", str(output), *options]
+    for wanted in (["--method", "nuts"], ["--hssm-python", sys.executable]):
+        assert main([*command, *wanted]) == 1
+        assert "posteriors are sampled with HSSM, but HSSM is not installed" in caplog.text
+        assert not output.exists()
+    caplog.clear()
+    assert main(command) == 0
+    assert "maximum likelihood: HSSM is not installed" in caplog.text
+    assert json.loads(capsys.readouterr().out)["method"] == "maximum likelihood"

@@ -1,0 +1,228 @@
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from lanflow.core.interrupts import check, interruptible, is_under_way, uninterrupted
+from tests.conftest import lose_an_interruption
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    """SIGTERM raises, as in a command; what was is restored."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_waits_until_the_work_is_whole(number: signal.Signals) -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with uninterrupted():
+            signal.raise_signal(number)
+            done.append("whole")
+        done.append("after")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["whole"]
+
+
+def test_a_signal_waits_for_the_outermost_work() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with uninterrupted():
+            with uninterrupted():
+                signal.raise_signal(signal.SIGTERM)
+            done.append("whole")
+
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        work()
+    assert done == ["whole"]
+
+
+def test_without_a_signal_nothing_changes() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with uninterrupted():
+        pass
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_signal_comes_out_of_work_that_failed() -> None:
+    def work() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            raise ValueError("no luck")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        work()
+    assert isinstance(caught.value.__context__, ValueError)
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("first")
+            signal.raise_signal(signal.SIGINT)
+            done.append("second")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert done == ["first"]
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    with uninterrupted():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+
+
+def test_other_threads_may_use_it_too() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        with uninterrupted():
+            done.append("whole")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done == ["whole"]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
+    """What Python tells of exceptions that nobody can catch."""
+    told: list[BaseException | None] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_value))
+    return told
+
+
+class Interrupted:
+    """Its last reference goes just when a signal arrives."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def interrupted(work: Callable[[], None]) -> str:
+    """Do work that is interrupted; the name of the signal."""
+    with pytest.raises(KeyboardInterrupt) as caught, interruptible():
+        work()
+    return str(caught.value)
+
+
+def test_an_interruption_lost_in_a_destructor_comes_out_of_the_next_check(
+    told: list[BaseException | None],
+) -> None:
+    def work() -> None:
+        thing = Interrupted()
+        del thing
+        check()
+
+    assert interrupted(work) == "SIGTERM"
+    assert told == []
+
+
+def test_other_errors_lost_in_a_destructor_are_told_of(told: list[BaseException | None]) -> None:
+    """Before, during and after an interruption."""
+
+    class Broken:
+        def __del__(self) -> None:
+            raise KeyError("ours")
+
+    def work() -> None:
+        Broken()
+        Interrupted()
+        Broken()
+        check()
+
+    assert interrupted(work) == "SIGTERM"
+    Broken()
+    assert [type(error) for error in told] == [KeyError, KeyError, KeyError]
+
+
+def test_an_interruption_that_was_not_asked_for_is_told_of(
+    told: list[BaseException | None],
+) -> None:
+    class Broken:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    with interruptible():
+        Broken()
+    assert [type(error) for error in told] == [KeyboardInterrupt]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_interruption_lost_in_a_collection_comes_out_before_work_that_must_be_whole(
+    number: signal.Signals,
+) -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        lose_an_interruption(number)
+        done.append("lost")
+        with uninterrupted():
+            done.append("never")
+
+    assert interrupted(work) == number.name
+    assert done == ["lost"]
+
+
+def test_an_interruption_that_somebody_swallows_comes_out_again() -> None:
+    done: list[str] = []
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException:
+            done.append("swallowed")
+        check()
+
+    assert interrupted(work) == "SIGTERM"
+    assert done == ["swallowed"]
+
+
+def test_what_is_tidied_up_after_an_interruption_is_not_interrupted_again() -> None:
+    done: list[str] = []
+
+    def tidy() -> None:
+        assert is_under_way()
+        try:
+            raise OSError
+        except OSError:
+            check()  # an error on the way does not hide what is under way
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+        done.append("tidy")
+
+    def work() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            tidy()
+
+    assert interrupted(work) == "SIGTERM"
+    assert done == ["tidy"]
+
+
+def test_nothing_is_left_of_an_interruption_when_its_work_has_ended() -> None:
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        signal.raise_signal(signal.SIGTERM)
+    check()
+    with interruptible():
+        check()

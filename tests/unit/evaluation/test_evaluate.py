@@ -1,0 +1,96 @@
+from pathlib import Path
+
+import pytest
+
+from lanflow.evaluation.evaluate import Thoroughness, evaluate
+from lanflow.evaluation.record import Evaluation, format_evaluation
+from lanflow.networks.network import ExaminedNetwork
+from lanflow.networks.onnx import export_onnx
+from tests import networks
+
+# A box that is quick to simulate; the gates look at nothing else.
+BOX = {"v": [-2.0, 2.0], "a": [0.5, 1.2], "z": [0.3, 0.7], "t": [0.1, 0.5]}
+QUICK = Thoroughness(n_sets=40, rows=50, n_simulated_sets=5)
+
+
+def evaluated(folder: Path) -> Evaluation:
+    return evaluate(ExaminedNetwork.from_folder(folder), thoroughness=QUICK, seed=1)
+
+
+def verdicts(record: Evaluation) -> dict[str, str]:
+    return {gate.name: gate.verdict for gate in record.gates}
+
+
+# What is spoilt, and the gates that must see it.
+SPOILT = {
+    "shuffled in ONNX alone": {"parity", "analytic", "density"},
+    "shuffled": {"analytic", "density"},
+    "untrained": {"analytic", "density"},
+    "rt shifted": {"analytic", "density"},
+    "raw logits": {"parity", "analytic", "density", "tails"},
+    "dynamic axis": {"structure"},
+}
+
+
+def spoilt(name: str, folder: Path) -> Path:
+    match name:
+        case "shuffled in ONNX alone":
+            content = export_onnx(*networks.shuffled("lan"))
+            made = networks.well_made("lan")
+            return networks.write_network(folder, made, onnx_content=content, bounds=BOX)
+        case "shuffled":
+            return networks.write_network(folder, networks.shuffled("lan"), bounds=BOX)
+        case "untrained":
+            return networks.write_network(folder, networks.untrained("lan"), bounds=BOX)
+        case "rt shifted":
+            return networks.write_network(folder, networks.shifted(0.1), bounds=BOX)
+        case "raw logits":
+            content, made = networks.raw_logits(), networks.well_made("cpn")
+            return networks.write_network(folder, made, onnx_content=content, bounds=BOX)
+    content = networks.dynamic_axis()
+    made = networks.well_made("lan")
+    return networks.write_network(folder, made, onnx_content=content, bounds=BOX)
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_each_spoilt_network_fails_the_gates_that_look_for_it(name: str, tmp_path: Path) -> None:
+    record = evaluated(spoilt(name, tmp_path))
+    failed = {gate.name for gate in record.gates if gate.verdict == "failed"}
+    assert SPOILT[name] <= failed, verdicts(record)
+    assert record.verdict == "failed"
+    assert all(gate.reason for gate in record.gates if gate.verdict != "passed")
+    if name == "dynamic axis":
+        assert record.scores is None
+        assert set(verdicts(record).values()) == {"failed", "skipped"}
+        assert "the network has not the structure to be run" in format_evaluation(record)
+
+
+def test_an_onnx_file_alone_passes_without_parity() -> None:
+    examined = ExaminedNetwork.from_onnx(
+        export_onnx(*networks.well_made("lan")), "ddm", "lan", None
+    )
+    record = evaluate(examined, thoroughness=QUICK)
+    assert verdicts(record)["parity"] == "skipped"
+    assert (record.verdict, record.backend, record.data_digest) == ("passed", None, None)
+
+
+def test_a_backend_that_is_not_there_keeps_a_trained_network_from_passing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = networks.write_network(tmp_path, networks.well_made("cpn"), bounds=BOX)
+    monkeypatch.setattr("lanflow.evaluation.evaluate.backend_heads", lambda _: {})
+    record = evaluated(folder)
+    assert (verdicts(record)["parity"], record.verdict) == ("skipped", "failed")
+
+
+def test_without_a_good_reference_the_score_is_told_and_not_judged() -> None:
+    box = {"a": (0.5, 0.6), "v": (1.0, 2.0), "t": (0.2, 0.3)}
+    examined = ExaminedNetwork(export_onnx(*networks.well_made("lan")), "ddm", "lan", box)
+    quick = Thoroughness(n_sets=2, rows=50, n_simulated_sets=4)
+    record = evaluate(examined, wanted="kde", thoroughness=quick)
+    gates = {gate.name: gate for gate in record.gates}
+    assert gates["analytic"].verdict == "skipped"
+    assert "kernel density" in gates["analytic"].reason
+    assert gates["density"].numbers["distance_ratio"] > 0
+    assert "reference_distance" not in gates["density"].numbers
+    assert record.scores is not None

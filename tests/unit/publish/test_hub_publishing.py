@@ -1,0 +1,133 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lanflow.core.errors import UserError
+from lanflow.evaluation.record import EvaluatedNetwork, NotPassedError, read_evaluated
+from lanflow.publish.bundle import bundle_files
+from lanflow.publish.hub import Listing, Plan, describe_plan, plan_upload, publish
+from tests.evaluated import FAILED_GATE, write_evaluation, write_network
+from tests.hub import WRITER, Hub
+
+REPO = "lab/networks"
+
+# The library's own, of its call to httpx.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> EvaluatedNetwork:
+    return read_evaluated(write_network(tmp_path / "lan_torch"))
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> EvaluatedNetwork:
+    return read_evaluated(write_network(tmp_path / "lan_jax", seed=1))
+
+
+@pytest.fixture(autouse=True)
+def _writer(token: Callable[..., None]) -> None:
+    token(WRITER)
+
+
+def test_everything_is_new_in_an_empty_repository(
+    hub: Hub, network: EvaluatedNetwork, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = publish(network, REPO, licence="cc-by-4.0")
+    assert hub.files == bundle_files(network, licence="cc-by-4.0", repo=REPO)
+    (commit,) = hub.commits
+    assert commit["paths"] == result["new"] == sorted(hub.files)
+    assert commit["summary"].startswith(f"ddm lan {network.onnx_sha256[:12]} (lanflow ")
+    assert result["changed"] == result["same"] == []
+    assert result["commit"] == f"{hub.url}/{REPO}/commit/{hub.head}"
+    shown = capsys.readouterr().err
+    assert f"{hub.url}/{REPO}\n" in shown
+    assert "  new      ddm.onnx\n" in shown
+    assert f'hf_hub_download("{REPO}", "ddm.onnx")'.encode() in hub.files["README.md"]
+
+
+def test_a_dry_run_shows_and_sends_nothing(
+    hub: Hub, network: EvaluatedNetwork, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.files["ddm.onnx"] = b"another"
+    result = publish(network, REPO, dry_run=True)
+    assert hub.files == {"ddm.onnx": b"another"}
+    assert not [asked for asked in hub.asked if not asked.startswith("GET ")]
+    assert (result["changed"], result["commit"]) == (["ddm.onnx"], None)
+    assert "  changed  ddm.onnx\n" in capsys.readouterr().err
+
+
+def test_what_is_there_already_is_not_uploaded_again(hub: Hub, network: EvaluatedNetwork) -> None:
+    publish(network, REPO)
+    files = dict(hub.files)
+    result = publish(network, REPO)
+    assert result["same"] == sorted(files)
+    assert (result["new"], result["changed"], result["commit"]) == ([], [], None)
+    assert len(hub.commits) == 1
+    del hub.files["ddm.onnx"]
+    publish(network, REPO)
+    assert hub.commits[-1]["paths"] == ["ddm.onnx"]
+    assert hub.files == files
+
+
+def test_files_that_would_change_are_left_without_consent(
+    hub: Hub, network: EvaluatedNetwork, other: EvaluatedNetwork
+) -> None:
+    publish(network, REPO)
+    before = dict(hub.files)
+    asked: list[str] = []
+
+    def refuse(question: str) -> bool:
+        asked.append(question)
+        return False
+
+    for confirm in (None, refuse):
+        with pytest.raises(UserError, match=r"7 file\(s\) of .* would change: README.md, .*--over"):
+            publish(other, REPO, confirm=confirm)
+        assert hub.files == before
+    assert asked == [f"change 7 file(s) of {hub.url}/{REPO}?"]
+
+
+@pytest.mark.parametrize("by", ["option", "answer"])
+def test_with_consent_files_change_in_one_commit(
+    hub: Hub, network: EvaluatedNetwork, other: EvaluatedNetwork, by: str
+) -> None:
+    publish(network, REPO)
+    hub.files["notes.txt"] = b"stays"
+    confirm = None if by == "option" else lambda _: True
+    result = publish(other, REPO, overwrite=by == "option", confirm=confirm)
+    assert hub.files == {**bundle_files(other, repo=REPO), "notes.txt": b"stays"}
+    assert hub.commits[-1]["paths"] == result["changed"]
+    assert "lan/ddm/history.csv" in result["same"]
+
+
+def test_new_files_need_no_consent(hub: Hub, network: EvaluatedNetwork) -> None:
+    hub.files["angle.onnx"] = b"another model"
+    publish(network, REPO)
+    assert hub.files["angle.onnx"] == b"another model"
+
+
+def test_a_repository_of_several_networks_keeps_its_card(
+    hub: Hub, network: EvaluatedNetwork
+) -> None:
+    hub.files["README.md"] = b"# All networks of the lab"
+    result = publish(network, REPO, keep_readme=True)
+    assert result["kept"] == ["README.md"]
+    assert hub.files["README.md"] == b"# All networks of the lab"
+    assert hub.files["lan/ddm/README.md"].startswith(b"---\n")
+
+
+def test_what_did_not_pass_never_reaches_the_hub(hub: Hub, network: EvaluatedNetwork) -> None:
+    write_evaluation(network.folder, gates=[FAILED_GATE])
+    with pytest.raises(NotPassedError, match="did not pass its gates: density"):
+        publish(read_evaluated(network.folder), REPO, dry_run=True, overwrite=True)
+    assert hub.asked == []
+
+
+def test_a_plan_in_words() -> None:
+    plan = plan_upload({"a": b"1", "README.md": b"2"}, Listing("c", {}), keep_readme=True)
+    assert plan == Plan(new=["README.md", "a"], changed=[], same=[], kept=[])
+    assert describe_plan(Plan(["a"], ["b"], ["c"], ["d"]), "hub/x") == (
+        "hub/x\n  new      a\n  changed  b\n  same     c\n  kept     d\n"
+    )

@@ -1,0 +1,116 @@
+from typing import Any
+
+import pytest
+
+from lanflow.evaluation.record import Evaluation
+from lanflow.report.leaderboard import COLUMNS, build_leaderboard, format_table
+from tests.unit.evaluation.test_record import SAMPLE
+
+
+def card(**keys: Any) -> dict[str, Any]:
+    return {
+        "model": "ddm",
+        "network_type": "lan",
+        "backend": "jax",
+        "best_val_loss": 0.5,
+        "best_epoch": 1,
+        "n_epochs": 3,
+        "n_weights": 1234,
+        "n_parameter_sets": 40,
+        "n_rows": 1000,
+        "seed": 20260101,
+        "data_digest": "d" * 64,
+        "mlflow_run_id": "run",
+        "parameters": ["v", "a"],
+        **keys,
+    }
+
+
+HISTORY = [{"epoch": float(i), "val_loss": 1.0, "seconds": 0.5} for i in range(3)]
+
+
+def evaluation(error: float | None = 0.2, verdict: str = "failed") -> Evaluation:
+    scores = None if error is None else {**SAMPLE["scores"], "mean_abs_error": error}
+    return Evaluation.model_validate({**SAMPLE, "scores": scores, "verdict": verdict})
+
+
+def board(*cards: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
+    folders = [
+        f"results/networks/{c['network_type']}/{c['model']}/net{i}_{c['backend']}"
+        for i, c in enumerate(cards)
+    ]
+    evaluations = given.pop("evaluations", [evaluation()] * len(cards))
+    return build_leaderboard(cards, [HISTORY] * len(cards), folders, evaluations, **given)
+
+
+def test_a_network_is_one_row_with_its_path_and_speed() -> None:
+    (row,) = board(card())
+    assert list(row) == COLUMNS
+    assert row["network"] == "net0"
+    assert row["onnx"] == "results/networks/lan/ddm/net0_jax/model.onnx"
+    assert row["best_epoch"] == 2
+    assert row["seconds"] == 1.5
+    assert row["rows_per_second"] == 2000
+    assert (row["mlflow_run_id"], row["seed"]) == ("run", 20260101)
+
+
+def test_the_lowest_loss_comes_first_within_a_model_and_network_type() -> None:
+    rows = board(
+        card(model="ddm", best_val_loss=0.3),
+        card(model="ddm", best_val_loss=0.1, backend="torch"),
+        card(model="angle", best_val_loss=0.9),
+        card(model="ddm", network_type="cpn", best_val_loss=0.5),
+    )
+    assert [(row["model"], row["network_type"], row["best_val_loss"]) for row in rows] == [
+        ("angle", "lan", 0.9),
+        ("ddm", "cpn", 0.5),
+        ("ddm", "lan", 0.1),
+        ("ddm", "lan", 0.3),
+    ]
+
+
+def test_networks_of_the_same_data_stand_together_the_least_error_first() -> None:
+    rows = board(
+        *(card(data_digest=digest) for digest in "baabb"),
+        evaluations=[
+            evaluation(0.3),
+            evaluation(0.2, "passed"),
+            evaluation(0.1),
+            evaluation(None),
+            evaluation(0.01, "passed"),
+        ],
+    )
+    found = [(row["data_digest"], row["mean_abs_error"], row["verdict"]) for row in rows]
+    assert found == [
+        ("a", 0.1, "failed"),
+        ("a", 0.2, "passed"),
+        ("b", 0.01, "passed"),
+        ("b", 0.3, "failed"),
+        ("b", None, "failed"),
+    ]
+
+
+def test_networks_of_earlier_runs_are_told_apart() -> None:
+    (own,) = board(card())
+    earlier = {**own, "origin": "earlier run", "verdict": None, "mean_abs_error": 0.05}
+    rows = board(card(), earlier=[earlier])
+    assert [row["origin"] for row in rows] == ["earlier run", "study"]
+    assert "not run" in format_table(rows)
+
+
+def test_equal_losses_keep_the_order_of_their_paths() -> None:
+    assert [row["network"] for row in board(card(), card())] == ["net0", "net1"]
+
+
+def test_cards_and_folders_that_do_not_match_are_refused() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        build_leaderboard([card()], [HISTORY], [], [evaluation()])
+
+
+def test_the_table_at_the_end_shows_networks_losses_and_paths_in_columns() -> None:
+    lines = format_table(board(card(best_val_loss=0.123456789), card(backend="torch"))).split("\n")
+    columns = ["model", "type", "network", "backend", "val_loss", "error", "gates", "path"]
+    assert lines[0].split() == columns
+    assert lines[1].split()[:7] == ["ddm", "lan", "net0", "jax", "0.12346", "0.2", "failed"]
+    assert lines[1].endswith("net0_jax/model.onnx")
+    assert len({line.index("results/") for line in lines[1:]}) == 1

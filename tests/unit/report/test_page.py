@@ -1,0 +1,263 @@
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from lanflow.core.files import write_bytes, write_json, write_text
+from lanflow.data.audit import audit_data_set
+from lanflow.data.prepare import LocatedData
+from lanflow.evaluation.record import parse_evaluation
+from lanflow.networks import folder as network_folder
+from lanflow.networks.folder import read_history
+from lanflow.report.figures.records import draw_audit
+from lanflow.report.leaderboard import COLUMNS, build_leaderboard
+from lanflow.report.page import write_report
+from lanflow.training.run import train
+from tests.conftest import training_options
+from tests.unit.report.test_html import Tables
+
+PASSED = {"verdict": "passed", "reason": "", "is_essential": True, "numbers": {}, "limits": {}}
+
+
+def evaluation(verdict: str = "failed", **keys: Any) -> dict[str, Any]:
+    """The content of an evaluation.json."""
+    density = PASSED | {"name": "density"}
+    if verdict == "failed":
+        density |= {
+            "verdict": "failed",
+            "reason": "distance_ratio is 5, above 1.25",
+            "numbers": {"distance_ratio": 5.0, "mean_mass_error": 0.01},
+            "limits": {"distance_ratio": 1.25, "mean_mass_error": 0.02},
+        }
+    hssm = PASSED | {"name": "hssm", "verdict": "skipped", "reason": "HSSM is not here"}
+    hssm |= {"is_essential": False}
+    return {
+        "evaluation_version": 1,
+        "model": "ddm",
+        "network_type": "lan",
+        "backend": "torch",
+        "data_digest": "d" * 64,
+        "onnx_sha256": "0" * 64,
+        "verdict": verdict,
+        "gates": [PASSED | {"name": "structure"}, density, hssm],
+        "scores": None,
+        "reference": {"source": "analytic", "description": "the exact likelihood"},
+        "settings": {"n_sets": 5, "rows": 5, "n_simulated_sets": 5},
+        "seed": 1,
+        "versions": {},
+        **keys,
+    }
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory, packed: LocatedData) -> Path:
+    """Results of a study of one network, trained for a moment, without an evaluation."""
+    results = tmp_path_factory.mktemp("results")
+    train(training_options(results, packed, keys={"N_EPOCHS": 1}, network_name="net_torch"))
+    folder = results / "networks" / "lan" / "ddm" / "net_torch"
+    curve = (folder / network_folder.CURVE).read_bytes()
+    for name in network_folder.PLOTS.values():
+        write_bytes(folder / name, curve)
+    data = results / "ddm"
+    write_json(data / "manifest.json", packed.manifest)
+    (data / "data_set").mkdir()
+    shutil.copy(packed.data_set.folder / "data_set.json", data / "data_set")
+    audit = audit_data_set(packed.data_set, packed.manifest)
+    write_json(data / "audit.json", {**audit, "warnings": ["half of the <sets> are repeats"]})
+    write_bytes(data / "audit.png", draw_audit(audit))
+    return results
+
+
+@pytest.fixture
+def results(made: Path, tmp_path: Path) -> Path:
+    """The same, for a test to change."""
+    return Path(shutil.copytree(made, tmp_path / "results"))
+
+
+def report(
+    results: Path, *, n_networks: int = 1, earlier: Sequence[Mapping[str, Any]] = ()
+) -> tuple[str, str, Tables]:
+    """The verdict, the page, and its tables."""
+    first = results / "networks" / "lan" / "ddm" / "net_torch"
+    folders = [first, *(first.with_name(f"net{i}_torch") for i in range(1, n_networks))]
+    for folder in folders[1:]:
+        shutil.copytree(first, folder)
+    cards = [json.loads((folder / network_folder.CARD).read_text()) for folder in folders]
+    histories = [read_history(folder / network_folder.HISTORY) for folder in folders]
+    found = [parse_evaluation(evaluation(), "evaluation.json")] * len(folders)
+    paths = [str(folder) for folder in folders]
+    rows = build_leaderboard(cards, histories, paths, found, earlier)
+    write_text(results / "leaderboard.csv", pd.DataFrame(rows).to_csv(index=False))
+    verdict = write_report(
+        {"study": "my-study", "seed": 1, "results": str(results)},
+        report_path=results / "report.html",
+        leaderboard_path=results / "leaderboard.csv",
+        network_folders=folders,
+        data_folders=[results / "ddm"],
+    )
+    html = (results / "report.html").read_text()
+    return verdict, html, Tables(html)
+
+
+def write_evaluation(results: Path, **keys: Any) -> None:
+    folder = results / "networks" / "lan" / "ddm" / "net_torch"
+    write_json(folder / network_folder.EVALUATION, evaluation(**keys))
+
+
+def test_a_failed_network_is_told_at_the_top_with_the_gate_and_by_how_much(results: Path) -> None:
+    write_evaluation(results)
+    verdict, html, tables = report(results)
+    assert verdict == "No network passed its gates (0 of 1)."
+    assert tables.open == []
+    top = html.index(verdict)
+    assert top < html.index("distance from simulations") < html.index('id="data"')
+    (row,) = (row for row in tables.rows if "distance from simulations" in " ".join(row))
+    assert row[2:] == ["5", "1.25", "4"]
+    assert "mean deviation of the total probability" not in html  # it is within its limit
+    assert "should not be used for inference" in html
+
+
+def test_a_skipped_gate_is_shown_as_skipped_never_as_passed(results: Path) -> None:
+    write_evaluation(results, verdict="passed")
+    verdict, _, tables = report(results)
+    assert verdict == "Every network passed its gates (1 of 1)."
+    head = next(row for row in tables.rows if row[:2] == ["network", "verdict"])
+    row = dict(zip(head, tables.rows[tables.rows.index(head) + 1], strict=True))
+    assert row["structure"].endswith("passed")
+    assert row["hssm"].endswith("skipped")
+    assert "Not checked: hssm, since HSSM is not here." in tables.text
+
+
+def test_numbers_that_are_not_finite_and_gates_of_a_reason_alone_are_told(results: Path) -> None:
+    gates = [
+        PASSED | {"name": "structure", "verdict": "failed", "reason": "two <outputs>"},
+        PASSED
+        | {"name": "tails", "verdict": "failed", "numbers": {"new_number": None}}
+        | {"limits": {"new_number": 0.5}},
+    ]
+    write_evaluation(results, gates=gates)
+    _, _, tables = report(results)
+    assert any("two <outputs>" in row for row in tables.rows)
+    assert any(row[1:4] == ["new number", "not finite", "0.5"] for row in tables.rows)
+
+
+def test_a_network_without_an_evaluation_has_not_passed(results: Path) -> None:
+    verdict, html, _ = report(results)
+    assert verdict == "No network passed its gates (0 of 1). 1 of them not evaluated."
+    assert "It was not evaluated." in html
+
+
+def test_the_page_holds_data_networks_figures_lineage_and_commands(results: Path) -> None:
+    write_evaluation(results)
+    _, html, tables = report(results)
+    places = [html.index(f'<section id="{name}"') for name in ("data", "networks", "figures")]
+    places += [html.index(f'<section id="{name}"') for name in ("lineage", "rebuild")]
+    assert places == sorted(places)
+    assert "half of the <sets> are repeats" in tables.text
+    folder = results / "networks" / "lan" / "ddm" / "net_torch"
+    card = json.loads((folder / network_folder.CARD).read_text())
+    sha256 = hashlib.sha256((folder / network_folder.ONNX).read_bytes()).hexdigest()
+    manifest = json.loads((results / "ddm" / "manifest.json").read_text())
+    cells = {cell for row in tables.rows for cell in row}
+    assert {card["data_digest"], sha256, "not tracked"} <= cells
+    assert {file["sha256"] for file in manifest["files"]} <= cells
+    assert {"a folder, without lineage", "net", "torch"} <= cells
+    assert ["1", "v", "-3", "3"] in tables.rows
+    for command in (
+        f"snakemake --configfile {results}/study.yaml",
+        f"lanflow verify {results}/ddm/manifest.json",
+        f"lanflow plot {folder}",
+    ):
+        assert command in html
+    assert html.count("data:image/png;base64,") == 2 + len(network_folder.PLOTS)
+
+
+def test_a_recovery_is_shown_with_its_rank_correlations_unless_of_an_earlier_network(
+    results: Path,
+) -> None:
+    folder = results / "networks" / "lan" / "ddm" / "net_torch"
+    sha256 = hashlib.sha256((folder / network_folder.ONNX).read_bytes()).hexdigest()
+    summary = {"v": {"spearman": 0.98765}, "a": {"spearman": None}}
+    record = {
+        "onnx_sha256": sha256,
+        "method": "maximum likelihood",
+        "n_subjects": 50,
+        "n_trials": 500,
+        "summary": summary,
+    }
+    write_json(folder / network_folder.RECOVERY, record)
+    write_bytes(folder / network_folder.RECOVERY_PLOT, (folder / network_folder.CURVE).read_bytes())
+    _, html, _ = report(results)
+    assert html.count("data:image/png;base64,") == 3 + len(network_folder.PLOTS)
+    assert "50 simulated subjects of 500 trials" in html
+    assert "found again by maximum likelihood through the network" in html
+    assert "v 0.988, a not defined" in html
+    sampled = {"method": "NUTS (HSSM 9.9)", "posterior": {}, "n_not_converged": 3}
+    write_json(folder / network_folder.RECOVERY, record | sampled)
+    _, html, _ = report(results)
+    assert "found again by NUTS (HSSM 9.9) through the network" in html
+    assert "The chains of 3 subject(s) did not converge." in html
+    write_json(folder / network_folder.RECOVERY, record | {"onnx_sha256": "0" * 64})
+    _, html, _ = report(results)
+    assert html.count("data:image/png;base64,") == 2 + len(network_folder.PLOTS)
+    assert "simulated subjects" not in html
+
+
+def test_networks_of_earlier_runs_stand_on_the_leaderboard(results: Path) -> None:
+    write_evaluation(results)
+    row = dict.fromkeys(COLUMNS) | {
+        "model": "ddm",
+        "network_type": "lan",
+        "backend": "jax",
+        "origin": "earlier run",
+        "data_digest": "d",
+        "mean_abs_error": 0.0123,
+        "best_val_loss": 0.5,
+        "onnx": "",
+    }
+    _, _, tables = report(results, earlier=[row])
+    head = next(found for found in tables.rows if "mean |error|" in found)
+    (shown,) = (
+        dict(zip(head, found, strict=True)) for found in tables.rows if "earlier run" in found
+    )
+    assert (shown["mean |error|"], shown["gates"], shown["file"]) == ("0.0123", "", "")
+
+
+def test_nothing_on_the_page_is_fetched(results: Path) -> None:
+    _, html, tables = report(results)
+    assert tables.addresses
+    assert all(address.startswith(("data:", "#")) for address in tables.addresses)
+    assert "script" not in tables.seen
+    assert "url(" not in html
+
+
+def test_the_study_as_it_was_run_lies_beside_the_page(results: Path) -> None:
+    report(results)
+    settings = yaml.safe_load((results / "study.yaml").read_text())
+    assert settings == {"study": "my-study", "seed": 1, "results": str(results)}
+
+
+def test_of_very_many_networks_the_best_has_its_figures(results: Path) -> None:
+    write_evaluation(results)
+    _, html, _ = report(results, n_networks=25)
+    assert html.count("data:image/png;base64,") == 2 + len(network_folder.PLOTS)
+    assert "the figures of the other 24 are in their folders" in html
+
+
+def test_long_lists_of_files_are_cut(results: Path) -> None:
+    path = results / "ddm" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"] *= 30
+    manifest["left_out"] = [
+        {"run_id": "r", "run_name": "n", "reason": "not whole", "files": ["a.pickle"]}
+    ]
+    write_json(path, manifest)
+    _, html, tables = report(results)
+    assert "and 40 more, which manifest.json lists." in html
+    assert ["r", "n", "not whole", "a.pickle"] in tables.rows

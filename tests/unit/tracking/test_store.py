@@ -1,0 +1,290 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lanflow.core.errors import UserError
+from lanflow.tracking import store as tracking_store
+from lanflow.tracking.store import (
+    ARTIFACT_VARIABLE,
+    EXPERIMENT_VARIABLE,
+    URI_VARIABLE,
+    Store,
+    export_environment,
+    generation_experiment,
+    redact,
+    require_commands,
+    resolve_sending,
+    resolve_store,
+    training_experiment,
+)
+from tests.conftest import REPOSITORY
+
+FOLDER = Path("/home/me/study")
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [
+        ("http://option:5000", "http://environment:5000", "http://option:5000"),
+        (None, "http://environment:5000", "http://environment:5000"),
+        ("http://option:5000", None, "http://option:5000"),
+        ("", "http://environment:5000", "http://environment:5000"),
+        (None, "", "sqlite:////home/me/study/mlflow.db"),
+        (None, None, "sqlite:////home/me/study/mlflow.db"),
+    ],
+)
+def test_the_uri_comes_from_option_then_environment_then_default(
+    option: str | None, variable: str | None, expected: str
+) -> None:
+    environment = {} if variable is None else {URI_VARIABLE: variable}
+    assert resolve_store(uri=option, environment=environment, folder=FOLDER).uri == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [
+        ("s3://option/a", "s3://environment/a", "s3://option/a"),
+        (None, "s3://environment/a", "s3://environment/a"),
+        ("", "s3://environment/a", "s3://environment/a"),
+        (None, "", None),
+        (None, None, None),
+    ],
+)
+def test_the_artifact_location_comes_from_option_then_environment_then_mlflow(
+    option: str | None, variable: str | None, expected: str | None
+) -> None:
+    environment = {} if variable is None else {ARTIFACT_VARIABLE: variable}
+    store = resolve_store(artifact_location=option, environment=environment, folder=FOLDER)
+    assert store.artifact_location == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "variable", "expected"),
+    [
+        ("option", "environment", "option"),
+        (None, "environment", "environment"),
+        ("", "environment", "environment"),
+        (None, "", "ddm-training"),
+        (None, None, "ddm-training"),
+    ],
+)
+def test_the_experiment_comes_from_option_then_environment_then_the_model(
+    option: str | None, variable: str | None, expected: str
+) -> None:
+    environment = {} if variable is None else {EXPERIMENT_VARIABLE: variable}
+    assert training_experiment("ddm", name=option, environment=environment) == expected
+
+
+def test_the_environment_is_that_of_the_process_unless_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(URI_VARIABLE, "http://shell:5000")
+    monkeypatch.setenv(ARTIFACT_VARIABLE, "s3://shell/a")
+    monkeypatch.setenv(EXPERIMENT_VARIABLE, "shell-experiment")
+    store = resolve_store()
+    assert (store.uri, store.artifact_location) == ("http://shell:5000", "s3://shell/a")
+    assert training_experiment("ddm") == "shell-experiment"
+
+
+def test_data_generation_has_the_ecosystems_experiment() -> None:
+    assert generation_experiment("angle") == "angle-data-generation"
+
+
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:////home/me/study/mlflow.db"),
+        ("sqlite:///stores/a.db?timeout=5", "sqlite:////home/me/study/stores/a.db?timeout=5"),
+        ("sqlite+pysqlite:///a.db", "sqlite+pysqlite:////home/me/study/a.db"),
+        ("sqlite:////shared/mlflow.db", "sqlite:////shared/mlflow.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+        ("sqlite://", "sqlite://"),
+        ("./mlruns", "/home/me/study/mlruns"),
+        ("/shared/mlruns", "/shared/mlruns"),
+        ("file:///shared/mlruns", "file:///shared/mlruns"),
+        ("http://host:5000", "http://host:5000"),
+        ("postgresql+psycopg2://u:p@host/db", "postgresql+psycopg2://u:p@host/db"),
+    ],
+)
+def test_a_relative_store_is_made_absolute_against_a_folder(given: str, absolute: str) -> None:
+    assert resolve_store(uri=given, environment={}, folder=FOLDER).uri == absolute
+
+
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("./mlflow_artifacts", "/home/me/study/mlflow_artifacts"),
+        ("/shared/artifacts", "/shared/artifacts"),
+        ("s3://bucket/artifacts", "s3://bucket/artifacts"),
+    ],
+)
+def test_a_relative_artifact_location_is_made_absolute_against_a_folder(
+    given: str, absolute: str
+) -> None:
+    store = resolve_store(artifact_location=given, environment={}, folder=FOLDER)
+    assert store.artifact_location == absolute
+
+
+def test_relative_paths_are_against_the_working_directory_unless_a_folder_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = resolve_store(artifact_location="artifacts", environment={})
+    assert store.sqlite_path == f"{tmp_path}/mlflow.db"
+    assert store.artifact_location == f"{tmp_path}/artifacts"
+
+
+@pytest.mark.parametrize(
+    ("store", "location"),
+    [
+        (Store("sqlite:////a/mlflow.db"), "/a/mlartifacts"),
+        (Store("sqlite+pysqlite:////a/mlflow.db?x=1"), "/a/mlartifacts"),
+        (Store("sqlite:////a/mlflow.db", "/b"), "/b"),
+        (Store("sqlite:///:memory:"), None),
+        (Store("sqlite://"), None),
+        (Store("http://host:5000"), None),
+        (Store("http://host:5000", "s3://b"), "s3://b"),
+    ],
+)
+def test_new_experiments_of_an_sqlite_store_keep_artifacts_beside_it(
+    store: Store, location: str | None
+) -> None:
+    assert store.new_artifact_location == location
+
+
+@pytest.mark.parametrize(
+    ("uri", "is_folder"),
+    [
+        ("./mlruns", True),
+        ("/shared/mlruns", True),
+        ("file:///shared/mlruns", True),
+        ("sqlite:///mlflow.db", False),
+        ("http://host:5000", False),
+        ("postgresql://host/db", False),
+    ],
+)
+def test_a_path_is_mlflows_old_store_of_files(uri: str, is_folder: bool) -> None:
+    assert resolve_store(uri=uri, environment={}, folder=FOLDER).is_folder is is_folder
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://user:secret@host:5432/db", "postgresql://***@host:5432/db"),
+        ("postgresql+psycopg2://user:sec/ret@host/db", "postgresql+psycopg2://***@host/db"),
+        ("http://user:sec@ret@host:5000", "http://***@host:5000"),
+        ("http://:secret@host", "http://***@host"),
+        ("https://token-secret@host/path", "https://***@host/path"),
+        ("postgresql://host/db?user=u&password=secret", "postgresql://host/db?user=u&password=***"),
+        ("http://host:5000/path", "http://host:5000/path"),
+        ("sqlite:////shared/a@b/mlflow.db", "sqlite:////shared/a@b/mlflow.db"),
+        ("s3://bucket/path", "s3://bucket/path"),
+    ],
+)
+def test_no_credentials_are_shown(uri: str, shown: str) -> None:
+    assert Store(uri).shown_uri == shown
+    assert "secret" not in shown
+
+
+def test_credentials_are_taken_out_of_the_middle_of_a_message() -> None:
+    message = "cannot reach mysql://u:p1@one/db\nor http://u:p2@two:80 (refused), mail a@b.c"
+    assert redact(message) == (
+        "cannot reach mysql://***@one/db\nor http://***@two:80 (refused), mail a@b.c"
+    )
+
+
+def test_when_a_run_is_sent_comes_from_option_then_environment_then_default() -> None:
+    variables = {"LANFLOW_MLFLOW_SEND": "later"}
+    assert resolve_sending("try", environment=variables) == "try"
+    assert resolve_sending(environment=variables) == "later"
+    assert resolve_sending(environment={"LANFLOW_MLFLOW_SEND": ""}) == "now"
+    with pytest.raises(
+        UserError, match="LANFLOW_MLFLOW_SEND: 'never' is not one of now, try, later"
+    ):
+        resolve_sending(environment={"LANFLOW_MLFLOW_SEND": "never"})
+
+
+def test_jobs_of_the_workflow_try_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracking_store, "_exported", [])
+    for variable in (
+        "PATH",
+        "MLFLOW_TRACKING_URI",
+        "LANFLOW_MLFLOW_SEND",
+        "LANFLOW_STORE_CONTACTS",
+    ):
+        monkeypatch.setenv(variable, "")
+    export_environment(resolve_store(uri="http://host"), contacts=Path("results/contacts"))
+    assert os.environ["LANFLOW_MLFLOW_SEND"] == "try"
+    monkeypatch.setenv("LANFLOW_MLFLOW_SEND", "later")
+    export_environment(resolve_store(uri="http://host"), contacts=Path("results/contacts"))
+    assert os.environ["LANFLOW_MLFLOW_SEND"] == "later"
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://host"
+
+
+# What jobs find in their environment, and what a new conda environment gets.
+
+
+SCRIPT = REPOSITORY / "environment.post-deploy.sh"
+
+
+def test_commands_beside_the_interpreter_or_on_the_path_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin" / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path / "other"))
+    with pytest.raises(UserError, match="'lanflow' is neither beside Snakemake nor on the PATH"):
+        require_commands()
+    for folder in ("other", "bin"):
+        command = tmp_path / folder / "lanflow"
+        command.parent.mkdir()
+        command.touch(mode=0o755)
+        require_commands()
+        command.unlink()
+
+
+def test_two_modules_of_one_workflow_share_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking_store, "_exported", [])
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    for _ in range(2):
+        export_environment(resolve_store(uri="http://one"), contacts=Path("contacts"))
+    with pytest.raises(UserError, match=r"in http://one and in http://\*\*\*@two, but all jobs"):
+        export_environment(resolve_store(uri="http://me:secret@two"), contacts=Path("contacts"))
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://one"
+
+
+def post_deploy(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script with a Python that tells what it was asked for."""
+    python = folder / "bin" / "python"
+    python.parent.mkdir(exist_ok=True)
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", str(SCRIPT)],
+        cwd=folder,
+        env={"PATH": path, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_conda_environment_gets_the_lanflow_of_the_workflow(tmp_path: Path) -> None:
+    source = {tracking_store.SOURCE_VARIABLE: str(REPOSITORY)}
+    done = post_deploy(tmp_path, **source)
+    assert done.stdout == f"-m pip install --no-deps --editable {REPOSITORY}\n"
+    source = {tracking_store.SOURCE_VARIABLE: "git+https://host/lab/lanflow@v1"}
+    done = post_deploy(tmp_path, **source)
+    assert done.stdout == "-m pip install --no-deps git+https://host/lab/lanflow@v1\n"
+
+
+def test_without_the_snakefile_nothing_is_installed(tmp_path: Path) -> None:
+    done = post_deploy(tmp_path)
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "LANFLOW_SOURCE: it is set by the Snakefile" in done.stderr

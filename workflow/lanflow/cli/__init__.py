@@ -1,0 +1,1 @@
+"""The commands: lanflow, jaxtrain and torchtrain."""

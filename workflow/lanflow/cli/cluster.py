@@ -1,0 +1,197 @@
+"""Commands for clusters: ``lanflow check-node``, ``lanflow site``, and ``lanflow sync``."""
+
+import argparse
+import os
+import socket
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from lanflow.cli.options import add_store, store_of
+from lanflow.core.errors import UserError
+from lanflow.tracking.preflight import check_artifacts
+from lanflow.tracking.store import Store, resolve_store
+
+# As cli.main._command: the commands' parsers, name, help and what is called.
+AddCommand = Callable[[Any, str, str, Any], argparse.ArgumentParser]
+
+# MLflow would ask a server that is not there for four minutes; a check may be told at once.
+_RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
+_SENDING = "LANFLOW_MLFLOW_SEND"
+
+Backend = Literal["jax", "torch"]
+
+
+def add_check_node(commands: Any, add: AddCommand) -> None:
+    """Add ``check-node``."""
+    command = add(
+        commands,
+        "check-node",
+        "check that jobs reach the store from this machine, and see its GPU",
+        _check_node,
+    )
+    command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names, as prepared")
+    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was seen")
+    command.add_argument(
+        "--gpu-for",
+        choices=["jax", "torch"],
+        metavar="jax|torch",
+        help="a backend that must see a GPU here",
+    )
+    add_store(command)
+
+
+def _check_node(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import write_json
+
+    fail_soon()
+    # Nodes that reach no server keep their runs beside the results, to be sent from elsewhere.
+    experiments = parsed.experiments if os.environ.get(_SENDING) != "later" else []
+    store = resolve_store(
+        uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
+    )
+    record = check_node(store, experiments, backend=parsed.gpu_for)
+    if parsed.output:
+        write_json(parsed.output, record)
+    return record
+
+
+def fail_soon() -> None:
+    """Let a check tell of a server that is not there soon; what a user has set stays."""
+    os.environ.setdefault(*_RETRIES)
+
+
+def add_site(commands: Any, add: AddCommand) -> None:
+    """Add ``site``."""
+    command = add(
+        commands,
+        "site",
+        "write what this cluster has of its own beside the profile, once",
+        _site,
+    )
+    command.add_argument(
+        "--profile", type=Path, default=Path("profiles/slurm"), metavar="DIR", help="the profile"
+    )
+    command.add_argument("--account", metavar="NAME", help="your default one when left out")
+    command.add_argument(
+        "--partitions",
+        nargs="+",
+        metavar="NAME",
+        help="that jobs may use; all that are up when left out",
+    )
+    command.add_argument(
+        "--overwrite", action="store_true", help="write over the site file that is there"
+    )
+    add_store(command)
+
+
+def _site(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.cluster.site import write_site
+    from lanflow.cluster.slurm import describe_cluster
+    from lanflow.tracking.store import ARTIFACT_VARIABLE, URI_VARIABLE
+
+    given = {
+        URI_VARIABLE: parsed.mlflow_tracking_uri,
+        ARTIFACT_VARIABLE: parsed.mlflow_artifact_location,
+    }
+    site = describe_cluster(account=parsed.account, partitions=parsed.partitions)
+    variables = {name: value for name, value in given.items() if value}
+    site = site.model_copy(update={"environment": variables})
+    path, link = write_site(parsed.profile, site, overwrite=parsed.overwrite)
+    return {
+        "site": str(path),
+        "link": str(link),
+        "account": site.account,
+        "partitions": sorted(site.partitions),
+    }
+
+
+# ``lanflow sync``: bring runs into the MLflow store whose records wait beside the results.
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument(
+        "results",
+        nargs="+",
+        type=Path,
+        metavar="RESULTS",
+        help="folders of results: of a study, a network, or a chunk of simulations",
+    )
+    command.add_argument(
+        "--moved",
+        action="store_true",
+        help="also record finished runs in the store that were recorded in another one",
+    )
+    command.add_argument("--output", type=Path, metavar="FILE", help="JSON")
+    add_store(command)
+
+
+def sync(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Send what waits, and what another store has, if that is asked for."""
+    from lanflow.core.files import write_json
+    from lanflow.tracking.sync import check_sent, move_runs, send_runs
+
+    sent = send_runs(
+        parsed.results,
+        uri=parsed.mlflow_tracking_uri,
+        artifact_location=parsed.mlflow_artifact_location,
+    )
+    check_sent(sent)
+    result: dict[str, Any] = {
+        "n_runs_sent": len(sent.run_ids),
+        "mlflow_run_ids": sent.run_ids,
+        "being_written": [str(path) for path in sent.being_written],
+    }
+    if parsed.moved:
+        store = store_of(parsed)
+        moved = move_runs(parsed.results, store)
+        result |= {"tracking_uri": store.shown_uri, "moved": moved}
+    if parsed.output is not None:
+        write_json(parsed.output, result)
+    return result
+
+
+def check_node(
+    store: Store, experiments: Sequence[str], *, backend: Backend | None = None
+) -> dict[str, Any]:
+    """Check, where jobs run, that they reach the store and see the GPU they asked for.
+
+    Parameters
+    ----------
+    store, experiments
+        As prepared; no experiments where nodes are not to reach the store.
+    backend
+        One that is to train on a GPU; ``None`` where none is needed.
+
+    Returns
+    -------
+    dict
+        Where this was, and what it saw.
+
+    Raises
+    ------
+    UserError
+        If the store is not reached or the GPU not seen from here.
+    """
+    node = socket.gethostname()
+    try:
+        if experiments:
+            check_artifacts(store, experiments)
+    except UserError as e:
+        raise UserError(f"from node {node}: {e}") from e
+    device = None if backend is None else _find_gpu(backend, node)
+    return {"node": node, "tracking_uri": store.shown_uri, "gpu": device}
+
+
+def _find_gpu(backend: Backend, node: str) -> str:
+    from lanflow.training.backend import make_kernel
+
+    try:
+        return make_kernel(backend, device="gpu", threads=1).device
+    except UserError as e:
+        raise UserError(
+            f"from node {node}: {e}. The study asks for a GPU (device: gpu), and a job was given "
+            "one that its backend does not see; nothing was trained on the CPU instead"
+        ) from e

@@ -1,0 +1,225 @@
+"""Commands that make a data set and check it, from ``lanflow query`` to ``lanflow audit``."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lanflow.cli.options import (
+    add_extra_files,
+    add_max_repeated_sets,
+    add_places,
+    add_store,
+    count,
+    n_cores,
+    parse_path_map,
+    plain_name,
+    store_of,
+)
+from lanflow.core.errors import UsageError
+
+
+def add_data(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands; ``add`` makes one (``commands``, name, help, function)."""
+    _add_query(
+        add(commands, "query", "list the runs and files of a data-generation experiment", _query)
+    )
+    _add_manifest(
+        add(
+            commands,
+            "manifest",
+            "find training files and freeze what a network is trained on",
+            _manifest,
+        )
+    )
+    _add_verify(
+        add(commands, "verify", "check that a manifest's files are still what was frozen", _verify)
+    )
+    _add_materialise(
+        add(
+            commands,
+            "materialise",
+            "pack a manifest's files into arrays for training",
+            _materialise,
+        )
+    )
+    _add_audit(
+        add(commands, "audit", "measure what a data set holds, and warn of what it lacks", _audit)
+    )
+
+
+def _add_query(command: argparse.ArgumentParser) -> None:
+    command.add_argument("experiment", help="id or name")
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument(
+        "--policy",
+        choices=["complete", "salvage"],
+        default="complete",
+        help="refuse if a run or file is not whole, or take what is whole",
+    )
+    command.add_argument("--batch-id", metavar="ID", help="only runs of this generation batch")
+    command.add_argument("--filter", metavar="TEXT", help="only runs that this MLflow filter takes")
+    runs = command.add_mutually_exclusive_group()
+    runs.add_argument("--run-ids", nargs="+", metavar="ID", help="only these runs")
+    runs.add_argument(
+        "--records",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="only the runs of these records of 'lanflow generate'",
+    )
+    add_store(command)
+
+
+def _query(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import write_json
+    from lanflow.data.experiment import RunSelection
+    from lanflow.data.prepare import query_experiment
+    from lanflow.tracking.sync import run_ids_of
+
+    run_ids = parsed.run_ids
+    if parsed.records is not None:
+        run_ids = run_ids_of(
+            parsed.records,
+            uri=parsed.mlflow_tracking_uri,
+            artifact_location=parsed.mlflow_artifact_location,
+        )
+    selection = RunSelection(
+        policy=parsed.policy, batch_id=parsed.batch_id, run_ids=run_ids, filter=parsed.filter
+    )
+    query = query_experiment(store_of(parsed), parsed.experiment, selection)
+    write_json(parsed.output, query)
+    return {
+        "query": str(parsed.output),
+        "n_runs": len(query["runs"]),
+        "n_files": sum(len(run["files"]) for run in query["runs"]),
+        "n_runs_left_out": len(query["left_out"]),
+    }
+
+
+def _add_manifest(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--query", type=Path, metavar="FILE", help="of 'lanflow query'")
+    command.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="folder of training files; with --query, every tracked file must be in it",
+    )
+    command.add_argument("--model", type=plain_name, help="the files must be of this model")
+    command.add_argument(
+        "--relabel",
+        choices=["auto", "analytic", "solver"],
+        help="labels are computed anew when the files are packed, in place of those in the files",
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument(
+        "--download",
+        type=Path,
+        metavar="DIR",
+        help="where files go that runs logged as artifacts, if their folder is not seen here",
+    )
+    add_places(command)
+    add_extra_files(command)
+    add_store(command)
+
+
+def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import read_record, write_json
+    from lanflow.data.experiment import QUERY_VERSION
+    from lanflow.data.locate import Places
+    from lanflow.data.prepare import download_absent, freeze
+
+    if parsed.query is None and parsed.folder is None:
+        raise UsageError("give --query, --folder, or both")
+    query = None
+    if parsed.query is not None:
+        query = read_record(parsed.query, "query_version", QUERY_VERSION)
+    places = Places(
+        folder=parsed.folder,
+        root=parsed.root,
+        path_map=parse_path_map(parsed.path_map),
+        use_extra_files=parsed.use_extra_files,
+    )
+    if query is not None and parsed.download is not None:
+        places = download_absent(store_of(parsed), query, places, parsed.download)
+    manifest = freeze(query=query, places=places, model=parsed.model, relabel=parsed.relabel)
+    write_json(parsed.output, manifest)
+    return {
+        "manifest": str(parsed.output),
+        "digest": manifest["digest"],
+        "n_files": len(manifest["files"]),
+    }
+
+
+def _add_verify(command: argparse.ArgumentParser) -> None:
+    command.add_argument("manifest", type=Path, help="of 'lanflow manifest'")
+
+
+def _verify(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.data.prepare import read_manifest, verify
+
+    manifest = read_manifest(parsed.manifest)
+    verify(manifest)
+    return {
+        "manifest": str(parsed.manifest),
+        "digest": manifest["digest"],
+        "n_files": len(manifest["files"]),
+        "size_bytes": sum(file["size_bytes"] for file in manifest["files"]),
+    }
+
+
+def _add_materialise(command: argparse.ArgumentParser) -> None:
+    command.add_argument("manifest", type=Path, help="of 'lanflow manifest'")
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set")
+    command.add_argument(
+        "--processes",
+        type=count,
+        default=n_cores(),
+        metavar="N",
+        help="parameter sets relabelled at a time, if the manifest says so",
+    )
+
+
+def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.locks import lock_beside, locked
+    from lanflow.data.prepare import pack, read_manifest
+
+    manifest = read_manifest(parsed.manifest)
+    with locked(lock_beside(parsed.output), f"{parsed.output} is being packed"):
+        data_set = pack(manifest, parsed.output, n_processes=parsed.processes)
+    return {
+        "data_set": str(parsed.output),
+        "digest": data_set.digest,
+        "n_parameter_sets": data_set.n_sets,
+        "n_rows": {name: shape[0] for name, shape in data_set.shapes.items()},
+    }
+
+
+def _add_audit(command: argparse.ArgumentParser) -> None:
+    command.add_argument("data_set", type=Path, help="of 'lanflow materialise'")
+    command.add_argument(
+        "--manifest", type=Path, required=True, metavar="FILE", help="it was packed from"
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="PNG")
+    add_max_repeated_sets(command, "fail if more of the parameter sets are repeats of others")
+
+
+def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import write_bytes, write_json
+    from lanflow.data.dataset import check_repeats
+    from lanflow.data.prepare import audit, open_packed
+    from lanflow.report.figures.records import draw_audit
+
+    data = open_packed(parsed.data_set, parsed.manifest)
+    record = audit(data)
+    write_json(parsed.output, record)
+    if parsed.plot is not None:
+        write_bytes(parsed.plot, draw_audit(record))
+    check_repeats(data.data_set, max_repeated_sets=parsed.max_repeated_sets)
+    return {
+        "audit": str(parsed.output),
+        "n_distinct_sets": record["sets"]["distinct"],
+        "n_claimed_sets": record["sets"]["claimed"],
+        "n_warnings": len(record["warnings"]),
+    }

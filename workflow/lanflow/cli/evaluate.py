@@ -1,0 +1,326 @@
+"""Commands that look at a network: ``lanflow evaluate``, ``check-gates``, ``plot``, ``recover``."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lanflow.cli.options import add_store, count, n_cores, plain_name, whole_number
+from lanflow.core.errors import UsageError
+from lanflow.networks import folder as network_folder
+from lanflow.networks.types import NETWORK_TYPES
+
+
+def add_evaluate(command: argparse.ArgumentParser) -> None:
+    """Add the options of ``lanflow evaluate``."""
+    command.add_argument(
+        "folder", nargs="?", type=Path, metavar="NETWORK_FOLDER", help="of a trained network"
+    )
+    command.add_argument(
+        "--onnx", type=Path, metavar="FILE", help="any network, in place of a folder; with --model"
+    )
+    command.add_argument("--model", type=plain_name, help="of --onnx, as ssm-simulators has it")
+    command.add_argument(
+        "--network-type", choices=list(NETWORK_TYPES), default="lan", help="of --onnx"
+    )
+    command.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="card.json of --onnx, for the trained box; ssm-simulators' bounds when left out",
+    )
+    command.add_argument(
+        "--reference",
+        choices=["auto", "analytic", "solver", "kde"],
+        default="auto",
+        help="what is taken for the truth; auto is the best there is for the model",
+    )
+    command.add_argument("--output", type=Path, metavar="FILE", help="evaluation.json")
+    command.add_argument("--seed", type=whole_number, default=1, metavar="N", help="of all draws")
+    command.add_argument(
+        "--n-sets",
+        type=count,
+        metavar="N",
+        help="random parameter vectors of the scores; 500, with solver 100, with kde 20",
+    )
+    command.add_argument(
+        "--rows", type=count, default=200, metavar="N", help="simulated trials of each"
+    )
+    command.add_argument(
+        "--n-simulated-sets",
+        type=count,
+        default=20,
+        metavar="N",
+        help="random parameter vectors that the simulator is run at",
+    )
+    command.add_argument(
+        "--hssm-python",
+        metavar="PATH",
+        default=None,
+        help="interpreter that has HSSM, for its gate; this one when left out",
+    )
+    add_store(command)
+    command.set_defaults(call=_evaluate)
+
+
+def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import write_json
+    from lanflow.evaluation.evaluate import Thoroughness, evaluate
+    from lanflow.evaluation.record import format_evaluation
+    from lanflow.evaluation.track import track_evaluation
+    from lanflow.tracking.store import resolve_store
+
+    examined = _examined(parsed)
+    record = evaluate(
+        examined,
+        wanted=parsed.reference,
+        thoroughness=Thoroughness(parsed.n_sets, parsed.rows, parsed.n_simulated_sets),
+        hssm_python=parsed.hssm_python or sys.executable,
+        seed=parsed.seed,
+    )
+    if parsed.output:
+        write_json(parsed.output, record.model_dump(mode="json"))
+    sys.stderr.write(f"\n{format_evaluation(record)}\n\n")
+    run_id = None
+    if examined.folder is not None and parsed.output:
+        store = resolve_store(
+            uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
+        )
+        run_id = track_evaluation(examined.folder, record, parsed.output, store)
+    return {
+        "verdict": record.verdict,
+        "gates": {gate.name: gate.verdict for gate in record.gates},
+        "scores": None if record.scores is None else record.scores.model_dump(mode="json"),
+        "reference": record.reference.source,
+        "evaluation": str(parsed.output) if parsed.output else None,
+        "mlflow_run_id": run_id,
+    }
+
+
+def _examined(parsed: argparse.Namespace) -> Any:
+    from lanflow.core.errors import UsageError, UserError
+    from lanflow.networks.network import ExaminedNetwork
+
+    if (parsed.folder is None) == (parsed.onnx is None):
+        raise UsageError("give a network's folder, or --onnx FILE with --model NAME")
+    if parsed.folder is not None:
+        if parsed.model is not None or parsed.card is not None:
+            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
+        return ExaminedNetwork.from_folder(parsed.folder)
+    if parsed.model is None:
+        raise UsageError("--onnx: give --model, the model's name in ssm-simulators")
+    try:
+        content = parsed.onnx.read_bytes()
+    except OSError as e:
+        raise UserError(f"{parsed.onnx}: cannot be read ({e.strerror})") from e
+    return ExaminedNetwork.from_onnx(content, parsed.model, parsed.network_type, parsed.card)
+
+
+def add_check_gates(command: argparse.ArgumentParser) -> None:
+    """Add the options of ``lanflow check-gates``."""
+    command.add_argument(
+        "evaluations", nargs="+", type=Path, metavar="FILE", help="of 'lanflow evaluate'"
+    )
+    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was checked")
+    command.set_defaults(call=_check_gates)
+
+
+def _check_gates(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import write_json
+    from lanflow.evaluation.record import check_gates, read_evaluation
+
+    records = {str(path): read_evaluation(path) for path in parsed.evaluations}
+    check_gates(records)
+    result = {"verdict": "passed", "evaluations": list(records)}
+    if parsed.output:
+        write_json(parsed.output, result)
+    return result
+
+
+# ``lanflow plot``: the figures of one network.
+
+
+log = logging.getLogger(__name__)
+
+
+def add_plot(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        metavar="NETWORK_DIR",
+        help="of jaxtrain or torchtrain; else give --onnx and --model",
+    )
+    command.add_argument("--onnx", type=Path, metavar="FILE", help="any network, by its file")
+    command.add_argument("--model", type=plain_name, help="what the network of --onnx is of")
+    command.add_argument(
+        "--network-type",
+        choices=list(NETWORK_TYPES),
+        default="lan",
+        help="what the network of --onnx gives",
+    )
+    command.add_argument(
+        "--card",
+        type=Path,
+        metavar="FILE",
+        help="card.json of --onnx, for the trained box; ssm-simulators' bounds when left out",
+    )
+    command.add_argument(
+        "--output", type=Path, metavar="DIR", help="of the figures; NETWORK_DIR when left out"
+    )
+    command.add_argument(
+        "--draws",
+        type=count,
+        metavar="N",
+        help="parameter vectors for errors and calibration; 256, with simulations 64",
+    )
+    command.add_argument(
+        "--seed", type=whole_number, default=1, metavar="N", help="of draws and simulations"
+    )
+    command.set_defaults(call=_plot)
+
+
+def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import write_bytes
+    from lanflow.core.folders import require_own
+    from lanflow.report.figures.network import draw_network
+
+    subject = _subject(parsed)
+    folder = parsed.output or parsed.folder
+    if parsed.output is not None:
+        require_own(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
+    plots = draw_network(
+        subject,
+        n_vectors=parsed.draws,
+        seed=parsed.seed,
+        on_plot=lambda name: log.info("%s: drawing %s", subject.title, name),
+    )
+    paths = {}
+    for name, png in plots:
+        paths[name] = folder / network_folder.PLOTS[name]
+        write_bytes(paths[name], png)
+    return {"plots": {name: str(path) for name, path in paths.items()}}
+
+
+def _subject(parsed: argparse.Namespace) -> Any:
+    from lanflow.evaluation.reference import read_network_folder, read_onnx_file
+
+    if (parsed.folder is None) == (parsed.onnx is None):
+        raise UsageError("give either NETWORK_DIR, or --onnx and --model")
+    if parsed.onnx is None:
+        if parsed.model is not None or parsed.card is not None:
+            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
+        return read_network_folder(parsed.folder)
+    if parsed.model is None or parsed.output is None:
+        raise UsageError("--onnx needs --model and --output")
+    return read_onnx_file(parsed.onnx, parsed.model, parsed.network_type, parsed.card)
+
+
+# ``lanflow recover``: simulated subjects, and their parameters found again.
+
+
+def add_recover(command: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    command.add_argument(
+        "folder",
+        type=Path,
+        metavar="NETWORK_DIR",
+        help="of a likelihood network (lan), by jaxtrain or torchtrain",
+    )
+    command.add_argument(
+        "--n-subjects", type=count, default=50, metavar="N", help="subjects to simulate"
+    )
+    command.add_argument(
+        "--n-trials", type=count, default=500, metavar="N", help="trials of each subject"
+    )
+    command.add_argument(
+        "--seed", type=whole_number, default=1, metavar="N", help="of parameters and trials"
+    )
+    command.add_argument(
+        "--method",
+        choices=["auto", "nuts", "maximum-likelihood"],
+        default="auto",
+        help="nuts samples posteriors with HSSM; auto does where HSSM is installed",
+    )
+    command.add_argument(
+        "--hssm-python",
+        metavar="PATH",
+        help="interpreter that has HSSM; this one when left out",
+    )
+    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="recovery.json")
+    command.add_argument("--plot", type=Path, metavar="FILE", help="PNG, true against found")
+    command.add_argument(
+        "--processes", type=count, default=n_cores(), metavar="N", help="subjects at a time"
+    )
+    command.set_defaults(call=_recover)
+
+
+def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.files import write_bytes, write_json
+    from lanflow.core.progress import Progress
+    from lanflow.evaluation.recovery.subjects import Recoverable, simulate_subjects
+
+    python = _hssm_python(parsed)
+    network = Recoverable.from_folder(parsed.folder)
+    size: dict[str, Any] = {"n_trials": parsed.n_trials, "seed": parsed.seed}
+    subjects = simulate_subjects(network, n_subjects=parsed.n_subjects, **size)
+    with Progress(len(subjects), f"{network.title}: recovering", "subject") as progress:
+        how: dict[str, Any] = {"n_processes": parsed.processes, "on_subject": progress.advance}
+        if python is None:
+            from lanflow.evaluation.recovery.fit import fit_subjects
+            from lanflow.evaluation.recovery.record import likelihood_record
+
+            record = likelihood_record(
+                network, subjects, fit_subjects(network, subjects, **how), **size
+            )
+        else:
+            from lanflow.evaluation.recovery.posterior import sample_subjects
+            from lanflow.evaluation.recovery.record import posterior_record
+
+            record = posterior_record(
+                network, subjects, sample_subjects(network, subjects, python=python, **how), **size
+            )
+    if parsed.plot is not None:
+        from lanflow.report.figures.records import draw_recovery
+
+        write_bytes(parsed.plot, draw_recovery(record))
+    write_json(parsed.output, record)
+    return {
+        "recovery": str(parsed.output),
+        "method": record["method"],
+        "rank_correlation": {name: one["spearman"] for name, one in record["summary"].items()},
+        **_of_method(record),
+        "n_undecided": record["n_undecided"],
+        "plot": None if parsed.plot is None else str(parsed.plot),
+    }
+
+
+def _hssm_python(parsed: argparse.Namespace) -> str | None:
+    """The interpreter to sample with, or None for maximum likelihood."""
+    from lanflow.core.errors import UserError
+    from lanflow.evaluation.hssm.interpreter import find_hssm
+
+    if parsed.method == "maximum-likelihood":
+        return None
+    python: str = parsed.hssm_python or sys.executable
+    missing = find_hssm(python)
+    if missing is None:
+        return python
+    if parsed.method == "nuts" or parsed.hssm_python is not None:
+        raise UserError(f"posteriors are sampled with HSSM, but {missing}")
+    log.info("maximum likelihood: %s", missing)
+    return None
+
+
+def _of_method(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What only one of the methods has to tell."""
+    summary = record["summary"].items()
+    if "posterior" in record:
+        keys = ("coverage", "rank_uniformity_p")
+        of_each = {key: {name: one[key] for name, one in summary} for key in keys}
+        return {**of_each, "n_not_converged": record["n_not_converged"]}
+    at_bound = {name: one["n_at_lower"] + one["n_at_upper"] for name, one in summary}
+    return {"n_at_bound": at_bound, "n_below_truth": record["n_below_truth"]}

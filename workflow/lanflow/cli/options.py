@@ -1,0 +1,197 @@
+"""What all commands share: options, exit status, the JSON line at the end, signals."""
+
+import argparse
+import json
+import logging
+import math
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lanflow.core.errors import UsageError, UserError
+from lanflow.core.interrupts import interruptible
+from lanflow.core.names import check_name
+from lanflow.tracking.store import SENDING_VARIABLE, SENDINGS, Store, redact, resolve_store
+
+log = logging.getLogger("lanflow")
+
+
+def whole_number(text: str) -> int:
+    """A non-negative whole number, for argparse."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a non-negative whole number")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A positive whole number, for argparse."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return number
+
+
+def plain_name(text: str) -> str:
+    """A name that becomes part of a path, for argparse."""
+    try:
+        return check_name(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def add_log_level(group: Any) -> None:
+    """Add ``--log-level``."""
+    group.add_argument(
+        "--log-level",
+        "-l",
+        type=str.upper,
+        choices=["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"],
+        default="INFO",
+        metavar="LEVEL",
+        help="DEBUG, INFO, WARNING, ERROR or CRITICAL",
+    )
+
+
+def add_store(group: Any) -> None:
+    """Add the options that name the MLflow store."""
+    group.add_argument(
+        "--mlflow-tracking-uri",
+        metavar="URI",
+        help="store (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)",
+    )
+    group.add_argument(
+        "--mlflow-artifact-location",
+        metavar="DIR",
+        help="artifacts of experiments made here (MLFLOW_ARTIFACT_LOCATION, then MLflow's own)",
+    )
+
+
+def store_of(parsed: argparse.Namespace) -> Store:
+    """The MLflow store that the options of :func:`add_store` name."""
+    return resolve_store(
+        uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
+    )
+
+
+def add_sending(group: Any) -> None:
+    """Add ``--mlflow-send``."""
+    group.add_argument(
+        "--mlflow-send",
+        choices=SENDINGS,
+        help="now: the store must answer at the start; try: if it does not, the run is kept beside "
+        "the results for 'lanflow sync'; later: it is kept there, the store is not asked "
+        f"({SENDING_VARIABLE}, then now)",
+    )
+
+
+def add_places(group: Any) -> None:
+    """Add the options that say where recorded folders are on this machine."""
+    group.add_argument(
+        "--root",
+        type=Path,
+        metavar="DIR",
+        help="base of relative recorded folders; the working directory when left out",
+    )
+    group.add_argument(
+        "--path-map",
+        action="append",
+        default=[],
+        metavar="RECORDED=HERE",
+        help="a recorded folder prefix and where it is on this machine; may be repeated",
+    )
+
+
+def add_extra_files(group: Any) -> None:
+    """Add ``--use-extra-files``."""
+    group.add_argument(
+        "--use-extra-files",
+        action="store_true",
+        help="train on files of the folder that the experiment does not track, too",
+    )
+
+
+def add_max_repeated_sets(group: Any, help_text: str) -> None:
+    """Add ``--max-repeated-sets``."""
+    group.add_argument(
+        "--max-repeated-sets", type=share, default=1.0, metavar="SHARE", help=help_text
+    )
+
+
+def parse_path_map(entries: list[str]) -> dict[str, str]:
+    """``RECORDED=HERE`` entries as a mapping.
+
+    Raises
+    ------
+    UsageError
+        If an entry has no ``=``.
+    """
+    mapping = {}
+    for entry in entries:
+        recorded, equals, here = entry.partition("=")
+        if not (recorded and equals and here):
+            raise UsageError(f"--path-map {entry!r}: expected RECORDED=HERE")
+        mapping[recorded] = here
+    return mapping
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    call: Callable[[argparse.Namespace], dict[str, Any] | None],
+    arguments: list[str] | None = None,
+) -> int:
+    """Parse, call, print one line of JSON, give the exit status.
+
+    Parameters
+    ----------
+    parser
+        The command's options; ``--log-level`` among them.
+    call
+        Does the work; what it returns is printed.
+    arguments
+        In place of ``sys.argv``, for tests.
+
+    Returns
+    -------
+    int
+        0; 1 for a mistake, a person's or ours; 2 for options that make no sense; 130 when
+        interrupted.
+    """
+    parsed = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    log.setLevel(parsed.log_level)
+    try:
+        with interruptible():
+            result = call(parsed)
+    except UsageError as e:
+        parser.error(redact(str(e)))
+    except UserError as e:
+        log.error("%s: error: %s", parser.prog, redact(str(e)))
+        log.debug("%s", redact(traceback.format_exc()))
+        return 1
+    except KeyboardInterrupt:
+        log.error("%s: interrupted", parser.prog)
+        return 130
+    except Exception:  # a bug: all of the traceback, less the password that a URI may hold
+        log.error("%s: unexpected error\n%s", parser.prog, redact(traceback.format_exc()))
+        return 1
+    if result is not None:
+        sys.stdout.write(json.dumps(result) + "\n")
+    return 0

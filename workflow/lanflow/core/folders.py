@@ -1,0 +1,81 @@
+"""Folders that lanflow writes: one that holds anything else is refused, and stays as it is."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from lanflow.core.errors import UserError
+
+# What file managers, NFS and Snakemake leave in any folder.
+_ANYWHERE = (".DS_Store", ".nfs*", ".snakemake_timestamp")
+# What lanflow.core.files leaves of a file when its process is killed.
+_LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}")
+_N_NAMED = 3
+
+
+def require_own(folder: Path, own: Iterable[str], *, what: str) -> None:
+    """Refuse to write into a folder that holds anything but what its writer makes.
+
+    Every command that writes a folder calls this before it writes anything.
+
+    Parameters
+    ----------
+    folder
+        Need not exist.
+    own
+        Paths in the folder that the writer makes, as patterns of :mod:`fnmatch` with ``/``
+        between folders; one that ends with ``/`` is a folder with all that is in it.
+    what
+        The writer makes, for the message: "this bundle".
+
+    Raises
+    ------
+    UserError
+        If it, or a folder that it is to lie in, is a file; if it cannot be read; or naming what is
+        in it and is not the writer's.
+    """
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            break
+        if os.path.lexists(place):
+            found = "a file" if place.exists() else "a link to nothing"
+            raise UserError(f"{place}: is {found}; name a folder. Nothing was changed")
+    if not folder.is_dir():
+        return
+    others = sorted(_others(folder, tuple(own)))
+    if others:
+        named = ", ".join(name if name.isprintable() else ascii(name) for name in others[:_N_NAMED])
+        more = f" and {len(others) - _N_NAMED} more" if len(others) > _N_NAMED else ""
+        raise UserError(
+            f"{folder}: holds what is not of {what} ({named}{more}); name a folder of its own, or "
+            "move that elsewhere. Nothing was changed"
+        )
+
+
+def _others(folder: Path, own: tuple[str, ...]) -> Iterator[str]:
+    """Paths in a folder that no pattern stands for; what is in a foreign folder is not listed."""
+    for place, inner, files in os.walk(folder, onerror=_refuse):
+        at = Path(place).relative_to(folder)
+        paths = [(at / name).as_posix() for name in files]
+        yield from (path for path in paths if not _is_own(path, own))
+        for name in tuple(inner):
+            path = (at / name).as_posix() + "/"
+            if not any(pattern.startswith(path) and pattern != path for pattern in own):
+                inner.remove(name)
+                if path not in own:
+                    yield path
+
+
+def _is_own(path: str, own: tuple[str, ...]) -> bool:
+    name = path.rpartition("/")[2]
+    if any(fnmatchcase(name, pattern) for pattern in _ANYWHERE):
+        return True
+    if left := _LEFTOVER.fullmatch(name):
+        path = path.removesuffix(name) + left["name"]
+    return any(fnmatchcase(path, pattern) for pattern in own)
+
+
+def _refuse(error: OSError) -> None:
+    raise UserError(f"{error.filename}: cannot be read ({error.strerror}). Nothing was changed")

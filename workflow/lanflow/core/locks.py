@@ -1,0 +1,135 @@
+"""A lock on a folder of results: one process at a time writes there.
+
+The kernel keeps the lock for the process that took it and frees it when that process ends, however
+it ends, so that no lock is ever left over. The lock's file says who holds it, for messages only.
+It works between processes of one machine, and between machines where their file system has locks
+(NFS 4, Lustre with ``flock``, BeeGFS and others where they are switched on).
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from lanflow.core.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Who takes a lock writes its name a moment later; who is refused reads again for this long.
+_SECONDS_TO_READ_THE_HOLDER = 1.0
+
+# File descriptors of the locks that this process holds.
+_held: set[int] = set()
+
+
+def _leave_to_parent() -> None:
+    """Close the locks of the process that this one was forked from, or they would outlive it."""
+    for file in _held:
+        os.close(file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def lock_beside(folder: Path) -> Path:
+    """The lock of a folder that is replaced as a whole."""
+    return folder.absolute().with_name(f".{folder.name}.lock")
+
+
+@contextlib.contextmanager
+def locked(path: Path, what_happens: str, *, wait: bool = False) -> Iterator[None]:
+    """Hold a lock while the body runs.
+
+    Parameters
+    ----------
+    path
+        The lock's file. It is made here and removed at the end; one that a killed process left
+        locks nobody out.
+    what_happens
+        Begins the message for others: ``"results/net is being trained"``.
+    wait
+        Wait for a process that holds the lock, and say so, in place of an error.
+
+    Raises
+    ------
+    UserError
+        Naming the process that holds the lock; or if its file cannot be written.
+    """
+    file = _take(path, what_happens, wait=wait)
+    _held.add(file)
+    try:
+        _write_holder(file)
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if _is_at(path, file):  # and not another's, in a folder that was removed meanwhile
+                path.unlink()
+        _held.discard(file)
+        os.close(file)
+
+
+def _take(path: Path, what_happens: str, *, wait: bool) -> int:
+    """Open and lock the file that is at ``path`` then; the one before may remove its own."""
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as e:
+            raise UserError(f"{path}: the lock cannot be written ({e.strerror})") from e
+        try:
+            if not _lock(file):
+                holder = f"{what_happens} by {_read_holder(path)}"
+                if not wait:
+                    raise UserError(f"{holder}; wait for it or end it")
+                log.info("%s; waiting for it", holder)
+                _lock(file, wait=True)
+            if _is_at(path, file):
+                return file
+        except BaseException:
+            os.close(file)
+            raise
+        os.close(file)
+
+
+def _lock(file: int, *, wait: bool = False) -> bool:
+    """Lock an open file; False if another process has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as e:
+        if e.errno != errno.ESTALE:  # removed on another machine: opened again
+            log.warning("this file system has no locks (%s); start nothing twice", e.strerror)
+    return True
+
+
+def _is_at(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except OSError:
+        return False
+
+
+def _write_holder(file: int) -> None:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+    os.ftruncate(file, 0)
+    os.pwrite(file, (json.dumps(holder) + "\n").encode(), 0)
+
+
+def _read_holder(path: Path) -> str:
+    """Who holds a lock, in words."""
+    end = time.monotonic() + _SECONDS_TO_READ_THE_HOLDER
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            holder = json.loads(path.read_text())
+            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+        time.sleep(0.05)
+    return "another process"

@@ -1,0 +1,263 @@
+"""Reading YAML into frozen, typed settings; the only reader of YAML.
+
+A key that is not known, a value of the wrong type and a file that is not there each end in one
+:class:`~lanflow.core.errors.UserError` that names the file and the key and says what is accepted.
+"""
+
+import ast
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from lanflow.core.errors import UserError
+from lanflow.core.names import check_name
+
+S = TypeVar("S", bound="Settings")
+
+_OPERATORS: dict[type, Callable[..., float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: math.pow,
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+}
+_FUNCTIONS: dict[str, Callable[..., float]] = {
+    "log": math.log,
+    "log2": math.log2,
+    "log10": math.log10,
+    "exp": math.exp,
+    "sqrt": math.sqrt,
+}
+
+
+# What a path or a word must be to reach every command as it was written. Snakemake takes braces for
+# wildcards, a command takes what begins with a dash for an option, nobody expands ~ and $.
+_BEGINNING = r"^(?![-~\s])(?!.*\s$)"
+_PATH = _BEGINNING + r"(?!.*[^/]{256})[^{}$\x00-\x1f\x7f]{1,1000}$"
+_WORD = _BEGINNING + r"[^\x00-\x1f\x7f]{1,1000}$"
+
+Name = Annotated[str, AfterValidator(check_name)]
+
+
+def _check_path(value: str) -> str:
+    if not (re.fullmatch(_PATH, value) and value.isprintable()):
+        raise ValueError(
+            f"{_short(value)} cannot be a path here; it must not be empty, begin with '-' or '~', "
+            "begin or end with a space, or hold '{', '}', '$', a line break or another control "
+            "character (each name 255 characters at most, all together 1000)"
+        )
+    return value
+
+
+def _check_word(value: str) -> str:
+    if not (re.fullmatch(_WORD, value) and value.isprintable()):
+        raise ValueError(
+            f"{_short(value)} cannot be used here; it must not be empty, begin with '-' or '~', "
+            "begin or end with a space, or hold a line break or another control character (1000 "
+            "characters at most)"
+        )
+    return value
+
+
+# Part of a path of the workflow; and a text that becomes one word of a command.
+PathText = Annotated[str, AfterValidator(_check_path), Field(json_schema_extra={"pattern": _PATH})]
+Word = Annotated[str, AfterValidator(_check_word), Field(json_schema_extra={"pattern": _WORD})]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def read_yaml(path: Path | str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    dict
+        The mapping, empty for an empty file.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is not YAML, or holds something else than a mapping.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as e:
+        raise UserError(f"{path}: no such file") from e
+    except (OSError, UnicodeDecodeError) as e:
+        raise UserError(f"{path}: cannot be read ({e})") from e
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: a date such as 2026-13-99
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from e
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def parse_settings(
+    cls: type[S], content: Mapping[str, Any], where: str | Callable[[Sequence[Any]], str]
+) -> S:
+    """Validate a mapping as settings of type ``cls``.
+
+    Parameters
+    ----------
+    cls
+        The settings' class.
+    content
+        Keys and values as read.
+    where
+        The file they came from, named in errors; or a function that tells the file of a key.
+
+    Raises
+    ------
+    UserError
+        With a line for each thing wrong: the file, the key, what is accepted.
+    """
+    try:
+        return cls.model_validate(content)
+    except ValidationError as e:
+        lines = []
+        for error in e.errors():
+            file = where if isinstance(where, str) else where(error["loc"])
+            lines.append(f"{file}: {_explain(cls, error)}")
+        raise UserError("\n".join(lines)) from e
+
+
+def _explain(cls: type[BaseModel], error: Any) -> str:
+    """One error of pydantic's in words that name the key."""
+    location = [str(part) for part in error["loc"] if not _is_noise(part)]
+    key = ".".join(location) or "(top level)"
+    match error["type"]:
+        case "extra_forbidden":
+            accepted = _accepted_keys(cls, error["loc"][:-1])
+            return f"unknown key {_short(key)}{suggest(location[-1], accepted)}"
+        case "missing":
+            return f"missing key {key!r}"
+        case "value_error":
+            return f"{key}: {error['ctx']['error']}"
+        case "model_type" | "dict_type":
+            return f"{key}: expected keys and values, got {_short(error['input'])}"
+        case _:
+            message = error["msg"][0].lower() + error["msg"][1:]
+            return f"{key}: {message}, got {_short(error['input'])}"
+
+
+def _short(value: object) -> str:
+    """A value as an error shows it."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _is_noise(part: object) -> bool:
+    """Tell pydantic's own marks inside a location from keys of the file."""
+    return isinstance(part, str) and (part.startswith("function-") or part == "[key]")
+
+
+def _accepted_keys(cls: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    """The keys that the settings class found at ``location`` accepts."""
+    parts = iter(location)
+    for part in parts:
+        if isinstance(part, int):  # place in a list
+            continue
+        annotation = _fields_by_key(cls)[part].annotation
+        cls = next(_settings_in(annotation), cls)
+        if get_origin(annotation) is dict:
+            next(parts, None)  # a name of the user's own
+    return list(_fields_by_key(cls))
+
+
+def _fields_by_key(cls: type[BaseModel]) -> dict[str, FieldInfo]:
+    return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+
+def _settings_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The settings classes inside ``X | None`` or ``dict[str, X]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _settings_in(inner)
+
+
+def suggest(word: str, accepted: Sequence[str]) -> str:
+    """A tail for a message: the nearest accepted word, and all of them."""
+    if not accepted:
+        return ""
+    in_lower_case = {name.lower(): name for name in accepted}
+    near = difflib.get_close_matches(word.lower(), in_lower_case, n=1)
+    hint = f"; did you mean {in_lower_case[near[0]]!r}?" if near else ""
+    return f"{hint} (accepted: {', '.join(accepted)})"
+
+
+def parse_number(value: object) -> object:
+    """Turn a number, or a text such as ``np.log(1e-7)``, into a float without evaluating code.
+
+    Accepted are numbers, ``+ - * / **``, brackets, and log, log2, log10, exp and sqrt, bare or
+    behind ``np.`` or ``math.``. Other types are returned for pydantic to judge.
+
+    Raises
+    ------
+    ValueError
+        If the text is anything else, or the value is true or false, which pydantic takes for 1
+        and 0.
+    """
+    accepted = "accepted are numbers and expressions such as np.log(1e-7)"
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a number; {accepted}")
+    if not isinstance(value, str):
+        return value
+    if len(value) > 200:
+        raise ValueError(f"the expression is longer than 200 characters; {accepted}")
+    try:
+        return _evaluate(ast.parse(value.strip(), mode="eval").body)
+    except (SyntaxError, ArithmeticError, TypeError, ValueError, RecursionError) as e:
+        raise ValueError(f"{value!r} is not a number that can be read; {accepted}") from e
+
+
+Count = Annotated[int, BeforeValidator(parse_number), Field(ge=1, le=10**9)]
+
+Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
+Positive = Annotated[Number, Field(gt=0)]
+
+
+def _evaluate(node: ast.expr) -> float:
+    match node:
+        case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
+            return float(number)
+        case ast.UnaryOp(op=op, operand=operand) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_evaluate(operand))
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_evaluate(left), _evaluate(right))
+        case ast.Call(func=function, args=[argument], keywords=[]):
+            return _FUNCTIONS[_function_name(function)](_evaluate(argument))
+    raise ValueError(f"{type(node).__name__} is not accepted")
+
+
+def _function_name(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name) if name in _FUNCTIONS:
+            return name
+        case ast.Attribute(value=ast.Name(id="np" | "numpy" | "math"), attr=name) if (
+            name in _FUNCTIONS
+        ):
+            return name
+    raise ValueError("unknown function")

@@ -1,0 +1,1 @@
+"""Training data: which files there are, what is taken, and how it is packed."""

@@ -1,0 +1,113 @@
+"""ssm-simulators' data-generation YAML, typed: what one training file holds."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, model_validator
+
+from lanflow.core.errors import UserError
+from lanflow.core.settings import Count, Name, Positive, Settings, parse_settings, read_yaml
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+class _Section(Settings):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper)
+
+
+class PipelineSection(_Section):
+    """How many parameter sets a file holds, and how they are drawn."""
+
+    n_parameter_sets: Count
+    n_subruns: Count = 1
+    parameter_sampling: Annotated[Literal["uniform", "sobol"], BeforeValidator(_lower)] = "uniform"
+
+
+class SimulatorSection(_Section):
+    """How each parameter set is simulated; ``delta_t`` in seconds."""
+
+    n_samples: Count
+    delta_t: Positive
+
+
+class TrainingSection(_Section):
+    """How many training rows are made for each parameter set."""
+
+    n_samples_per_param: Count
+
+
+class EstimatorSection(_Section):
+    """Where labels come from; see :func:`lanflow.models.sources.label_source`."""
+
+    type: Annotated[
+        Literal["auto", "analytic", "solver", "kde", "exact_kde", "pyddm"], BeforeValidator(_lower)
+    ] = "auto"
+
+
+class GenerationConfig(_Section):
+    """A data-generation YAML. Keys that ssm-simulators would ignore are refused."""
+
+    model: Name | None = None
+    generator_approach: Literal["lan", "cpn", "opn"] = "lan"
+    pipeline: PipelineSection
+    simulator: SimulatorSection
+    training: TrainingSection
+    estimator: EstimatorSection = EstimatorSection()
+
+    @model_validator(mode="after")
+    def _subruns_divide_sets(self) -> Self:
+        if self.pipeline.n_parameter_sets % self.pipeline.n_subruns:
+            raise ValueError(
+                f"PIPELINE.N_PARAMETER_SETS ({self.pipeline.n_parameter_sets}) is not a multiple "
+                f"of PIPELINE.N_SUBRUNS ({self.pipeline.n_subruns}); ssm-simulators would drop "
+                "the rest"
+            )
+        return self
+
+    @property
+    def model_name(self) -> str:
+        """The cognitive model, which :func:`read_generation_file` made sure is named."""
+        assert self.model is not None
+        return self.model
+
+    def settings_dict(self) -> dict[str, Any]:
+        """What decides the numbers in a file: everything but how sets are spread over sub-runs."""
+        return self.model_dump(mode="json", exclude={"pipeline": {"n_subruns"}})
+
+    @property
+    def digest(self) -> str:
+        """Sha256 (hex) of :meth:`settings_dict`."""
+        text = json.dumps(self.settings_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def batch_id(self, seed: int) -> str:
+        """Ties the chunks of one build together, whatever their number."""
+        return hashlib.sha256(f"{self.digest}/{seed}".encode()).hexdigest()[:32]
+
+
+def read_generation_file(path: Path | str, *, model: str | None = None) -> GenerationConfig:
+    """Read and check a data-generation YAML.
+
+    Parameters
+    ----------
+    path
+        The file.
+    model
+        Takes the place of the file's MODEL.
+
+    Raises
+    ------
+    UserError
+        Naming the file and the key.
+    """
+    content = read_yaml(path)
+    if model is not None:
+        content = {**content, "MODEL": model}
+    config = parse_settings(GenerationConfig, content, str(path))
+    if not config.model:
+        raise UserError(f"{path}: missing key 'MODEL' (or give --model)")
+    return config

@@ -1,0 +1,292 @@
+"""ssm-simulators to training files: seeded, atomic, the same bytes whoever makes them.
+
+``ssms`` 0.12.5 seeds parameter set ``i`` of every file with ``i`` and draws the parameters in an
+order that follows Python's hash seed. Here every set has seeds of its own, from (study seed,
+model, chunk, file, set), and parameters are drawn in the model's order. The unit of work is still
+``generate_for_parameter_set`` of an ``ssms`` pipeline, from :mod:`lanflow.models.sources`.
+"""
+
+import glob
+import hashlib
+import io
+import json
+import math
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lanflow.core.errors import UserError
+from lanflow.core.files import write_bytes, write_json
+from lanflow.core.folders import require_own
+from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
+from lanflow.core.processes import worker_pool
+from lanflow.data.generation.config import GenerationConfig
+from lanflow.data.generation.pipelines import make_pipeline
+from lanflow.data.generation.plan import ChunkPlan, SetDraw
+from lanflow.models.simulators import default_generator_config, model_config
+from lanflow.models.sources import has_shift, label_source
+from lanflow.networks import folder as network_folder
+from lanflow.tracking.store import INVENTORY_NAME
+
+FILES_NAME = "training_data"
+RECORD_NAME = "chunk.json"
+
+# What a chunk's folder holds beside its finished files; whose the unfinished ones are, their
+# folder's name says.
+_OWN = (
+    *(RECORD_NAME, INVENTORY_NAME, UNFINISHED, FINISHED, network_folder.LOCK),
+    *(f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
+    f"{FILES_NAME}.partial/training_data_{'[0-9a-f]' * 32}.pickle",
+)
+
+# Seconds of work before other processes are started for it: each takes as long to import what it
+# needs, and is not worth it for a few sets of a known likelihood.
+HEAD_START = 2.0
+
+
+def label_source_of(config: GenerationConfig) -> str:
+    """Where the labels of a YAML's files come from.
+
+    Raises
+    ------
+    UserError
+        If the model is not known or has no such source.
+    """
+    return label_source(config.estimator.type, model_config(config.model_name))
+
+
+def _generator_config(config: GenerationConfig) -> dict[str, Any]:
+    """ssm-simulators' nested configuration for a YAML; nothing of this machine is in it."""
+    description = model_config(config.model_name)
+    source = label_source(config.estimator.type, description)
+    nested = default_generator_config(config.model_name)
+    nested["pipeline"] |= config.pipeline.model_dump()
+    nested["simulator"] |= config.simulator.model_dump()
+    nested["training"] |= config.training.model_dump()
+    nested["estimator"] |= {
+        "type": config.estimator.type,
+        "label_source": source,
+        "displace_t": source == "kde" and has_shift(description),
+    }
+    nested["output"]["folder"] = FILES_NAME
+    return nested
+
+
+def _pipeline(config: GenerationConfig) -> Any:
+    """The pipeline for a YAML.
+
+    Raises
+    ------
+    UserError
+        If the model is not known, or has no labels of the kind asked for.
+    """
+    description = model_config(config.model_name)
+    source = label_source(config.estimator.type, description)
+    return make_pipeline(source, _generator_config(config), description)
+
+
+_pipeline_here: Any = None
+
+
+def _use(config: GenerationConfig) -> None:
+    """Give this process its pipeline, once."""
+    global _pipeline_here
+    _pipeline_here = _pipeline(config)
+
+
+def _start_worker(config: GenerationConfig) -> None:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    _use(config)
+
+
+def _generate_set(draw: SetDraw) -> dict[str, Any]:
+    (parameter_seed, simulator_seed), point = draw
+    _pipeline_here._param_sampler.start_set(parameter_seed, point)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numeric warnings of single simulations
+        result: dict[str, Any] = _pipeline_here.generate_for_parameter_set(
+            parameter_seed, simulator_seed
+        )
+    return result
+
+
+def _file_content(config: GenerationConfig, results: list[dict[str, Any]]) -> bytes:
+    """A training file as ssm-simulators writes it, keys in a fixed order."""
+    import cloudpickle
+
+    good = [result["data"] for result in results if result["success"]]
+    if not good:
+        reasons = sorted({str(result.get("error", "filtered out")) for result in results})
+        raise UserError(
+            f"model {config.model_name}: all {len(results)} parameter sets of a file were rejected "
+            f"({'; '.join(reasons[:3])})"
+        )
+    data: dict[str, Any] = {}
+    for key in sorted(good[0]):
+        arrays = [entry[key] for entry in good if entry[key] is not None]
+        data[key] = np.concatenate(arrays).astype(np.float32) if arrays else None
+    data["generator_config"] = _generator_config(config)
+    data["model_config"] = model_config(config.model_name)
+    buffer = io.BytesIO()
+    cloudpickle.dump(_with_shared_text(data), buffer, protocol=4)
+    return buffer.getvalue()
+
+
+def _with_shared_text(value: Any) -> Any:
+    """The same containers with equal texts being one object.
+
+    A pickle writes an object once and refers to it later, so its bytes tell whether two equal texts
+    were one object; that differs between processes and ways to start them.
+    """
+    match value:
+        case str():
+            return sys.intern(str(value))
+        case dict():
+            return {_with_shared_text(key): _with_shared_text(item) for key, item in value.items()}
+        case list():
+            return [_with_shared_text(item) for item in value]
+        case tuple():
+            return tuple(_with_shared_text(item) for item in value)
+    return value
+
+
+def require_chunk_folder(plan: ChunkPlan, folder: Path) -> None:
+    """Refuse a folder that holds anything but a chunk of lanflow's, whatever its settings were.
+
+    Of finished files only those are a chunk's that this plan makes, or that the inventory beside
+    them lists with a digest: ssm-simulators gives its files names of the same form.
+
+    Raises
+    ------
+    UserError
+        Naming what else is in it.
+    """
+    names = [plan.file_name(i) for i in range(plan.n_files)] + _inventoried(folder / INVENTORY_NAME)
+    own = [f"{FILES_NAME}/{glob.escape(name)}" for name in names]
+    require_own(folder, (*_OWN, *own), what="a generated chunk")
+
+
+def _inventoried(path: Path) -> list[str]:
+    """Names of the files that an inventory of lanflow's lists; none where there is none."""
+    try:
+        files = json.loads(path.read_bytes())["files"]
+        return [str(file["filename"]) for file in files if file.get("sha256")]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
+
+
+def generate_chunk(
+    plan: ChunkPlan,
+    folder: Path,
+    *,
+    n_processes: int,
+    on_set: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """Make the files of a chunk; files that are there from an interrupted try are kept.
+
+    Parameters
+    ----------
+    plan
+        What to make.
+    folder
+        The chunk's own folder. The files go to ``training_data`` in it, through
+        ``training_data.partial``, and the inventory beside them at the end.
+    n_processes
+        Parameter sets simulated at a time.
+    on_set
+        Called after each parameter set, those of kept files included.
+
+    Returns
+    -------
+    dict
+        The inventory, in ssm-simulators' format with ``sha256`` per file.
+
+    Raises
+    ------
+    UserError
+        If the model is not known, its estimator cannot be used, a file would have no valid
+        parameter set, or the folder holds anything but an earlier try or chunk.
+    """
+    require_chunk_folder(plan, folder)
+    _use(plan.config)  # a wrong model or estimator ends here, not in a worker
+    partial_folder = folder / f"{FILES_NAME}.partial"
+    partial_folder.mkdir(parents=True, exist_ok=True)
+    names = [plan.file_name(i) for i in range(plan.n_files)]
+    for path in partial_folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+    with _workers(plan.config, n_processes) as run:
+        for index, name in enumerate(names):
+            draws = plan.set_draws(index)
+            if (partial_folder / name).exists():
+                for _ in draws:
+                    on_set()
+                continue
+            results = []
+            for result in run(draws):
+                results.append(result)
+                on_set()
+            write_bytes(partial_folder / name, _file_content(plan.config, results))
+    final = folder / FILES_NAME
+    inventory = build_inventory([partial_folder / name for name in names], final)
+    require_chunk_folder(plan, folder)
+    if final.exists():
+        shutil.rmtree(final)
+    # First: it says whose the files are, should this process be killed between the two.
+    write_json(folder / INVENTORY_NAME, inventory)
+    partial_folder.rename(final)
+    return inventory
+
+
+@contextmanager
+def _workers(
+    config: GenerationConfig, n_processes: int
+) -> Iterator[Callable[[list[SetDraw]], Iterator[dict[str, Any]]]]:
+    """Runs sets in order: here at first, on ``n_processes`` processes what takes longer."""
+    end = math.inf if n_processes == 1 else time.monotonic() + HEAD_START
+    with ExitStack() as stack:
+
+        @cache
+        def pool() -> ProcessPoolExecutor:
+            return stack.enter_context(worker_pool(n_processes, _start_worker, config))
+
+        def run(draws: list[SetDraw]) -> Iterator[dict[str, Any]]:
+            n_done = 0
+            while n_done < len(draws) and time.monotonic() < end:
+                yield _generate_set(draws[n_done])
+                n_done += 1
+            if n_done < len(draws):
+                yield from pool().map(_generate_set, draws[n_done:])
+
+        yield run
+
+
+def build_inventory(paths: list[Path], final_folder: Path) -> dict[str, Any]:
+    """ssm-simulators' inventory of files that will lie in ``final_folder``, with sha256."""
+    files: list[dict[str, Any]] = []
+    for path in paths:
+        content = path.read_bytes()
+        files.append(
+            {
+                "filename": path.name,
+                "relative_path": str(final_folder / path.name),
+                "size_bytes": len(content),
+                "size_mb": round(len(content) / 2**20, 2),
+                "sha256": hashlib.sha256(content).hexdigest(),
+            }
+        )
+    return {
+        "num_files": len(files),
+        "total_size_mb": round(sum(file["size_bytes"] for file in files) / 2**20, 2),
+        "files": files,
+    }

@@ -1,0 +1,78 @@
+"""What one generation job makes: names of its files, and what decides every draw in them."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from lanflow.data.generation.config import GenerationConfig
+from lanflow.models.parameters import sobol_points
+from lanflow.models.simulators import model_config
+
+# Of a parameter set: seeds of the parameters and of the simulator.
+SetSeeds = tuple[list[int], int]
+# And the point of the unit cube that the parameters are at, unless they are drawn from the seed.
+SetDraw = tuple[SetSeeds, list[float] | None]
+
+
+@dataclass(frozen=True)
+class ChunkPlan:
+    """What one generation job makes.
+
+    Attributes
+    ----------
+    seed
+        The study's.
+    chunk
+        Number of the chunk; with the seed it decides every draw.
+    n_files
+        Training files in the chunk.
+    """
+
+    config: GenerationConfig
+    seed: int
+    chunk: int
+    n_files: int
+
+    def file_name(self, index: int) -> str:
+        """Name of a file of the chunk, from what decides its content."""
+        text = f"{self.config.digest}/{self.seed}/{self.chunk}/{index}"
+        return f"training_data_{hashlib.sha256(text.encode()).hexdigest()[:32]}.pickle"
+
+    def set_seeds(self, index: int) -> list[SetSeeds]:
+        """Seeds of every parameter set of a file: for the parameters and for the simulator.
+
+        The simulator takes a seed below 2**31; the parameters' seed keeps 128 bits, so that sets
+        of a study are different draws.
+        """
+        seeds = []
+        for number in range(self.config.pipeline.n_parameter_sets):
+            key = (self._model_key, self.chunk, index, number)
+            words = np.random.SeedSequence(self.seed, spawn_key=key).generate_state(5, np.uint32)
+            seeds.append(([int(word) for word in words[:4]], int(words[4] >> 1)))
+        return seeds
+
+    def set_draws(self, index: int) -> list[SetDraw]:
+        """What decides every parameter set of a file: seeds, and a Sobol point if asked for.
+
+        Each chunk has a sequence of its own, and its files follow one another along it.
+        """
+        seeds = self.set_seeds(index)
+        if self.config.pipeline.parameter_sampling == "uniform":
+            return [(seed, None) for seed in seeds]
+        points = sobol_points(
+            np.random.SeedSequence(self.seed, spawn_key=(self._model_key, self.chunk)),
+            len(model_config(self.config.model_name)["param_bounds_dict"]),
+            first=index * len(seeds),
+            n_points=len(seeds),
+        )
+        return list(zip(seeds, points.tolist(), strict=True))
+
+    @property
+    def _model_key(self) -> int:
+        return int.from_bytes(hashlib.sha256(self.config.model_name.encode()).digest()[:4])
+
+    @property
+    def batch_id(self) -> str:
+        """Ties the chunks of one build together: the same for all chunks of a study's model."""
+        return self.config.batch_id(self.seed)

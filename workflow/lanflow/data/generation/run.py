@@ -1,0 +1,211 @@
+"""One chunk of data generation as a step: files, inventory, a tracked run."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from lanflow.core.errors import UserError
+from lanflow.core.files import write_json
+from lanflow.core.locks import locked
+from lanflow.core.names import UNFINISHED
+from lanflow.core.progress import Progress
+from lanflow.data.generation.generate import (
+    FILES_NAME,
+    RECORD_NAME,
+    generate_chunk,
+    label_source_of,
+    require_chunk_folder,
+)
+from lanflow.data.generation.plan import ChunkPlan
+from lanflow.networks import folder as network_folder
+from lanflow.tracking.preflight import make_contact
+from lanflow.tracking.record import PENDING_KEY
+from lanflow.tracking.recorder import (
+    RecordedRun,
+    interrupted_run,
+    mark_unfinished,
+    put_away_finished,
+    recorded_run,
+    take_up_finished,
+)
+from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, Sending, Store
+
+log = logging.getLogger(__name__)
+
+
+def generate(
+    plan: ChunkPlan,
+    folder: Path,
+    *,
+    n_processes: int,
+    store: Store | None,
+    experiment_name: str,
+    run_name: str | None = None,
+    log_files: bool = False,
+    sending: Sending = "now",
+) -> dict[str, Any]:
+    """Make a chunk's files and record them.
+
+    Parameters
+    ----------
+    plan, folder, n_processes
+        As for :func:`lanflow.data.generation.generate.generate_chunk`.
+    store
+        Where the run is tracked; ``None`` for no run.
+    experiment_name, run_name
+        Of the run.
+    log_files
+        Make the files artifacts of the run, too, for machines that do not see its folder.
+    sending
+        Whether the store must answer at the start, is tried, or is left alone.
+
+    Returns
+    -------
+    dict
+        The chunk's record, also written to ``chunk.json`` in its folder.
+
+    Raises
+    ------
+    UserError
+        If the generator or the store refuse; the run, if one was started, is FAILED. If the folder
+        holds anything but a chunk; nothing is begun then.
+    """
+    try:
+        label_source_of(plan.config)
+    except ImportError as e:
+        raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+    require_chunk_folder(plan, folder)
+    if store is not None:
+        make_contact(store, experiment_name, sending)
+    with locked(folder / network_folder.LOCK, f"{folder} is being generated"):
+        if not (folder / RECORD_NAME).exists():
+            take_up_finished(folder)
+        return _generate(
+            plan,
+            folder,
+            n_processes=n_processes,
+            log_files=log_files,
+            tracked=None
+            if store is None
+            else _tracked(plan, folder, store, experiment_name, run_name, sending),
+        )
+
+
+def _generate(
+    plan: ChunkPlan,
+    folder: Path,
+    *,
+    n_processes: int,
+    log_files: bool,
+    tracked: contextlib.AbstractContextManager[RecordedRun] | None,
+) -> dict[str, Any]:
+    """Make a chunk's files and record them; nobody else writes in its folder."""
+    n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
+    with contextlib.ExitStack() as stack:
+        run = None if tracked is None else stack.enter_context(tracked)
+        description = f"{plan.config.model_name} chunk {plan.chunk}"
+        with Progress(n_sets, description, "parameter set") as progress:
+            inventory = generate_chunk(
+                plan, folder, n_processes=n_processes, on_set=progress.advance
+            )
+        if run is not None and log_files:
+            _log_files(run, [folder / FILES_NAME / file["filename"] for file in inventory["files"]])
+        if run is not None:
+            run.log_json(inventory, INVENTORY_NAME)
+            run.log_metrics(
+                {
+                    "num_files_generated": inventory["num_files"],
+                    "total_data_size_mb": inventory["total_size_mb"],
+                },
+                step=0,
+            )
+    record = {
+        "model": plan.config.model_name,
+        "chunk": plan.chunk,
+        "seed": plan.seed,
+        "batch_id": plan.batch_id,
+        "run_id": None if run is None else run.id,
+        PENDING_KEY: _pending(run, folder),
+        "folder": str((folder / FILES_NAME).absolute()),
+        "n_files": inventory["num_files"],
+        "files": inventory["files"],
+    }
+    write_json(folder / RECORD_NAME, record)
+    put_away_finished(folder)
+    log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
+    shown = {key: value for key, value in record.items() if key != "files"}
+    return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
+
+
+def _log_files(run: Any, paths: list[Path]) -> None:
+    """Copy the files into the run's artifacts; a tag says so once all of them are there."""
+    with Progress(len(paths), "logging files", "file") as progress:
+        for path in paths:
+            run.log_files([path], FILES_NAME)
+            progress.advance()
+    run.set_tags({FILES_TAG: FILES_NAME})
+
+
+def _pending(run: RecordedRun | None, folder: Path) -> str | None:
+    """Where the run's record is, from the chunk's folder, while it is still to be sent."""
+    if run is None or run.pending is None:
+        return None
+    return str(run.pending.relative_to(folder.absolute()))
+
+
+@contextlib.contextmanager
+def _tracked(
+    plan: ChunkPlan,
+    folder: Path,
+    store: Store,
+    experiment_name: str,
+    run_name: str | None,
+    sending: Sending,
+) -> Iterator[RecordedRun]:
+    """The chunk's run, with ssm-simulators' params and the ecosystem's current tags."""
+    from importlib.metadata import version
+
+    settings = plan.config.settings_dict()
+    tags = {
+        "phase": "datagen",
+        "generation_batch_id": plan.batch_id,
+        "config_sha256": plan.config.digest,
+    }
+    work = {
+        "mlflow_tracking_uri": store.shown_uri,
+        "mlflow_experiment": experiment_name,
+        **tags,
+        "chunk": plan.chunk,
+        "n_files": plan.n_files,
+    }
+    key, run_id = interrupted_run(store, sending, folder / UNFINISHED, work)
+    with recorded_run(
+        store,
+        folder,
+        experiment=experiment_name,
+        name=run_name or f"{plan.config.model_name}-chunk-{plan.chunk}",
+        tags=tags,
+        sending=sending,
+        key=key,
+        run_id=run_id,
+    ) as run:
+        run.log_params(
+            {
+                "data_output_folder": str((folder / FILES_NAME).absolute()),
+                "model": plan.config.model_name,
+                "generator_approach": plan.config.generator_approach,
+                "label_source": label_source_of(plan.config),
+                "n_files": plan.n_files,
+                "chunk": plan.chunk,
+                "seed": plan.seed,
+                "config_sha256": plan.config.digest,
+                "ssm_simulators_version": version("ssm-simulators"),
+                **{f"data_{key}": value for key, value in settings.items() if key != "model"},
+            }
+        )
+        run.log_json(settings, "data_config.json")
+        run.begin()
+        mark_unfinished(folder / UNFINISHED, work, run)
+        yield run

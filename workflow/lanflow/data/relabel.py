@@ -1,0 +1,194 @@
+"""Labels of existing data, computed anew from the density of its model.
+
+Parameters, rts and choices of a training file are all that labels depend on. So a file whose labels
+are a kernel density of simulations, of any version of ssm-simulators, gets the exact ones
+(``analytic``) or those of the Fokker-Planck equation (``solver``) without a new simulation. Labels
+of cpn, opn and gonogo are of the same density, so all of a file's labels belong together.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from lanflow.core.errors import UserError
+from lanflow.core.processes import worker_pool
+from lanflow.data.training_file import TrainingFileContent
+from lanflow.models.density import CHOICES, FLOOR, labels
+from lanflow.models.simulators import model_config
+from lanflow.models.sources import label_source, make_density
+from lanflow.networks.types import NETWORK_TYPES
+
+Source = Literal["analytic", "solver"]
+# Work on some rows of one parameter set: the vector, and rt and choice of each row or nothing.
+_Task = tuple[np.ndarray, np.ndarray | None]
+Relabel = Callable[[TrainingFileContent, Path], TrainingFileContent]
+
+# How long a decision may take in ssm-simulators, seconds, where a file does not say.
+_MAX_T = 20.0
+_TASKS_AT_A_TIME = 16
+
+_described = cache(model_config)
+
+
+def relabel_source(asked: str, model: str) -> Source:
+    """The source that ``relabel`` means for a model.
+
+    Parameters
+    ----------
+    asked
+        ``auto``, ``analytic`` or ``solver``.
+    model
+        Its name in ssm-simulators.
+
+    Raises
+    ------
+    UserError
+        If the model has no such source, or ssm-simulators, which describes it, is not installed.
+    """
+    try:
+        source = label_source(asked, model_config(model), key="relabel")
+    except ImportError as e:
+        raise UserError(f"relabelling data needs {e.name}; install lanflow[generate]") from e
+    if source not in ("analytic", "solver"):
+        raise UserError(
+            f"relabel: model {model!r} has neither an analytic likelihood nor one that the solver "
+            "finds; leave relabel out to train on the labels in the files"
+        )
+    return source
+
+
+@contextmanager
+def relabeller(source: Source | None, *, n_processes: int) -> Iterator[Relabel]:
+    """A function that gives files their labels, on ``n_processes`` processes at a time.
+
+    With ``None`` for the source, the files keep theirs.
+    """
+    if source is None:
+        yield lambda file, _: file
+    elif n_processes == 1:
+        yield partial(_relabel, source, map)
+    else:
+        with worker_pool(n_processes) as executor:
+            run = partial(executor.map, chunksize=_TASKS_AT_A_TIME)
+            yield partial(_relabel, source, run)
+
+
+def _relabel(
+    source: Source, run: Callable[..., Any], file: TrainingFileContent, path: Path
+) -> TrainingFileContent:
+    """The file with labels from the source.
+
+    Raises
+    ------
+    UserError
+        If its parameters, choices or labels are not those of the model, or outside of what it is
+        defined for.
+    """
+    model = _Model.of(file, source, path)
+    arrays = {}
+    for name, (features, old) in file.arrays.items():
+        if old.shape[1] != 1:
+            raise UserError(
+                f"{path}: {name}_labels has {old.shape[1]} columns; only labels of one can be "
+                "computed anew"
+            )
+        arrays[name] = features, _labels_of(model, run, name, features, path)
+    return replace(file, arrays=arrays)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What a file's labels depend on beside its rows."""
+
+    source: Source
+    name: str
+    parameters: tuple[str, ...]
+    max_t: float
+    floor: float
+
+    @classmethod
+    def of(cls, file: TrainingFileContent, source: Source, path: Path) -> "_Model":
+        expected = _described(file.model)["params"]
+        if sorted(file.parameters) != sorted(expected):
+            raise UserError(
+                f"{path}: parameters {', '.join(file.parameters)}; to relabel it they must be "
+                f"those of {file.model}: {', '.join(expected)}"
+            )
+        return cls(
+            source=source,
+            name=file.model,
+            parameters=file.parameters,
+            max_t=_setting(file.generator, "simulator", "max_t", _MAX_T),
+            floor=_setting(file.generator, "training", "negative_rt_log_likelihood", FLOOR),
+        )
+
+
+def _setting(generator: Mapping[str, Any], section: str, key: str, default: float) -> float:
+    """A number among a generator's settings, which newer versions have in sections."""
+    inside = generator.get(section)
+    value = (inside if isinstance(inside, dict) else generator).get(key, default)
+    return float(value) if isinstance(value, int | float) else default
+
+
+def _labels_of(
+    model: _Model, run: Callable[..., Any], name: str, features: np.ndarray, path: Path
+) -> np.ndarray:
+    """Labels (rows, 1) of one network type."""
+    n_parameters = len(model.parameters)
+    has_trial = NETWORK_TYPES[name].has_trial
+    if has_trial:
+        _check_choices(features, path)
+    rows_of_sets = list(group_by_vector(features[:, :n_parameters]))
+    tasks: list[_Task] = [
+        (features[rows[0], :n_parameters], features[rows, n_parameters:] if has_trial else None)
+        for rows in rows_of_sets
+    ]
+    out = np.empty(len(features), np.float32)
+    made = run(partial(_label_set, model, f"{name}_labels"), tasks)
+    for rows, values in zip(rows_of_sets, made, strict=True):
+        out[rows] = values
+    if not np.isfinite(out).all():
+        vector = features[np.flatnonzero(~np.isfinite(out))[0], :n_parameters]
+        theta = ", ".join(f"{p} {x:g}" for p, x in zip(model.parameters, vector, strict=True))
+        raise UserError(f"{path}: {model.name} has no {model.source} density at {theta}")
+    return out[:, None]
+
+
+def _check_choices(features: np.ndarray, path: Path) -> None:
+    """Refuse answers that the density does not know; before time zero there is none anyway."""
+    rts, choices = features[:, -2], features[:, -1]
+    strange = np.unique(choices[(rts >= 0) & ~np.isin(choices, CHOICES)])
+    if len(strange):
+        raise UserError(
+            f"{path}: lan_data holds the choice {strange[0]:g}; to relabel it, choices must be "
+            f"{' and '.join(map(str, CHOICES))}"
+        )
+
+
+def group_by_vector(theta: np.ndarray) -> Iterator[np.ndarray]:
+    """Row numbers of each distinct parameter vector; rows of one mostly stand together."""
+    starts = np.flatnonzero(np.r_[True, np.any(theta[1:] != theta[:-1], axis=1)])
+    _, which = np.unique(theta[starts], axis=0, return_inverse=True)
+    which = np.repeat(which.ravel(), np.diff(np.r_[starts, len(theta)]))
+    order = np.argsort(which, kind="stable")
+    yield from np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
+
+
+def _label_set(model: _Model, key: str, task: _Task) -> Any:
+    """The labels of the rows of one parameter set; not finite where there is no density."""
+    vector, trials = task
+    theta = dict(zip(model.parameters, vector.astype(float).tolist(), strict=True))
+    with np.errstate(all="ignore"):
+        try:
+            density = make_density(model.source, _described(model.name), theta, model.max_t)
+            if trials is None:
+                return labels(density, n_samples=1)[key].item()
+            rts, choices = trials.T
+            return np.where(rts < 0, model.floor, density.evaluate(rts, choices))
+        except (ArithmeticError, IndexError, ValueError):  # of a vector outside of the model
+            return np.nan

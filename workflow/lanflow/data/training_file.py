@@ -1,0 +1,205 @@
+"""One training file of ssm-simulators, checked: arrays, parameters, generator settings."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from lanflow.core.errors import UserError
+from lanflow.data.unpickling import Placeholder, read_pickle
+from lanflow.networks.types import NETWORK_TYPES, NetworkType
+
+# What the settings of a generator may hold: parts and characters, and how deep.
+_MAX_SETTINGS, _MAX_DEPTH = 1_000_000, 50
+
+
+@dataclass(frozen=True)
+class TrainingFileContent:
+    """What lanflow takes from a training file.
+
+    Attributes
+    ----------
+    model
+        The cognitive model's name.
+    parameters
+        Its parameters, in the order of the columns.
+    bounds
+        Parameter -> (lower, upper) of the box they were drawn from; a bound that depends on
+        another parameter is left out.
+    generator
+        The generator's settings, plain values only.
+    arrays
+        Network type -> features (rows, inputs) and labels (rows, outputs), float32.
+    """
+
+    model: str
+    parameters: tuple[str, ...]
+    bounds: Mapping[str, tuple[float, float]]
+    generator: Mapping[str, Any]
+    arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
+    """Read and check the bytes of a training file.
+
+    Parameters
+    ----------
+    content
+        The file's bytes.
+    path
+        Its name, for errors.
+
+    Raises
+    ------
+    UserError
+        If it is not a training file, or its arrays have wrong shapes, types or values.
+    """
+    data = read_pickle(content, path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: not a training file (a {type(data).__name__}, expected a dict)")
+    model, parameters, bounds = _model_of(data, path)
+    arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for network_type in NETWORK_TYPES.values():
+        pair = _arrays_of(data, network_type, len(parameters), path)
+        if pair is not None:
+            arrays[network_type.name] = pair
+    if not arrays:
+        expected = ", ".join(t.features_key for t in NETWORK_TYPES.values())
+        raise UserError(f"{path}: holds none of {expected} with its labels")
+    generator = data.get("generator_config")
+    return TrainingFileContent(
+        model=model,
+        parameters=parameters,
+        bounds=bounds,
+        generator=_Plain("generator_config", path)(generator)
+        if isinstance(generator, dict)
+        else {},
+        arrays=arrays,
+    )
+
+
+def _model_of(
+    data: Mapping[str, Any], path: Path
+) -> tuple[str, tuple[str, ...], dict[str, tuple[float, float]]]:
+    config = data.get("model_config")
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: key 'model_config' is missing or not a dict")
+    name, parameters = config.get("name"), config.get("params")
+    if not isinstance(name, str) or not name:
+        raise UserError(f"{path}: model_config['name'] is missing or not text")
+    if not isinstance(parameters, list) or not all(isinstance(p, str) for p in parameters):
+        raise UserError(f"{path}: model_config['params'] is missing or not a list of names")
+    return name, tuple(parameters), _bounds_of(config, parameters)
+
+
+def _bounds_of(config: Mapping[str, Any], parameters: list[str]) -> dict[str, tuple[float, float]]:
+    by_name = config.get("param_bounds_dict")
+    if not isinstance(by_name, dict):
+        rows = config.get("param_bounds")
+        if not _is_pair(rows) or not all(isinstance(row, list | tuple) for row in rows):
+            return {}
+        by_name = dict(zip(parameters, zip(*rows, strict=False), strict=False))
+    bounds = {}
+    for name in parameters:
+        pair = by_name.get(name)
+        if _is_pair(pair) and all(isinstance(v, int | float) and math.isfinite(v) for v in pair):
+            bounds[name] = (float(pair[0]), float(pair[1]))
+    return bounds
+
+
+def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, list | tuple) and len(value) == 2
+
+
+def _arrays_of(
+    data: Mapping[str, Any], network_type: NetworkType, n_parameters: int, path: Path
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Features and labels of one network type, or None where the file has none."""
+    features, labels = data.get(network_type.features_key), data.get(network_type.labels_key)
+    if features is None or labels is None:
+        return None
+    features = _numbers(features, network_type.features_key, path)
+    labels = _numbers(labels, network_type.labels_key, path)
+    n_inputs = n_parameters + (2 if network_type.has_trial else 0)
+    if features.ndim != 2 or features.shape[1] != n_inputs:
+        raise UserError(
+            f"{path}: {network_type.features_key} has shape {features.shape}, expected "
+            f"(rows, {n_inputs}): {n_parameters} parameters"
+            f"{', rt, choice' if network_type.has_trial else ''}"
+        )
+    if labels.ndim == 1:
+        labels = labels[:, None]
+    if labels.ndim != 2 or len(labels) != len(features) or labels.shape[1] == 0:
+        raise UserError(
+            f"{path}: {network_type.labels_key} has shape {labels.shape}, expected one row for "
+            f"each of the {len(features)} rows of {network_type.features_key}"
+        )
+    if len(features) == 0:
+        raise UserError(f"{path}: {network_type.features_key} has no rows")
+    return features, labels
+
+
+def _numbers(array: object, key: str, path: Path) -> np.ndarray:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+        raise UserError(f"{path}: {key} is {kind}, expected an array of numbers")
+    with np.errstate(over="ignore"):  # too large for float32 is inf, refused below
+        numbers = np.asarray(array, dtype=np.float32)
+    if not np.isfinite(numbers).all():
+        n_bad = int(numbers.size - np.isfinite(numbers).sum())
+        raise UserError(f"{path}: {key} holds {n_bad} value(s) that are not finite (NaN or inf)")
+    return numbers
+
+
+class _Plain:
+    """The part of a configuration that JSON can hold; placeholders become their names.
+
+    A file can refer to one part of it from many places, and a part to itself: what is written out
+    is bounded.
+    """
+
+    def __init__(self, key: str, path: Path) -> None:
+        self._where = f"{path}: {key}"
+        self._left = _MAX_SETTINGS
+
+    def __call__(self, value: Any, depth: int = 0) -> Any:
+        self._spend(1, depth)
+        match value:
+            case dict():
+                items = sorted(value.items(), key=lambda item: self._text(item[0]))
+                return {self._text(key): self(item, depth + 1) for key, item in items}
+            case list() | tuple():
+                return [self(item, depth + 1) for item in value]
+            case set() | frozenset():
+                return sorted((self(item, depth + 1) for item in value), key=str)
+            case bool() | int() | float() | None:
+                return value
+            case np.ndarray():
+                self._spend(value.nbytes, depth)
+                return self(self._listed(value), depth + 1)
+            case np.generic():
+                item = value.item()
+                return repr(value) if isinstance(item, np.generic) else self(item, depth + 1)
+        return self._text(value)
+
+    def _text(self, value: Any) -> str:
+        """A key or what is no container, as text."""
+        if isinstance(value, Placeholder):
+            value = value.qualified_name
+        if isinstance(value, str | bytes | bytearray):
+            self._spend(len(value), 0)
+        return value if isinstance(value, str) else repr(value)
+
+    def _listed(self, array: np.ndarray) -> Any:
+        try:
+            return array.tolist()
+        except (ValueError, SystemError) as e:  # bytes that are no text
+            raise UserError(f"{self._where} holds an array that cannot be read ({e})") from e
+
+    def _spend(self, amount: int, depth: int) -> None:
+        self._left -= amount
+        if self._left < 0 or depth > _MAX_DEPTH:
+            raise UserError(f"{self._where} is larger or deeper than settings are")

@@ -1,0 +1,1 @@
+"""Compares a network with its model, and says whether it passes."""

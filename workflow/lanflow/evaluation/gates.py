@@ -1,0 +1,155 @@
+"""Gates that every network goes through: what it measured against limits, structure, parity."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from lanflow.core.errors import UserError
+from lanflow.core.files import read_json
+from lanflow.core.settings import parse_settings
+from lanflow.evaluation.record import Gate
+from lanflow.networks import folder as network_folder
+from lanflow.networks.network import FOLDER_HINT, StoredNetwork, read_part
+from lanflow.networks.onnx import ContractError, check_contract, input_and_output_sizes
+from lanflow.networks.types import Architecture, NetworkType
+from lanflow.training.backend import make_kernel
+from lanflow.training.config import TrainingConfig
+
+Head = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+
+# Relative to outputs above one. Sums of float32 in another order differ by a few 1e-6.
+PARITY_LIMIT = 2e-5
+
+_BACKENDS = {"jax": "jax", "torch": "pt"}  # and the suffix of its weights
+
+
+def judge(
+    name: str,
+    numbers: Mapping[str, float | int],
+    limits: Mapping[str, float],
+    *,
+    is_essential: bool = True,
+) -> Gate:
+    """A gate's verdict: passed if every number that has a limit is finite and not above it."""
+    broken = []
+    for key, limit in limits.items():
+        number = numbers[key]
+        if not math.isfinite(number):
+            broken.append(f"{key} is not finite")
+        elif number > limit:
+            broken.append(f"{key} is {number:.3g}, above {limit:.3g}")
+    return Gate(
+        name=name,
+        verdict="failed" if broken else "passed",
+        reason="; ".join(broken),
+        is_essential=is_essential,
+        numbers={key: value if math.isfinite(value) else None for key, value in numbers.items()},
+        limits=dict(limits),
+    )
+
+
+def skip(name: str, reason: str, *, is_essential: bool = True) -> Gate:
+    """A gate that was not gone through, and why."""
+    return Gate(
+        name=name,
+        verdict="skipped",
+        reason=reason,
+        is_essential=is_essential,
+        numbers={},
+        limits={},
+    )
+
+
+def structure(content: bytes, network_type: NetworkType, n_parameters: int) -> Gate:
+    """Whether HSSM could use a network one trial at a time, and it is of this model."""
+    expected = {"n_inputs": n_parameters + 2 * network_type.has_trial, "n_outputs": 1}
+    reason, numbers = "", {}
+    try:
+        check_contract(content)
+        n_inputs, n_outputs = input_and_output_sizes(content)
+        numbers = {"n_inputs": n_inputs, "n_outputs": n_outputs}
+        if numbers != expected:
+            reason = (
+                f"{n_inputs} input(s) and {n_outputs} output(s), expected {expected['n_inputs']} "
+                f"({n_parameters} parameters{', rt, choice' * network_type.has_trial}) and 1"
+            )
+    except ContractError as e:
+        reason = str(e)
+    return Gate(
+        name="structure",
+        verdict="failed" if reason else "passed",
+        reason=reason,
+        is_essential=True,
+        numbers=numbers,
+        limits={},
+    )
+
+
+def parity(
+    network: Head, heads: Mapping[str, Head], features: npt.NDArray[np.float32], *, backend: str
+) -> Gate:
+    """Whether ONNX gives what the backends compute from the stored weights.
+
+    Parameters
+    ----------
+    network
+        The ONNX network.
+    heads
+        Evaluation heads with the stored weights, by backend; those that are installed.
+    features
+        Inputs to compare at.
+    backend
+        The one that trained; without it there is nothing to compare with.
+    """
+    if backend not in heads:
+        return skip("parity", f"{backend}, which trained the network, is not installed")
+    outputs = {name: head(features).astype(float) for name, head in heads.items()}
+    given = network(features).astype(float)
+    numbers = {f"onnx_{name}": _difference(given, output) for name, output in outputs.items()}
+    if len(outputs) == 2:
+        numbers["jax_torch"] = _difference(*outputs.values())
+    return judge("parity", numbers, dict.fromkeys(numbers, PARITY_LIMIT))
+
+
+def _difference(given: npt.NDArray[np.float64], expected: npt.NDArray[np.float64]) -> float:
+    """The largest difference, relative to expected values above one."""
+    if given.shape != expected.shape:
+        return math.inf
+    return float(np.max(np.abs(given - expected) / np.maximum(np.abs(expected), 1)))
+
+
+def backend_heads(
+    network: StoredNetwork,
+) -> dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]]:
+    """The evaluation head with the stored weights, on each backend that is installed.
+
+    Raises
+    ------
+    UserError
+        If the weights or the configuration are not there or damaged.
+    """
+    own = network.card["backend"]
+    kernels = {}
+    for backend in (own, *(name for name in _BACKENDS if name != own)):
+        try:
+            kernels[backend] = make_kernel(backend, device="cpu", threads=1)
+        except UserError:
+            if backend == own:
+                return {}
+    path = f"{network_folder.WEIGHTS[0]}.{_BACKENDS[own]}"
+    try:
+        weights = kernels[own].read_native_weights(read_part(network.folder / path))
+    except ValueError as e:
+        raise UserError(f"{network.folder / path}: {e}") from e
+    # What the device made of it (batch size, memory) stands there too.
+    content = read_json(network.folder / network_folder.CONFIG, hint=FOLDER_HINT)
+    settings = {key: content[key] for key in TrainingConfig.model_fields if key in content}
+    config = parse_settings(TrainingConfig, settings, str(network.folder / network_folder.CONFIG))
+    shape = Architecture(
+        config.network_type, len(network.card["inputs"]), config.layer_sizes, config.activations
+    )
+    for kernel in kernels.values():
+        kernel.start(shape, config, weights)
+    return {name: kernel.predict for name, kernel in kernels.items()}

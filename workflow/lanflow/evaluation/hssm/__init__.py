@@ -1,0 +1,1 @@
+"""Runs a network in HSSM, in an interpreter that has it."""

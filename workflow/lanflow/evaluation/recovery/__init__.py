@@ -1,0 +1,1 @@
+"""Finds the parameters of simulated subjects again."""

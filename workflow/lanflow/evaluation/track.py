@@ -1,0 +1,165 @@
+"""An evaluation in MLflow: on the run of the training that made the network."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lanflow.core.errors import StoreError, UserError
+from lanflow.evaluation.record import Evaluation
+from lanflow.networks import folder as network_folder
+from lanflow.networks.folder import read_history
+from lanflow.networks.network import StoredNetwork
+from lanflow.tracking.record import PENDING_KEY, RecordFolder, RunRecord, new_key, now_ms
+from lanflow.tracking.retry import patiently
+from lanflow.tracking.store import Store, resolve_sending, training_experiment
+
+log = logging.getLogger(__name__)
+
+VERDICT_TAG = "evaluation_verdict"
+SCORES, COST = "evaluation", "cost"  # what stands before the dot of a metric
+
+
+def metrics_of(record: Evaluation) -> dict[str, float]:
+    """Numbers of an evaluation as metrics: ``evaluation.mean_abs_error``, ``density.mass``."""
+    metrics = {f"{gate.name}.passed": float(gate.verdict == "passed") for gate in record.gates}
+    for gate in record.gates:
+        metrics |= {
+            f"{gate.name}.{key}": float(value)
+            for key, value in gate.numbers.items()
+            if value is not None
+        }
+    if record.scores is not None:
+        metrics |= {
+            f"{SCORES}.{key}": float(value)
+            for key, value in record.scores.model_dump().items()
+            if isinstance(value, int | float)
+        }
+    return metrics
+
+
+def cost_of(folder: StoredNetwork) -> dict[str, float]:
+    """What the training cost, and of how much data, as metrics."""
+    history = read_history(folder.folder / network_folder.HISTORY)
+    seconds = sum(epoch["seconds"] for epoch in history)
+    n_rows = folder.card["n_rows"]
+    costs = {
+        "seconds": round(seconds, 2),
+        "rows_per_second": round(n_rows * len(history) / max(seconds, 1e-9)),
+        "n_rows": n_rows,
+        "n_parameter_sets": folder.card["n_parameter_sets"],
+    }
+    return {f"{COST}.{key}": float(value) for key, value in costs.items()}
+
+
+def track_evaluation(
+    folder: StoredNetwork, record: Evaluation, path: Path, store: Store
+) -> str | None:
+    """Log an evaluation to its training's run; the run's id, or None where it has none (yet).
+
+    What the store does not take is recorded beside the network, as an addition to the run, and
+    sent with ``lanflow sync``. A store that is another than the training's is a warning.
+    """
+    training = _training_record(folder)
+    if PENDING_KEY in training:
+        waiting = RecordFolder(folder.folder / training[PENDING_KEY])
+        _add_to(waiting, folder, record, path, keep_files=True)
+        log.warning("the training's run is not in MLflow yet; its evaluation will be sent with it")
+        return None
+    run_id = training.get("mlflow_run_id")
+    if run_id is None:
+        return None
+    if sent := RecordFolder.of_sent(folder.folder):
+        _add_to(sent, folder, record, path)
+    tracked_in = training["mlflow_tracking_uri"]
+    if tracked_in != store.shown_uri:
+        log.warning(
+            "the training was tracked in %s, not in %s: its evaluation is in %s alone",
+            tracked_in,
+            store.shown_uri,
+            path,
+        )
+        return None
+    if resolve_sending() != "later":
+        try:
+            patiently(lambda: _send(run_id, folder, record, path, store))
+            return str(run_id)
+        except StoreError as e:
+            log.warning("%s", e)
+        except UserError as e:  # the run is gone
+            log.warning("%s; the evaluation is in %s alone", e, path)
+            return None
+    _keep(run_id, folder, record, path, store)
+    return str(run_id)
+
+
+def _training_record(folder: StoredNetwork) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads((folder.folder / network_folder.RECORD).read_text())
+    except FileNotFoundError:  # as beside a network that another tool trained
+        return {}
+    return content
+
+
+def _send(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
+    from lanflow.tracking.client import connect
+    from lanflow.tracking.runs import TrackedRun, find_run
+
+    client = connect(store)
+    found = find_run(client, run_id)
+    run = TrackedRun(client, run_id, found.info.experiment_id)
+    run.log_metrics(metrics_of(record) | cost_of(folder), step=folder.card["best_epoch"])
+    run.set_tags({VERDICT_TAG: record.verdict})
+    run.log_files([path])
+
+
+def _add_to(
+    place: RecordFolder,
+    folder: StoredNetwork,
+    record: Evaluation,
+    path: Path,
+    *,
+    keep_files: bool = False,
+) -> None:
+    """Let the record of the training's run have the evaluation, too."""
+    if not place.lock():
+        raise UserError(f"{place.path}: the run is being sent; evaluate again after it")
+    try:
+        run = place.read()
+        _fill(run, place, folder, record, path)
+        if keep_files:
+            place.keep_files(run)
+        else:
+            place.save(run)
+    finally:
+        place.unlock()
+
+
+def _keep(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
+    """Let an evaluation wait beside the network for the store that has the training's run."""
+    waiting = RecordFolder.of_run(folder.folder, new_key())
+    run = RunRecord(
+        key=waiting.path.name,
+        tracking_uri=store.shown_uri,
+        experiment=training_experiment(folder.card["model"]),
+        run_id=run_id,
+        is_addition=True,
+        status="FINISHED",
+        start_time=now_ms(),
+    )
+    _fill(run, waiting, folder, record, path)
+    waiting.keep_files(run)
+    log.warning("the evaluation is not in MLflow yet; send it with: lanflow sync %s", waiting.path)
+
+
+def _fill(
+    run: RunRecord, place: RecordFolder, folder: StoredNetwork, record: Evaluation, path: Path
+) -> None:
+    """Add metrics, verdict and file of an evaluation to the record of a run."""
+    step, now = folder.card["best_epoch"], now_ms()
+    metrics = metrics_of(record) | cost_of(folder)
+    kept = [point for point in run.metrics if point[0] not in metrics]  # of an evaluation before
+    run.metrics = [*kept, *((name, value, now, step) for name, value in metrics.items())]
+    run.tags[VERDICT_TAG] = record.verdict
+    others = [artifact for artifact in run.artifacts if artifact.name != path.name]
+    run.artifacts = [*others, place.describe(path, path.name)]

@@ -1,0 +1,1 @@
+"""Cognitive models: their simulators, parameters and densities."""

@@ -1,0 +1,1 @@
+"""Trained networks: their types, their ONNX files and their folders."""

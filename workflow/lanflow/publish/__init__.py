@@ -1,0 +1,1 @@
+"""Packs networks, registers them in MLflow and uploads them to the Hub."""

@@ -1,0 +1,148 @@
+"""A network packed to be handed on: the files, as HSSM's and LANfactory's downloads expect them.
+
+HSSM 0.3.0 takes ``{model}.onnx`` from the root of a repository on the Hugging Face hub
+(``hssm/distribution_utils/onnx_utils/model.py``; ``{model}_cpn.onnx`` and so on for trials without
+an rt), LANfactory 0.7.0 everything below ``{network_type}/{model}/`` (``lanfactory/hf``).
+"""
+
+import gzip
+import io
+import json
+import os
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lanflow.core.errors import UserError
+from lanflow.core.files import fresh_folder, write_bytes
+from lanflow.evaluation.record import EvaluatedNetwork
+from lanflow.networks import folder as network_folder
+from lanflow.publish.card import onnx_name, write_card
+
+README = "README.md"
+DEFAULT_LICENCE = "mit"
+
+_NEEDED = (network_folder.CONFIG, network_folder.LINEAGE)
+_WHERE_THERE = (network_folder.HISTORY, network_folder.CURVE)
+# Folders of the machine that a network was made on are nobody else's business.
+_FOLDER_KEYS = {"training_data_folder", "data_output_folder"}
+
+
+def bundle_files(
+    network: EvaluatedNetwork, *, licence: str = DEFAULT_LICENCE, repo: str | None = None
+) -> dict[str, bytes]:
+    """Everything that is handed on.
+
+    Parameters
+    ----------
+    network
+        The network; it need not have passed, the card says whether it did.
+    licence
+        The hub's identifier of a licence.
+    repo
+        ``ORG/NAME`` on the hub, if it is known where the bundle goes.
+
+    Returns
+    -------
+    dict
+        Path in the bundle: content. The same bytes for the same network.
+
+    Raises
+    ------
+    UserError
+        If a file of the network's folder is missing.
+    """
+    card = write_card(network, licence=licence, repo=repo).encode()
+    own = {
+        README: card,
+        network_folder.ONNX: network.onnx,
+        network_folder.CARD: _json(network.card),
+        network_folder.EVALUATION: _json(network.evaluation.model_dump(mode="json")),
+    }
+    for name in (*_NEEDED, *_WHERE_THERE):
+        path = network.folder / name
+        if name in _NEEDED and not path.exists():
+            raise UserError(f"{network.folder}: has no {name}; train it again")
+        if path.exists():
+            own[name] = path.read_bytes()
+    own[network_folder.LINEAGE] = _without_folders(
+        own[network_folder.LINEAGE], network_folder.LINEAGE
+    )
+    place = f"{network.network_type}/{network.model}"
+    files = {onnx_name(network): network.onnx, README: card}
+    return files | {f"{place}/{name}": content for name, content in sorted(own.items())}
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _without_folders(content: bytes, name: str) -> bytes:
+    try:
+        return _json(_drop_folders(json.loads(content)))
+    except ValueError as e:
+        raise UserError(f"{name}: not valid JSON ({e})") from e
+
+
+def _drop_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _drop_folders(v) for key, v in value.items() if key not in _FOLDER_KEYS}
+    return [_drop_folders(item) for item in value] if isinstance(value, list) else value
+
+
+def write_bundle(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write a bundle's folder in one step; an earlier bundle is replaced.
+
+    Raises
+    ------
+    UserError
+        If something else is in the folder: nothing of it is touched.
+    """
+    with fresh_folder(folder, files.keys(), what="this bundle") as fresh:
+        for name, content in files.items():
+            write_bytes(fresh / name, content)
+
+
+def require_own_archive(files: Mapping[str, bytes], path: Path) -> None:
+    """Refuse to write a bundle's ``.tar.gz`` over anything but an earlier one.
+
+    Raises
+    ------
+    UserError
+        If something else has its name.
+    """
+    if not os.path.lexists(path):
+        return
+    top = _top(path)
+    try:
+        with tarfile.open(path) as archive:
+            is_own = set(archive.getnames()) <= {f"{top}/{name}" for name in files}
+    except (OSError, EOFError, tarfile.TarError):
+        is_own = False
+    if not is_own:
+        raise UserError(f"{path}: is there and is not an archive of this bundle; move it elsewhere")
+
+
+def _top(archive: Path) -> str:
+    """The folder that an archive unpacks to."""
+    return archive.name.removesuffix(".tar.gz")
+
+
+def archive_bundle(files: Mapping[str, bytes], path: Path) -> None:
+    """Write a bundle as ``.tar.gz`` in one step: the same bytes for the same files.
+
+    Raises
+    ------
+    UserError
+        As :func:`require_own_archive`.
+    """
+    require_own_archive(files, path)
+    top = _top(path)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, content in sorted(files.items()):
+            entry = tarfile.TarInfo(f"{top}/{name}")  # no owner, and the time is 0
+            entry.size, entry.mode = len(content), 0o644
+            archive.addfile(entry, io.BytesIO(content))
+    write_bytes(path, gzip.compress(buffer.getvalue(), mtime=0))

@@ -1,0 +1,190 @@
+"""Registering networks: which may be, under which name and tags, and which is the best."""
+
+import json
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lanflow.core.errors import UsageError
+from lanflow.core.names import MAX_LENGTH, is_name
+from lanflow.evaluation.record import EvaluatedNetwork, NotPassedError, read_evaluated
+from lanflow.networks import folder as network_folder
+from lanflow.publish.bundle import README
+from lanflow.publish.card import describe_network
+from lanflow.tracking.store import Store, training_experiment
+
+if TYPE_CHECKING:
+    from lanflow.publish.registry import Entry, Registry, Version
+
+log = logging.getLogger(__name__)
+
+BEST = "best"
+_STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
+_SCORE_TAG, _NETWORK_TAG = "mean_abs_error", "onnx_sha256"
+
+
+def register_networks(
+    store: Store, folders: Sequence[Path], *, study: str | None = None, skip_failed: bool = False
+) -> dict[str, Any]:
+    """Register networks that passed their gates, each once, and point aliases at the best.
+
+    A network is a version of the registered model ``{model}-{network_type}``. Its alias ``best``
+    is the version with the smallest mean absolute error of all that are registered;
+    ``{study}-best`` is the best of the networks given here.
+
+    Parameters
+    ----------
+    store
+        Whose registry.
+    folders
+        The networks' folders.
+    study
+        Name of the study that the networks are all of.
+    skip_failed
+        Leave networks out that did not pass, instead of refusing all.
+
+    Returns
+    -------
+    dict
+        ``registered``, ``not_registered`` (with reasons) and ``aliases``.
+
+    Raises
+    ------
+    NotPassedError
+        If a network did not pass, was not evaluated, or changed since; nothing is registered then.
+    """
+    if study is not None and not (_STUDY.fullmatch(study) and is_name(study)):
+        raise UsageError(
+            f"--study {study[:MAX_LENGTH]!a}: expected letters, digits and hyphens, at most "
+            f"{MAX_LENGTH}"
+        )
+    networks, left_out = _those_that_passed(folders, skip_failed=skip_failed)
+    record: dict[str, Any] = {"registered": [], "not_registered": left_out, "aliases": {}}
+    if not networks:
+        return record
+    from lanflow.publish.registry import Registry
+
+    registry = Registry(store)
+    given: dict[str, list[Version]] = {}
+    for network in networks:
+        version, is_new = _register(registry, network, study)
+        given.setdefault(version.name, []).append(version)
+        said = "registered as" if is_new else "is registered already, as"
+        log.info("%s: %s %s version %d", network.folder, said, version.name, version.number)
+        record["registered"].append(
+            {
+                "network": str(network.folder),
+                "name": version.name,
+                "version": version.number,
+                "is_new": is_new,
+            }
+        )
+    for name, versions in given.items():
+        record["aliases"][name] = _set_aliases(registry, name, versions, study)
+    return record
+
+
+def _those_that_passed(
+    folders: Sequence[Path], *, skip_failed: bool
+) -> tuple[list[EvaluatedNetwork], list[dict[str, str]]]:
+    networks, left_out = [], []
+    for folder in folders:
+        try:
+            network = read_evaluated(folder)
+            network.require_passed()
+        except NotPassedError as e:
+            if not skip_failed:
+                raise
+            log.warning("not registered: %s", e)
+            left_out.append({"network": str(folder), "reason": str(e)})
+        else:
+            networks.append(network)
+    return networks, left_out
+
+
+def registered_name(network: EvaluatedNetwork) -> str:
+    """Of the registered model whose versions compare with one another."""
+    return f"{network.model}-{network.network_type}"
+
+
+def _register(
+    registry: "Registry", network: EvaluatedNetwork, study: str | None
+) -> "tuple[Version, bool]":
+    """The network's version, and whether it is new; what is said of an old one is brought up."""
+    name, tags = registered_name(network), _tags(network, study)
+    for version in registry.versions(name):
+        if version.tags.get(_NETWORK_TAG) == network.onnx_sha256:
+            return registry.set_tags(version, tags), False
+    about = f"{network.model} networks of type {network.network_type}: {network.card['output']}"
+    return registry.register(_entry(registry, network, tags), about=about), True
+
+
+def _tags(network: EvaluatedNetwork, study: str | None) -> dict[str, str]:
+    card, evaluation = network.card, network.evaluation
+    tags = {
+        "model": network.model,
+        "network_type": network.network_type,
+        "backend": card["backend"],
+        "data_digest": card["data_digest"],
+        "run_uuid": card["run_uuid"],
+        "verdict": evaluation.verdict,
+        _NETWORK_TAG: network.onnx_sha256,
+        "lanflow_version": card["lanflow_version"],
+    }
+    if network.score is not None and evaluation.scores is not None:
+        tags |= {_SCORE_TAG: repr(float(network.score)), "score_unit": evaluation.scores.unit}
+    return tags if study is None else {**tags, "study": study}
+
+
+def _entry(registry: "Registry", network: EvaluatedNetwork, tags: dict[str, str]) -> "Entry":
+    from lanflow.publish.registry import Entry
+
+    card, text = network.card, describe_network(network)
+    run_id = card["mlflow_run_id"]
+    if run_id is not None and not registry.has_run(run_id):
+        log.warning("%s: its run %s is not in this store", network.folder, run_id)
+        run_id = None
+    evaluation = network.evaluation.model_dump(mode="json")
+    return Entry(
+        name=registered_name(network),
+        onnx=network.onnx,
+        description=text,
+        tags=tags,
+        files={
+            README: text.encode(),
+            network_folder.CARD: json.dumps(card, indent=2).encode(),
+            network_folder.EVALUATION: json.dumps(evaluation, indent=2).encode(),
+        },
+        metadata={key: card[key] for key in ("inputs", "parameters", "bounds", "output")},
+        experiment_name=training_experiment(network.model),
+        run_id=run_id,
+    )
+
+
+def _set_aliases(
+    registry: "Registry", name: str, given: "Sequence[Version]", study: str | None
+) -> dict[str, int]:
+    """Point the aliases at the best versions; alias: version."""
+    candidates = {BEST: registry.versions(name)}
+    if study is not None:
+        candidates[f"{study}-{BEST}"] = list(given)
+    aliases = {}
+    for alias, versions in candidates.items():
+        best = best_version(versions)
+        if best is not None:
+            registry.set_alias(alias, best)
+            aliases[alias] = best.number
+            log.info("%s@%s is version %d", name, alias, best.number)
+    return aliases
+
+
+def best_version(versions: "Iterable[Version]") -> "Version | None":
+    """The one with the smallest mean absolute error, the older of equals; None without scores."""
+    scored = [
+        (float(version.tags[_SCORE_TAG]), version.number, version)
+        for version in versions
+        if _SCORE_TAG in version.tags and version.tags.get("verdict") == "passed"
+    ]
+    return min(scored, key=lambda entry: entry[:2])[2] if scored else None

@@ -1,0 +1,232 @@
+"""MLflow's model registry: versions of ONNX models, their tags, and aliases.
+
+Beside :mod:`lanflow.tracking.client` the only module that imports mlflow: what it takes to write a
+model in MLflow's format is loaded by those who register one, and nobody else.
+"""
+
+import contextlib
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow.onnx
+import numpy as np
+from mlflow.entities import LoggedModelOutput
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import Schema, TensorSpec
+
+from lanflow.core.errors import StoreError, UserError
+from lanflow.networks.onnx import parse_onnx
+from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
+from lanflow.tracking.retry import asking
+from lanflow.tracking.runs import find_run
+from lanflow.tracking.store import Store
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # of types that MLflow's own agents declare
+    import mlflow.pyfunc
+
+_ONNX_FILE = "model.onnx"  # of MLflow's flavour, by chance our name too
+_MAX_DESCRIPTION = 5000  # MLflow's column
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model to register.
+
+    Attributes
+    ----------
+    name
+        Of the registered model that gets a version.
+    onnx
+        The model; it keeps the single-trial contract.
+    description
+        Markdown, shown in MLflow.
+    tags
+        Of the version.
+    files
+        Name: content; kept beside the model.
+    metadata
+        Part of the model's own record, for those who load it.
+    experiment_name
+        Where MLflow files the model, if its run is not known.
+    run_id
+        Which run made it.
+    """
+
+    name: str
+    onnx: bytes
+    description: str
+    tags: Mapping[str, str]
+    files: Mapping[str, bytes]
+    metadata: Mapping[str, Any]
+    experiment_name: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model."""
+
+    name: str
+    number: int
+    tags: Mapping[str, str]
+
+
+class Registry:
+    """The registry of a store.
+
+    Raises
+    ------
+    UserError
+        If the store is a folder: for such, MLflow looks its models up in whichever store the
+        process last spoke of, and makes one if there is none.
+    """
+
+    def __init__(self, store: Store) -> None:
+        if store.is_folder:
+            raise UserError(
+                f"{store.shown_uri} is a folder, whose registry MLflow does not keep apart from "
+                "other stores; move it to SQLite with 'mlflow migrate-filestore'"
+            )
+        self._store = store
+        self._client: MlflowClient = connect(store)
+
+    @asking("reading the model registry")
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a registered model that can be loaded, oldest first."""
+        found: list[Version] = []
+        token = None
+        while True:
+            page = self._client.search_model_versions(f"name = '{name}'", page_token=token)
+            found += [
+                Version(name, int(version.version), dict(version.tags))
+                for version in page
+                if version.status == "READY"
+            ]
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: version.number)
+
+    @asking("reading the model registry")
+    def has_run(self, run_id: str) -> bool:
+        """Whether a run is in this store."""
+        try:
+            find_run(self._client, run_id)
+        except StoreError:
+            raise
+        except UserError:
+            return False
+        return True
+
+    @asking("registering the network")
+    def register(self, entry: Entry, *, about: str) -> Version:
+        """Add a version to a registered model, which is made if need be.
+
+        Parameters
+        ----------
+        entry
+            The model.
+        about
+            Describes the registered model where it is new.
+        """
+        client = self._client
+        if entry.run_id is None:
+            experiment_id = ensure_experiment(client, self._store, entry.experiment_name).id
+        else:
+            experiment_id = find_run(client, entry.run_id).info.experiment_id
+        logged = client.create_logged_model(
+            experiment_id, name=entry.name, source_run_id=entry.run_id, tags=dict(entry.tags)
+        )
+        with self._finalised(logged.model_id), tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "model")
+            _save(entry, path, logged)
+            client.log_model_artifacts(logged.model_id, str(path))
+        if entry.run_id is not None:
+            client.log_outputs(entry.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self._ensure_registered_model(entry.name, about)
+        # By its place: MLflow looks up a models:/ address in whichever store the process last
+        # spoke of, which need not be this one. For want of a run it would do so for an id, too.
+        by_id = entry.run_id is not None or self._store.uri.startswith("http")
+        created = client.create_model_version(
+            entry.name,
+            source=logged.artifact_location,
+            run_id=entry.run_id,
+            tags=dict(entry.tags),
+            description=shorten(entry.description),
+            model_id=logged.model_id if by_id else None,
+        )
+        return Version(entry.name, int(created.version), dict(entry.tags))
+
+    @contextlib.contextmanager
+    def _finalised(self, model_id: str) -> Iterator[None]:
+        """Say whether a model's files came to be."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(MlflowException):
+                self._client.finalize_logged_model(model_id, "FAILED")
+            raise
+        self._client.finalize_logged_model(model_id, "READY")
+
+    def _ensure_registered_model(self, name: str, about: str) -> None:
+        try:
+            self._client.create_registered_model(name, description=about)
+        except MlflowException as e:
+            if e.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    @asking("recording tags of a version")
+    def set_tags(self, version: Version, tags: Mapping[str, str]) -> Version:
+        """Change what differs in a version's tags; the version as it is then."""
+        for key, value in tags.items():
+            if version.tags.get(key) != value:
+                self._client.set_model_version_tag(version.name, str(version.number), key, value)
+        return Version(version.name, version.number, {**version.tags, **tags})
+
+    @asking("setting an alias")
+    def set_alias(self, alias: str, version: Version) -> None:
+        """Let an alias point at a version, and at no other."""
+        self._client.set_registered_model_alias(version.name, alias, str(version.number))
+
+
+def _save(entry: Entry, path: Path, logged: Any) -> None:
+    """Write a model in MLflow's format, for onnxruntime on the CPU."""
+    model = parse_onnx(entry.onnx)
+    mlflow.onnx.save_model(
+        model,
+        str(path),
+        mlflow_model=Model(
+            artifact_path=logged.artifact_location,
+            model_uuid=logged.model_id,
+            run_id=entry.run_id,
+        ),
+        signature=ModelSignature(
+            inputs=Schema([_tensor(model.graph.input[0])]),
+            outputs=Schema([_tensor(model.graph.output[0])]),
+        ),
+        pip_requirements=mlflow.onnx.get_default_pip_requirements(),
+        onnx_execution_providers=["CPUExecutionProvider"],
+        save_as_external_data=False,
+        metadata=dict(entry.metadata),
+    )
+    # MLflow writes the model anew; what is registered is the very file that was evaluated.
+    for name, content in {**entry.files, _ONNX_FILE: entry.onnx}.items():
+        (path / name).write_bytes(content)
+
+
+def _tensor(value: Any) -> TensorSpec:
+    shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    return TensorSpec(np.dtype("float32"), shape, name=value.name)
+
+
+def shorten(text: str) -> str:
+    """A description that MLflow takes, cut at the end of a line."""
+    if len(text) <= _MAX_DESCRIPTION:
+        return text
+    rest = "\n\n(The whole card is README.md among the artifacts.)"
+    return text[: _MAX_DESCRIPTION - len(rest)].rpartition("\n")[0] + rest

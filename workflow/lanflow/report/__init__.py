@@ -1,0 +1,1 @@
+"""The report of a study: a page, its tables and its figures."""

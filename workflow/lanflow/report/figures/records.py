@@ -1,0 +1,239 @@
+"""The audit of a data set as one figure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lanflow.core.figures import (
+    BLUE,
+    GREY,
+    ORANGE,
+    area_key,
+    axis_label,
+    choice_colour,
+    draw_png,
+    line_key,
+    number,
+    put_legend,
+    put_title,
+)
+
+_COLUMNS = 4
+
+
+def draw_audit(audit: Mapping[str, Any]) -> bytes:
+    """Histograms of every parameter against uniform draws, and rts by choice.
+
+    Parameters
+    ----------
+    audit
+        From :func:`lanflow.data.audit.audit_data_set`.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    n_rows = -(-len(audit["coverage"]["parameters"]) // _COLUMNS)
+    heights = [1.0] * n_rows + [1.6] * (audit["trials"] is not None)
+    size = (9.6, 0.7 + 1.9 * max(sum(heights), 1))
+    return draw_png(size, lambda figure: _fill(figure, audit, heights))
+
+
+def _fill(figure: Any, audit: Mapping[str, Any], heights: Sequence[float]) -> None:
+    sets = audit["sets"]
+    figure.suptitle(
+        f"{audit['model']}: {sets['distinct']:,} distinct parameter sets of "
+        f"{sets['claimed']:,} claimed, {audit['n_files']:,} file(s)",
+        x=0.01,
+        ha="left",
+        fontweight="bold",
+        color=ORANGE if sets["distinct"] < sets["claimed"] else "black",
+    )
+    if not heights:
+        return
+    grid = figure.add_gridspec(len(heights), _COLUMNS, height_ratios=heights)
+    for i, (name, parameter) in enumerate(audit["coverage"]["parameters"].items()):
+        axes = figure.add_subplot(grid[i // _COLUMNS, i % _COLUMNS])
+        _draw_parameter(axes, name, parameter)
+        if i % _COLUMNS == 0:
+            axes.set_ylabel("parameter sets")
+    if audit["trials"] is not None:
+        _draw_trials(figure.add_subplot(grid[-1, :]), audit)
+
+
+def _draw_parameter(axes: Any, name: str, parameter: Mapping[str, Any]) -> None:
+    """Distinct sets along one parameter; 95 % of uniform draws' bars end between the dashes."""
+    counts = np.array(parameter["counts"])
+    edges = np.linspace(parameter["lower"], parameter["upper"], len(counts) + 1)
+    axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.75)
+    expected = counts.sum() / len(counts)
+    spread = 1.96 * (expected * (1 - 1 / len(counts))) ** 0.5
+    axes.axhline(expected, color=GREY, lw=1)
+    for line in (expected - spread, expected + spread):
+        if line > 0:
+            axes.axhline(line, color=GREY, lw=1, ls="--")
+    outside = f" ({parameter['n_outside']:,} outside)" if parameter["n_outside"] else ""
+    axes.set_title(f"{name}{outside}", loc="left")
+    axes.set_ylim(bottom=0)
+    axes.locator_params(axis="both", nbins=4)
+
+
+def _draw_trials(axes: Any, audit: Mapping[str, Any]) -> None:
+    trials, labels = audit["trials"], audit["labels"]
+    edges = np.array(trials["rt_edges"])
+    counts = {value: np.array(bins) for value, bins in trials["rt_counts"].items()}
+    total = np.sum(list(counts.values()), axis=0)
+    used = np.flatnonzero(total)
+    first, last = used[0], used[-1] + 1
+    for i, (value, bins) in enumerate(counts.items()):
+        axes.stairs(
+            bins[first:last] / total.sum(),
+            edges[first : last + 1],
+            color=choice_colour(i),
+            lw=1.5,
+            label=f"choice {value}: {trials['choice_shares'][value]:.1%} after time zero",
+        )
+    axes.axvline(0, color=GREY, lw=1)
+    axes.yaxis.set_major_formatter("{x:.1%}")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("rt (s)")
+    axes.set_ylabel("rows per 0.1 s")
+    axes.set_title(
+        f"rows: {trials['negative_rt_share']:.1%} before time zero, "
+        f"{labels['floor_share']:.1%} of the labels at {labels['floor']:.2f}",
+        loc="left",
+    )
+    axes.legend(frameon=False)
+
+
+# True parameters of simulated subjects against those found again.
+
+
+_N_COLUMNS = 3
+# Bars of a histogram of ranks, each of as many ranks; half as many of few subjects.
+_N_BARS, _FEW = 10, 40
+
+
+def draw_recovery(record: Mapping[str, Any]) -> bytes:
+    """A panel for each parameter, with its rank statistics; of posteriors, one of ranks under it.
+
+    Parameters
+    ----------
+    record
+        From :func:`lanflow.evaluation.recovery.record.likelihood_record` or
+        :func:`~lanflow.evaluation.recovery.record.posterior_record`.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    names = record["parameters"]
+    is_posterior = "posterior" in record
+    n_columns = 2 if len(names) in (2, 4) else min(len(names), _N_COLUMNS)
+    n_rows = -(-len(names) // n_columns)
+
+    def fill(figure: Any) -> None:
+        heights = [3.4, 1.5] if is_posterior else [3.4]
+        grid = figure.subplots(
+            n_rows * len(heights), n_columns, squeeze=False, height_ratios=heights * n_rows
+        )
+        pairs = grid.reshape(n_rows, len(heights), n_columns).transpose(0, 2, 1)
+        pairs = pairs.reshape(-1, len(heights))
+        for axes in pairs[len(names) :].flat:
+            axes.set_axis_off()
+        for i, (values, *ranks) in enumerate(pairs[: len(names)]):
+            _draw_values(values, record, i)
+            for axes in ranks:
+                _draw_ranks(axes, record, i)
+        trained_by = f" ({record['backend']})" if record["backend"] else ""
+        put_title(
+            figure,
+            f"{record['model']} {record['network_type']}{trained_by}: parameters found again",
+            f"{record['n_subjects']:,} simulated subjects of {record['n_trials']:,} trials, "
+            f"{record['method']} through the network",
+        )
+        put_legend(figure, _posterior_keys(record) if is_posterior else _likelihood_keys())
+
+    height = (5.0 if is_posterior else 3.4) * n_rows
+    return draw_png((4 * n_columns, 1.1 + height), fill)
+
+
+def _likelihood_keys() -> list[Any]:
+    return [
+        line_key(BLUE, "a subject", marker="o", ls="", ms=5),
+        line_key(ORANGE, "maximum at a bound of the box", marker="D", ls="", ms=5),
+        line_key("black", "found = true", lw=0.8),
+    ]
+
+
+def _posterior_keys(record: Mapping[str, Any]) -> list[Any]:
+    level = f"{record['posterior']['level']:.0%}"
+    return [
+        line_key(BLUE, f"mean and {level} interval", marker="o", ms=5, lw=1),
+        line_key("black", "found = true", lw=0.8),
+        area_key(GREY, "ranks of a right posterior (95%)", alpha=0.3),
+    ]
+
+
+def _draw_values(axes: Any, record: Mapping[str, Any], i: int) -> None:
+    """True against found values of one parameter."""
+    name = record["parameters"][i]
+    low, high = record["bounds"][name]
+    true, found = (np.array(record[key])[:, i] for key in ("true", "recovered"))
+    margin = 0.04 * (high - low) or 1.0
+    axes.plot([low, high], [low, high], color="black", lw=0.8)
+    style: Any = {"ls": "", "alpha": 0.65, "mew": 0}
+    if "posterior" in record:
+        ends = [np.array(record["posterior"][key])[:, i] for key in ("lower", "upper")]
+        axes.vlines(true, *ends, color=BLUE, lw=1, alpha=0.5)
+        axes.plot(true, found, marker="o", color=BLUE, ms=5, **style)
+    else:
+        # A maximum at a bound is there to the last digits of the search.
+        edge = 1e-6 * (high - low)
+        at_bound = (found <= low + edge) | (found >= high - edge)
+        axes.plot(true[~at_bound], found[~at_bound], marker="o", color=BLUE, ms=5, **style)
+        axes.plot(true[at_bound], found[at_bound], marker="D", color=ORANGE, ms=5, **style)
+    axes.set_xlim(low - margin, high + margin)
+    axes.set_ylim(low - margin, high + margin)
+    axes.locator_params(axis="both", nbins=6)
+    axes.set_xlabel(f"true {axis_label(name)}")
+    axes.set_ylabel(f"found {axis_label(name)}")
+    axes.set_title(_agreement(record["summary"][name]), loc="left", fontsize=8.5)
+
+
+def _agreement(shown: Mapping[str, Any]) -> str:
+    """Rank statistics and errors, on two lines."""
+    ranks = "no ranks to compare"
+    if shown["spearman"] is not None:
+        ranks = f"rank correlation {number(shown['spearman'])}"
+        ranks += f", mean rank shift {shown['rank_shift']:.1%}"
+    return (
+        f"{ranks}\n"
+        f"root mean square error {number(shown['rmse'], 2)}, bias {number(shown['bias'], 2)}"
+    )
+
+
+def _draw_ranks(axes: Any, record: Mapping[str, Any], i: int) -> None:
+    """How often the true value has which rank among draws of its posterior."""
+    from scipy.stats import binom
+
+    posterior, shown = record["posterior"], record["summary"][record["parameters"][i]]
+    ranks = np.array(posterior["ranks"])[:, i]
+    n_bars = _N_BARS if len(ranks) >= _FEW else _N_BARS // 2
+    edges = np.linspace(-0.5, posterior["n_ranked"] + 0.5, n_bars + 1)
+    axes.axhspan(*binom.interval(0.95, len(ranks), 1 / n_bars), color=GREY, alpha=0.3, lw=0)
+    axes.hist(ranks, edges, color=BLUE, alpha=0.75, rwidth=0.9)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="y", nbins=4)
+    axes.set_xlabel(f"rank of true {record['parameters'][i]} among {posterior['n_ranked']} draws")
+    axes.set_ylabel("subjects")
+    axes.set_title(
+        f"{shown['coverage']:.0%} of {posterior['level']:.0%} intervals hold it; "
+        f"even ranks: p = {number(shown['rank_uniformity_p'], 2)}",
+        loc="left",
+        fontsize=8.5,
+    )

@@ -1,0 +1,154 @@
+"""The files that a study names: where each is looked for, and which was taken.
+
+A name is looked for beside the study file that gives it, then in the working directory, then in the
+workflow itself. So a study works in a folder of its own, in a checkout, and in a module of another
+workflow.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from lanflow.core.errors import UserError
+from lanflow.core.files import absolute
+from lanflow.core.settings import read_yaml
+from lanflow.study.config import StudyConfig, studies_in
+
+Location = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Search:
+    """Where the files of a study are looked for.
+
+    Attributes
+    ----------
+    config_paths
+        The study's files; of two that give the same key, the later one decides.
+    own_file
+        The path of one of the workflow's own files, or None if it has no such file.
+    moved
+        What a module's prefix makes of a relative path; the same path outside of a module.
+    """
+
+    config_paths: Sequence[Path | str]
+    own_file: Callable[[str], str | None]
+    moved: Callable[[str], str]
+
+
+def locate_files(study: StudyConfig, search: Search) -> tuple[StudyConfig, list[str]]:
+    """Replace each name of a file or folder in a study by the path of what is there.
+
+    Parameters
+    ----------
+    study
+        With names as they were written.
+    search
+        Where to look.
+
+    Returns
+    -------
+    tuple
+        The study with paths that hold in the working directory: relative ones of what is in it,
+        absolute ones of all else. And a line for each name that a person may take for another file
+        than the one it is.
+
+    Raises
+    ------
+    UserError
+        If a YAML is nowhere: naming the study file, the key, and where it was looked for.
+    """
+    contents = [(Path(path), read_yaml(path)) for path in search.config_paths]
+    located = study.model_dump()
+    lines: dict[str, None] = {}
+    for location, is_required in _names(study):
+        *parents, last = location
+        node = _value_at(located, parents)
+        name = node[last]
+        origin = _origin(contents, location, name)
+        path, is_told = _find(name, origin, search.own_file if is_required else lambda _: None)
+        if path is None and is_required:
+            raise UserError(_not_found(name, location, origin))
+        if path is not None:
+            node[last] = path if search.moved(path) == path else str(absolute(path))
+        if is_told:
+            lines[f"{name} of {origin or '--config'}: taken from {path}"] = None
+    return StudyConfig.model_validate(located), list(lines)
+
+
+@cache
+def tell_once(line: str) -> None:
+    """Write a line for a person to standard error, once, however often a Snakefile is read."""
+    sys.stderr.write(f"{line}\n")
+
+
+def _names(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
+    """The place of each name of a file or folder, and whether it must be there already."""
+    for model, config in study.models.items():
+        data = ("models", model, "data")
+        if config.data.generate is not None:
+            yield (*data, "generate", "config"), True
+        for key in ("folder", "root"):
+            if getattr(config.data, key) is not None:
+                yield (*data, key), False
+        for recorded in config.data.path_map:
+            yield (*data, "path_map", recorded), False
+        for network in config.networks:
+            yield ("models", model, "networks", network, "config"), True
+    python = study.evaluation.hssm_python
+    if python is not None and os.sep in python:  # else a command on the PATH
+        yield ("evaluation", "hssm_python"), False
+
+
+def _value_at(node: Any, location: Sequence[str]) -> Any:
+    """The value at a place in nested mappings; None where there is none."""
+    for part in location:
+        if not isinstance(node, Mapping) or part not in node:
+            return None
+        node = node[part]
+    return node
+
+
+def _origin(
+    contents: Sequence[tuple[Path, Mapping[str, Any]]], location: Location, value: str
+) -> Path | None:
+    """The last study file that gives a key this value; None if it is from the command line."""
+    said = [
+        path
+        for path, content in contents
+        if any(_value_at(study, location) == value for study in studies_in(content))
+    ]
+    return said[-1] if said else None
+
+
+def _find(
+    name: str, origin: Path | None, own_file: Callable[[str], str | None]
+) -> tuple[str | None, bool]:
+    """The path of what a name stands for, None if it is nowhere; and whether a person is told."""
+    if origin is not None and (origin.parent / name).exists():
+        beside = _shown(origin.parent / name, name)
+        return beside, beside != name and Path(name).exists()
+    if Path(name).exists():
+        return name, False
+    own = own_file(name)
+    return own, own is not None
+
+
+def _shown(path: Path, name: str) -> str:
+    """A path as it was written, if that is the same file; else relative only if it is in here."""
+    found, here = absolute(path), Path.cwd()
+    if found == absolute(name):
+        return name
+    return str(found.relative_to(here) if found.is_relative_to(here) else found)
+
+
+def _not_found(name: str, location: Location, origin: Path | None) -> str:
+    beside = f"beside {origin}, " if origin is not None else ""
+    return (
+        f"{origin or '--config'}: {'.'.join(location)}: {name}: no such file; looked for {beside}"
+        f"in {Path.cwd()}, and in the workflow and its config/"
+    )

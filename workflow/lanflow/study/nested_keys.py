@@ -1,0 +1,104 @@
+"""Keys inside keys, as people write them and as YAML and ``snakemake --config`` have them."""
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from lanflow.core.errors import UserError
+
+# Keys below this one are folders, which may hold dots and colons.
+_FREE_KEYS = {"path_map"}
+_READ_AS_IT_IS = re.compile(r"[-+]?\d[\d.e+-]*|true|false|null|[\[{].*", re.IGNORECASE)
+
+
+def advice(path: Sequence[str], value: str) -> str:
+    """How a key inside others is written.
+
+    Parameters
+    ----------
+    path
+        The keys, outermost first.
+    value
+        As text.
+    """
+    text = value if _READ_AS_IT_IS.fullmatch(value) else json.dumps(value, ensure_ascii=False)
+    for key in reversed(path[1:]):
+        text = f"{{{key}: {text}}}"
+    return (
+        f"a key inside another is written {path[0]}: {text} in a file and "
+        f"--config {shlex.quote(f'{path[0]}={text}')} on the command line"
+    )
+
+
+def check_nesting(
+    content: Mapping[Any, Any],
+    where: Callable[[Sequence[Any]], str],
+    path: tuple[str, ...] = (),
+) -> None:
+    """Refuse keys such as ``tracking.uri``, ``uri:x`` and ``uri=x``.
+
+    Parameters
+    ----------
+    content
+        Keys and values.
+    where
+        Tells the file of a key.
+    path
+        The keys that ``content`` is inside of.
+
+    Raises
+    ------
+    UserError
+        With the right form.
+    """
+    for key, value in content.items():
+        place = (*path, str(key))
+        if parts := _split(place[-1]):
+            inner, rest = parts
+            wanted = [*path, *inner]
+            text = rest if rest is not None else "..." if value is None else str(value)
+            raise UserError(f"{where(place)}: unknown key {key!r}; {advice(wanted, text)}")
+        if isinstance(value, Mapping) and key not in _FREE_KEYS:
+            check_nesting(value, where, place)
+
+
+def advice_for_text(key: str, text: str) -> str | None:
+    """The advice on ``key: "inner:value"``, if the text looks like that."""
+    parts = _split(text)
+    if parts is None:
+        return None
+    return advice([key, *parts[0]], "..." if parts[1] is None else parts[1])
+
+
+def _split(text: str) -> tuple[list[str], str | None] | None:
+    """``a.b=x`` and ``a:b`` as keys and value; None for what is no such thing."""
+    found = re.fullmatch(r"(\w[\w-]*(?:\.\w[\w-]*)*)(?:\s*[:=]\s*(.*))?", text)
+    if found is None or ("." not in found[1] and found[2] is None):
+        return None
+    return found[1].split("."), found[2]
+
+
+def check_command_line(arguments: Sequence[str] | None = None) -> None:
+    """End Snakemake at a ``--config`` entry that it would answer with a traceback.
+
+    Profiles call this: Snakemake reads them before its options, and its options before a Snakefile.
+
+    Parameters
+    ----------
+    arguments
+        In place of ``sys.argv``, for tests.
+    """
+    is_config = False
+    for word in sys.argv[1:] if arguments is None else arguments:
+        if word.startswith("-"):
+            option, _, entry = word.partition("=")
+            is_config = option in ("--config", "-C")
+        else:
+            entry = word
+        keys, equals, value = entry.partition("=")
+        if is_config and equals and re.fullmatch(r"\w[\w-]*([.:]\w[\w-]*)+", keys):
+            path = re.split("[.:]", keys)
+            raise SystemExit(f"snakemake: error: --config {entry}: {advice(path, value)}")

@@ -1,0 +1,1 @@
+"""Runs recorded on disk and delivered to MLflow."""

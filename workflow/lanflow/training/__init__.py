@@ -1,0 +1,1 @@
+"""Trains a network, with JAX or PyTorch."""

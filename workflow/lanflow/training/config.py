@@ -1,0 +1,284 @@
+"""LANfactory's training YAML, typed: how one network is trained."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from lanflow.core.errors import UserError
+from lanflow.core.settings import (
+    Count,
+    Name,
+    Number,
+    Positive,
+    Settings,
+    parse_number,
+    parse_settings,
+    read_yaml,
+)
+from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
+from lanflow.tracking.store import Sending
+
+DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
+
+
+def _none_if_nothing(value: object) -> object:
+    """LANfactory's files say ``None`` or ``""`` for nothing, which to YAML is text."""
+    return None if value in ("", "None", "none") else value
+
+
+class LearningRateSchedulerParams(Settings):
+    """Settings of the learning-rate schedule; LANfactory's defaults (``torch_mlp.py``)."""
+
+    factor: Positive = 0.1
+    patience: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = 2
+    threshold: Annotated[Number, Field(ge=0)] = 0.001
+    min_lr: Annotated[Number, Field(ge=0)] = 1e-8
+    verbose: bool = True  # accepted as LANfactory has it; our log always tells the rate
+    warmup_epochs: Annotated[Number, Field(ge=0)] = 1.0  # warmup_cosine only
+
+
+class TrainingFile(Settings):
+    """The keys of a training YAML as LANfactory spells them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper)
+
+    network_type: NetworkTypeName
+    cpu_batch_size: Count
+    gpu_batch_size: Count
+    generator_approach: str = "lan"
+    optimizer: Literal["adam", "sgd"] = Field(alias="OPTIMIZER_")
+    n_epochs: Count
+    training_data_folder: Annotated[str | None, BeforeValidator(_none_if_nothing)] = None
+    model: Name | None = None
+    shuffle: bool
+    layer_sizes: list[Annotated[list[Count], Field(min_length=1)]] = Field(min_length=1)
+    activations: list[list[Activation]]
+    weight_decay: Annotated[Number, Field(ge=0)]
+    train_val_split: Annotated[Number, Field(gt=0, lt=1)]
+    n_training_files: Count
+    labels_lower_bound: Number | None
+    learning_rate: Positive
+    lr_scheduler: Annotated[
+        Literal["reduce_on_plateau", "multiply", "warmup_cosine"] | None,
+        BeforeValidator(_none_if_nothing),
+    ]
+    lr_scheduler_params: LearningRateSchedulerParams = LearningRateSchedulerParams()
+
+    @model_validator(mode="after")
+    def _layers_and_activations_agree(self) -> Self:
+        if len(self.layer_sizes) != len(self.activations):
+            raise ValueError(
+                f"LAYER_SIZES lists {len(self.layer_sizes)} networks and ACTIVATIONS "
+                f"{len(self.activations)}; each network needs an entry in both"
+            )
+        for index, (sizes, activations) in enumerate(
+            zip(self.layer_sizes, self.activations, strict=True)
+        ):
+            if len(activations) != len(sizes) - 1:
+                raise ValueError(
+                    f"network {index} has {len(sizes)} layers in LAYER_SIZES and "
+                    f"{len(activations)} entries in ACTIVATIONS; expected {len(sizes) - 1}, one "
+                    "for each layer but the last, which is linear"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _plateau_reduces(self) -> Self:
+        factor = self.lr_scheduler_params.factor
+        if self.lr_scheduler == "reduce_on_plateau" and factor >= 1:
+            raise ValueError(
+                f"LR_SCHEDULER_PARAMS.factor is {factor:g}; reduce_on_plateau needs one below 1"
+            )
+        return self
+
+
+class TrainingConfig(Settings):
+    """Everything that decides one training: one network of a training YAML, for one model."""
+
+    network_type: NetworkTypeName
+    model: str
+    generator_approach: str
+    optimizer: Literal["adam", "sgd"]
+    n_epochs: int
+    cpu_batch_size: int
+    gpu_batch_size: int
+    shuffle: bool
+    layer_sizes: tuple[int, ...]
+    activations: tuple[Activation, ...]
+    weight_decay: float
+    train_val_split: float
+    n_training_files: int
+    labels_lower_bound: float | None
+    learning_rate: float
+    lr_scheduler: Literal["reduce_on_plateau", "multiply", "warmup_cosine"] | None
+    lr_scheduler_params: LearningRateSchedulerParams
+    network_id: int
+    seed: int
+
+    def to_lanfactory(self, *, batch_size: int) -> dict[str, Any]:
+        """LANfactory's ``train_config`` dictionary for this training (version 0.7.0).
+
+        Parameters
+        ----------
+        batch_size
+            Rows per update as used on the device.
+        """
+        network_type = NETWORK_TYPES[self.network_type]
+        ours = set() if self.lr_scheduler == "warmup_cosine" else {"warmup_epochs"}
+        return {
+            "cpu_batch_size": self.cpu_batch_size,
+            "gpu_batch_size": self.gpu_batch_size,
+            "train_batch_size": batch_size,
+            "n_epochs": self.n_epochs,
+            "optimizer": self.optimizer,
+            "learning_rate": self.learning_rate,
+            "lr_scheduler": self.lr_scheduler,
+            "lr_scheduler_params": self.lr_scheduler_params.model_dump(exclude=ours),
+            "weight_decay": self.weight_decay,
+            "loss": network_type.loss,
+            "save_history": True,
+            "train_output_type": network_type.train_output_type,
+            "n_training_files": self.n_training_files,
+            "train_val_split": self.train_val_split,
+            "shuffle_files": self.shuffle,
+            "label_lower_bound": self.labels_lower_bound,
+            "layer_sizes": list(self.layer_sizes),
+            "activations": [*self.activations, "linear"],
+            "features_key": network_type.features_key,
+            "label_key": network_type.labels_key,
+        }
+
+    def to_lanfactory_network(self) -> dict[str, Any]:
+        """LANfactory's ``network_config`` dictionary (version 0.7.0)."""
+        return {
+            "layer_sizes": list(self.layer_sizes),
+            "activations": [*self.activations, "linear"],
+            "train_output_type": NETWORK_TYPES[self.network_type].train_output_type,
+            "network_type": self.network_type,
+        }
+
+    def deciding_settings(self) -> dict[str, Any]:
+        """What decides the weights: all but what is accepted and only passed on."""
+        passed_on: Any = {"generator_approach": True, "lr_scheduler_params": {"verbose"}}
+        return self.model_dump(mode="json", exclude=passed_on)
+
+    def canonical_json(self) -> str:
+        """Sorted JSON of all settings, for digests."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+def read_training_file(path: Path | str) -> TrainingFile:
+    """Read and check a training YAML.
+
+    Raises
+    ------
+    UserError
+        Naming the file and the key.
+    """
+    return parse_settings(TrainingFile, read_yaml(path), str(path))
+
+
+def select_network(
+    file: TrainingFile, *, network_id: int, model: str | None, seed: int, where: str
+) -> TrainingConfig:
+    """Pick one network of a training YAML.
+
+    Parameters
+    ----------
+    file
+        The YAML as read.
+    network_id
+        Index into LAYER_SIZES and ACTIVATIONS.
+    model
+        The cognitive model; ``None`` takes the file's MODEL.
+    seed
+        Decides weights, split and order.
+    where
+        The file's name, for errors.
+
+    Raises
+    ------
+    UserError
+        If the index is out of range or no model is named.
+    """
+    n_networks = len(file.layer_sizes)
+    if not 0 <= network_id < n_networks:
+        raise UserError(
+            f"{where}: network id {network_id} is out of range; LAYER_SIZES lists {n_networks} "
+            f"network(s), so 0 to {n_networks - 1}"
+        )
+    model = model or file.model
+    if not model:
+        raise UserError(f"{where}: missing key 'MODEL' (or give --model)")
+    shared = file.model_dump(exclude={"layer_sizes", "activations", "training_data_folder"})
+    return TrainingConfig.model_validate(
+        {
+            **shared,
+            "model": model,
+            "layer_sizes": file.layer_sizes[network_id],
+            "activations": file.activations[network_id],
+            "network_id": network_id,
+            "seed": seed,
+        }
+    )
+
+
+# What a person gives to ``jaxtrain`` or ``torchtrain``.
+
+
+# Megabytes that rows may take while training.
+DEFAULT_MEMORY_MB = 4000
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a person gives to ``jaxtrain`` or ``torchtrain``; see their ``--help``."""
+
+    backend: Literal["jax", "torch"]
+    networks_path_base: Path
+    config_path: Path | None = None
+    network_id: int = 0
+    model: str | None = None
+    seed: int = 1
+    device: str = "auto"
+    threads: int = 1
+    memory_mb: int = DEFAULT_MEMORY_MB
+    network_name: str | None = None
+    run_uuid: str | None = None
+    export_onnx: bool = True
+    dry_run: bool = False
+    training_data_folder: Path | None = None
+    data_generation_experiment: str | None = None
+    data_set: Path | None = None
+    manifest: Path | None = None
+    data_cache: Path | None = None
+    root: Path | None = None
+    path_map: Mapping[str, str] = field(default_factory=dict)
+    use_extra_files: bool = False
+    max_repeated_sets: float = 1.0
+    mlflow_on: bool = False
+    mlflow_run_id: str | None = None
+    mlflow_run_name: str | None = None
+    mlflow_experiment_name: str | None = None
+    mlflow_tracking_uri: str | None = None
+    mlflow_artifact_location: str | None = None
+    mlflow_send: Sending = "now"
+
+    @property
+    def is_tracked(self) -> bool:
+        """Whether the training is an MLflow run; some options imply it."""
+        return bool(
+            self.mlflow_on
+            or self.mlflow_run_id
+            or self.mlflow_run_name
+            or self.data_generation_experiment
+        )
+
+
+def without_tracking(options: TrainingOptions) -> TrainingOptions:
+    """The same options with tracking off, for a machine without MLflow."""
+    return replace(options, mlflow_on=False, mlflow_run_name=None)

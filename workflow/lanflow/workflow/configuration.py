@@ -1,0 +1,71 @@
+"""What the Snakefile makes of its configuration: a study, with the files that it names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lanflow.core.settings import read_yaml
+from lanflow.study.config import StudyConfig, load_study
+from lanflow.study.files import Search, locate_files, tell_once
+from lanflow.workflow.place import WorkflowPlace
+
+# Made where nobody names a study.
+DEFAULT_STUDY = "examples/tiny.yaml"
+
+
+def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
+    """Read the study that is to be made, and say which files were taken from where.
+
+    Parameters
+    ----------
+    place
+        Where the workflow is.
+    config
+        The configuration as Snakemake merged it, or as another workflow gives it to a module.
+
+    Raises
+    ------
+    UserError
+        Naming the file and the key.
+    """
+    given = place.config_paths
+    defaults: list[Path] = []
+    if not config.get("models") and not place.has_given_config:
+        default = place.own_file(DEFAULT_STUDY)
+        assert default is not None, DEFAULT_STUDY
+        config = _merged(read_yaml(default), config)
+        defaults = [Path(default)]
+        _tell(place, f"no study is named, so the one that is made is {default}")
+    study = load_study(config, given)  # a mistake is in what was given
+    search = Search([*defaults, *given], place.own_file, place.moved)
+    study, lines = locate_files(study, search)
+    for line in lines:
+        _tell(place, line)
+    return study
+
+
+def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Two configurations as one; what is given wins where it is not the default."""
+    from snakemake.utils import update_config
+
+    merged = dict(base)
+    update_config(merged, _without(given, StudyConfig().model_dump(mode="json")))
+    return merged
+
+
+def _without(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a configuration is not its default; a file may list all keys, as config.yaml does."""
+    kept = {}
+    for key, value in given.items():
+        default = defaults.get(key)
+        if isinstance(value, dict) and isinstance(default, dict):
+            if inner := _without(value, default):
+                kept[key] = inner
+        elif key not in defaults or value != default:
+            kept[key] = value
+    return kept
+
+
+def _tell(place: WorkflowPlace, line: str) -> None:
+    if place.is_main_process:
+        tell_once(line)

@@ -1,0 +1,130 @@
+"""Where the workflow itself is, and how Snakemake uses it: alone, or as a module of another one.
+
+The only place that knows Snakemake's objects. Snakemake reads a Snakefile from a checkout, from any
+other working directory, as a module with a prefix for its paths, or from a repository on the web.
+"""
+
+import atexit
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lanflow.core.errors import UserError
+from lanflow.core.files import absolute
+from lanflow.tracking.store import redact
+
+
+class WorkflowPlace:
+    """The workflow whose ``workflow/Snakefile`` Snakemake is reading."""
+
+    def __init__(self, workflow: Any) -> None:
+        self._workflow = workflow
+        self._folder = workflow.current_basedir  # of workflow/Snakefile
+        self._modifier = workflow.modifier
+
+    @property
+    def is_module(self) -> bool:
+        """Whether another workflow uses this one."""
+        return not self._modifier.is_main_snakefile()
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this is the process that was started, not one of its jobs."""
+        return bool(self._workflow.is_main_process)
+
+    @property
+    def config_paths(self) -> list[Path]:
+        """The configuration files that Snakemake merged, in rising precedence."""
+        given = list(map(Path, self._workflow.overwrite_configfiles))
+        in_snakefiles = [
+            Path(path) for path in self._workflow.configfiles if Path(path) not in given
+        ]
+        return [*in_snakefiles, *given]
+
+    @property
+    def has_given_config(self) -> bool:
+        """Whether the command line names a configuration file."""
+        return bool(self._workflow.overwrite_configfiles)
+
+    @property
+    def uses_conda(self) -> bool:
+        """Whether jobs run in conda environments that Snakemake makes."""
+        methods = self._workflow.deployment_settings.deployment_method
+        return any(method.name == "CONDA" for method in methods)
+
+    def own_file(self, name: str) -> str | None:
+        """The path of one of the workflow's own files, or None if it has no such file.
+
+        A name counts from the workflow's root, or from its ``config/``.
+        """
+        source: Any
+        for parent in ("..", "../config"):
+            source = self._folder.join(f"{parent}/{name}")
+            if isinstance(source, os.PathLike):
+                path = absolute(source)
+                if path.exists():
+                    return str(path)
+            elif self._workflow.sourcecache.exists(source):
+                return str(self._workflow.sourcecache.get_path(source))
+        return None
+
+    @property
+    def installable(self) -> str | None:
+        """What ``pip install`` takes for this workflow's lanflow; None where that is not known."""
+        folder = self._folder
+        if isinstance(folder, os.PathLike):
+            return str(absolute(folder).parent)
+        if hasattr(folder, "repo_path"):
+            return f"git+file://{absolute(folder.repo_path)}@{folder.ref}"
+        if hasattr(folder, "repo"):
+            return f"git+https://{folder.host}/{folder.repo}@{folder.ref}"
+        return None
+
+    def moved(self, path: str) -> str:
+        """Where Snakemake puts a relative path of this workflow's rules: a module has a prefix."""
+        return str(self._modifier.path_modifier.replace_prefix(path))
+
+    def set_default_target(self, rule: str) -> None:
+        """Make a rule of this workflow, by the name that its Snakefile gives it, the default."""
+        name = self._modifier.modify_rulename(rule)
+        if self._workflow.is_rule(name):
+            self._workflow.default_target = name
+
+    def when_a_module_ends(self, action: Callable[[], None]) -> None:
+        """Call a function once the jobs of a module are over, whether they failed or not.
+
+        Snakemake does not run ``onsuccess`` and ``onerror`` of a module. The function is called as
+        the process ends, in the working directory of the jobs. Nothing is called after a dry-run,
+        or where ``--no-hooks`` is given.
+        """
+        if self.is_module and self.is_main_process:
+            atexit.register(self._end, action, Path.cwd())
+
+    def has_made(self, rule: str) -> bool:
+        """Whether all of a rule of this workflow was asked for, and every job was done."""
+        name, dag = self._modifier.modify_rulename(rule), self._workflow.dag
+        if dag is None or self._workflow.touch:
+            return False
+        is_asked_for = any(job.rule.name == name for job in dag.jobs)
+        return is_asked_for and next(iter(dag.needrun_jobs()), None) is None
+
+    def _end(self, action: Callable[[], None], directory: Path) -> None:
+        if not self._has_run_jobs():
+            return
+        os.chdir(directory)
+        try:
+            action()
+        except UserError as e:
+            sys.stderr.write(f"{redact(str(e))}\n")
+            logging.shutdown()
+            sys.stderr.flush()
+            sys.stdout.flush()
+            os._exit(1)  # the one way to a status of one's own while Python ends
+
+    def _has_run_jobs(self) -> bool:
+        workflow = self._workflow
+        is_real = workflow.executor_plugin is not None and not workflow.dryrun
+        return is_real and not workflow.touch and not workflow.execution_settings.no_hooks
