@@ -285,3 +285,11 @@ def test_a_training_on_one_backend_does_not_load_the_other(backend: str, other: 
         f"sys.exit({other!r} in sys.modules or 'mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_page_of_the_architecture_has_this_table() -> None:
+    text = (REPOSITORY / "docs" / "architecture.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*?) ?\|$", text, re.MULTILINE)
+    told = {room: set(re.findall(r"`(\w+)`", allowed)) for room, allowed in rows}
+    expected = {room: set(allowed.split()) for room, allowed in MAY_IMPORT.items()}
+    assert told == {**expected, "cli": set()}  # which may import all
