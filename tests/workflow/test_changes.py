@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +17,7 @@ from lanflow.data.generation.config import GenerationConfig
 from lanflow.study.config import StudyConfig
 from lanflow.training.config import TrainingFile
 from tests.workflow.changes.page import PATH, page
-from tests.workflow.changes.plan import make_finished_study, plan
+from tests.workflow.changes.plan import build, make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table
 
 TABLE = read_table()
@@ -63,6 +64,18 @@ def test_a_finished_study_has_nothing_to_do(finished: Path) -> None:
 @pytest.mark.parametrize("change", TABLE, ids=lambda change: change.id)
 def test_a_change_makes_what_the_table_says(finished: Path, change: Change) -> None:
     assert not surprises(finished, (change,))
+
+
+@pytest.mark.parametrize("change", KINDS.values(), ids=lambda change: change.id)
+def test_after_the_build_of_a_change_nothing_is_left_to_do(
+    finished: Path, tmp_path: Path, change: Change
+) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(finished, folder)
+    with changed(folder, (change,)) as edited:
+        build(folder, edited.environment)
+        _, planned = plan(folder, edited.environment)
+    assert not planned
 
 
 @pytest.mark.parametrize("number", range(N_SLICES))

@@ -24,7 +24,20 @@ def make_finished_study(folder: Path) -> None:
     make_checkout(folder)
     (folder / "more").mkdir()
     write_files(Edited(folder))
-    with _dag(folder) as dag:
+    for name in ("logs/x", "benchmarks/x", "tracking/prepared.json"):
+        path = folder / "results" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    build(folder, forceall=True)
+
+
+def build(
+    folder: Path, environment: Mapping[str, str] | None = None, *, forceall: bool = False
+) -> None:
+    """Let Snakemake believe that the jobs which it would run were run."""
+    from snakemake.settings.types import ExecutionSettings
+
+    with _dag(folder, environment) as dag:
         outputs = [output for job in dag.jobs for output in job.output]
     for output in outputs:
         path = folder / str(output)
@@ -33,20 +46,9 @@ def make_finished_study(folder: Path) -> None:
         elif not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(str(output))
-    for name in ("logs/x", "benchmarks/x", "tracking/prepared.json"):
-        path = folder / "results" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(name)
-    build(folder)
-
-
-def build(folder: Path, environment: Mapping[str, str] | None = None) -> None:
-    """Let Snakemake believe that all jobs were run."""
-    from snakemake.settings.types import ExecutionSettings
-
-    with _workflow(folder, environment or {}, forceall=True) as workflow:
+    with _workflow(folder, environment or {}, forceall=forceall) as workflow:
         workflow.execute_workflow(
-            executor="touch", execution_settings=ExecutionSettings(lock=False)
+            executor="touch", execution_settings=ExecutionSettings(lock=False, no_hooks=True)
         )
 
 

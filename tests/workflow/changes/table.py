@@ -3,6 +3,7 @@
 import copy
 import fnmatch
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -157,6 +158,8 @@ def _edited_file(change: Change, results: Path) -> Iterator[None]:
         yield
     finally:
         if is_moved:
+            if path.is_dir():
+                shutil.rmtree(path)
             path.unlink(missing_ok=True)
             aside.rename(path)
         _restore_times(times)
