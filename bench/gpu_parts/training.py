@@ -58,6 +58,7 @@ def make_data_set(folder: Path, size: Size) -> None:
         parameters=PARAMETERS,
         bounds=dict.fromkeys(PARAMETERS, (0.0, 1.0)),
         n_sets=n_rows // set_rows,
+        n_claimed_sets=n_rows // set_rows,
         files=tuple(files),
         shapes={"lan": (n_rows, N_INPUTS, N_OUTPUTS)},
     )

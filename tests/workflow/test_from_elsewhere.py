@@ -133,7 +133,7 @@ def test_a_module_whose_rules_have_other_names_makes_a_study(elsewhere: Checkout
     output = snakemake(elsewhere, study="my_study.yaml")
     assert is_whole(elsewhere.folder / "results")
     (local,) = set(re.findall(r"^local: (.*)$", output, re.MULTILINE))
-    assert {"lanflow_all", "lanflow_prepare_tracking", "lanflow_write_report"} <= set(local.split())
+    assert {"lanflow_all", "lanflow_record_runs", "lanflow_write_report"} <= set(local.split())
     assert "lanflow_train_network" not in local
     assert nothing_is_left_to_do(elsewhere, "--configfile", "my_study.yaml")
 

@@ -123,7 +123,7 @@ def test_a_gpu_is_asked_for_where_the_study_wants_one_and_only_there(place: Chec
     assert "gpu=0" not in output
     (training,) = [job for job in jobs if job.startswith("train_network")]
     assert "--device gpu" in training
-    assert "node_jax_gpu.json" in training
+    assert "node_jax_gpu.json" in output
 
 
 def test_no_account_partition_or_personal_path_is_in_a_profile(place: Checkout) -> None:

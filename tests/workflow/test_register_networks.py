@@ -22,7 +22,7 @@ def evaluated(checkout: Checkout) -> tuple[Checkout, str]:
     failed = results / "networks" / "lan" / "ddm" / "lan_torch"
     write_evaluation(failed, gates=[FAILED_GATE], error=0.001)
     (results / "tracking").mkdir()
-    (results / "tracking" / "prepared.json").write_text("{}")
+    (results / "tracking" / "recorded.json").write_text("{}")
     study = checkout.write_study(
         study="mine",
         register_networks=True,

@@ -21,6 +21,17 @@ GATES = f"{RESULTS}/gates.json"
 REGISTERED = f"{RESULTS}/registered.json"
 BUNDLE = f"{RESULTS}/bundles/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 TRAINING_THREADS = 2
+# Whose jobs ask the store or write to it.
+RULES_WITH_STORE = (
+    *(
+        "check_node",
+        "record_runs",
+        "generate_data",
+        "query_experiment",
+        "train_network",
+    ),
+    *("evaluate_network", "collect_leaderboard", "register_networks"),
+)
 PREPARED = f"{RESULTS}/tracking/prepared.json"
 CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
 RECORDED = f"{RESULTS}/tracking/recorded.json"

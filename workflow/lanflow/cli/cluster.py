@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from lanflow.cli.options import add_store, store_of
 from lanflow.core.errors import UserError
-from lanflow.tracking.preflight import check_artifacts
+from lanflow.tracking.preflight import prepare
 from lanflow.tracking.store import Store, resolve_store
 
 # As cli.main._command: the commands' parsers, name, help and what is called.
@@ -161,7 +161,7 @@ def check_node(
     Parameters
     ----------
     store, experiments
-        As prepared; no experiments where nodes are not to reach the store.
+        That jobs will use; no experiments where nodes are not to reach the store.
     backend
         One that is to train on a GPU; ``None`` where none is needed.
 
@@ -178,7 +178,7 @@ def check_node(
     node = socket.gethostname()
     try:
         if experiments:
-            check_artifacts(store, experiments)
+            prepare(store, experiments)  # which a module of another workflow has not done
     except UserError as e:
         raise UserError(f"from node {node}: {e}") from e
     device = None if backend is None else _find_gpu(backend, node)

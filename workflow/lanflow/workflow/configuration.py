@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.settings import read_yaml
-from lanflow.study.config import StudyConfig, load_study
+from lanflow.study.config import StudyConfig, load_study, studies_in
 from lanflow.study.files import Search, locate_files, tell_once
 from lanflow.workflow.place import WorkflowPlace
 
@@ -30,7 +30,7 @@ def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
     """
     given = place.config_paths
     defaults: list[Path] = []
-    if not config.get("models") and not place.has_given_config:
+    if not place.has_given_config and not _names_models(place, config):
         default = place.own_file(DEFAULT_STUDY)
         assert default is not None, DEFAULT_STUDY
         config = _merged(read_yaml(default), config)
@@ -42,6 +42,14 @@ def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
     for line in lines:
         _tell(place, line)
     return study
+
+
+def _names_models(place: WorkflowPlace, config: Mapping[str, Any]) -> bool:
+    """Whether a file has models, or a module was given some; ``--config`` changes the default."""
+    if place.is_module:
+        return bool(config.get("models"))
+    files = [study for path in place.config_paths for study in studies_in(read_yaml(path))]
+    return any(study.get("models") for study in files)
 
 
 def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,6 +103,11 @@ class WorkflowPlace:
         if self.is_module and self.is_main_process:
             atexit.register(self._end, action, Path.cwd())
 
+    def plans(self, *rules: str) -> bool:
+        """Whether a job of one of these rules of this workflow is to be run."""
+        names = {self._modifier.modify_rulename(rule) for rule in rules}
+        return any(job.rule.name in names for job in self._workflow.dag.needrun_jobs())
+
     def has_made(self, rule: str) -> bool:
         """Whether all of a rule of this workflow was asked for, and every job was done."""
         name, dag = self._modifier.modify_rulename(rule), self._workflow.dag
