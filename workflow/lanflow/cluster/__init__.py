@@ -1,1 +1,1 @@
-"""What a cluster has of its own: the site file, and what Slurm says."""
+"""The site file of a cluster, the profile that reads it, and the report of Slurm."""

@@ -1,4 +1,4 @@
-"""Where the profile is that Snakemake reads, and the working directory that its jobs will have.
+"""Finds the profile that Snakemake reads, and the working directory that its jobs will have.
 
 Snakemake tells a profile neither: paths in it count from where the command was typed. So both are
 found as Snakemake finds them, from its own command line.

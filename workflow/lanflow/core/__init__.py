@@ -1,1 +1,1 @@
-"""What every room needs: errors, files, locks, interruptions, settings, figures."""
+"""Errors, files, locks, interruptions, settings and figures, for every room."""

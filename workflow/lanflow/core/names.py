@@ -16,7 +16,7 @@ SENT_RUNS = ".sent_runs"  # and of those that it has
 
 
 def is_name(text: object) -> bool:
-    """Whether a text can be the name of a file or folder anywhere, and of nothing but that."""
+    """Tell whether a text can be the name of a file or folder anywhere, and of nothing else."""
     return (
         isinstance(text, str)
         and text.isprintable()  # no control characters, no bytes that are no text
