@@ -27,8 +27,9 @@ from lanflow.data.generation.config import GenerationConfig, read_generation_fil
 from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import read_training_file
-from lanflow.evaluation.evaluate import Thoroughness, evaluate
-from lanflow.networks.network import ExaminedNetwork
+from lanflow.evaluation.evaluate import evaluate
+from lanflow.evaluation.record import EvaluationSettings
+from lanflow.networks.network import Network
 from lanflow.training.config import TrainingOptions
 from lanflow.training.run import train
 
@@ -132,10 +133,8 @@ def print_line(name: str, options: argparse.Namespace, folder: Path) -> None:
         n_rows += len(arrays["lan"][0])
         path.rename(files / path.name)
     network = train_on(files, options, folder, n_epochs=max(round(options.visits / n_rows), 1))
-    scores = evaluate(
-        ExaminedNetwork.from_folder(network),
-        thoroughness=Thoroughness(n_sets=options.n_sets, n_simulated_sets=1),
-    ).scores
+    settings = EvaluationSettings(n_sets=options.n_sets, n_simulated_sets=1)
+    scores = evaluate(Network.from_folder(network), settings=settings)[0].scores
     assert scores is not None
     distinct = len(np.unique(np.concatenate(vectors), axis=0))
     print(

@@ -6,12 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lanflow.evaluation.record import parse_evaluation
+from lanflow.evaluation.record import Evaluation, parse_evaluation, read_own_evaluation
 from lanflow.networks import folder as network_folder
-from lanflow.networks.onnx import export_onnx
-from lanflow.networks.types import NETWORK_TYPES, Architecture
+from lanflow.networks.network import Network
+from lanflow.networks.types import NetworkTypeName
+from tests import networks
 
 _GATE = {"reason": "", "is_essential": True, "numbers": {}, "limits": {}}
 PASSED_GATE = {**_GATE, "name": "structure", "verdict": "passed"}
@@ -43,7 +42,7 @@ def write_evaluation(
     gates = copy.deepcopy([PASSED_GATE, SKIPPED_GATE] if gates is None else gates)
     is_lan = card["network_type"] == "lan"
     content = {
-        "evaluation_version": 1,
+        "evaluation_version": 2,
         **{key: card[key] for key in ("model", "network_type", "backend", "data_digest")},
         "onnx_sha256": hashlib.sha256((folder / network_folder.ONNX).read_bytes()).hexdigest(),
         "verdict": "failed" if FAILED_GATE in gates else "passed",
@@ -67,75 +66,24 @@ def write_evaluation(
     (folder / network_folder.EVALUATION).write_text(json.dumps(content))
 
 
-def export_weights(network_type: str, n_inputs: int, *, seed: int) -> bytes:
-    """An ONNX file with one hidden layer of eight units, whose weights a seed decides."""
-    kind = NETWORK_TYPES[network_type].name
-    rng = np.random.default_rng(seed)
-    sizes = [(n_inputs, 8), (8, 1)]
-    weights = {f"layers_{i}/kernel": rng.normal(size=size) for i, size in enumerate(sizes)}
-    weights |= {f"layers_{i}/bias": rng.normal(size=size[1]) for i, size in enumerate(sizes)}
-    return export_onnx(Architecture(kind, n_inputs, (8, 1), ("tanh",)), weights)
-
-
 def write_network(
-    folder: Path,
-    network_type: str = "lan",
-    *,
-    model: str = "ddm",
-    seed: int = 0,
-    mlflow_run_id: str | None = None,
-    bounds: dict[str, list[float]] | None = None,
+    folder: Path, network_type: NetworkTypeName = "lan", *, seed: int = 0, **keys: Any
 ) -> Path:
-    """A network's folder without a training: weights that a seed decides.
-
-    Its files are those that a training writes; ``tests/unit/training/test_save.py`` tests these.
-    """
-    folder.mkdir(parents=True)
-    if bounds is None:
-        bounds = {"v": [-3.0, 3.0], "a": [0.3, 2.5], "z": [0.1, 0.9], "t": [0.0, 2.0]}
-        if model.endswith("_deadline"):
-            bounds["deadline"] = [0.001, 10.0]
-    kind = NETWORK_TYPES[network_type]
-    inputs = [*bounds, *(["rt", "choice"] if kind.has_trial else [])]
-    (folder / network_folder.ONNX).write_bytes(export_weights(network_type, len(inputs), seed=seed))
-    card = {
-        "model": model,
-        "network_type": network_type,
-        "backend": "torch",
-        "inputs": inputs,
-        "parameters": list(bounds),
-        "bounds": bounds,
-        "output": kind.output,
-        "output_shape": [1, 1],
-        "units": {"rt": "seconds"} if kind.has_trial else {},
-        "layer_sizes": [8, 1],
-        "activations": ["tanh", "linear"],
-        "n_weights": (len(inputs) + 1) * 8 + 9,
-        "best_epoch": 1,
-        "best_val_loss": 0.25,
-        "n_epochs": 2,
-        "loss": kind.loss,
-        "seed": seed,
-        "data_digest": "d" * 64,
-        "n_parameter_sets": 30,
-        "n_rows": 600,
-        "run_uuid": f"{seed:032x}",
-        "mlflow_run_id": mlflow_run_id,
-        "lanflow_version": "0.1.0",
-    }
-    lineage = {
-        "data_digest": "d" * 64,
-        "training_data_folder": "/home/somebody/data",
-        "data_gen_runs_info": [{"run_id": "r1", "data_output_folder": "/home/somebody/data"}],
-        "training_files": ["training_data_0.pickle"],
-    }
-    documents = {
-        network_folder.CARD: card,
-        network_folder.LINEAGE: lineage,
-        network_folder.CONFIG: {"seed": seed},
-    }
-    for name, content in documents.items():
-        (folder / name).write_text(json.dumps(content))
-    (folder / network_folder.HISTORY).write_text("epoch,train_loss\n0,0.5\n")
+    """A network's folder without a training, with an evaluation; ``keys`` as in its writer."""
+    keys = {"backend": "torch", "best_val_loss": 0.25, "n_parameter_sets": 30, "n_rows": 600} | keys
+    networks.write_network(
+        folder,
+        network_type=network_type,
+        weights_seed=seed,
+        seed=seed,
+        run_uuid=f"{seed:032x}",
+        **keys,
+    )
     write_evaluation(folder)
     return folder
+
+
+def judged(folder: Path) -> tuple[Network, Evaluation]:
+    """A network's folder read back, with its evaluation."""
+    network = Network.from_folder(folder)
+    return network, read_own_evaluation(network)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from lanflow.models.simulators import model_config
+from lanflow.models.simulators import find_model
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import NETWORK_TYPES, Architecture, NetworkTypeName
 from lanflow.training.backend import Weights
@@ -74,46 +74,94 @@ def dynamic_axis() -> bytes:
     return bytes(model.SerializeToString())
 
 
+def made_up(
+    network_type: NetworkTypeName, n_inputs: int, *, seed: int = 0
+) -> tuple[Architecture, Weights]:
+    """One hidden layer of eight units, whose weights a seed decides."""
+    rng = np.random.default_rng(seed)
+    sizes = [(n_inputs, 8), (8, 1)]
+    weights = {
+        f"layers_{i}/kernel": rng.normal(size=size).astype(np.float32)
+        for i, size in enumerate(sizes)
+    }
+    weights |= {
+        f"layers_{i}/bias": rng.normal(size=size[1]).astype(np.float32)
+        for i, size in enumerate(sizes)
+    }
+    return Architecture(network_type, n_inputs, (8, 1), ("tanh",)), weights
+
+
+def card_of(
+    architecture: Architecture, *, model: str, bounds: dict[str, Any], **keys: Any
+) -> dict[str, Any]:
+    """The card of a network, as ``tests/unit/training/test_save.py`` tests that it is written."""
+    kind = NETWORK_TYPES[architecture.network_type]
+    return {
+        "model": model,
+        "network_type": kind.name,
+        "backend": "jax",
+        "inputs": [*bounds, *(["rt", "choice"] if kind.has_trial else [])],
+        "parameters": list(bounds),
+        "bounds": {name: list(pair) for name, pair in bounds.items()},
+        "output": kind.output,
+        "output_shape": [1, 1],
+        "units": {"rt": "seconds"} if kind.has_trial else {},
+        "layer_sizes": list(architecture.layer_sizes),
+        "activations": [*architecture.activations, "linear"],
+        "n_weights": architecture.n_weights,
+        "best_epoch": 1,
+        "best_val_loss": 0.1,
+        "n_epochs": 2,
+        "loss": kind.loss,
+        "seed": 1,
+        "data_digest": DIGEST,
+        "label_source": None,
+        "n_parameter_sets": 40,
+        "n_rows": 1000,
+        "run_uuid": "0" * 32,
+        "mlflow_run_id": None,
+        "lanflow_version": "0.1.0",
+        **keys,
+    }
+
+
 def write_network(
     folder: Path,
-    network: tuple[Architecture, Weights],
+    network: tuple[Architecture, Weights] | None = None,
     *,
+    model: str = "ddm",
+    network_type: NetworkTypeName = "lan",
     onnx_content: bytes | None = None,
-    backend: str = "jax",
+    weights_seed: int = 0,
+    bounds: dict[str, Any] | None = None,
     **card: Any,
 ) -> Path:
-    """A network's folder as a training leaves it; ``onnx_content`` in place of the weights' own."""
-    architecture, weights = network
-    folder.mkdir(parents=True, exist_ok=True)
-    kernel = make_kernel(backend)
-    kind = NETWORK_TYPES[architecture.network_type]
+    """A network's folder as a training leaves it.
+
+    Without a ``network`` its weights are made up and only in the ONNX file; ``onnx_content`` takes
+    the place of the weights' own, ``card`` and ``bounds`` that of the card's keys.
+    """
+    bounds = dict(find_model(model).bounds) if bounds is None else bounds
+    n_inputs = len(bounds) + 2 * NETWORK_TYPES[network_type].has_trial
+    architecture, weights = network or made_up(network_type, n_inputs, seed=weights_seed)
+    described = card_of(architecture, model=model, bounds=bounds, **card)
     config = training_config(
+        MODEL=model,
         NETWORK_TYPE=architecture.network_type,
         LAYER_SIZES=[list(architecture.layer_sizes)],
         ACTIVATIONS=[list(architecture.activations)],
     )
-    bounds = np.transpose(model_config("ddm")["param_bounds"]).tolist()
+    folder.mkdir(parents=True, exist_ok=True)
     documents = {
         "config.json": config.model_dump(mode="json") | {"batch_size": 64},
-        "run.json": {"mlflow_run_id": card.get("mlflow_run_id")},
-        "card.json": {
-            "model": "ddm",
-            "network_type": architecture.network_type,
-            "backend": backend,
-            "inputs": PARAMETERS + ["rt", "choice"] * kind.has_trial,
-            "parameters": PARAMETERS,
-            "bounds": dict(zip(PARAMETERS, bounds, strict=True)),
-            "n_weights": architecture.n_weights,
-            "best_epoch": 1,
-            "best_val_loss": 0.1,
-            "n_epochs": 2,
-            "n_parameter_sets": 40,
-            "n_rows": 1000,
-            "seed": 1,
-            "data_digest": DIGEST,
-            "mlflow_run_id": None,
-            **card,
+        "run.json": {"mlflow_run_id": described["mlflow_run_id"]},
+        "training_data_lineage.json": {
+            "data_digest": described["data_digest"],
+            "training_data_folder": "/home/somebody/data",
+            "data_gen_runs_info": [{"run_id": "r1", "data_output_folder": "/home/somebody/data"}],
+            "training_files": ["training_data_0.pickle"],
         },
+        "card.json": described,
     }
     for name, content in documents.items():
         (folder / name).write_text(json.dumps(content))
@@ -122,6 +170,8 @@ def write_network(
     )
     content = export_onnx(architecture, weights) if onnx_content is None else onnx_content
     (folder / "model.onnx").write_bytes(content)
-    path = folder / f"weights_best.{kernel.weights_suffix}"
-    path.write_bytes(kernel.native_weights(weights))
+    if network is not None:
+        kernel = make_kernel(described["backend"])
+        path = folder / f"weights_best.{kernel.weights_suffix}"
+        path.write_bytes(kernel.native_weights(weights))
     return folder

@@ -99,7 +99,7 @@ def test_every_network_is_evaluated_and_a_tiny_one_honestly_fails(
         gates = {gate.name: gate.verdict for gate in record.gates}
         assert record.verdict == "failed"
         assert (gates["structure"], gates["parity"]) == ("passed", "passed")
-        assert gates["density"] == gates["analytic"] == "failed"
+        assert gates["density"] == gates["accuracy"] == "failed"
         assert record.onnx_sha256 == sha256(folder / "model.onnx")
         run_id = json.loads((folder / "card.json").read_text())["mlflow_run_id"]
         run = client.get_run(run_id)

@@ -10,6 +10,7 @@ rule evaluate_network:
         record=f"{NETWORK_DIR}/{network_folder.RECORD}",
     output:
         evaluation=f"{NETWORK_DIR}/{network_folder.EVALUATION}",
+        scores=f"{NETWORK_DIR}/{network_folder.SCORES}",
     log:
         f"{RESULTS}/logs/evaluate_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.log",
     benchmark:

@@ -27,6 +27,8 @@ rule plot_network:
     input:
         onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
         card=f"{NETWORK_DIR}/{network_folder.CARD}",
+        # Whose numbers the figures of errors and calibration draw.
+        scores=f"{NETWORK_DIR}/{network_folder.SCORES}",
     output:
         **{
             name: shown_figure(file, f"plot_{name}")

@@ -8,9 +8,9 @@ from lanflow.cli.main import main
 from lanflow.evaluation.record import read_evaluation
 from lanflow.networks import folder as network_folder
 from tests import networks
-from tests.made_networks import write_untrained
 from tests.unit.evaluation.test_evaluate_evaluation import BOX
 
+ONNX = networks.FIXTURES / "ddm_lan.onnx"
 QUICK = ["--n-sets", "20", "--rows", "20", "--n-simulated-sets", "3"]
 
 
@@ -35,9 +35,7 @@ def test_any_onnx_file_is_evaluated_by_its_model(
 ) -> None:
     path = networks.FIXTURES / "ddm_lan.onnx"
     card = tmp_path / "card.json"
-    card.write_text(
-        json.dumps({"model": "ddm", "network_type": "lan", "inputs": [], "bounds": BOX})
-    )
+    card.write_text(json.dumps({"bounds": BOX}))
     options = ["--model", "ddm", "--card", str(card)]
     assert main(["evaluate", "--onnx", str(path), *options, *QUICK]) == 0
     result = json.loads(capsys.readouterr().out)
@@ -49,8 +47,8 @@ def test_any_onnx_file_is_evaluated_by_its_model(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give a network's folder, or --onnx FILE"),
-        (["net", "--onnx", "x"], "give a network's folder, or --onnx FILE"),
+        ([], "give either a network's folder, or --onnx FILE"),
+        (["net", "--onnx", "x"], "give either a network's folder, or --onnx FILE"),
         (["net", "--model", "ddm"], "--model and --card go with --onnx"),
         (["--onnx", "x"], "--onnx: give --model"),
     ],
@@ -102,7 +100,7 @@ def test_gates_are_checked_with_their_names_and_numbers(
     assert main(["check-gates", *map(str, paths), "--output", str(record)]) == 1
     said = caplog.text
     assert "1 of 2 network(s) do not pass their gates" in said
-    assert "bad/evaluation.json: gate analytic failed: mean_abs_error is 0." in said
+    assert "bad/evaluation.json: gate accuracy failed: mean_abs_error is 0." in said
     assert ", above 0.01" in said
     assert not record.exists()
 
@@ -110,7 +108,7 @@ def test_gates_are_checked_with_their_names_and_numbers(
 def test_the_figures_go_into_the_networks_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = write_untrained(tmp_path / "net")
+    folder = networks.write_network(tmp_path / "net")
     assert main(["plot", str(folder), "--draws", "8"]) == 0
     made = json.loads(capsys.readouterr().out)["plots"]
     assert made == {name: str(folder / file) for name, file in network_folder.PLOTS.items()}
@@ -119,7 +117,7 @@ def test_the_figures_go_into_the_networks_folder(
 
 
 def test_any_onnx_file_can_be_drawn(tmp_path: Path) -> None:
-    onnx = write_untrained(tmp_path / "net", network_type="cpn") / "model.onnx"
+    onnx = networks.write_network(tmp_path / "net", network_type="cpn") / "model.onnx"
     given = ["plot", "--onnx", str(onnx), "--model", "ddm", "--network-type", "cpn"]
     assert main([*given, "--output", str(tmp_path / "out"), "--draws", "8"]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(
@@ -130,10 +128,11 @@ def test_any_onnx_file_can_be_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give either NETWORK_DIR, or --onnx and --model"),
-        (["net", "--onnx", "x.onnx"], "give either NETWORK_DIR, or --onnx and --model"),
+        ([], "give either a network's folder, or --onnx FILE"),
+        (["net", "--onnx", "x.onnx"], "give either a network's folder, or --onnx FILE"),
         (["net", "--model", "ddm"], "--model and --card go with --onnx"),
-        (["--onnx", "x.onnx", "--model", "ddm"], "--onnx needs --model and --output"),
+        (["--onnx", "x.onnx"], "--onnx: give --model"),
+        (["--onnx", str(ONNX), "--model", "ddm"], "--onnx: give --output"),
     ],
 )
 def test_options_that_do_not_go_together_are_named(
@@ -173,7 +172,7 @@ def test_a_record_a_figure_and_one_line(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_network_without_rts_is_refused_and_nothing_is_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder = write_untrained(tmp_path / "net", network_type="cpn")
+    folder = networks.write_network(tmp_path / "net", network_type="cpn")
     assert main(["recover", str(folder), "--output", str(tmp_path / "recovery.json")]) == 1
     assert "only a likelihood network (lan) recovers parameters" in caplog.text
     assert not (tmp_path / "recovery.json").exists()

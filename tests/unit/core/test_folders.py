@@ -19,9 +19,9 @@ from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
 from lanflow.data.prepare import LocatedData
 from lanflow.tracking.store import Store
+from tests import networks
 from tests.conftest import TRAINING_YAML
 from tests.evaluated import write_network
-from tests.made_networks import write_untrained
 
 GENERATION_YAML: dict[str, Any] = {
     "MODEL": "ddm",
@@ -65,7 +65,7 @@ class Place:
     def plot(self) -> int:
         network = self.folder / "net"
         if not network.exists():
-            write_untrained(network, network_type="cpn")
+            networks.write_network(network, network_type="cpn")
         return main(["plot", str(network), "--output", str(self.out), "--draws", "4"])
 
     def train(self, command: Callable[[list[str]], int], *more: str) -> int:

@@ -15,9 +15,9 @@ from lanflow.cli.train import jaxtrain, torchtrain
 from lanflow.core.errors import UserError
 from lanflow.core.names import MAX_LENGTH, check_name, is_name
 from lanflow.data.prepare import LocatedData
-from lanflow.evaluation.record import read_evaluated
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
+from lanflow.networks.network import Network
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.store import Store
 from tests.conftest import TRAINING_YAML
@@ -142,7 +142,7 @@ def test_a_card_of_somebody_else_cannot_lead_a_bundle_elsewhere(tmp_path: Path) 
         content = json.loads((folder / name).read_text())
         (folder / name).write_text(json.dumps({**content, "model": "../../x"}))
     with pytest.raises(UserError, match=r"card.json: model: '\.\./\.\./x' is not a name"):
-        read_evaluated(folder)
+        Network.from_folder(folder)
 
 
 def test_a_study_of_register_has_a_name_that_is_short_enough(

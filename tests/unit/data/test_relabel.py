@@ -20,7 +20,7 @@ from lanflow.data.prepare import freeze, pack
 from lanflow.data.relabel import group_by_vector, relabel_source, relabeller
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from lanflow.models.analytic import choice_probability
-from lanflow.models.simulators import model_config
+from lanflow.models.simulators import find_model
 from lanflow.models.sources import make_density
 from tests.conftest import training_file_content, write_training_file
 
@@ -55,7 +55,7 @@ def packed(files: Path, folder: Path, relabel: str | None, **keys: Any) -> DataS
 def expected_labels(data_set: DataSet, kind: str, source: Any = "analytic") -> np.ndarray:
     """Labels of the rows by the density itself, one row after another."""
     out = []
-    description = model_config(data_set.model)
+    description = find_model(data_set.model)
     for row in np.asarray(data_set.array(kind, "features")):
         theta = dict(zip(data_set.parameters, row.astype(float).tolist(), strict=False))
         density = make_density(source, description, theta, 20.0)

@@ -1,20 +1,22 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lanflow.evaluation.evaluate import Thoroughness, evaluate
-from lanflow.evaluation.record import Evaluation, format_evaluation
-from lanflow.networks.network import ExaminedNetwork
+from lanflow.evaluation.evaluate import evaluate
+from lanflow.evaluation.record import Evaluation, EvaluationSettings, format_evaluation
+from lanflow.models.parameters import Bounds
+from lanflow.networks.network import Network
 from lanflow.networks.onnx import export_onnx
 from tests import networks
 
 # A box that is quick to simulate; the gates look at nothing else.
 BOX = {"v": [-2.0, 2.0], "a": [0.5, 1.2], "z": [0.3, 0.7], "t": [0.1, 0.5]}
-QUICK = Thoroughness(n_sets=40, rows=50, n_simulated_sets=5)
+QUICK = EvaluationSettings(n_sets=40, rows=50, n_simulated_sets=5)
 
 
 def evaluated(folder: Path) -> Evaluation:
-    return evaluate(ExaminedNetwork.from_folder(folder), thoroughness=QUICK, seed=1)
+    return evaluate(Network.from_folder(folder), settings=QUICK, seed=1)[0]
 
 
 def verdicts(record: Evaluation) -> dict[str, str]:
@@ -23,11 +25,11 @@ def verdicts(record: Evaluation) -> dict[str, str]:
 
 # What is spoilt, and the gates that must see it.
 SPOILT = {
-    "shuffled in ONNX alone": {"parity", "analytic", "density"},
-    "shuffled": {"analytic", "density"},
-    "untrained": {"analytic", "density"},
-    "rt shifted": {"analytic", "density"},
-    "raw logits": {"parity", "analytic", "density", "tails"},
+    "shuffled in ONNX alone": {"parity", "accuracy", "density"},
+    "shuffled": {"accuracy", "density"},
+    "untrained": {"accuracy", "density"},
+    "rt shifted": {"accuracy", "density"},
+    "raw logits": {"parity", "accuracy", "density", "tails"},
     "dynamic axis": {"structure"},
 }
 
@@ -66,10 +68,8 @@ def test_each_spoilt_network_fails_the_gates_that_look_for_it(name: str, tmp_pat
 
 
 def test_an_onnx_file_alone_passes_without_parity() -> None:
-    examined = ExaminedNetwork.from_onnx(
-        export_onnx(*networks.well_made("lan")), "ddm", "lan", None
-    )
-    record = evaluate(examined, thoroughness=QUICK)
+    network = Network.from_onnx(networks.FIXTURES / "ddm_lan.onnx", model="ddm")
+    record, _ = evaluate(network, settings=QUICK)
     assert verdicts(record)["parity"] == "skipped"
     assert (record.verdict, record.backend, record.data_digest) == ("passed", None, None)
 
@@ -78,19 +78,23 @@ def test_a_backend_that_is_not_there_keeps_a_trained_network_from_passing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = networks.write_network(tmp_path, networks.well_made("cpn"), bounds=BOX)
-    monkeypatch.setattr("lanflow.evaluation.evaluate.backend_heads", lambda _: {})
+    monkeypatch.setattr("lanflow.evaluation.evaluate.backend_heads", lambda *_: {})
     record = evaluated(folder)
     assert (verdicts(record)["parity"], record.verdict) == ("skipped", "failed")
 
 
 def test_without_a_good_reference_the_score_is_told_and_not_judged() -> None:
-    box = {"a": (0.5, 0.6), "v": (1.0, 2.0), "t": (0.2, 0.3)}
-    examined = ExaminedNetwork(export_onnx(*networks.well_made("lan")), "ddm", "lan", box)
-    quick = Thoroughness(n_sets=2, rows=50, n_simulated_sets=4)
-    record = evaluate(examined, wanted="kde", thoroughness=quick)
+    bounds = Bounds({"a": (0.5, 0.6), "v": (1.0, 2.0), "t": (0.2, 0.3)})
+    network = replace(
+        Network.from_onnx(networks.FIXTURES / "ddm_lan.onnx", model="ddm"), trained_bounds=bounds
+    )
+    quick = EvaluationSettings(n_sets=2, rows=50, n_simulated_sets=4)
+    record, scores = evaluate(network, wanted="kde", settings=quick)
     gates = {gate.name: gate for gate in record.gates}
-    assert gates["analytic"].verdict == "skipped"
-    assert "kernel density" in gates["analytic"].reason
+    assert gates["accuracy"].verdict == "skipped"
+    assert "kernel density" in gates["accuracy"].reason
     assert gates["density"].numbers["distance_ratio"] > 0
     assert "reference_distance" not in gates["density"].numbers
     assert record.scores is not None
+    assert scores is not None
+    assert record.scores == scores.summary()

@@ -1,21 +1,22 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.evaluation.evaluate import Thoroughness, evaluate
-from lanflow.evaluation.record import Evaluation, format_evaluation
-from lanflow.networks.network import ExaminedNetwork
-from lanflow.networks.onnx import export_onnx
+from lanflow.evaluation.evaluate import evaluate
+from lanflow.evaluation.record import Evaluation, EvaluationSettings, format_evaluation
+from lanflow.models.parameters import Bounds
+from lanflow.networks.network import Network
 from tests import networks
 
 # A box that is quick to simulate; the gates look at nothing else.
 BOX = {"v": [-2.0, 2.0], "a": [0.5, 1.2], "z": [0.3, 0.7], "t": [0.1, 0.5]}
-QUICK = Thoroughness(n_sets=40, rows=50, n_simulated_sets=5)
+QUICK = EvaluationSettings(n_sets=40, rows=50, n_simulated_sets=5)
 
 
 def evaluated(folder: Path) -> Evaluation:
-    return evaluate(ExaminedNetwork.from_folder(folder), thoroughness=QUICK, seed=1)
+    return evaluate(Network.from_folder(folder), settings=QUICK, seed=1)[0]
 
 
 def verdicts(record: Evaluation) -> dict[str, str]:
@@ -32,7 +33,7 @@ def test_a_well_made_network_passes_all_gates_that_can_be_gone_through(
         "structure": "passed",
         "parity": "passed",
         "tails": "passed",
-        "analytic": "passed",
+        "accuracy": "passed",
         "density": "passed",
         "hssm": "skipped",
     }
@@ -50,12 +51,13 @@ def test_the_same_seed_gives_the_same_record(tmp_path: Path) -> None:
 
 
 def test_a_network_is_judged_against_a_fine_solution() -> None:
-    examined = ExaminedNetwork(
-        export_onnx(*networks.well_made("lan")), "ddm", "lan", {"a": (0.5, 1.2)}
+    network = replace(
+        Network.from_onnx(networks.FIXTURES / "ddm_lan.onnx", model="ddm"),
+        trained_bounds=Bounds({"a": (0.5, 1.2)}),
     )
-    quick = Thoroughness(n_sets=5, rows=50, n_simulated_sets=3)
+    quick = EvaluationSettings(n_sets=5, rows=50, n_simulated_sets=3)
     exact, solved = (
-        evaluate(examined, wanted=wanted, thoroughness=quick).scores
+        evaluate(network, wanted=wanted, settings=quick)[0].scores
         for wanted in ("analytic", "solver")
     )
     assert exact is not None
@@ -65,7 +67,7 @@ def test_a_network_is_judged_against_a_fine_solution() -> None:
 
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(UserError, match="did you mean 'ddm'"):
-        evaluate(ExaminedNetwork(b"", "dmd", "lan"))
+        evaluate(Network.from_onnx(networks.FIXTURES / "ddm_lan.onnx", model="dmd"))
 
 
 def test_the_table_shows_numbers_limits_scores_and_the_verdict(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from lanflow.evaluation.gates import judge, parity, skip, structure
 from lanflow.networks.onnx import export_onnx
-from lanflow.networks.runtime import OnnxNetwork
+from lanflow.networks.runtime import OnnxSession
 from lanflow.networks.types import NETWORK_TYPES
 from tests import networks
 from tests.conftest import make_kernel, training_config
@@ -66,14 +66,14 @@ def heads(network: object) -> dict[str, object]:
 def test_onnx_and_both_backends_agree_on_the_same_weights(network_type: str) -> None:
     made = networks.well_made(network_type)
     rows = np.random.default_rng(1).uniform(0.2, 2, (100, made[0].input_dim)).astype(np.float32)
-    gate = parity(OnnxNetwork(export_onnx(*made)), heads(made), rows, backend="torch")
+    gate = parity(OnnxSession(export_onnx(*made)), heads(made), rows, backend="torch")
     assert gate.verdict == "passed"
     assert set(gate.numbers) == {"onnx_jax", "onnx_torch", "jax_torch"}
 
 
 def test_onnx_of_other_weights_fails_parity() -> None:
     rows = np.random.default_rng(1).uniform(0.2, 2, (100, 6)).astype(np.float32)
-    network = OnnxNetwork(export_onnx(*networks.shuffled("lan")))
+    network = OnnxSession(export_onnx(*networks.shuffled("lan")))
     gate = parity(network, heads(networks.well_made("lan")), rows, backend="jax")
     assert gate.verdict == "failed"
     assert "onnx_jax" in gate.reason
@@ -83,7 +83,7 @@ def test_onnx_of_other_weights_fails_parity() -> None:
 def test_raw_logits_fail_parity() -> None:
     rows = np.random.default_rng(1).uniform(0.2, 2, (100, 4)).astype(np.float32)
     gate = parity(
-        OnnxNetwork(networks.raw_logits()), heads(networks.well_made("cpn")), rows, backend="jax"
+        OnnxSession(networks.raw_logits()), heads(networks.well_made("cpn")), rows, backend="jax"
     )
     assert gate.verdict == "failed"
 

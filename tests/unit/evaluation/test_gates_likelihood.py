@@ -9,19 +9,18 @@ from lanflow.evaluation.gates_likelihood import (
     density_numbers,
     distance,
     edge_numbers,
-    implied_density,
-    rt_grid,
 )
+from lanflow.evaluation.implied import implied_density, rt_grid
 from lanflow.evaluation.reference import choose_reference
-from lanflow.models.parameters import box_of
+from lanflow.models.simulators import find_model
 from lanflow.networks.onnx import export_onnx
-from lanflow.networks.runtime import OnnxNetwork
+from lanflow.networks.runtime import OnnxSession
 from tests import networks
 from tests.unit.evaluation.test_scores import Exact
 
-DDM = choose_reference("ddm")
+DDM = choose_reference(find_model("ddm"))
 # Quick to simulate.
-BOX = box_of(DDM.model) | {"a": (0.5, 1.2)}
+BOUNDS = DDM.model.bounds.overlaid({"a": (0.5, 1.2)})
 N_SETS = 6
 
 NETWORKS = {
@@ -34,31 +33,31 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_only_a_well_made_network_is_the_models_density(name: str) -> None:
-    network = OnnxNetwork(export_onnx(*NETWORKS[name]))
-    numbers = density_numbers(network, DDM, BOX, n_sets=N_SETS, seed=1)
+    network = OnnxSession(export_onnx(*NETWORKS[name]))
+    numbers = density_numbers(network, DDM, BOUNDS, n_sets=N_SETS, seed=1)
     gate = judge("density", numbers, DENSITY_LIMITS)
     assert gate.verdict == ("passed" if name == "well made" else "failed"), gate
     assert set(numbers) == {*DENSITY_LIMITS, "mean_distance", "mean_noise", "reference_distance"}
 
 
 def test_a_shifted_network_has_its_mass_and_only_the_distance_tells() -> None:
-    network = OnnxNetwork(export_onnx(*networks.shifted(0.1)))
-    numbers = density_numbers(network, DDM, BOX, n_sets=N_SETS, seed=1)
+    network = OnnxSession(export_onnx(*networks.shifted(0.1)))
+    numbers = density_numbers(network, DDM, BOUNDS, n_sets=N_SETS, seed=1)
     assert numbers["mean_mass_error"] < DENSITY_LIMITS["mean_mass_error"]
     assert numbers["distance_ratio"] > 3
 
 
 def test_the_exact_density_is_as_far_from_simulations_as_the_reference_is() -> None:
-    numbers = density_numbers(Exact(DDM), DDM, BOX, n_sets=N_SETS, seed=1)
+    numbers = density_numbers(Exact(DDM), DDM, BOUNDS, n_sets=N_SETS, seed=1)
     assert numbers["mean_mass_error"] < 2e-3
     assert numbers["mean_distance"] == pytest.approx(numbers["reference_distance"], abs=1e-3)
     assert judge("density", numbers, DENSITY_LIMITS).verdict == "passed"
 
 
 def test_the_noise_is_measured_each_time() -> None:
-    network = OnnxNetwork(export_onnx(*networks.well_made("lan")))
+    network = OnnxSession(export_onnx(*networks.well_made("lan")))
     first, other = (
-        density_numbers(network, DDM, BOX, n_sets=3, seed=seed)["mean_noise"] for seed in (1, 2)
+        density_numbers(network, DDM, BOUNDS, n_sets=3, seed=seed)["mean_noise"] for seed in (1, 2)
     )
     assert first != other
     for noise in (first, other):  # of a two-sample Kolmogorov distance, at most 0.87 sqrt(2 / n)
@@ -66,9 +65,11 @@ def test_the_noise_is_measured_each_time() -> None:
 
 
 def test_trials_without_an_answer_count_as_mass_that_is_not_there() -> None:
-    reference = choose_reference("ddm_deadline")
-    box = box_of(reference.model) | {"a": (0.8, 1.2), "t": (0.1, 0.2), "deadline": (0.4, 0.6)}
-    numbers = density_numbers(Exact(reference), reference, box, n_sets=3, seed=1)
+    reference = choose_reference(find_model("ddm_deadline"))
+    bounds = reference.model.bounds.overlaid(
+        {"a": (0.8, 1.2), "t": (0.1, 0.2), "deadline": (0.4, 0.6)}
+    )
+    numbers = density_numbers(Exact(reference), reference, bounds, n_sets=3, seed=1)
     assert judge("density", numbers, DENSITY_LIMITS).verdict == "passed", numbers
 
 
@@ -88,22 +89,22 @@ def test_the_implied_density_integrates_to_one_over_rts_and_choices() -> None:
 
 
 def test_a_well_made_network_is_sane_at_the_edges_and_spoilt_ones_are_not() -> None:
-    box = box_of(DDM.model)
+    bounds = DDM.model.bounds
     verdicts = {}
     for name, made in NETWORKS.items():
-        numbers = edge_numbers(OnnxNetwork(export_onnx(*made)), DDM.model, box, seed=1)
+        numbers = edge_numbers(OnnxSession(export_onnx(*made)), DDM.model, bounds, seed=1)
         verdicts[name] = judge("tails", numbers, EDGE_LIMITS).verdict
     assert verdicts["well made"] == "passed"
     assert verdicts["untrained"] == verdicts["shuffled"] == "failed"
 
 
 def test_mass_before_time_zero_and_outputs_that_are_no_number_are_found() -> None:
-    box = box_of(DDM.model)
+    bounds = DDM.model.bounds
 
     def early(features: np.ndarray) -> np.ndarray:
         return np.where(features[:, -2:-1] < 0, -3.0, -16.0)
 
-    numbers = edge_numbers(early, DDM.model, box, seed=1)
+    numbers = edge_numbers(early, DDM.model, bounds, seed=1)
     assert numbers["negative_rt_mass"] == pytest.approx(2 * np.exp(-3), rel=0.05)
     gate = judge("tails", numbers, EDGE_LIMITS)
     assert "negative_rt_mass" in gate.reason
@@ -112,6 +113,6 @@ def test_mass_before_time_zero_and_outputs_that_are_no_number_are_found() -> Non
     def broken(features: np.ndarray) -> np.ndarray:
         return np.where(features[:, :1] > 2.9, np.nan, -16.0)
 
-    gate = judge("tails", edge_numbers(broken, DDM.model, box, seed=1), EDGE_LIMITS)
+    gate = judge("tails", edge_numbers(broken, DDM.model, bounds, seed=1), EDGE_LIMITS)
     assert gate.verdict == "failed"
     assert "corner_not_finite" in gate.reason

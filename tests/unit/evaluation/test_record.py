@@ -11,15 +11,17 @@ from lanflow.evaluation.record import (
     Gate,
     NotPassedError,
     parse_evaluation,
-    read_evaluated,
     read_evaluation,
+    read_own_evaluation,
+    require_passed,
     verdict_of,
 )
 from lanflow.networks import folder as network_folder
+from lanflow.networks.network import Network
 from tests.evaluated import FAILED_GATE, PASSED_GATE, SKIPPED_GATE, write_evaluation, write_network
 
 SAMPLE: dict[str, Any] = {
-    "evaluation_version": 1,
+    "evaluation_version": 2,
     "model": "ddm",
     "network_type": "lan",
     "backend": "jax",
@@ -102,7 +104,7 @@ def test_what_is_no_evaluation_is_refused_by_name(tmp_path: Path) -> None:
     for text, message in (
         ("{", "not valid JSON"),
         ("[]", "expected keys and values, found list"),
-        ('{"evaluation_version": 9}', "evaluation_version is 9, this lanflow reads 1"),
+        ('{"evaluation_version": 9}', "evaluation_version is 9, this lanflow reads 2"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=message):
@@ -121,23 +123,31 @@ def folder(tmp_path: Path) -> Path:
     return write_network(tmp_path / "lan_torch")
 
 
+def judged(folder: Path) -> None:
+    network = Network.from_folder(folder)
+    require_passed(network, read_own_evaluation(network))
+
+
 def test_a_network_that_passed_is_read_with_its_card_and_score(folder: Path) -> None:
     write_evaluation(folder, error=0.03)
-    network = read_evaluated(folder)
-    network.require_passed()
-    assert (network.model, network.network_type, network.score) == ("ddm", "lan", 0.03)
+    network = Network.from_folder(folder)
+    evaluation = read_own_evaluation(network)
+    require_passed(network, evaluation)
+    assert (network.model_name, network.network_type.name) == ("ddm", "lan")
+    assert evaluation.scores is not None
+    assert evaluation.scores.mean_abs_error == 0.03
     assert network.onnx == (folder / "model.onnx").read_bytes()
-    assert network.onnx_sha256 == hashlib.sha256(network.onnx).hexdigest()
-    assert network.card["parameters"] == ["v", "a", "z", "t"]
+    assert network.sha256 == hashlib.sha256(network.onnx).hexdigest()
+    assert network.own_card.parameters == ["v", "a", "z", "t"]
 
 
 def test_failed_gates_are_named_with_their_reason(folder: Path) -> None:
-    essential = {**SKIPPED_GATE, "name": "analytic", "is_essential": True}
+    essential = {**SKIPPED_GATE, "name": "accuracy", "is_essential": True}
     write_evaluation(folder, gates=[PASSED_GATE, FAILED_GATE, essential, SKIPPED_GATE])
     with pytest.raises(NotPassedError) as error:
-        read_evaluated(folder).require_passed()
+        judged(folder)
     assert str(error.value) == (
-        f"{folder}: did not pass its gates: density (mass_error is 0.21, above 0.02), analytic "
+        f"{folder}: did not pass its gates: density (mass_error is 0.21, above 0.02), accuracy "
         "skipped (HSSM is not installed here)"
     )
 
@@ -150,59 +160,61 @@ def test_neither_a_verdict_nor_gates_pass_alone(
 ) -> None:
     write_evaluation(folder, gates=gates, verdict=verdict)
     with pytest.raises(NotPassedError, match="did not pass"):
-        read_evaluated(folder).require_passed()
+        judged(folder)
 
 
 def test_a_network_without_an_evaluation_has_not_passed(folder: Path) -> None:
     (folder / network_folder.EVALUATION).unlink()
     with pytest.raises(NotPassedError, match=r"has no evaluation.json; run 'lanflow evaluate'"):
-        read_evaluated(folder)
+        read_own_evaluation(Network.from_folder(folder))
 
 
 def test_the_evaluation_of_another_file_does_not_count(folder: Path, tmp_path: Path) -> None:
     other = write_network(tmp_path / "other", seed=1)
     (folder / network_folder.ONNX).write_bytes((other / network_folder.ONNX).read_bytes())
     with pytest.raises(NotPassedError, match="is of another network"):
-        read_evaluated(folder)
+        read_own_evaluation(Network.from_folder(folder))
 
 
 @pytest.mark.parametrize(("key", "value"), [("model", "angle"), ("network_type", "cpn")])
 def test_an_evaluation_as_something_else_does_not_count(folder: Path, key: str, value: str) -> None:
     write_evaluation(folder, **{key: value})
     with pytest.raises(NotPassedError, match=f"evaluated as {key} '{value}', but its card says"):
-        read_evaluated(folder)
+        read_own_evaluation(Network.from_folder(folder))
 
 
 def test_folders_of_the_machine_are_not_handed_on(folder: Path) -> None:
     reason = "not installed for /home/me/.venv/bin/python3 (see http://a.b/c/d, 3 rows/set)"
     write_evaluation(folder, gates=[{**SKIPPED_GATE, "reason": reason}])
-    (gate,) = read_evaluated(folder).evaluation.gates
+    (gate,) = read_own_evaluation(Network.from_folder(folder)).gates
     assert gate.reason == "not installed for python3 (see http://a.b/c/d, 3 rows/set)"
 
 
 def test_a_network_without_scores_has_no_score(folder: Path) -> None:
     write_evaluation(folder, scores=None)
-    assert read_evaluated(folder).score is None
+    assert read_own_evaluation(Network.from_folder(folder)).scores is None
 
 
 def test_what_is_no_network_is_named(folder: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere: holds no trained network \(no card.json\)"):
-        read_evaluated(folder / "nowhere")
+    with pytest.raises(UserError, match=r"nowhere/card.json: cannot be read .*trained network"):
+        Network.from_folder(folder / "nowhere")
     (folder / network_folder.ONNX).unlink()
-    with pytest.raises(UserError, match=r"has no model.onnx; train it with --export-onnx"):
-        read_evaluated(folder)
+    with pytest.raises(
+        UserError, match=r"model.onnx: cannot be read .*train it with --export-onnx"
+    ):
+        read_own_evaluation(Network.from_folder(folder))
     (folder / network_folder.ONNX).mkdir()
     with pytest.raises(UserError, match=r"model.onnx: cannot be read"):
-        read_evaluated(folder)
+        read_own_evaluation(Network.from_folder(folder))
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "cannot be read"), ("[]", "it lacks"), ("{}", "activations")]
+    ("text", "message"), [("{", "not valid JSON"), ("[]", "expected keys"), ("{}", "activations")]
 )
 def test_what_is_no_card_is_named(folder: Path, text: str, message: str) -> None:
     (folder / network_folder.CARD).write_text(text)
     with pytest.raises(UserError, match=message):
-        read_evaluated(folder)
+        read_own_evaluation(Network.from_folder(folder))
 
 
 def test_a_card_names_the_keys_that_it_lacks(folder: Path) -> None:
@@ -211,4 +223,4 @@ def test_a_card_names_the_keys_that_it_lacks(folder: Path) -> None:
     del card["bounds"]
     path.write_text(json.dumps(card))
     with pytest.raises(UserError, match=r"card.json: is not a network's card \(it lacks bounds\)"):
-        read_evaluated(folder)
+        read_own_evaluation(Network.from_folder(folder))

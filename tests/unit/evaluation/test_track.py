@@ -7,7 +7,7 @@ import pytest
 from lanflow.data.prepare import LocatedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
-from lanflow.networks.network import StoredNetwork
+from lanflow.networks.network import Network
 from lanflow.report.leaderboard import find_earlier_networks
 from lanflow.tracking import client as tracking_client
 from lanflow.tracking.runs import tracked_run
@@ -39,12 +39,12 @@ def trained(store: Store, *, digest: str = networks.DIGEST, **params: Any) -> st
     return str(run.id)
 
 
-def tracked_network(folder: Path, store: Store, run_id: str) -> StoredNetwork:
+def tracked_network(folder: Path, store: Store, run_id: str) -> Network:
     made = networks.well_made("cpn")
     networks.write_network(folder, made, mlflow_run_id=run_id)
     record = {"mlflow_run_id": run_id, "mlflow_tracking_uri": store.shown_uri}
     (folder / "run.json").write_text(json.dumps(record))
-    return StoredNetwork(folder)
+    return Network.from_folder(folder)
 
 
 RECORD = Evaluation.model_validate(SAMPLE)
@@ -77,7 +77,7 @@ def test_an_evaluation_goes_to_the_run_of_its_training(store: Store, tmp_path: P
 def test_a_network_that_was_not_tracked_is_not_logged(store: Store, tmp_path: Path) -> None:
     folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"))
     path = write_record(folder)
-    assert track_evaluation(StoredNetwork(folder), RECORD, path, store) is None
+    assert track_evaluation(Network.from_folder(folder), RECORD, path, store) is None
 
 
 def test_an_evaluation_waits_for_a_store_that_does_not_answer(
@@ -106,7 +106,7 @@ def test_an_evaluation_of_a_run_that_waits_is_sent_with_it(
     options = training_options(
         tmp_path, packed, mlflow_on=True, mlflow_tracking_uri=store.uri, mlflow_send="later"
     )
-    network = StoredNetwork(Path(train(options)["network_folder"]))
+    network = Network.from_folder(Path(train(options)["network_folder"]))
     path = write_record(network.folder)
     for _ in range(2):  # twice counts once
         assert track_evaluation(network, RECORD, path, store) is None

@@ -1,42 +1,69 @@
 import numpy as np
 import pytest
 
-from lanflow.models.parameters import MAX_CORNERS, box_of, corners, draw_parameters, sobol_points
-from lanflow.models.simulators import drawing_order, model_config
+from lanflow.core.errors import UserError
+from lanflow.models.parameters import MAX_CORNERS, Bounds, sobol_points
+from lanflow.models.simulators import draw_parameters, drawing_order, find_model
 
-DDM = model_config("ddm")
+DDM = find_model("ddm")
 
 
-def test_the_box_is_the_networks_own_or_the_models() -> None:
-    assert box_of(DDM) == {"v": (-3, 3), "a": (0.3, 2.5), "z": (0.1, 0.9), "t": (0, 2)}
-    box = box_of(DDM, {"t": (0.1, 0.5), "a": (1.0, 2.0)})
-    assert list(box) == ["v", "a", "z", "t"]
-    assert (box["t"], box["a"]) == ((0.1, 0.5), (1.0, 2.0))
+def test_bounds_are_the_networks_own_or_the_models() -> None:
+    assert DDM.bounds == {"v": (-3, 3), "a": (0.3, 2.5), "z": (0.1, 0.9), "t": (0, 2)}
+    bounds = DDM.bounds.overlaid({"t": (0.1, 0.5), "a": (1.0, 2.0)})
+    assert list(bounds) == ["v", "a", "z", "t"]
+    assert (bounds["t"], bounds["a"]) == ((0.1, 0.5), (1.0, 2.0))
+
+
+def test_bounds_come_back_from_json_as_they_went() -> None:
+    assert Bounds.from_json(DDM.bounds.to_json(), "card.json: bounds") == DDM.bounds
+    assert DDM.bounds.to_json()["v"] == [-3.0, 3.0]
+    assert DDM.bounds.centre() == {"v": 0.0, "a": 1.4, "z": 0.5, "t": 1.0}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        3,
+        None,
+        [["v", 1]],
+        {"v": 1},
+        {"v": [1]},
+        {"v": [2, 1]},
+        {"v": [0, float("nan")]},
+        {"v": [0, float("inf")]},
+        {"v": ["a", "b"]},
+        {"v": [True, 2]},
+    ],
+)
+def test_what_is_no_bounds_is_refused_with_its_place(content: object) -> None:
+    with pytest.raises(UserError, match=r"^card\.json: bounds: "):
+        Bounds.from_json(content, "card.json: bounds")
 
 
 def test_a_bound_that_names_a_parameter_is_that_parameters() -> None:
-    model = model_config("full_ddm_rv")
-    assert box_of(model)["st"] == (0.001, box_of(model)["t"][1])
-    drawn = draw_parameters(model, box_of(model), 50, seed=1)
-    names = model["params"]
+    model = find_model("full_ddm_rv")
+    assert model.bounds["st"] == (0.001, model.bounds["t"][1])
+    drawn = draw_parameters(model, model.bounds, 50, seed=1)
+    names = model.parameters
     assert (drawn[:, names.index("st")] <= drawn[:, names.index("t")]).all()
 
 
-def test_draws_lie_in_the_box_and_are_decided_by_the_seed() -> None:
-    box = box_of(DDM, {"v": (0.5, 0.6)})
-    drawn = draw_parameters(DDM, box, 200, seed=5)
-    low, up = np.transpose(list(box.values()))
+def test_draws_lie_within_bounds_and_are_decided_by_the_seed() -> None:
+    bounds = DDM.bounds.overlaid({"v": (0.5, 0.6)})
+    drawn = draw_parameters(DDM, bounds, 200, seed=5)
+    low, up = np.transpose(list(bounds.values()))
     assert ((drawn >= low - 1e-6) & (drawn <= up + 1e-6)).all()
     assert (np.ptp(drawn, axis=0) > 0.9 * (up - low)).all()
-    np.testing.assert_array_equal(drawn[:20], draw_parameters(DDM, box, 20, seed=5))
-    assert not np.array_equal(drawn, draw_parameters(DDM, box, 200, seed=6))
+    np.testing.assert_array_equal(drawn[:20], draw_parameters(DDM, bounds, 20, seed=5))
+    assert not np.array_equal(drawn, draw_parameters(DDM, bounds, 200, seed=6))
 
 
 def test_corners_are_all_of_them_or_as_many_as_can_be_looked_at() -> None:
-    found = corners(box_of(DDM), seed=1)
+    found = DDM.bounds.corners(seed=1)
     assert len(np.unique(found, axis=0)) == 16
-    many = {str(i): (0.0, float(i + 1)) for i in range(9)}
-    drawn = corners(many, seed=1)
+    many = Bounds({str(i): (0.0, float(i + 1)) for i in range(9)})
+    drawn = many.corners(seed=1)
     assert drawn.shape == (MAX_CORNERS, 9)
     for index, (low, up) in enumerate(many.values()):
         assert set(drawn[:, index]) == {low, up}

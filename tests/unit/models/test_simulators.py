@@ -11,9 +11,9 @@ from lanflow.models.density import Density
 from lanflow.models.kde import OMISSION, KernelDensity
 from lanflow.models.simulators import (
     default_generator_config,
+    find_model,
     is_one_particle,
     make_sampler,
-    model_config,
     own_pipeline,
     process_of,
     simulate,
@@ -30,21 +30,21 @@ class Builder:
 
 
 def generator_config(model: str) -> dict[str, Any]:
-    config = default_generator_config(model)
+    config = default_generator_config(find_model(model))
     config["simulator"] |= {"n_samples": 300, "delta_t": 0.01}
     config["training"] |= {"n_samples_per_param": 20}
     return config
 
 
 def drawn(model: str, *, seed: int, point: list[float] | None = None) -> dict[str, float]:
-    sampler = make_sampler(model_config(model))
+    sampler = make_sampler(find_model(model))
     sampler.start_set([seed], point)
     return {name: float(value[0]) for name, value in sampler.sample(1).items()}
 
 
 def test_a_known_model_is_described() -> None:
-    assert model_config("angle")["params"] == ["v", "a", "z", "t", "theta"]
-    assert model_config("angle_deadline")["params"][-1] == "deadline"
+    assert find_model("angle").parameters == ("v", "a", "z", "t", "theta")
+    assert find_model("angle_deadline").parameters[-1] == "deadline"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_known_model_is_described() -> None:
 def test_a_particle_is_that_of_its_simulator(model: str, theta: dict[str, float]) -> None:
     theta = {"a": 1.2, "z": 0.4, "t": 0.3, **theta}
     out = simulator(theta=theta, model=model, n_samples=5000, delta_t=0.0005, random_state=2)
-    solution = Solution(process_of(model_config(model), theta, 20.0))
+    solution = Solution(process_of(find_model(model), theta, 20.0))
     density = Density(solution.log_density, solution.times, 0.3, 20.0)
     for q in np.quantile(out["rts"], [0.1, 0.5, 0.9]):
         simulated = [((out["rts"] <= q) & (out["choices"] == c)).mean() for c in (-1, 1)]
@@ -68,14 +68,14 @@ def test_a_particle_is_that_of_its_simulator(model: str, theta: dict[str, float]
 def test_particles_are_of_the_simulators_that_are_understood() -> None:
     from ssms.config import model_config as known
 
-    ones = {name for name in known if is_one_particle(model_config(name))}
+    ones = {name for name in known if is_one_particle(find_model(name))}
     assert {"ddm", "angle", "weibull", "ornstein", "shrink_spot", "conflict_ds_angle"} <= ones
     assert not {"full_ddm", "ddm_sdv", "levy", "race_2", "ddm_par2", "lba2"} & ones
 
 
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(UserError, match="did you mean 'angle'"):
-        model_config("angel")
+        find_model("angel")
 
 
 def test_a_point_of_the_unit_cube_is_a_place_in_the_box() -> None:
@@ -84,7 +84,7 @@ def test_a_point_of_the_unit_cube_is_a_place_in_the_box() -> None:
 
 
 def test_a_bound_that_is_another_parameter_is_kept_by_a_point() -> None:
-    space = model_config("full_ddm_rv")["param_bounds_dict"]
+    space = find_model("full_ddm_rv").bounds
     theta = drawn("full_ddm_rv", seed=1, point=[1.0] * len(space))
     assert theta["st"] == pytest.approx(theta["t"])
 
@@ -93,12 +93,12 @@ def test_draws_follow_the_sets_seed_and_stay_in_the_box() -> None:
     first, again, other = (drawn("angle", seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
-    for name, (low, high) in model_config("angle")["param_bounds_dict"].items():
+    for name, (low, high) in find_model("angle").bounds.items():
         assert low <= first[name] <= high
 
 
 def test_what_takes_the_place_of_a_rejected_point_is_uniform() -> None:
-    sampler = make_sampler(model_config("ddm"))
+    sampler = make_sampler(find_model("ddm"))
     sampler.start_set([3], [0.5] * 4)
     sampler.sample(1)
     assert {name: float(value[0]) for name, value in sampler.sample(1).items()} == drawn(
@@ -117,7 +117,7 @@ def labels_of_late_answers(pipeline: Any) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def test_an_answer_behind_the_deadline_is_an_omission() -> None:
-    model = model_config("ddm_deadline")
+    model = find_model("ddm_deadline")
     pipeline = simulation_pipeline(generator_config("ddm_deadline"), model, Builder())
     choices, made = labels_of_late_answers(pipeline)
     assert made["omission_p"].item() == 0.5
@@ -129,24 +129,24 @@ def test_an_answer_behind_the_deadline_is_an_omission() -> None:
 
 def test_ssm_simulators_own_pipeline_still_takes_it_for_an_answer() -> None:
     # If this fails ssm-simulators has mended it, and ours need not.
-    pipeline = own_pipeline(generator_config("ddm_deadline"), model_config("ddm_deadline"))
+    pipeline = own_pipeline(generator_config("ddm_deadline"), find_model("ddm_deadline"))
     assert labels_of_late_answers(pipeline)[1]["omission_p"].item() == 0
 
 
 def test_simulations_with_an_estimator_of_ours_make_rows() -> None:
-    model = model_config("race_no_bias_angle_4")
-    pipeline = simulation_pipeline(generator_config(model["name"]), model, Builder())
+    model = find_model("race_no_bias_angle_4")
+    pipeline = simulation_pipeline(generator_config(model.name), model, Builder())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = pipeline.generate_for_parameter_set([1], 1)
     assert made["success"]
-    assert made["data"]["lan_data"].shape == (20, len(model["params"]) + 2)
+    assert made["data"]["lan_data"].shape == (20, len(model.parameters) + 2)
     assert set(np.unique(made["data"]["lan_data"][:, -1])) <= {0, 1, 2, 3}
 
 
 def test_simulated_trials_follow_the_seed_and_the_density() -> None:
     theta = {"v": 0.8, "a": 1.2, "z": 0.45, "t": 0.3}
-    model = model_config("ddm")
+    model = find_model("ddm")
     rts, choices = simulate(model, theta, 4000, seed=3)
     again, _ = simulate(model, theta, 4000, seed=3)
     np.testing.assert_array_equal(rts, again)
@@ -159,7 +159,7 @@ def test_simulated_trials_follow_the_seed_and_the_density() -> None:
 
 def test_a_simulated_trial_behind_its_deadline_is_an_omission() -> None:
     theta = {"v": 0.0, "a": 2.0, "z": 0.5, "t": 0.3, "deadline": 1.0}
-    rts, choices = simulate(model_config("ddm_deadline"), theta, 500, seed=1)
+    rts, choices = simulate(find_model("ddm_deadline"), theta, 500, seed=1)
     late = rts == OMISSION
     assert 0 < late.sum() < 500
     assert (choices[late] == OMISSION).all()

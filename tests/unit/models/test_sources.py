@@ -8,14 +8,14 @@ from lanflow.core.errors import UserError
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.models.analytic import choice_probability, diffusion
 from lanflow.models.density import FLOOR
-from lanflow.models.simulators import default_generator_config, model_config
-from lanflow.models.sources import has_shift, label_source, make_density
+from lanflow.models.simulators import default_generator_config, find_model
+from lanflow.models.sources import Source, label_source, make_density
 
 N_ROWS = 500
 
 
 def generator_config(model: str, *, n_samples: int = 500) -> dict[str, Any]:
-    config = default_generator_config(model)
+    config = default_generator_config(find_model(model))
     config["simulator"] |= {"n_samples": n_samples, "delta_t": 0.005}
     config["training"] |= {"n_samples_per_param": N_ROWS}
     return config
@@ -23,7 +23,7 @@ def generator_config(model: str, *, n_samples: int = 500) -> dict[str, Any]:
 
 def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[str, Any]:
     """Data of one parameter set."""
-    pipeline = make_pipeline(source, generator_config(model), model_config(model))
+    pipeline = make_pipeline(source, generator_config(model), find_model(model))
     pipeline._param_sampler.start_set([seed], point)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -51,17 +51,17 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
     ],
 )
 def test_auto_takes_the_best_there_is(model: str, best: str) -> None:
-    assert label_source("auto", model_config(model)) == best
+    assert label_source("auto", find_model(model)) == best
 
 
 @pytest.mark.parametrize("source", ["analytic", "solver", "kde", "exact_kde", "pyddm"])
-def test_a_source_that_is_named_is_taken(source: str) -> None:
-    assert label_source(source, model_config("ddm")) == source
+def test_a_source_that_is_named_is_taken(source: Source) -> None:
+    assert label_source(source, find_model("ddm")) == source
 
 
 def test_an_analytic_likelihood_that_nobody_knows_is_refused() -> None:
     with pytest.raises(UserError) as caught:
-        label_source("analytic", model_config("race_3"))
+        label_source("analytic", find_model("race_3"))
     assert str(caught.value) == (
         "ESTIMATOR.TYPE: no analytic likelihood is known for model 'race_3', only for ddm, "
         "ddm_legacy, ddm_sdv, angle; 'auto' takes the best there is"
@@ -71,7 +71,7 @@ def test_an_analytic_likelihood_that_nobody_knows_is_refused() -> None:
 @pytest.mark.parametrize("model", ["levy", "race_2", "full_ddm_rv", "ddm_par2"])
 def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
     with pytest.raises(UserError) as caught:
-        label_source("solver", model_config(model))
+        label_source("solver", find_model(model))
     assert str(caught.value).startswith(
         "ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does not vary "
         f"over trials, which model {model!r} is not"
@@ -81,7 +81,7 @@ def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
 def test_the_solver_and_the_exact_likelihood_make_the_same_labels() -> None:
     middle = [0.7, 0.4, 0.4, 0.2, 0.5, 0.3]
     exact, solved = (
-        make_density(source, model_config("angle_deadline"), theta, 20.0)
+        make_density(source, find_model("angle_deadline"), theta, 20.0)
         for theta in [{"v": 1.2, "a": 1.4, "z": 0.4, "t": 0.4, "theta": 0.3, "deadline": 1.5}]
         for source in ("analytic", "solver")
     )
@@ -103,7 +103,7 @@ def all_models() -> list[str]:
 
 @pytest.mark.parametrize("model", all_models())
 def test_every_model_of_ssm_simulators_has_data(model: str) -> None:
-    description = model_config(model)
+    description = find_model(model)
     config = generator_config(model, n_samples=50)
     config["training"] |= {"n_samples_per_param": 20}
     config["simulator"] |= {"delta_t": 0.02}
@@ -113,7 +113,7 @@ def test_every_model_of_ssm_simulators_has_data(model: str) -> None:
         warnings.simplefilter("ignore")
         result = pipeline.generate_for_parameter_set([1], 1)
     data = result["data"]
-    n_parameters = len(description["params"])
+    n_parameters = len(description.parameters)
     assert data["lan_data"].shape[1] == n_parameters + 2
     assert np.isfinite(data["lan_labels"]).all()
     assert data["theta"].shape == (1, n_parameters)
@@ -122,7 +122,7 @@ def test_every_model_of_ssm_simulators_has_data(model: str) -> None:
 
 def test_a_solver_that_cannot_solve_the_model_is_refused() -> None:
     with pytest.raises(UserError) as caught:
-        make_pipeline("pyddm", generator_config("levy"), model_config("levy"))
+        make_pipeline("pyddm", generator_config("levy"), find_model("levy"))
     assert str(caught.value).startswith("model levy, ESTIMATOR.TYPE pyddm: Model 'levy' not compat")
 
 
@@ -131,7 +131,7 @@ def test_a_solver_that_cannot_solve_the_model_is_refused() -> None:
     [("ddm", True), ("race_3", True), ("ddm_st", False), ("full_ddm", False), ("lba3", False)],
 )
 def test_a_fixed_non_decision_time_is_known(model: str, shifted: bool) -> None:
-    assert has_shift(model_config(model)) == shifted
+    assert find_model(model).has_shift == shifted
 
 
 def test_every_source_makes_the_same_keys_and_shapes() -> None:
@@ -150,7 +150,7 @@ def test_every_source_makes_the_same_keys_and_shapes() -> None:
 @pytest.mark.parametrize("model", ["ddm", "ddm_sdv", "angle", "ddm_deadline"])
 def test_analytic_labels_are_the_likelihood_of_their_rows(model: str) -> None:
     data = made(model, "analytic", seed=3)
-    parameters = model_config(model)["params"]
+    parameters = find_model(model).parameters
     theta = dict(zip(parameters, data["theta"][0].astype(float), strict=True))
     rts, choices = data["lan_data"][:, -2].astype(float), data["lan_data"][:, -1]
     particle = diffusion(model.removesuffix("_deadline"), theta)

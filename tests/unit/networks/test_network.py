@@ -4,11 +4,16 @@ import numpy as np
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.evaluation.gates import backend_heads
-from lanflow.networks.network import StoredNetwork, read_card
+from lanflow.evaluation.gates import Head, backend_heads
+from lanflow.networks.card import read_card
+from lanflow.networks.network import Network
 from lanflow.training import backend as training_backend
 from tests import networks
 from tests.conftest import BACKENDS, make_kernel
+
+
+def heads_of(folder: Path) -> dict[str, Head]:
+    return backend_heads(folder, read_card(folder / "card.json"))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -31,7 +36,7 @@ def test_what_is_no_weights_is_refused(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_folder_gives_the_heads_of_both_backends(backend: str, tmp_path: Path) -> None:
     folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"), backend=backend)
-    heads = backend_heads(StoredNetwork(folder))
+    heads = heads_of(folder)
     assert list(heads) == [backend, *(name for name in BACKENDS if name != backend)]
     rows = np.full((3, 4), 0.5, np.float32)
     np.testing.assert_allclose(*(head(rows) for head in heads.values()), rtol=1e-5)
@@ -49,17 +54,21 @@ def test_without_the_backend_that_trained_there_are_no_heads(
         return real(backend, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("lanflow.evaluation.gates.make_kernel", without_jax)
-    assert backend_heads(StoredNetwork(folder)) == {}
+    assert heads_of(folder) == {}
 
 
 def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"card.json: cannot be read .*a network's folder"):
-        _ = StoredNetwork(tmp_path).card
+    with pytest.raises(UserError, match=r"card.json: cannot be read .*a trained network's folder"):
+        Network.from_folder(tmp_path)
     folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"))
     (folder / "weights_best.jax").write_bytes(b"no weights")
     with pytest.raises(UserError, match=r"weights_best.jax: not flax's weights"):
-        backend_heads(StoredNetwork(folder))
-    for text, message in (("{", "not valid JSON"), ("[]", "expected keys"), ("{}", "no model")):
+        heads_of(folder)
+    for text, message in (
+        ("{", "not valid JSON"),
+        ("[]", "expected keys"),
+        ("{}", "it lacks model"),
+    ):
         (folder / "card.json").write_text(text)
         with pytest.raises(UserError, match=message):
             read_card(folder / "card.json")

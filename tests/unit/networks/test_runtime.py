@@ -6,8 +6,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lanflow.core.errors import UserError
+from lanflow.networks.network import Network
 from lanflow.networks.onnx import ContractError, export_onnx, run_onnx
-from lanflow.networks.runtime import DifferentiableNetwork, OnnxNetwork, load_network
+from lanflow.networks.runtime import OnnxSession, Perceptron
 from lanflow.networks.types import NETWORK_TYPES, Activation, Architecture
 from lanflow.training.fit import initial_weights
 from tests import networks
@@ -24,7 +25,7 @@ def features(n_rows: int = 50) -> np.ndarray:
 
 @pytest.mark.parametrize("network_type", NETWORK_TYPES)
 def test_many_rows_give_what_each_gives_alone(network_type: str) -> None:
-    network = OnnxNetwork(exported(network_type))
+    network = OnnxSession(exported(network_type))
     assert (network.n_inputs, network.n_outputs) == (5, 1)
     together = network(features())
     assert together.shape == (50, 1)
@@ -34,7 +35,7 @@ def test_many_rows_give_what_each_gives_alone(network_type: str) -> None:
 
 
 def test_more_rows_than_go_into_one_call() -> None:
-    network = OnnxNetwork(exported())
+    network = OnnxSession(exported())
     rows = features(70_000)
     np.testing.assert_allclose(network(rows)[-5:], network.one_by_one(rows[-5:]), rtol=1e-5)
     assert network(rows[:0]).shape == (0, 1)
@@ -42,7 +43,7 @@ def test_more_rows_than_go_into_one_call() -> None:
 
 def test_rows_of_another_width_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \(rows, 5\)"):
-        OnnxNetwork(exported())(np.zeros((3, 4)))
+        OnnxSession(exported())(np.zeros((3, 4)))
 
 
 def test_a_network_that_mixes_rows_is_refused() -> None:
@@ -52,7 +53,7 @@ def test_a_network_that_mixes_rows_is_refused() -> None:
     last.output[0] = "before"
     twice = helper.make_node("Gemm", ["before", "before"], ["output"], transA=1)
     model.graph.node.append(twice)
-    network = OnnxNetwork(model.SerializeToString())
+    network = OnnxSession(model.SerializeToString())
     with pytest.raises(ContractError, match="other outputs"):
         network(features(2))
 
@@ -60,12 +61,12 @@ def test_a_network_that_mixes_rows_is_refused() -> None:
 def test_a_file_is_named_in_errors(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     with pytest.raises(UserError, match=r"net.onnx: cannot be read \(No such file"):
-        load_network(path)
+        Network.from_onnx(path, model="ddm")
     path.write_bytes(b"no network")
     with pytest.raises(ContractError, match=r"net.onnx: not an ONNX model"):
-        load_network(path)
+        _ = Network.from_onnx(path, model="ddm").session
     path.write_bytes(exported())
-    assert load_network(path).n_inputs == 5
+    assert Network.from_onnx(path, model="ddm").session.n_inputs == 5
 
 
 def random_rows(n: int = 40) -> np.ndarray:
@@ -121,12 +122,12 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_values_are_the_networks_and_slopes_those_of_finite_differences(name: str) -> None:
-    network = DifferentiableNetwork(NETWORKS[name])
+    network = Perceptron(NETWORKS[name])
     rows = random_rows()
     values, slopes = network(rows)
     assert network.n_inputs == 6
     assert np.array_equal(values, network.values(rows))
-    assert values == pytest.approx(OnnxNetwork(NETWORKS[name])(rows)[:, 0], abs=1e-4, rel=1e-4)
+    assert values == pytest.approx(OnnxSession(NETWORKS[name])(rows)[:, 0], abs=1e-4, rel=1e-4)
     step = 1e-6
     for i in range(rows.shape[1]):
         moved = np.zeros(rows.shape[1])
@@ -135,16 +136,23 @@ def test_values_are_the_networks_and_slopes_those_of_finite_differences(name: st
         assert slopes[:, i] == pytest.approx(difference, abs=1e-5, rel=1e-5)
 
 
+def test_a_network_of_probabilities_has_values_and_slopes_too() -> None:
+    content = export_onnx(*networks.well_made("cpn"))
+    perceptron, rows = Perceptron(content), random_rows()[:, :4]
+    values, slopes = perceptron(rows)
+    assert values == pytest.approx(OnnxSession(content)(rows)[:, 0], abs=1e-4, rel=1e-4)
+    moved = np.array([1e-6, 0, 0, 0])
+    difference = (perceptron.values(rows + moved) - perceptron.values(rows - moved)) / 2e-6
+    assert slopes[:, 0] == pytest.approx(difference, abs=1e-5, rel=1e-5)
+
+
 def test_what_is_no_likelihood_perceptron_is_refused() -> None:
-    cpn = export_onnx(*networks.well_made("cpn"))
-    with pytest.raises(ContractError, match="operator Neg is not one of"):
-        DifferentiableNetwork(cpn)
     model = onnx.load_from_string(NETWORKS["tanh"])
     model.graph.node[1].input[0] = "input"  # past the first layer
     with pytest.raises(ContractError, match=r"not a chain of layers|not an ONNX model"):
-        DifferentiableNetwork(model.SerializeToString())
+        Perceptron(model.SerializeToString())
     with pytest.raises(ContractError):
-        DifferentiableNetwork(two_matrices(reverse=True))
+        Perceptron(two_matrices(reverse=True))
     two = Architecture("lan", 6, (4, 2), ("tanh",))
     with pytest.raises(ContractError, match="one output, this one has 2"):
-        DifferentiableNetwork(export_onnx(two, initial_weights(two, seed=1)))
+        Perceptron(export_onnx(two, initial_weights(two, seed=1)))

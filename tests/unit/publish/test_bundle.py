@@ -6,12 +6,11 @@ import pytest
 
 from lanflow.core.errors import UserError
 from lanflow.data.prepare import LocatedData
-from lanflow.evaluation.record import read_evaluated
 from lanflow.networks import folder as network_folder
 from lanflow.publish.bundle import archive_bundle, bundle_files, write_bundle
 from lanflow.training.run import train
 from tests.conftest import training_options
-from tests.evaluated import FAILED_GATE, write_evaluation, write_network
+from tests.evaluated import FAILED_GATE, judged, write_evaluation, write_network
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def files(folder: Path) -> dict[str, bytes]:
-    return bundle_files(read_evaluated(folder))
+    return bundle_files(*judged(folder))
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
@@ -53,14 +52,14 @@ def test_the_network_is_where_hssm_looks_and_the_whole_set_where_lanfactory_does
 
 
 def test_a_choice_network_has_hssms_name_for_it(tmp_path: Path) -> None:
-    files = bundle_files(read_evaluated(write_network(tmp_path / "cpn_torch", "cpn")))
+    files = bundle_files(*judged(write_network(tmp_path / "cpn_torch", "cpn")))
     assert "ddm_cpn.onnx" in files
     assert "cpn/ddm/model.onnx" in files
 
 
 def test_a_curve_is_packed_where_there_is_one(folder: Path) -> None:
     (folder / network_folder.CURVE).write_bytes(b"\x89PNG")
-    assert bundle_files(read_evaluated(folder))["lan/ddm/training_curve.png"] == b"\x89PNG"
+    assert bundle_files(*judged(folder))["lan/ddm/training_curve.png"] == b"\x89PNG"
 
 
 def test_folders_of_the_machine_stay_at_home(files: dict[str, bytes]) -> None:
@@ -72,7 +71,7 @@ def test_folders_of_the_machine_stay_at_home(files: dict[str, bytes]) -> None:
 
 def test_a_network_that_failed_can_be_packed_and_says_so(folder: Path) -> None:
     write_evaluation(folder, gates=[FAILED_GATE])
-    files = bundle_files(read_evaluated(folder))
+    files = bundle_files(*judged(folder))
     assert b"did not pass its gates: density" in files["README.md"]
 
 
@@ -81,7 +80,7 @@ def test_what_a_training_left_is_packed(packed: LocatedData, tmp_path: Path) -> 
     train(training_options(tmp_path, packed, keys=keys))
     folder = tmp_path / "networks" / "lan" / "ddm" / "net"
     write_evaluation(folder)
-    files = bundle_files(read_evaluated(folder))
+    files = bundle_files(*judged(folder))
     assert files["lan/ddm/training_curve.png"] == (folder / network_folder.CURVE).read_bytes()
     assert packed.data_set.digest.encode() in files["README.md"]
     lineage = json.loads(files["lan/ddm/training_data_lineage.json"])
@@ -94,13 +93,13 @@ def test_what_a_training_left_is_packed(packed: LocatedData, tmp_path: Path) -> 
 def test_a_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(UserError, match=f"has no {name}"):
-        bundle_files(read_evaluated(folder))
+        bundle_files(*judged(folder))
 
 
 def test_a_damaged_lineage_is_named(folder: Path) -> None:
     (folder / network_folder.LINEAGE).write_text("{")
     with pytest.raises(UserError, match=r"training_data_lineage.json: not valid JSON"):
-        bundle_files(read_evaluated(folder))
+        bundle_files(*judged(folder))
 
 
 def test_a_bundle_replaces_an_earlier_one_whole(tmp_path: Path, files: dict[str, bytes]) -> None:

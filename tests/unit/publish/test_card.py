@@ -3,9 +3,8 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from lanflow.evaluation.record import read_evaluated
-from lanflow.publish.card import describe_network, onnx_name, table, write_card
-from tests.evaluated import FAILED_GATE, PASSED_GATE, write_evaluation, write_network
+from lanflow.publish.card import describe_network, onnx_name, table, write_readme
+from tests.evaluated import FAILED_GATE, PASSED_GATE, judged, write_evaluation, write_network
 
 
 @pytest.fixture
@@ -14,8 +13,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_hub_reads_the_metadata(folder: Path) -> None:
-    network = read_evaluated(folder)
-    card = ModelCard(write_card(network, licence="cc-by-4.0"))
+    network, evaluation = judged(folder)
+    card = ModelCard(write_readme(network, evaluation, licence="cc-by-4.0"))
     data = card.data.to_dict()
     assert data["license"] == "cc-by-4.0"
     assert data["library_name"] == "onnx"
@@ -28,12 +27,12 @@ def test_the_hub_reads_the_metadata(folder: Path) -> None:
         "bounds": {"v": [-3.0, 3.0], "a": [0.3, 2.5], "z": [0.1, 0.9], "t": [0.0, 2.0]},
         "verdict": "passed",
         "data_digest": "d" * 64,
-        "onnx_sha256": network.onnx_sha256,
+        "onnx_sha256": network.sha256,
     }
 
 
 def test_the_hub_reads_the_scores_as_results(folder: Path) -> None:
-    card = ModelCard(write_card(read_evaluated(folder), licence="mit"))
+    card = ModelCard(write_readme(*judged(folder), licence="mit"))
     assert card.data.model_name == "ddm lan"
     results = {result.metric_type: result for result in card.data.eval_results}
     assert {kind: result.metric_value for kind, result in results.items()} == {
@@ -47,13 +46,13 @@ def test_the_hub_reads_the_scores_as_results(folder: Path) -> None:
 
 def test_without_scores_there_are_no_results(folder: Path) -> None:
     write_evaluation(folder, scores=None)
-    text = write_card(read_evaluated(folder), licence="mit")
+    text = write_readme(*judged(folder), licence="mit")
     assert ModelCard(text).data.eval_results is None
     assert "mean absolute error" not in text
 
 
 def test_the_text_says_what_a_user_must_know(folder: Path) -> None:
-    text = write_card(read_evaluated(folder), licence="mit")
+    text = write_readme(*judged(folder), licence="mit")
     inputs = text.partition("## Inputs, in this order")[2].partition("## Use")[0]
     names = [line.split("`")[1] for line in inputs.splitlines() if "`" in line]
     assert names == ["v", "a", "z", "t", "rt", "choice"]
@@ -75,7 +74,7 @@ def test_the_text_says_what_a_user_must_know(folder: Path) -> None:
 
 def test_a_network_that_did_not_pass_says_so_first(folder: Path) -> None:
     write_evaluation(folder, gates=[PASSED_GATE, FAILED_GATE])
-    text = describe_network(read_evaluated(folder))
+    text = describe_network(*judged(folder))
     assert "above 0.02 | mass_error 0.21 (limit 0.02) |" in text
     lines = text.splitlines()
     assert lines[2] == (
@@ -99,25 +98,25 @@ def test_a_network_that_did_not_pass_says_so_first(folder: Path) -> None:
 def test_each_type_has_hssms_name_and_says_how_to_load_it(
     tmp_path: Path, network_type: str, model: str, name: str, use: list[str]
 ) -> None:
-    network = read_evaluated(write_network(tmp_path / "network", network_type, model=model))
+    network, evaluation = judged(write_network(tmp_path / "network", network_type, model=model))
     assert onnx_name(network) == name
-    text = describe_network(network, repo="lab/networks")
+    text = describe_network(network, evaluation, repo="lab/networks")
     code = text.partition("```python\n")[2].partition("```")[0]
     compile(code, "card", "exec")
     for part in (f'hf_hub_download("lab/networks", "{name}")', *use):
         assert part in code, part
-    assert f'path = "{name}"' in describe_network(network)
+    assert f'path = "{name}"' in describe_network(network, evaluation)
 
 
 def test_an_omission_network_without_a_deadline_says_what_hssm_needs(tmp_path: Path) -> None:
-    network = read_evaluated(write_network(tmp_path / "opn", "opn"))
-    assert "train one of the model `ddm_deadline`" in describe_network(network)
+    network, evaluation = judged(write_network(tmp_path / "opn", "opn"))
+    assert "train one of the model `ddm_deadline`" in describe_network(network, evaluation)
     with_deadline = write_network(tmp_path / "with", "opn", model="ddm_deadline")
-    assert "train one" not in describe_network(read_evaluated(with_deadline))
+    assert "train one" not in describe_network(*judged(with_deadline))
 
 
 def test_the_same_network_has_the_same_card(folder: Path) -> None:
-    cards = {write_card(read_evaluated(folder), licence="mit") for _ in range(2)}
+    cards = {write_readme(*judged(folder), licence="mit") for _ in range(2)}
     assert len(cards) == 1
 
 

@@ -4,26 +4,28 @@ from pathlib import Path
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.evaluation.record import EvaluatedNetwork, NotPassedError, read_evaluated
+from lanflow.evaluation.record import Evaluation, NotPassedError
+from lanflow.networks.network import Network
 from lanflow.publish.bundle import bundle_files
 from lanflow.publish.hub import Listing, Plan, describe_plan, plan_upload, publish
-from tests.evaluated import FAILED_GATE, write_evaluation, write_network
+from tests.evaluated import FAILED_GATE, judged, write_evaluation, write_network
 from tests.hub import WRITER, Hub
 
 REPO = "lab/networks"
+Judged = tuple[Network, Evaluation]
 
 # The library's own, of its call to httpx.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> EvaluatedNetwork:
-    return read_evaluated(write_network(tmp_path / "lan_torch"))
+def network(tmp_path: Path) -> Judged:
+    return judged(write_network(tmp_path / "lan_torch"))
 
 
 @pytest.fixture
-def other(tmp_path: Path) -> EvaluatedNetwork:
-    return read_evaluated(write_network(tmp_path / "lan_jax", seed=1))
+def other(tmp_path: Path) -> Judged:
+    return judged(write_network(tmp_path / "lan_jax", seed=1))
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +34,13 @@ def _writer(token: Callable[..., None]) -> None:
 
 
 def test_everything_is_new_in_an_empty_repository(
-    hub: Hub, network: EvaluatedNetwork, capsys: pytest.CaptureFixture[str]
+    hub: Hub, network: Judged, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = publish(network, REPO, licence="cc-by-4.0")
-    assert hub.files == bundle_files(network, licence="cc-by-4.0", repo=REPO)
+    result = publish(*network, REPO, licence="cc-by-4.0")
+    assert hub.files == bundle_files(*network, licence="cc-by-4.0", repo=REPO)
     (commit,) = hub.commits
     assert commit["paths"] == result["new"] == sorted(hub.files)
-    assert commit["summary"].startswith(f"ddm lan {network.onnx_sha256[:12]} (lanflow ")
+    assert commit["summary"].startswith(f"ddm lan {network[0].sha256[:12]} (lanflow ")
     assert result["changed"] == result["same"] == []
     assert result["commit"] == f"{hub.url}/{REPO}/commit/{hub.head}"
     shown = capsys.readouterr().err
@@ -48,33 +50,33 @@ def test_everything_is_new_in_an_empty_repository(
 
 
 def test_a_dry_run_shows_and_sends_nothing(
-    hub: Hub, network: EvaluatedNetwork, capsys: pytest.CaptureFixture[str]
+    hub: Hub, network: Judged, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.files["ddm.onnx"] = b"another"
-    result = publish(network, REPO, dry_run=True)
+    result = publish(*network, REPO, dry_run=True)
     assert hub.files == {"ddm.onnx": b"another"}
     assert not [asked for asked in hub.asked if not asked.startswith("GET ")]
     assert (result["changed"], result["commit"]) == (["ddm.onnx"], None)
     assert "  changed  ddm.onnx\n" in capsys.readouterr().err
 
 
-def test_what_is_there_already_is_not_uploaded_again(hub: Hub, network: EvaluatedNetwork) -> None:
-    publish(network, REPO)
+def test_what_is_there_already_is_not_uploaded_again(hub: Hub, network: Judged) -> None:
+    publish(*network, REPO)
     files = dict(hub.files)
-    result = publish(network, REPO)
+    result = publish(*network, REPO)
     assert result["same"] == sorted(files)
     assert (result["new"], result["changed"], result["commit"]) == ([], [], None)
     assert len(hub.commits) == 1
     del hub.files["ddm.onnx"]
-    publish(network, REPO)
+    publish(*network, REPO)
     assert hub.commits[-1]["paths"] == ["ddm.onnx"]
     assert hub.files == files
 
 
 def test_files_that_would_change_are_left_without_consent(
-    hub: Hub, network: EvaluatedNetwork, other: EvaluatedNetwork
+    hub: Hub, network: Judged, other: Judged
 ) -> None:
-    publish(network, REPO)
+    publish(*network, REPO)
     before = dict(hub.files)
     asked: list[str] = []
 
@@ -84,44 +86,42 @@ def test_files_that_would_change_are_left_without_consent(
 
     for confirm in (None, refuse):
         with pytest.raises(UserError, match=r"7 file\(s\) of .* would change: README.md, .*--over"):
-            publish(other, REPO, confirm=confirm)
+            publish(*other, REPO, confirm=confirm)
         assert hub.files == before
     assert asked == [f"change 7 file(s) of {hub.url}/{REPO}?"]
 
 
 @pytest.mark.parametrize("by", ["option", "answer"])
 def test_with_consent_files_change_in_one_commit(
-    hub: Hub, network: EvaluatedNetwork, other: EvaluatedNetwork, by: str
+    hub: Hub, network: Judged, other: Judged, by: str
 ) -> None:
-    publish(network, REPO)
+    publish(*network, REPO)
     hub.files["notes.txt"] = b"stays"
     confirm = None if by == "option" else lambda _: True
-    result = publish(other, REPO, overwrite=by == "option", confirm=confirm)
-    assert hub.files == {**bundle_files(other, repo=REPO), "notes.txt": b"stays"}
+    result = publish(*other, REPO, overwrite=by == "option", confirm=confirm)
+    assert hub.files == {**bundle_files(*other, repo=REPO), "notes.txt": b"stays"}
     assert hub.commits[-1]["paths"] == result["changed"]
     assert "lan/ddm/history.csv" in result["same"]
 
 
-def test_new_files_need_no_consent(hub: Hub, network: EvaluatedNetwork) -> None:
+def test_new_files_need_no_consent(hub: Hub, network: Judged) -> None:
     hub.files["angle.onnx"] = b"another model"
-    publish(network, REPO)
+    publish(*network, REPO)
     assert hub.files["angle.onnx"] == b"another model"
 
 
-def test_a_repository_of_several_networks_keeps_its_card(
-    hub: Hub, network: EvaluatedNetwork
-) -> None:
+def test_a_repository_of_several_networks_keeps_its_card(hub: Hub, network: Judged) -> None:
     hub.files["README.md"] = b"# All networks of the lab"
-    result = publish(network, REPO, keep_readme=True)
+    result = publish(*network, REPO, keep_readme=True)
     assert result["kept"] == ["README.md"]
     assert hub.files["README.md"] == b"# All networks of the lab"
     assert hub.files["lan/ddm/README.md"].startswith(b"---\n")
 
 
-def test_what_did_not_pass_never_reaches_the_hub(hub: Hub, network: EvaluatedNetwork) -> None:
-    write_evaluation(network.folder, gates=[FAILED_GATE])
+def test_what_did_not_pass_never_reaches_the_hub(hub: Hub, network: Judged) -> None:
+    write_evaluation(network[0].own_folder, gates=[FAILED_GATE])
     with pytest.raises(NotPassedError, match="did not pass its gates: density"):
-        publish(read_evaluated(network.folder), REPO, dry_run=True, overwrite=True)
+        publish(*judged(network[0].own_folder), REPO, dry_run=True, overwrite=True)
     assert hub.asked == []
 
 

@@ -8,11 +8,11 @@ import pytest
 from mlflow.models import Model
 
 from lanflow.core.errors import StoreError, UserError
-from lanflow.networks.onnx import ContractError
+from lanflow.networks.onnx import ContractError, export_onnx
 from lanflow.publish.registry import Entry, Registry, Version, shorten
 from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
 from lanflow.tracking.store import Store, resolve_store
-from tests.evaluated import export_weights
+from tests import networks
 
 ROW = np.array([[1.0, 1.2, 0.5, 0.3, 0.9, 1.0]], dtype=np.float32)
 
@@ -20,7 +20,7 @@ ROW = np.array([[1.0, 1.2, 0.5, 0.3, 0.9, 1.0]], dtype=np.float32)
 def entry(seed: int = 0, **keys: object) -> Entry:
     given = {
         "name": "ddm-lan",
-        "onnx": export_weights("lan", 6, seed=seed),
+        "onnx": export_onnx(*networks.made_up("lan", 6, seed=seed)),
         "description": "what a user must know",
         "tags": {"model": "ddm", "verdict": "passed"},
         "files": {"card.json": b"{}", "README.md": b"# ddm"},

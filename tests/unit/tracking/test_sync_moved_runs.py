@@ -12,7 +12,7 @@ from lanflow.core.names import SENT_RUNS
 from lanflow.data.prepare import LocatedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
-from lanflow.networks.network import StoredNetwork
+from lanflow.networks.network import Network
 from lanflow.tracking.client import connect
 from lanflow.tracking.recorder import recorded_run
 from lanflow.tracking.store import Store, resolve_store
@@ -82,7 +82,7 @@ def test_an_evaluation_moves_with_its_training(
     path = trained / "evaluation.json"
     path.write_text("{}")
     evaluation = Evaluation.model_construct(gates=[], scores=None, verdict="passed")
-    track_evaluation(StoredNetwork(trained), evaluation, path, store)
+    track_evaluation(Network.from_folder(trained), evaluation, path, store)
     move_runs([tmp_path / "networks"], other)
     (run,) = runs_of(other)
     assert run.data.tags["evaluation_verdict"] == "passed"

@@ -1,4 +1,4 @@
-"""Commands that look at a network: ``lanflow evaluate``, ``check-gates``, ``plot``, ``recover``."""
+"""Commands that judge a network: ``lanflow evaluate``, ``check-gates``, ``plot``, ``recover``."""
 
 import argparse
 import logging
@@ -12,15 +12,19 @@ from lanflow.core.errors import UsageError
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 
+log = logging.getLogger(__name__)
 
-def add_evaluate(command: argparse.ArgumentParser) -> None:
-    """Add the options of ``lanflow evaluate``."""
+
+def _add_network(command: argparse.ArgumentParser) -> None:
+    """Add the options that say which network: a folder, or an ONNX file and what it is of."""
     command.add_argument(
-        "folder", nargs="?", type=Path, metavar="NETWORK_FOLDER", help="of a trained network"
+        "folder",
+        nargs="?",
+        type=Path,
+        metavar="NETWORK_DIR",
+        help="of jaxtrain or torchtrain; else give --onnx and --model",
     )
-    command.add_argument(
-        "--onnx", type=Path, metavar="FILE", help="any network, in place of a folder; with --model"
-    )
+    command.add_argument("--onnx", type=Path, metavar="FILE", help="any network, by its file")
     command.add_argument("--model", type=plain_name, help="of --onnx, as ssm-simulators has it")
     command.add_argument(
         "--network-type", choices=list(NETWORK_TYPES), default="lan", help="of --onnx"
@@ -29,8 +33,33 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         "--card",
         type=Path,
         metavar="FILE",
-        help="card.json of --onnx, for the trained box; ssm-simulators' bounds when left out",
+        help="card.json of --onnx, for the trained bounds; ssm-simulators' when left out",
     )
+
+
+def _network(parsed: argparse.Namespace) -> Any:
+    """The network that the options name."""
+    from lanflow.networks.network import Network
+
+    if (parsed.folder is None) == (parsed.onnx is None):
+        raise UsageError("give either a network's folder, or --onnx FILE with --model NAME")
+    if parsed.folder is not None:
+        if parsed.model is not None or parsed.card is not None:
+            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
+        return Network.from_folder(parsed.folder)
+    if parsed.model is None:
+        raise UsageError("--onnx: give --model, the model's name in ssm-simulators")
+    return Network.from_onnx(
+        parsed.onnx,
+        model=parsed.model,
+        network_type=parsed.network_type,
+        card_path=parsed.card,
+    )
+
+
+def add_evaluate(command: argparse.ArgumentParser) -> None:
+    """Add the options of ``lanflow evaluate``."""
+    _add_network(command)
     command.add_argument(
         "--reference",
         choices=["auto", "analytic", "solver", "kde"],
@@ -67,28 +96,33 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
 
 def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_json
-    from lanflow.evaluation.evaluate import Thoroughness, evaluate
-    from lanflow.evaluation.record import format_evaluation
+    from lanflow.evaluation.evaluate import evaluate
+    from lanflow.evaluation.record import EvaluationSettings, format_evaluation
+    from lanflow.evaluation.scores import write_scores
     from lanflow.evaluation.track import track_evaluation
     from lanflow.tracking.store import resolve_store
 
-    examined = _examined(parsed)
-    record = evaluate(
-        examined,
+    network = _network(parsed)
+    record, scores = evaluate(
+        network,
         wanted=parsed.reference,
-        thoroughness=Thoroughness(parsed.n_sets, parsed.rows, parsed.n_simulated_sets),
+        settings=EvaluationSettings(
+            n_sets=parsed.n_sets, rows=parsed.rows, n_simulated_sets=parsed.n_simulated_sets
+        ),
         hssm_python=parsed.hssm_python or sys.executable,
         seed=parsed.seed,
     )
     if parsed.output:
+        scores_path = parsed.output.with_suffix(".npz")
+        write_scores(scores_path, scores, onnx_sha256=network.sha256)
         write_json(parsed.output, record.model_dump(mode="json"))
     sys.stderr.write(f"\n{format_evaluation(record)}\n\n")
     run_id = None
-    if examined.folder is not None and parsed.output:
+    if network.folder is not None and parsed.output:
         store = resolve_store(
             uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
         )
-        run_id = track_evaluation(examined.folder, record, parsed.output, store)
+        run_id = track_evaluation(network, record, parsed.output, store)
     return {
         "verdict": record.verdict,
         "gates": {gate.name: gate.verdict for gate in record.gates},
@@ -97,25 +131,6 @@ def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
         "evaluation": str(parsed.output) if parsed.output else None,
         "mlflow_run_id": run_id,
     }
-
-
-def _examined(parsed: argparse.Namespace) -> Any:
-    from lanflow.core.errors import UsageError, UserError
-    from lanflow.networks.network import ExaminedNetwork
-
-    if (parsed.folder is None) == (parsed.onnx is None):
-        raise UsageError("give a network's folder, or --onnx FILE with --model NAME")
-    if parsed.folder is not None:
-        if parsed.model is not None or parsed.card is not None:
-            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
-        return ExaminedNetwork.from_folder(parsed.folder)
-    if parsed.model is None:
-        raise UsageError("--onnx: give --model, the model's name in ssm-simulators")
-    try:
-        content = parsed.onnx.read_bytes()
-    except OSError as e:
-        raise UserError(f"{parsed.onnx}: cannot be read ({e.strerror})") from e
-    return ExaminedNetwork.from_onnx(content, parsed.model, parsed.network_type, parsed.card)
 
 
 def add_check_gates(command: argparse.ArgumentParser) -> None:
@@ -139,35 +154,9 @@ def _check_gates(parsed: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-# ``lanflow plot``: the figures of one network.
-
-
-log = logging.getLogger(__name__)
-
-
 def add_plot(command: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
-    command.add_argument(
-        "folder",
-        type=Path,
-        nargs="?",
-        metavar="NETWORK_DIR",
-        help="of jaxtrain or torchtrain; else give --onnx and --model",
-    )
-    command.add_argument("--onnx", type=Path, metavar="FILE", help="any network, by its file")
-    command.add_argument("--model", type=plain_name, help="what the network of --onnx is of")
-    command.add_argument(
-        "--network-type",
-        choices=list(NETWORK_TYPES),
-        default="lan",
-        help="what the network of --onnx gives",
-    )
-    command.add_argument(
-        "--card",
-        type=Path,
-        metavar="FILE",
-        help="card.json of --onnx, for the trained box; ssm-simulators' bounds when left out",
-    )
+    """Add the options of ``lanflow plot``: the figures of one network."""
+    _add_network(command)
     command.add_argument(
         "--output", type=Path, metavar="DIR", help="of the figures; NETWORK_DIR when left out"
     )
@@ -175,7 +164,8 @@ def add_plot(command: argparse.ArgumentParser) -> None:
         "--draws",
         type=count,
         metavar="N",
-        help="parameter vectors for errors and calibration; 256, with simulations 64",
+        help="parameter vectors for errors and calibration; those of the network's evaluation, or "
+        "as many as it would take",
     )
     command.add_argument(
         "--seed", type=whole_number, default=1, metavar="N", help="of draws and simulations"
@@ -186,17 +176,23 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes
     from lanflow.core.folders import require_own
+    from lanflow.evaluation.reference import choose_reference
     from lanflow.report.figures.network import draw_network
 
-    subject = _subject(parsed)
+    network = _network(parsed)
+    if parsed.output is None and network.folder is None:
+        raise UsageError("--onnx: give --output, the folder of the figures")
     folder = parsed.output or parsed.folder
     if parsed.output is not None:
         require_own(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
+    network.require_inputs()
+    reference = choose_reference(network.model)
     plots = draw_network(
-        subject,
-        n_vectors=parsed.draws,
+        network,
+        reference,
+        _scores(network, reference, parsed),
         seed=parsed.seed,
-        on_plot=lambda name: log.info("%s: drawing %s", subject.title, name),
+        on_plot=lambda name: log.info("%s: drawing %s", network.title, name),
     )
     paths = {}
     for name, png in plots:
@@ -205,25 +201,26 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     return {"plots": {name: str(path) for name, path in paths.items()}}
 
 
-def _subject(parsed: argparse.Namespace) -> Any:
-    from lanflow.evaluation.reference import read_network_folder, read_onnx_file
+def _scores(network: Any, reference: Any, parsed: argparse.Namespace) -> Any:
+    """Those of the network's evaluation; made here where there are none."""
+    from lanflow.evaluation.evaluate import score
+    from lanflow.evaluation.record import EvaluationSettings
+    from lanflow.evaluation.scores import read_scores
 
-    if (parsed.folder is None) == (parsed.onnx is None):
-        raise UsageError("give either NETWORK_DIR, or --onnx and --model")
-    if parsed.onnx is None:
-        if parsed.model is not None or parsed.card is not None:
-            raise UsageError("--model and --card go with --onnx; a folder's card names its model")
-        return read_network_folder(parsed.folder)
-    if parsed.model is None or parsed.output is None:
-        raise UsageError("--onnx needs --model and --output")
-    return read_onnx_file(parsed.onnx, parsed.model, parsed.network_type, parsed.card)
-
-
-# ``lanflow recover``: simulated subjects, and their parameters found again.
+    if network.folder is not None and parsed.draws is None:
+        scores = read_scores(
+            network.folder / network_folder.SCORES,
+            onnx_sha256=network.sha256,
+            n_parameters=len(network.bounds),
+        )
+        if scores is not None:
+            return scores
+    settings = EvaluationSettings(n_sets=parsed.draws)
+    return score(network, reference, settings, seed=parsed.seed)
 
 
 def add_recover(command: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
+    """Add the options of ``lanflow recover``: simulated subjects, their parameters found again."""
     command.add_argument(
         "folder",
         type=Path,
@@ -261,10 +258,12 @@ def add_recover(command: argparse.ArgumentParser) -> None:
 def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes, write_json
     from lanflow.core.progress import Progress
-    from lanflow.evaluation.recovery.subjects import Recoverable, simulate_subjects
+    from lanflow.evaluation.recovery.subjects import require_recoverable, simulate_subjects
+    from lanflow.networks.network import Network
 
     python = _hssm_python(parsed)
-    network = Recoverable.from_folder(parsed.folder)
+    network = Network.from_folder(parsed.folder)
+    require_recoverable(network)
     size: dict[str, Any] = {"n_trials": parsed.n_trials, "seed": parsed.seed}
     subjects = simulate_subjects(network, n_subjects=parsed.n_subjects, **size)
     with Progress(len(subjects), f"{network.title}: recovering", "subject") as progress:

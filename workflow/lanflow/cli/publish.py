@@ -94,7 +94,8 @@ def _add_bundle(command: argparse.ArgumentParser) -> None:
 
 
 def _bundle(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.evaluation.record import read_evaluated
+    from lanflow.evaluation.record import read_own_evaluation
+    from lanflow.networks.network import Network
     from lanflow.publish.bundle import (
         archive_bundle,
         bundle_files,
@@ -102,8 +103,9 @@ def _bundle(parsed: argparse.Namespace) -> dict[str, Any]:
         write_bundle,
     )
 
-    network = read_evaluated(parsed.network)
-    files = bundle_files(network, licence=parsed.licence)
+    network = Network.from_folder(parsed.network)
+    evaluation = read_own_evaluation(network)
+    files = bundle_files(network, evaluation, licence=parsed.licence)
     folder = parsed.output.absolute()
     archive = folder.with_name(f"{folder.name}.tar.gz") if parsed.archive else None
     if archive is not None:
@@ -114,7 +116,7 @@ def _bundle(parsed: argparse.Namespace) -> dict[str, Any]:
     return {
         "bundle": str(parsed.output),
         "archive": None if archive is None else str(archive),
-        "verdict": network.evaluation.verdict,
+        "verdict": evaluation.verdict,
         "files": sorted(files),
     }
 
@@ -141,11 +143,14 @@ def _add_publish(command: argparse.ArgumentParser) -> None:
 
 
 def _publish(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.evaluation.record import read_evaluated
+    from lanflow.evaluation.record import read_own_evaluation
+    from lanflow.networks.network import Network
     from lanflow.publish.hub import publish
 
+    network = Network.from_folder(parsed.network)
     return publish(
-        read_evaluated(parsed.network),
+        network,
+        read_own_evaluation(network),
         parsed.repo,
         licence=parsed.licence,
         dry_run=parsed.dry_run,

@@ -13,7 +13,8 @@ import numpy as np
 from lanflow.data.dataset import DataSet
 from lanflow.data.relabel import group_by_vector
 from lanflow.models.analytic import MODELS
-from lanflow.models.sources import base_name, make_density
+from lanflow.models.model import base_name
+from lanflow.models.sources import analytic_density
 from lanflow.networks.types import NETWORK_TYPES
 
 # How far labels are from the exact log-likelihood, where one is known.
@@ -41,8 +42,8 @@ def label_error(data_set: DataSet) -> dict[str, float] | None:
         ``mean_difference``; ``None`` without a lan, for a model whose likelihood is not known, or
         if no row is likely enough.
     """
-    model = {"name": data_set.model}
-    if base_name(model) not in MODELS or "lan" not in data_set.shapes:
+    name = base_name(data_set.model)
+    if name not in MODELS or "lan" not in data_set.shapes:
         return None
     n_rows = data_set.shapes["lan"][0]
     n_parameters = len(data_set.parameters)
@@ -54,7 +55,7 @@ def label_error(data_set: DataSet) -> dict[str, float] | None:
             theta = dict(zip(data_set.parameters, block[rows[0]].tolist(), strict=False))
             try:
                 with np.errstate(all="ignore"):
-                    density = make_density("analytic", model, theta, max_t=20.0)
+                    density = analytic_density(name, theta, max_t=20.0)
                     truth = density.evaluate(block[rows, -2], block[rows, -1])
             except (ArithmeticError, KeyError, ValueError):  # names or values of another model
                 return None

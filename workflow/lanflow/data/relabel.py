@@ -9,9 +9,9 @@ of cpn, opn and gonogo are of the same density, so all of a file's labels belong
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.processes import worker_pool
 from lanflow.data.training_file import TrainingFileContent
 from lanflow.models.density import CHOICES, FLOOR, labels
-from lanflow.models.simulators import model_config
+from lanflow.models.simulators import find_model
 from lanflow.models.sources import label_source, make_density
 from lanflow.networks.types import NETWORK_TYPES
 
@@ -31,8 +31,6 @@ Relabel = Callable[[TrainingFileContent, Path], TrainingFileContent]
 # How long a decision may take in ssm-simulators, seconds, where a file does not say.
 _MAX_T = 20.0
 _TASKS_AT_A_TIME = 16
-
-_described = cache(model_config)
 
 
 def relabel_source(asked: str, model: str) -> Source:
@@ -51,7 +49,8 @@ def relabel_source(asked: str, model: str) -> Source:
         If the model has no such source, or ssm-simulators, which describes it, is not installed.
     """
     try:
-        source = label_source(asked, model_config(model), key="relabel")
+        wish = cast(Literal["auto", "analytic", "solver"], asked)  # as the options accept it
+        source = label_source(wish, find_model(model), key="relabel")
     except ImportError as e:
         raise UserError(f"relabelling data needs {e.name}; install lanflow[generate]") from e
     if source not in ("analytic", "solver"):
@@ -89,7 +88,7 @@ def _relabel(
         If its parameters, choices or labels are not those of the model, or outside of what it is
         defined for.
     """
-    model = _Model.of(file, source, path)
+    labelling = _Labelling.of(file, source, path)
     arrays = {}
     for name, (features, old) in file.arrays.items():
         if old.shape[1] != 1:
@@ -97,23 +96,23 @@ def _relabel(
                 f"{path}: {name}_labels has {old.shape[1]} columns; only labels of one can be "
                 "computed anew"
             )
-        arrays[name] = features, _labels_of(model, run, name, features, path)
+        arrays[name] = features, _labels_of(labelling, run, name, features, path)
     return replace(file, arrays=arrays)
 
 
 @dataclass(frozen=True)
-class _Model:
-    """What a file's labels depend on beside its rows."""
+class _Labelling:
+    """What a file's labels depend on beside its rows; it can be sent to a process."""
 
     source: Source
-    name: str
+    model: str
     parameters: tuple[str, ...]
     max_t: float
     floor: float
 
     @classmethod
-    def of(cls, file: TrainingFileContent, source: Source, path: Path) -> "_Model":
-        expected = _described(file.model)["params"]
+    def of(cls, file: TrainingFileContent, source: Source, path: Path) -> "_Labelling":
+        expected = find_model(file.model).parameters
         if sorted(file.parameters) != sorted(expected):
             raise UserError(
                 f"{path}: parameters {', '.join(file.parameters)}; to relabel it they must be "
@@ -121,7 +120,7 @@ class _Model:
             )
         return cls(
             source=source,
-            name=file.model,
+            model=file.model,
             parameters=file.parameters,
             max_t=_setting(file.generator, "simulator", "max_t", _MAX_T),
             floor=_setting(file.generator, "training", "negative_rt_log_likelihood", FLOOR),
@@ -136,10 +135,10 @@ def _setting(generator: Mapping[str, Any], section: str, key: str, default: floa
 
 
 def _labels_of(
-    model: _Model, run: Callable[..., Any], name: str, features: np.ndarray, path: Path
+    labelling: _Labelling, run: Callable[..., Any], name: str, features: np.ndarray, path: Path
 ) -> np.ndarray:
     """Labels (rows, 1) of one network type."""
-    n_parameters = len(model.parameters)
+    n_parameters = len(labelling.parameters)
     has_trial = NETWORK_TYPES[name].has_trial
     if has_trial:
         _check_choices(features, path)
@@ -149,13 +148,13 @@ def _labels_of(
         for rows in rows_of_sets
     ]
     out = np.empty(len(features), np.float32)
-    made = run(partial(_label_set, model, f"{name}_labels"), tasks)
+    made = run(partial(_label_set, labelling, f"{name}_labels"), tasks)
     for rows, values in zip(rows_of_sets, made, strict=True):
         out[rows] = values
     if not np.isfinite(out).all():
         vector = features[np.flatnonzero(~np.isfinite(out))[0], :n_parameters]
-        theta = ", ".join(f"{p} {x:g}" for p, x in zip(model.parameters, vector, strict=True))
-        raise UserError(f"{path}: {model.name} has no {model.source} density at {theta}")
+        theta = ", ".join(f"{p} {x:g}" for p, x in zip(labelling.parameters, vector, strict=True))
+        raise UserError(f"{path}: {labelling.model} has no {labelling.source} density at {theta}")
     return out[:, None]
 
 
@@ -179,16 +178,18 @@ def group_by_vector(theta: np.ndarray) -> Iterator[np.ndarray]:
     yield from np.split(order, np.flatnonzero(np.diff(which[order])) + 1)
 
 
-def _label_set(model: _Model, key: str, task: _Task) -> Any:
+def _label_set(labelling: _Labelling, key: str, task: _Task) -> Any:
     """The labels of the rows of one parameter set; not finite where there is no density."""
     vector, trials = task
-    theta = dict(zip(model.parameters, vector.astype(float).tolist(), strict=True))
+    theta = dict(zip(labelling.parameters, vector.astype(float).tolist(), strict=True))
     with np.errstate(all="ignore"):
         try:
-            density = make_density(model.source, _described(model.name), theta, model.max_t)
+            density = make_density(
+                labelling.source, find_model(labelling.model), theta, labelling.max_t
+            )
             if trials is None:
                 return labels(density, n_samples=1)[key].item()
             rts, choices = trials.T
-            return np.where(rts < 0, model.floor, density.evaluate(rts, choices))
+            return np.where(rts < 0, labelling.floor, density.evaluate(rts, choices))
         except (ArithmeticError, IndexError, ValueError):  # of a vector outside of the model
             return np.nan

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,8 @@ from lanflow.core.files import read_json
 from lanflow.core.settings import parse_settings
 from lanflow.evaluation.record import Gate
 from lanflow.networks import folder as network_folder
-from lanflow.networks.network import FOLDER_HINT, StoredNetwork, read_part
+from lanflow.networks.card import FOLDER_HINT, Card
+from lanflow.networks.folder import read_part
 from lanflow.networks.onnx import ContractError, check_contract, input_and_output_sizes
 from lanflow.networks.types import Architecture, NetworkType
 from lanflow.training.backend import make_kernel
@@ -120,17 +122,20 @@ def _difference(given: npt.NDArray[np.float64], expected: npt.NDArray[np.float64
     return float(np.max(np.abs(given - expected) / np.maximum(np.abs(expected), 1)))
 
 
-def backend_heads(
-    network: StoredNetwork,
-) -> dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]]:
+def backend_heads(folder: Path, card: Card) -> dict[str, Head]:
     """The evaluation head with the stored weights, on each backend that is installed.
+
+    Parameters
+    ----------
+    folder, card
+        Of a trained network.
 
     Raises
     ------
     UserError
         If the weights or the configuration are not there or damaged.
     """
-    own = network.card["backend"]
+    own = card.backend
     kernels = {}
     for backend in (own, *(name for name in _BACKENDS if name != own)):
         try:
@@ -138,17 +143,18 @@ def backend_heads(
         except UserError:
             if backend == own:
                 return {}
-    path = f"{network_folder.WEIGHTS[0]}.{_BACKENDS[own]}"
+    path = folder / f"{network_folder.WEIGHTS[0]}.{_BACKENDS[own]}"
     try:
-        weights = kernels[own].read_native_weights(read_part(network.folder / path))
+        weights = kernels[own].read_native_weights(read_part(path, FOLDER_HINT))
     except ValueError as e:
-        raise UserError(f"{network.folder / path}: {e}") from e
+        raise UserError(f"{path}: {e}") from e
     # What the device made of it (batch size, memory) stands there too.
-    content = read_json(network.folder / network_folder.CONFIG, hint=FOLDER_HINT)
+    path = folder / network_folder.CONFIG
+    content = read_json(path, hint=FOLDER_HINT)
     settings = {key: content[key] for key in TrainingConfig.model_fields if key in content}
-    config = parse_settings(TrainingConfig, settings, str(network.folder / network_folder.CONFIG))
+    config = parse_settings(TrainingConfig, settings, str(path))
     shape = Architecture(
-        config.network_type, len(network.card["inputs"]), config.layer_sizes, config.activations
+        config.network_type, len(card.inputs), config.layer_sizes, config.activations
     )
     for kernel in kernels.values():
         kernel.start(shape, config, weights)

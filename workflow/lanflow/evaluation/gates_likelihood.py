@@ -1,17 +1,20 @@
 """What a likelihood network must be: a density, the model's density, and sane at the edges."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lanflow.evaluation.implied import FIRST_TIME, ImpliedDensity, implied_density, rt_grid
 from lanflow.evaluation.reference import MAX_T, Reference
-from lanflow.evaluation.scores import Network, by_name, rows_of
 from lanflow.models.density import Array, Density
 from lanflow.models.kde import OMISSION
-from lanflow.models.parameters import Box, corners, draw_parameters
-from lanflow.models.simulators import simulate
+from lanflow.models.model import Model
+from lanflow.models.parameters import Bounds, Theta
+from lanflow.models.simulators import draw_parameters, simulate
+from lanflow.networks.network import Outputs
+
+# Probability of each choice until given rts, shape (choices, rts).
+Cumulative = Callable[[Array], Array]
 
 # Trials of one simulation. Two of them are apart by the simulator's own sampling noise.
 N_TRIALS = 2000
@@ -40,59 +43,13 @@ EDGE_LIMITS = {
     "max_corner_early_mass": 0.01,
 }
 
-_LOG_STEPS, _LINEAR_STEPS = 400, 50
-_FIRST_TIME = 1e-4
-_BEFORE_ZERO = np.concatenate([-np.geomspace(1, _FIRST_TIME, 200), np.zeros(1)])
+_BEFORE_ZERO = np.concatenate([-np.geomspace(1, FIRST_TIME, 200), np.zeros(1)])
 _EARLY = np.linspace(-1, -0.05, 96)
 _N_EDGE_SETS = 50
 
 
-@dataclass(frozen=True)
-class Implied:
-    """The density that a network implies at one parameter vector, on a grid of rts.
-
-    Attributes
-    ----------
-    rts
-        Increasing, seconds.
-    densities
-        Of each choice, shape (choices, rts).
-    """
-
-    rts: Array
-    densities: Array
-
-    @property
-    def cumulative(self) -> Array:
-        """Probability of each choice until each of the rts, shape (choices, rts)."""
-        steps = (self.densities[:, 1:] + self.densities[:, :-1]) / 2 * np.diff(self.rts)
-        return np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, axis=1)], axis=1)
-
-    @property
-    def mass(self) -> float:
-        """Probability of all choices."""
-        return float(self.cumulative[:, -1].sum())
-
-
-def implied_density(
-    network: Network, vector: Array, choices: Sequence[float], rts: Array
-) -> Implied:
-    """A likelihood network's density at a parameter vector."""
-    rows = np.concatenate([rows_of(vector, rts, np.full(len(rts), c)) for c in choices])
-    with np.errstate(over="ignore"):
-        densities = np.exp(network(rows)[:, 0].astype(float))
-    return Implied(rts, densities.reshape(len(choices), len(rts)))
-
-
-def rt_grid(shift: float, until: float) -> Array:
-    """Rts from 0: even up to ``shift``, the non-decision time, then even in logarithms."""
-    times = np.geomspace(_FIRST_TIME, until, _LOG_STEPS)
-    early = np.linspace(0, shift, _LINEAR_STEPS) if shift > 0 else np.zeros(1)
-    return np.concatenate([early, shift + times])
-
-
 def density_numbers(
-    network: Network, reference: Reference, box: Box, *, n_sets: int, seed: int
+    network: Outputs, reference: Reference, bounds: Bounds, *, n_sets: int, seed: int
 ) -> dict[str, float]:
     """How far the implied density is from simulations, and two simulations from each other.
 
@@ -111,23 +68,23 @@ def density_numbers(
     """
     model = reference.model
     rows = []
-    for index, vector in enumerate(draw_parameters(model, box, n_sets, seed=seed)):
-        theta = by_name(model["params"], vector)
+    for index, vector in enumerate(draw_parameters(model, bounds, n_sets, seed=seed)):
+        theta = bounds.named(vector)
         trials = [simulate(model, theta, N_TRIALS, seed=2 * (seed + index) + i) for i in (0, 1)]
         trials = [_in_time(rts, choices, theta) for rts, choices in trials]
         until = min(MAX_T, max(theta.get("deadline", np.inf) - theta.get("t", 0.0), 0.01))
         implied = implied_density(
-            network, vector, model["choices"], rt_grid(theta.get("t", 0.0), until)
+            network, vector, model.choices, rt_grid(theta.get("t", 0.0), until)
         )
         answered = np.mean([len(rts) / N_TRIALS for rts, _ in trials])
         probabilities = _interpolated(implied)
-        pair = [distance(probabilities, rts, choices, model["choices"]) for rts, choices in trials]
+        pair = [distance(probabilities, rts, choices, model.choices) for rts, choices in trials]
         row = [
             abs(implied.mass + 1 - answered - 1),
             np.mean(pair),
-            _noise(trials, model["choices"]),
+            _noise(trials, model.choices),
         ]
-        if reference.source != "kde":
+        if reference.is_exact:
             row.append(_reference_distance(reference, theta, trials))
         rows.append(row)
     table = np.array(rows)
@@ -145,18 +102,20 @@ def density_numbers(
     return {key: float(value) for key, value in numbers.items()}
 
 
-def _in_time(rts: Array, choices: Array, theta: dict[str, float]) -> tuple[Array, Array]:
+def _in_time(rts: Array, choices: Array, theta: Theta) -> tuple[Array, Array]:
     """Trials with an answer; those still undecided at the end of the simulation have none."""
     answered = (rts != OMISSION) & (rts < MAX_T + theta.get("t", 0.0))
     return rts[answered], choices[answered]
 
 
-def _interpolated(implied: Implied) -> Any:
+def _interpolated(implied: ImpliedDensity) -> Cumulative:
     rows = implied.cumulative
     return lambda rts: np.stack([np.interp(rts, implied.rts, row) for row in rows])
 
 
-def distance(probabilities: Any, rts: Array, choices: Array, possible: Sequence[float]) -> float:
+def distance(
+    probabilities: Cumulative, rts: Array, choices: Array, possible: Sequence[float]
+) -> float:
     """Kolmogorov's distance of a distribution of (rt, choice) from trials.
 
     Parameters
@@ -194,30 +153,28 @@ def _noise(trials: Sequence[tuple[Array, Array]], possible: Sequence[float]) -> 
 
 
 def _reference_distance(
-    reference: Reference, theta: dict[str, float], trials: Sequence[tuple[Array, Array]]
+    reference: Reference, theta: Theta, trials: Sequence[tuple[Array, Array]]
 ) -> float:
     density = reference.density(theta, seed=0)
     assert isinstance(density, Density)
-    possible = reference.model["choices"]
+    possible = reference.model.choices
     return float(np.mean([distance(density.mass, *trial, possible) for trial in trials]))
 
 
-def edge_numbers(
-    network: Network, model: dict[str, Any], box: Box, *, seed: int
-) -> dict[str, float]:
-    """What a network says where there is nothing to say, and at the corners of the box."""
-    inside = draw_parameters(model, box, _N_EDGE_SETS, seed=seed)
-    outside = corners(box, seed=seed)
+def edge_numbers(network: Outputs, model: Model, bounds: Bounds, *, seed: int) -> dict[str, float]:
+    """A network's density where there should be none, and at the corners of its bounds."""
+    inside = draw_parameters(model, bounds, _N_EDGE_SETS, seed=seed)
+    outside = bounds.corners(seed=seed)
     before = [
-        implied_density(network, vector, model["choices"], _BEFORE_ZERO).mass for vector in inside
+        implied_density(network, vector, model.choices, _BEFORE_ZERO).mass for vector in inside
     ]
     masses, not_finite, early = [], 0, []
     for vector in outside:
-        shift = by_name(model["params"], vector).get("t", 0.0)
-        implied = implied_density(network, vector, model["choices"], rt_grid(shift, MAX_T))
+        shift = bounds.named(vector).get("t", 0.0)
+        implied = implied_density(network, vector, model.choices, rt_grid(shift, MAX_T))
         not_finite += int((~np.isfinite(implied.densities)).sum())
         masses.append(implied.mass)
-        early.append(implied_density(network, vector, model["choices"], _EARLY).mass)
+        early.append(implied_density(network, vector, model.choices, _EARLY).mass)
     return {
         "negative_rt_mass": float(np.mean(before)),
         "corner_not_finite": not_finite,

@@ -1,14 +1,16 @@
 """What a network of a probability must be: that of choices, omissions or no-go outcomes."""
 
 import itertools
-from typing import Any
 
 import numpy as np
 
-from lanflow.evaluation.reference import Reference, frequency
-from lanflow.evaluation.scores import Errors, Network, by_name
-from lanflow.models.parameters import Box, corners, draw_parameters
-from lanflow.models.simulators import simulate
+from lanflow.evaluation.reference import Reference, frequencies
+from lanflow.evaluation.scores import Scores
+from lanflow.models.density import Array
+from lanflow.models.model import Model
+from lanflow.models.parameters import Bounds, Theta
+from lanflow.models.simulators import draw_parameters, simulate
+from lanflow.networks.network import Outputs
 from lanflow.networks.types import NetworkTypeName
 
 # Trials of one simulation.
@@ -29,9 +31,9 @@ _N_BINS = 10
 
 
 def frequency_numbers(
-    network: Network,
+    network: Outputs,
     reference: Reference,
-    box: Box,
+    bounds: Bounds,
     network_type: NetworkTypeName,
     *,
     n_sets: int,
@@ -43,19 +45,19 @@ def frequency_numbers(
     those of omissions by more than a hundredth, so what the network may miss is the larger of the
     noise and what the reference misses, both measured each time.
     """
-    parameters = draw_parameters(reference.model, box, n_sets, seed=seed)
-    thetas = [by_name(reference.model["params"], vector) for vector in parameters]
+    parameters = draw_parameters(reference.model, bounds, n_sets, seed=seed)
+    thetas = [bounds.named(vector) for vector in parameters]
     given = np.exp(network(parameters)[:, 0].astype(float))
     simulated = np.array(
         [
             [
-                frequency(*simulate(reference.model, theta, N_TRIALS, seed=first + i), network_type)
+                _simulated_frequency(reference.model, theta, network_type, seed=first + i)
                 for i in (0, 1)
             ]
             for first, theta in zip(itertools.count(2 * seed, 2), thetas, strict=False)
         ]
     )
-    true = np.array([reference.probability(t, network_type, seed=seed) for t in thetas])
+    true = np.array([reference.probabilities(t, network_type, seed=seed)[0] for t in thetas])
     distance = _root_mean_square(given[:, None] - simulated)
     reference_distance = _root_mean_square(true[:, None] - simulated)
     noise = _root_mean_square(simulated[:, 0] - simulated[:, 1])
@@ -69,34 +71,35 @@ def frequency_numbers(
     }
 
 
-def _root_mean_square(values: Any) -> float:
+def _simulated_frequency(
+    model: Model, theta: Theta, network_type: NetworkTypeName, *, seed: int
+) -> float:
+    rts, choices = simulate(model, theta, N_TRIALS, seed=seed)
+    return float(frequencies(rts, choices, model, network_type)[0])
+
+
+def _root_mean_square(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def calibration_error(errors: Errors, given: Any) -> float:
+def calibration_error(scores: Scores) -> float:
     """Mean over vectors of the difference that their bin of predicted probability has on average.
 
     Parameters
     ----------
-    errors
-        True less predicted probability.
-    given
-        The predicted probabilities.
+    scores
+        Of a network of probabilities.
     """
-    bins = np.clip((given * _N_BINS).astype(int), 0, _N_BINS - 1)
-    sums = np.bincount(bins, errors.differences, _N_BINS)
-    return float(np.abs(sums).sum() / len(given))
+    bins = np.clip((scores.network * _N_BINS).astype(int), 0, _N_BINS - 1)
+    sums = np.bincount(bins, scores.differences, _N_BINS)
+    return float(np.abs(sums).sum() / len(scores.network))
 
 
-def edge_numbers(
-    network: Network, model: dict[str, Any], box: Box, *, seed: int
-) -> dict[str, float]:
-    """Log-probabilities that are none, at random parameters and at the corners of the box."""
-    outputs = network(
-        np.concatenate(
-            [draw_parameters(model, box, _N_EDGE_SETS, seed=seed), corners(box, seed=seed)]
-        )
-    )[:, 0].astype(float)
+def edge_numbers(network: Outputs, model: Model, bounds: Bounds, *, seed: int) -> dict[str, float]:
+    """Log-probabilities that are none, at random parameters and at the corners of the bounds."""
+    inside = draw_parameters(model, bounds, _N_EDGE_SETS, seed=seed)
+    vectors = np.concatenate([inside, bounds.corners(seed=seed)])
+    outputs = network(vectors)[:, 0].astype(float)
     finite = outputs[np.isfinite(outputs)]
     return {
         "corner_not_finite": int(len(outputs) - len(finite)),

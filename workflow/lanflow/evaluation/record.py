@@ -1,11 +1,7 @@
 """The record of an evaluation: what each gate found, the scores, and the verdict."""
 
-import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +9,12 @@ from pydantic import Field
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_json
-from lanflow.core.names import require_name
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.networks import folder as network_folder
+from lanflow.networks.network import Network
 
-EVALUATION_VERSION = 1
+# 2: differences are network less reference, and the gate 'analytic' is 'accuracy'.
+EVALUATION_VERSION = 2
 
 Verdict = Literal["passed", "failed", "skipped"]
 Number = float | int | None
@@ -26,7 +23,7 @@ Number = float | int | None
 class Gate(Settings):
     """What one gate found. A skipped gate is never a passed one."""
 
-    name: str = Field(description="structure, parity, density, analytic, tails or hssm")
+    name: str = Field(description="structure, parity, tails, accuracy, density or hssm")
     verdict: Verdict
     reason: str = Field(description="why it failed or was skipped; empty where it passed")
     is_essential: bool = Field(description="a network passes only if this gate was not skipped")
@@ -36,12 +33,11 @@ class Gate(Settings):
     )
 
 
-class Scores(Settings):
-    """Errors of the network's output against the reference.
+class ScoreSummary(Settings):
+    """Differences of the network's output from the reference's: network less reference.
 
-    Of a likelihood network: true less network's log-likelihood (nats), of trials simulated at
-    random parameters inside the box. Of the others: true less network's probability, at random
-    parameters inside the box.
+    Of a likelihood network: of the log-likelihood (nats) of trials simulated at random parameters
+    within its bounds. Of the others: of the probability, at random parameters within its bounds.
     """
 
     unit: Literal["nats", "probability"]
@@ -50,7 +46,7 @@ class Scores(Settings):
     mean_abs_error: Number
     median_abs_error: Number
     p99_abs_error: Number
-    mean_difference: Number = Field(description="true less network")
+    mean_difference: Number = Field(description="network less reference")
 
 
 class ReferenceRecord(Settings):
@@ -61,17 +57,20 @@ class ReferenceRecord(Settings):
 
 
 class EvaluationSettings(Settings):
-    """How much was looked at."""
+    """How much of a network is looked at."""
 
-    n_sets: int = Field(description="parameter vectors of the scores")
-    rows: int = Field(description="trials of each")
-    n_simulated_sets: int = Field(description="parameter vectors of the density gate")
+    n_sets: int | None = Field(
+        default=None,
+        description="parameter vectors of the scores; as many as the reference allows if null",
+    )
+    rows: int = Field(default=200, description="trials of each; 1 of a network that takes none")
+    n_simulated_sets: int = Field(default=20, description="parameter vectors of the density gate")
 
 
 class Evaluation(Settings):
     """One network's evaluation, as ``evaluation.json`` holds it."""
 
-    evaluation_version: Literal[1]
+    evaluation_version: Literal[2]
     model: str
     network_type: Literal["lan", "cpn", "opn", "gonogo"]
     backend: str | None = Field(description="null for an ONNX file from elsewhere")
@@ -79,7 +78,7 @@ class Evaluation(Settings):
     onnx_sha256: str
     verdict: Literal["passed", "failed"]
     gates: list[Gate]
-    scores: Scores | None = Field(description="null where the network could not be run")
+    scores: ScoreSummary | None = Field(description="null where the network could not be run")
     reference: ReferenceRecord
     settings: EvaluationSettings
     seed: int
@@ -154,125 +153,43 @@ def check_gates(records: Mapping[str, Evaluation]) -> None:
         )
 
 
-# A trained network beside its evaluation: what is registered, packed and published.
+class NotPassedError(UserError):
+    """A network without an evaluation of its own, or one that did not pass its gates."""
 
-
-# What of a network's card is shown to those who are given the network.
-_CARD_KEYS = {
-    *("model", "network_type", "backend", "inputs", "parameters", "bounds", "output"),
-    *("output_shape", "units", "layer_sizes", "activations", "n_weights", "best_epoch"),
-    *("best_val_loss", "n_epochs", "loss", "seed", "data_digest", "n_parameter_sets", "n_rows"),
-    *("run_uuid", "mlflow_run_id", "lanflow_version"),
-}
 
 # Of an absolute path, all but its last part; not of an address.
 _FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/]+/)+(?=[^\s/])")
 
 
-class NotPassedError(UserError):
-    """A network without an evaluation of its own, or one that did not pass its gates."""
+def read_own_evaluation(network: Network) -> Evaluation:
+    """The evaluation in a network's folder, fit to be handed on with it.
 
-
-@dataclass(frozen=True)
-class EvaluatedNetwork:
-    """A network's folder, with an evaluation that belongs to its ONNX file.
-
-    Attributes
-    ----------
-    folder
-        Where it is.
-    card
-        ``card.json``.
-    onnx
-        ``model.onnx``.
-    evaluation
-        ``evaluation.json``, less the folders of the machine that it ran on.
-    """
-
-    folder: Path
-    card: Mapping[str, Any]
-    onnx: bytes
-    evaluation: Evaluation
-
-    @property
-    def model(self) -> str:
-        """The cognitive model."""
-        return self.evaluation.model
-
-    @property
-    def network_type(self) -> str:
-        """``lan``, ``cpn``, ``opn`` or ``gonogo``."""
-        return self.evaluation.network_type
-
-    @cached_property
-    def onnx_sha256(self) -> str:
-        """Which network this is."""
-        return hashlib.sha256(self.onnx).hexdigest()
-
-    @property
-    def score(self) -> float | None:
-        """Mean absolute error against the reference: smaller is better, None where not known.
-
-        Networks of one model and type compare by it.
-        """
-        scores = self.evaluation.scores
-        return None if scores is None else scores.mean_abs_error
-
-    def require_passed(self) -> None:
-        """Refuse a network that did not pass its gates.
-
-        Raises
-        ------
-        NotPassedError
-            Naming the gates.
-        """
-        gates = self.evaluation.failed_gates
-        if gates or self.evaluation.verdict != "passed":
-            said = ", ".join(describe_gate(gate) for gate in gates) or "its verdict is 'failed'"
-            raise NotPassedError(f"{self.folder}: did not pass its gates: {said}")
-
-
-def describe_gate(gate: Gate) -> str:
-    """A gate's verdict in a phrase."""
-    said = gate.name if gate.verdict == "failed" else f"{gate.name} {gate.verdict}"
-    return f"{said} ({gate.reason})" if gate.reason else said
-
-
-def read_evaluated(folder: Path) -> EvaluatedNetwork:
-    """Read a network's folder.
+    Folders of the machine that it ran on are left out of the gates' reasons.
 
     Raises
     ------
     NotPassedError
-        If it has no evaluation, or one of another network.
-    UserError
-        If there is no whole network in it.
+        If there is none, or it is of another network.
     """
-    card = _read_card(folder / network_folder.CARD)
-    onnx = _read_onnx(folder / network_folder.ONNX)
-    path = folder / network_folder.EVALUATION
+    assert network.folder is not None
+    path = network.folder / network_folder.EVALUATION
     if not path.exists():
-        raise NotPassedError(f"{folder}: has no {path.name}; run 'lanflow evaluate' on it first")
-    evaluation = _without_folders(read_evaluation(path))
-    network = EvaluatedNetwork(folder, card, onnx, evaluation)
-    if evaluation.onnx_sha256 != network.onnx_sha256:
+        raise NotPassedError(
+            f"{network.folder}: has no {path.name}; run 'lanflow evaluate' on it first"
+        )
+    evaluation = read_evaluation(path)
+    if evaluation.onnx_sha256 != network.sha256:
         raise NotPassedError(
             f"{path}: is of another network (sha256 {evaluation.onnx_sha256[:12]}..., but "
-            f"{network_folder.ONNX} has {network.onnx_sha256[:12]}...); run 'lanflow evaluate' "
-            "again"
+            f"{network_folder.ONNX} has {network.sha256[:12]}...); run 'lanflow evaluate' again"
         )
-    for key in ("model", "network_type"):
-        evaluated = getattr(evaluation, key)
-        if evaluated != card[key]:
+    of_card = {"model": network.model_name, "network_type": network.network_type.name}
+    for key, value in of_card.items():
+        if getattr(evaluation, key) != value:
             raise NotPassedError(
-                f"{path}: the network was evaluated as {key} {evaluated!r}, but its card says "
-                f"{card[key]!r}"
+                f"{path}: the network was evaluated as {key} {getattr(evaluation, key)!r}, but its "
+                f"card says {value!r}"
             )
-    return network
-
-
-def _without_folders(evaluation: Evaluation) -> Evaluation:
-    """The same with names of files alone where a reason names folders of the machine."""
     gates = [
         gate.model_copy(update={"reason": _FOLDERS.sub("", gate.reason)})
         for gate in evaluation.gates
@@ -280,34 +197,24 @@ def _without_folders(evaluation: Evaluation) -> Evaluation:
     return evaluation.model_copy(update={"gates": gates})
 
 
-def _read_card(path: Path) -> dict[str, Any]:
-    try:
-        card = json.loads(path.read_text())
-    except FileNotFoundError as e:
-        raise UserError(
-            f"{path.parent}: holds no trained network (no {path.name}); expected a folder like "
-            "results/networks/lan/ddm/lan_jax"
-        ) from e
-    except (OSError, ValueError) as e:
-        raise UserError(f"{path}: cannot be read ({e})") from e
-    missing = sorted(_CARD_KEYS - card.keys()) if isinstance(card, dict) else sorted(_CARD_KEYS)
-    if missing:
-        raise UserError(f"{path}: is not a network's card (it lacks {', '.join(missing)})")
-    for key in ("model", "network_type"):  # become folders of a bundle
-        require_name(card[key], f"{path}: {key}")
-    return dict(card)
+def require_passed(network: Network, evaluation: Evaluation) -> None:
+    """Refuse a network that did not pass its gates.
+
+    Raises
+    ------
+    NotPassedError
+        Naming the gates.
+    """
+    gates = evaluation.failed_gates
+    if gates or evaluation.verdict != "passed":
+        said = ", ".join(describe_gate(gate) for gate in gates) or "its verdict is 'failed'"
+        raise NotPassedError(f"{network.folder}: did not pass its gates: {said}")
 
 
-def _read_onnx(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as e:
-        raise UserError(f"{path.parent}: has no {path.name}; train it with --export-onnx") from e
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
-
-
-# An evaluation as a table for a person.
+def describe_gate(gate: Gate) -> str:
+    """A gate's verdict in a phrase."""
+    said = gate.name if gate.verdict == "failed" else f"{gate.name} {gate.verdict}"
+    return f"{said} ({gate.reason})" if gate.reason else said
 
 
 def format_evaluation(record: Evaluation) -> str:
@@ -326,7 +233,7 @@ def format_evaluation(record: Evaluation) -> str:
             f"  mean absolute       {_show(scores.mean_abs_error)}",
             f"  median absolute     {_show(scores.median_abs_error)}",
             f"  99th percentile     {_show(scores.p99_abs_error)}",
-            f"  mean (true - network) {_show(scores.mean_difference)}",
+            f"  mean difference     {_show(scores.mean_difference)} (network - reference)",
         ]
     return "\n".join([*lines, "", f"verdict: {record.verdict}"])
 

@@ -1,22 +1,30 @@
-"""Errors of a network's output against the reference, at random parameters inside the box."""
+"""A network beside its reference, at parameter vectors drawn within its bounds.
 
-from collections.abc import Callable, Mapping, Sequence
+Computed once per network: gates judge these numbers, the leaderboard and the report print their
+summary, and the figures of errors and calibration draw them. Differences are network less
+reference, everywhere.
+"""
+
+import io
+import zipfile
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lanflow.core.errors import UserError
-from lanflow.evaluation.reference import MAX_T, Reference, Theta, TrainedNetwork, time_grid
-from lanflow.models.density import FLOOR, Array
-from lanflow.models.kde import OMISSION, KernelDensity
-from lanflow.models.parameters import Box, draw_parameters
-from lanflow.models.simulators import simulate
-from lanflow.models.sources import has_shift
+from lanflow.core.files import write_bytes
+from lanflow.evaluation.implied import grid_of, implied_density
+from lanflow.evaluation.record import ScoreSummary
+from lanflow.evaluation.reference import MAX_T, Reference
+from lanflow.models.density import Array
+from lanflow.models.parameters import Bounds
+from lanflow.models.simulators import draw_parameters
+from lanflow.networks.network import Outputs, likelihood_rows
 from lanflow.networks.types import NetworkTypeName
-
-Network = Callable[[npt.ArrayLike], npt.NDArray[np.float32]]
 
 # Labels are cut off here in training; trials that are less likely under the truth are left out.
 LEAST_LOG_DENSITY = float(np.log(1e-7))
@@ -24,61 +32,85 @@ LEAST_LOG_DENSITY = float(np.log(1e-7))
 # Of the seed: each use has its own stream.
 STREAM_SCORES, STREAM_DENSITY, STREAM_EDGES = 1, 2, 3
 
+# A vector at which hardly any trial is answered in time has no likelihoods to compare.
+_LEAST_ANSWERED = 0.01
+
 
 @dataclass(frozen=True)
-class Errors:
-    """True less network's output, and where.
+class Scores:
+    """Outputs of a network and the reference's, and where.
 
     Attributes
     ----------
     unit
         ``nats`` of a log-likelihood, or ``probability``.
+    against
+        What the reference is, for people.
     parameters
-        Vectors, shape (sets, parameters).
+        Vectors, shape (sets, parameters), in the order of the network's inputs.
     sets
-        Of each difference the vector's index, shape (n,).
-    differences
-        Shape (n,).
+        Of each row the vector's index, shape (rows,).
+    network, reference
+        Log-likelihood of each trial, or probability of each outcome at each vector, shape (rows,).
+    rts, choices
+        Of each trial, shape (rows,); empty where the network takes no trials.
+    choice_probabilities
+        The reference's, of each choice in time, shape (sets, choices); (sets, 0) where the network
+        takes no trials.
     """
 
     unit: Literal["nats", "probability"]
+    against: str
     parameters: Array
     sets: npt.NDArray[np.int64]
-    differences: Array
+    network: Array
+    reference: Array
+    rts: npt.NDArray[np.float32]
+    choices: npt.NDArray[np.float32]
+    choice_probabilities: Array
 
-    def summary(self) -> dict[str, float | int | str]:
-        """Mean and median absolute error, 99th percentile, mean difference."""
+    @cached_property
+    def differences(self) -> Array:
+        """Network less reference, shape (rows,)."""
+        differences: Array = self.network - self.reference
+        return differences
+
+    def per_outcome(self, values: Array) -> Array:
+        """Values of rows as a table, shape (sets, outcomes); of networks without trials."""
+        table: Array = values.reshape(len(self.parameters), -1)
+        return table
+
+    def mean_abs_error_of_sets(self) -> Array:
+        """Mean absolute error at each vector, shape (sets,); nan where there are no rows."""
+        n_rows = np.bincount(self.sets, minlength=len(self.parameters))
+        sums = np.bincount(self.sets, np.abs(self.differences), len(self.parameters))
+        means: Array = np.divide(sums, n_rows, out=np.full(len(n_rows), np.nan), where=n_rows > 0)
+        return means
+
+    def numbers(self) -> dict[str, float]:
+        """Mean and median absolute error, 99th percentile, mean difference; may be not finite."""
         sizes = np.abs(self.differences)
         return {
-            "unit": self.unit,
-            "n_sets": len(self.parameters),
-            "n_rows": len(sizes),
             "mean_abs_error": float(sizes.mean()),
             "median_abs_error": float(np.median(sizes)),
             "p99_abs_error": float(np.percentile(sizes, 99)),
             "mean_difference": float(self.differences.mean()),
         }
 
-
-def rows_of(vector: Array, rts: npt.ArrayLike, choices: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """A likelihood network's inputs for trials at one parameter vector."""
-    trials = np.stack([np.asarray(rts, float), np.asarray(choices, float)], axis=1)
-    repeated = np.broadcast_to(vector, (len(trials), len(vector)))
-    return np.concatenate([repeated, trials], axis=1).astype(np.float32)
-
-
-def by_name(names: Sequence[str], vector: Array) -> dict[str, float]:
-    """A parameter vector as numbers by name."""
-    return dict(zip(names, vector.tolist(), strict=True))
+    def summary(self) -> ScoreSummary:
+        """The numbers for the record of an evaluation."""
+        numbers = {
+            key: value if np.isfinite(value) else None for key, value in self.numbers().items()
+        }
+        return ScoreSummary(
+            unit=self.unit, n_sets=len(self.parameters), n_rows=len(self.sets), **numbers
+        )
 
 
 def score_likelihood(
-    network: Network, reference: Reference, box: Box, *, n_sets: int, rows: int, seed: int
-) -> Errors:
-    """Errors in log-likelihood on simulated trials.
-
-    The trials are drawn from the reference density by inverse transform, which simulates the model
-    without the error of a time step; with a ``kde`` reference they come from the simulator.
+    network: Outputs, reference: Reference, bounds: Bounds, *, n_sets: int, rows: int, seed: int
+) -> Scores:
+    """Score a likelihood network on simulated trials.
 
     Parameters
     ----------
@@ -86,253 +118,188 @@ def score_likelihood(
         Outputs (rows, 1) of rows of parameters, rt and choice.
     reference
         The truth.
-    box
+    bounds
         Where parameters are drawn.
     n_sets, rows
         Parameter vectors, and trials of each.
     seed
         Decides both.
+
+    Raises
+    ------
+    UserError
+        If no trial is answered in time anywhere.
     """
-    names = reference.model["params"]
-    parameters = draw_parameters(reference.model, box, n_sets, seed=seed)
-    features, truths, sets = [], [], []
+    parameters = draw_parameters(reference.model, bounds, n_sets, seed=seed)
+    features, truths, sets, probabilities = [], [], [], []
     for index, vector in enumerate(parameters):
-        theta = by_name(names, vector)
-        rts, choices, truth = _trials(reference, theta, rows, seed=seed + index)
+        rts, choices, truth, in_time = reference.trials(
+            bounds.named(vector), rows, seed=seed + index
+        )
         kept = truth > LEAST_LOG_DENSITY
-        features.append(rows_of(vector, rts[kept], choices[kept]))
+        features.append(likelihood_rows(vector, rts[kept], choices[kept]))
         truths.append(truth[kept])
         sets.append(np.full(kept.sum(), index))
-    outputs = network(np.concatenate(features))[:, 0].astype(float)
-    differences = np.concatenate(truths) - outputs
-    return Errors("nats", parameters, np.concatenate(sets), differences)
-
-
-def _trials(
-    reference: Reference, theta: Mapping[str, float], n: int, *, seed: int
-) -> tuple[Array, Array, Array]:
-    """Trials with an answer, and their true log-likelihood."""
-    density = reference.density(theta, seed=2 * seed)
-    if reference.source == "kde":
-        rts, choices = simulate(reference.model, theta, n, seed=2 * seed + 1)
-        kept = rts > 0
-        rts, choices = rts[kept], choices[kept]
-    else:
-        drawn = density.sample(n, random_state=2 * seed + 1)
-        rts, choices = drawn["rts"], drawn["choices"]
-    rts = rts.astype(np.float32).astype(float)  # as the network sees them
-    return rts, choices, density.evaluate(rts, choices)
+        probabilities.append(in_time)
+    inputs = np.concatenate(features)
+    if len(inputs) == 0:
+        raise UserError(
+            f"{reference.model.name}: no trial is answered in time anywhere within the bounds"
+        )
+    return Scores(
+        unit="nats",
+        against=reference.description,
+        parameters=parameters,
+        sets=np.concatenate(sets),
+        network=network(inputs)[:, 0].astype(float),
+        reference=np.concatenate(truths),
+        rts=inputs[:, -2],
+        choices=inputs[:, -1],
+        choice_probabilities=np.array(probabilities),
+    )
 
 
 def score_probability(
-    network: Network,
+    network: Outputs,
     reference: Reference,
-    box: Box,
+    bounds: Bounds,
     network_type: NetworkTypeName,
     *,
     n_sets: int,
     seed: int,
-) -> Errors:
-    """Errors in probability of a network without trials; its output is a log-probability."""
-    names = reference.model["params"]
-    parameters = draw_parameters(reference.model, box, n_sets, seed=seed)
+) -> Scores:
+    """Score a network without trials, whose outputs are log-probabilities."""
+    parameters = draw_parameters(reference.model, bounds, n_sets, seed=seed)
+    outputs = np.exp(network(parameters).astype(float))
+    n_outputs = outputs.shape[1]
     truths = [
-        reference.probability(by_name(names, vector), network_type, seed=seed + index)
+        reference.probabilities(
+            bounds.named(vector), network_type, n_outputs=n_outputs, seed=seed + index
+        )
         for index, vector in enumerate(parameters)
     ]
-    outputs = np.exp(network(parameters)[:, 0].astype(float))
-    return Errors("probability", parameters, np.arange(n_sets), np.array(truths) - outputs)
-
-
-# How far a network is off over the whole box, as numbers: likelihoods, masses, probabilities.
-
-
-# A vector at which hardly any trial is answered in time has no likelihoods to compare.
-_LEAST_ANSWERED = 0.01
-
-
-def integrate(values: Array, grid: Array) -> Array:
-    """Integral of values (..., grid) from the first time to each, by trapezoids."""
-    steps = (values[..., 1:] + values[..., :-1]) / 2 * np.diff(grid)
-    start = np.zeros((*values.shape[:-1], 1))
-    return np.concatenate([start, np.cumsum(steps, axis=-1)], axis=-1)
+    return Scores(
+        unit="probability",
+        against=reference.description,
+        parameters=parameters,
+        sets=np.repeat(np.arange(n_sets), n_outputs),
+        network=outputs.ravel(),
+        reference=np.concatenate(truths),
+        rts=np.empty(0, np.float32),
+        choices=np.empty(0, np.float32),
+        choice_probabilities=np.empty((n_sets, 0)),
+    )
 
 
 @dataclass(frozen=True)
-class LikelihoodErrors:
-    """A likelihood network on trials of its model.
+class Calibration:
+    """Whether a likelihood network's probabilities mean what they say.
 
     Attributes
     ----------
-    thetas
-        Parameter vectors, shape (vectors, parameters).
-    reference, predicted
-        Log-likelihood of each trial, nats, shape (vectors, trials).
-    probabilities, true_probabilities
-        Of each choice (in time), shape (vectors, choices): integral of the network's density, and
-        the model's.
+    sets
+        Indices of the scores' vectors at which trials are answered in time, shape (vectors,).
+    masses
+        Of each choice: the integral of the network's density, shape (vectors, choices).
+    true_masses
+        The reference's probability of each choice in time, shape (vectors, choices).
     ranks
-        Share of the network's rts of the same choice that are below each trial's, shape (vectors,
-        trials); uniform from 0 to 1 for a network that is right.
-    against
-        What the reference is.
+        Share of the network's rts of the same choice that are below each trial's, shape (trials,);
+        uniform from 0 to 1 for a network that is right.
     """
 
-    thetas: Array
-    reference: Array
-    predicted: Array
-    probabilities: Array
-    true_probabilities: Array
+    sets: npt.NDArray[np.int64]
+    masses: Array
+    true_masses: Array
     ranks: Array
-    against: str
 
 
-def likelihood_errors(
-    subject: TrainedNetwork, *, n_vectors: int, n_trials: int, seed: int
-) -> LikelihoodErrors:
-    """Hold a likelihood network against its model at parameter draws.
-
-    Trials are drawn from the model's density where it is known, else simulated; then the reference
-    is a kernel density of other simulated trials, which has errors of its own.
+def calibration(network: Outputs, scores: Scores, reference: Reference) -> Calibration:
+    """Integrate a likelihood network's density at the vectors of its scores.
 
     Parameters
     ----------
-    subject
-        The network.
-    n_vectors, n_trials
-        Parameter draws, and trials at each.
-    seed
-        Decides both.
+    network
+        Outputs (rows, 1) of rows of parameters, rt and choice.
+    scores
+        Of the same network.
+    reference
+        Of its model.
     """
-    parts = []
-    for i, theta in enumerate(subject.draws(n_vectors, seed=seed)):
-        trials = _drawn_trials(subject, theta, n_trials, seed=seed + i)
-        if trials is not None:
-            rts, choices, reference, true = trials
-            predicted = subject.log_density(theta, rts, choices)
-            masses, ranks = _masses_and_ranks(subject, theta, rts, choices)
-            parts.append((list(theta.values()), reference, predicted, masses, true, ranks))
-    if not parts:
-        raise UserError(f"{subject.title}: no trial is answered in time anywhere in the box")
-    thetas, reference, predicted, masses, true, ranks = (
-        np.array(column, float) for column in zip(*parts, strict=True)
-    )
-    against = (
-        f"the model's own likelihood ({subject.reference_name})"
-        if subject.is_exact
-        else f"a kernel density of {_N_SIMULATED:,} simulated trials"
-    )
-    return LikelihoodErrors(
-        thetas=thetas,
-        reference=reference,
-        predicted=predicted,
-        probabilities=masses,
-        true_probabilities=true,
-        ranks=ranks,
-        against=against,
+    model = reference.model
+    answered = np.flatnonzero(scores.choice_probabilities.sum(axis=1) >= _LEAST_ANSWERED)
+    masses, ranks = [], [np.empty(0)]
+    for index in answered:
+        vector = scores.parameters[index]
+        theta = dict(zip(model.parameters, vector.tolist(), strict=True))
+        grid = grid_of(theta, MAX_T)
+        implied = implied_density(network, vector, model.choices, grid).drawable
+        masses.append(implied.masses)
+        rows = scores.sets == index
+        for choice, cumulative in zip(model.choices, implied.cumulative, strict=True):
+            rts = scores.rts[rows & (scores.choices == choice)]
+            if cumulative[-1] > 0:
+                ranks.append(np.interp(rts, implied.rts, cumulative) / cumulative[-1])
+    return Calibration(
+        answered, np.array(masses), scores.choice_probabilities[answered], np.concatenate(ranks)
     )
 
 
-_N_SIMULATED = 4000
+_ARRAYS = (
+    *("parameters", "sets", "network", "reference", "rts", "choices"),
+    "choice_probabilities",
+)
 
-_Trials = tuple[Array, Array, Array, Array]
+
+def write_scores(path: Path, scores: Scores | None, *, onnx_sha256: str) -> None:
+    """Write scores beside their evaluation (``.npz``), with the network that they are of.
+
+    A network that could not be run has none; its file holds the digest alone.
+    """
+    parts: dict[str, Any] = {"onnx_sha256": onnx_sha256}
+    if scores is not None:
+        parts |= {name: getattr(scores, name) for name in ("unit", "against", *_ARRAYS)}
+    content = io.BytesIO()
+    np.savez_compressed(content, **parts)
+    write_bytes(path, content.getvalue())
 
 
-def _drawn_trials(
-    subject: TrainedNetwork, theta: Theta, n_trials: int, *, seed: int
-) -> _Trials | None:
-    """rts, choices and log-likelihoods of trials, and the choices' probabilities."""
-    density = subject.density(theta)
-    if density is None:
-        return _simulated_trials(subject, theta, n_trials, seed=seed)
-    probabilities = density.mass(min(density.deadline, MAX_T)).ravel()
-    if probabilities.sum() < _LEAST_ANSWERED:
+def read_scores(path: Path, *, onnx_sha256: str, n_parameters: int) -> Scores | None:
+    """Read a network's scores; None where there are none, or they are of another network.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    if not path.exists():
         return None
-    drawn = density.sample(n_trials, seed)
-    # As the network is given them; behind a deadline by rounding there is nothing.
-    rts = np.minimum(drawn["rts"], np.nextafter(np.float32(density.deadline), np.float32(0)))
-    return rts, drawn["choices"], density.evaluate(rts, drawn["choices"]), probabilities
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            if str(stored["onnx_sha256"]) != onnx_sha256 or "unit" not in stored:
+                return None
+            arrays = {name: np.asarray(stored[name]) for name in _ARRAYS}
+            unit, against = str(stored["unit"]), str(stored["against"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as e:
+        raise UserError(f"{path}: damaged ({e}); run 'lanflow evaluate' again") from e
+    scores = Scores(unit=unit, against=against, **arrays)  # type: ignore[arg-type]
+    if not _is_whole(scores, n_parameters):
+        raise UserError(f"{path}: damaged (shapes differ); run 'lanflow evaluate' again")
+    return scores
 
 
-def _simulated_trials(
-    subject: TrainedNetwork, theta: Theta, n_trials: int, *, seed: int
-) -> _Trials | None:
-    rts, choices = subject.simulate(theta, 2 * n_trials + _N_SIMULATED, seed=seed)
-    probabilities = np.array([(choices == choice).mean() for choice in subject.choices])
-    answered = np.flatnonzero(choices[: 2 * n_trials] != OMISSION)
-    if len(answered) < n_trials:
-        return None
-    ours, others = answered[:n_trials], np.arange(2 * n_trials, len(rts))
-    estimate = KernelDensity(theta["t"] if has_shift(subject.model) else 0.0)
-    estimate.fit(
-        {
-            "rts": rts[others],
-            "choices": choices[others],
-            "metadata": {"possible_choices": list(subject.choices), "max_t": MAX_T},
-        }
+def _is_whole(scores: Scores, n_parameters: int) -> bool:
+    """Whether the shapes are those of one network's scores."""
+    n_rows = len(scores.sets)
+    of_trials = n_rows if scores.unit == "nats" else 0
+    return (
+        scores.unit in ("nats", "probability")
+        and scores.parameters.ndim == 2
+        and scores.parameters.shape[1] == n_parameters
+        and scores.network.shape == scores.reference.shape == (n_rows,)
+        and scores.rts.shape == scores.choices.shape == (of_trials,)
+        and scores.choice_probabilities.ndim == 2
+        and len(scores.choice_probabilities) == len(scores.parameters)
+        and np.issubdtype(scores.sets.dtype, np.integer)
+        and (n_rows == 0 or 0 <= scores.sets.min() <= scores.sets.max() < len(scores.parameters))
     )
-    reference = np.maximum(estimate.evaluate(rts[ours], choices[ours]), FLOOR)
-    return rts[ours], choices[ours], reference, probabilities
-
-
-def _masses_and_ranks(
-    subject: TrainedNetwork, theta: Theta, rts: Array, choices: Array
-) -> tuple[Array, Array]:
-    grid = time_grid(theta)
-    ranks = np.empty(len(rts))
-    masses = []
-    for choice in subject.choices:
-        cumulative = integrate(np.exp(subject.log_density(theta, grid, choice)), grid)
-        masses.append(cumulative[-1])
-        rows = choices == choice
-        ranks[rows] = np.interp(rts[rows], grid, cumulative) / cumulative[-1]
-    return np.array(masses), ranks
-
-
-@dataclass(frozen=True)
-class ProbabilityErrors:
-    """A network of probabilities against its model.
-
-    Attributes
-    ----------
-    thetas
-        Parameter vectors, shape (vectors, parameters).
-    predicted, true
-        Probabilities, shape (vectors, outcomes).
-    against
-        What ``true`` is.
-    """
-
-    thetas: Array
-    predicted: Array
-    true: Array
-    against: str
-
-
-def probability_errors(
-    subject: TrainedNetwork, *, n_vectors: int, n_trials: int, seed: int
-) -> ProbabilityErrors:
-    """Hold a network of probabilities against its model at parameter draws.
-
-    Parameters
-    ----------
-    subject
-        The network.
-    n_vectors
-        Parameter draws.
-    n_trials
-        Simulated at each where the probabilities are not known.
-    seed
-        Decides draws and trials.
-    """
-    thetas = subject.draws(n_vectors, seed=seed)
-    true = [
-        subject.true_probabilities(theta, n_trials, seed=seed + i) for i, theta in enumerate(thetas)
-    ]
-    against = (
-        f"the model's own probability ({subject.reference_name})"
-        if subject.is_exact
-        else f"the share of {n_trials:,} simulated trials"
-    )
-    vectors = np.array([list(theta.values()) for theta in thetas])
-    return ProbabilityErrors(vectors, subject.probabilities(thetas), np.array(true), against)

@@ -9,7 +9,7 @@ from lanflow.core.errors import StoreError, UserError
 from lanflow.evaluation.record import Evaluation
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import read_history
-from lanflow.networks.network import StoredNetwork
+from lanflow.networks.network import Network
 from lanflow.tracking.record import PENDING_KEY, RecordFolder, RunRecord, new_key, now_ms
 from lanflow.tracking.retry import patiently
 from lanflow.tracking.store import Store, resolve_sending, training_experiment
@@ -38,39 +38,37 @@ def metrics_of(record: Evaluation) -> dict[str, float]:
     return metrics
 
 
-def cost_of(folder: StoredNetwork) -> dict[str, float]:
+def cost_of(network: Network) -> dict[str, float]:
     """What the training cost, and of how much data, as metrics."""
-    history = read_history(folder.folder / network_folder.HISTORY)
+    history = read_history(network.own_folder / network_folder.HISTORY)
     seconds = sum(epoch["seconds"] for epoch in history)
-    n_rows = folder.card["n_rows"]
+    n_rows = network.own_card.n_rows
     costs = {
         "seconds": round(seconds, 2),
         "rows_per_second": round(n_rows * len(history) / max(seconds, 1e-9)),
         "n_rows": n_rows,
-        "n_parameter_sets": folder.card["n_parameter_sets"],
+        "n_parameter_sets": network.own_card.n_parameter_sets,
     }
     return {f"{COST}.{key}": float(value) for key, value in costs.items()}
 
 
-def track_evaluation(
-    folder: StoredNetwork, record: Evaluation, path: Path, store: Store
-) -> str | None:
+def track_evaluation(network: Network, record: Evaluation, path: Path, store: Store) -> str | None:
     """Log an evaluation to its training's run; the run's id, or None where it has none (yet).
 
     What the store does not take is recorded beside the network, as an addition to the run, and
     sent with ``lanflow sync``. A store that is another than the training's is a warning.
     """
-    training = _training_record(folder)
+    training = _training_record(network)
     if PENDING_KEY in training:
-        waiting = RecordFolder(folder.folder / training[PENDING_KEY])
-        _add_to(waiting, folder, record, path, keep_files=True)
+        waiting = RecordFolder(network.own_folder / training[PENDING_KEY])
+        _add_to(waiting, network, record, path, keep_files=True)
         log.warning("the training's run is not in MLflow yet; its evaluation will be sent with it")
         return None
     run_id = training.get("mlflow_run_id")
     if run_id is None:
         return None
-    if sent := RecordFolder.of_sent(folder.folder):
-        _add_to(sent, folder, record, path)
+    if sent := RecordFolder.of_sent(network.own_folder):
+        _add_to(sent, network, record, path)
     tracked_in = training["mlflow_tracking_uri"]
     if tracked_in != store.shown_uri:
         log.warning(
@@ -82,40 +80,42 @@ def track_evaluation(
         return None
     if resolve_sending() != "later":
         try:
-            patiently(lambda: _send(run_id, folder, record, path, store))
+            patiently(lambda: _send(run_id, network, record, path, store))
             return str(run_id)
         except StoreError as e:
             log.warning("%s", e)
         except UserError as e:  # the run is gone
             log.warning("%s; the evaluation is in %s alone", e, path)
             return None
-    _keep(run_id, folder, record, path, store)
+    _keep(run_id, network, record, path, store)
     return str(run_id)
 
 
-def _training_record(folder: StoredNetwork) -> dict[str, Any]:
+def _training_record(network: Network) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads((folder.folder / network_folder.RECORD).read_text())
+        content: dict[str, Any] = json.loads(
+            (network.own_folder / network_folder.RECORD).read_text()
+        )
     except FileNotFoundError:  # as beside a network that another tool trained
         return {}
     return content
 
 
-def _send(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
+def _send(run_id: str, network: Network, record: Evaluation, path: Path, store: Store) -> None:
     from lanflow.tracking.client import connect
     from lanflow.tracking.runs import TrackedRun, find_run
 
     client = connect(store)
     found = find_run(client, run_id)
     run = TrackedRun(client, run_id, found.info.experiment_id)
-    run.log_metrics(metrics_of(record) | cost_of(folder), step=folder.card["best_epoch"])
+    run.log_metrics(metrics_of(record) | cost_of(network), step=network.own_card.best_epoch)
     run.set_tags({VERDICT_TAG: record.verdict})
     run.log_files([path])
 
 
 def _add_to(
     place: RecordFolder,
-    folder: StoredNetwork,
+    network: Network,
     record: Evaluation,
     path: Path,
     *,
@@ -126,7 +126,7 @@ def _add_to(
         raise UserError(f"{place.path}: the run is being sent; evaluate again after it")
     try:
         run = place.read()
-        _fill(run, place, folder, record, path)
+        _fill(run, place, network, record, path)
         if keep_files:
             place.keep_files(run)
         else:
@@ -135,29 +135,29 @@ def _add_to(
         place.unlock()
 
 
-def _keep(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
+def _keep(run_id: str, network: Network, record: Evaluation, path: Path, store: Store) -> None:
     """Let an evaluation wait beside the network for the store that has the training's run."""
-    waiting = RecordFolder.of_run(folder.folder, new_key())
+    waiting = RecordFolder.of_run(network.own_folder, new_key())
     run = RunRecord(
         key=waiting.path.name,
         tracking_uri=store.shown_uri,
-        experiment=training_experiment(folder.card["model"]),
+        experiment=training_experiment(network.model_name),
         run_id=run_id,
         is_addition=True,
         status="FINISHED",
         start_time=now_ms(),
     )
-    _fill(run, waiting, folder, record, path)
+    _fill(run, waiting, network, record, path)
     waiting.keep_files(run)
     log.warning("the evaluation is not in MLflow yet; send it with: lanflow sync %s", waiting.path)
 
 
 def _fill(
-    run: RunRecord, place: RecordFolder, folder: StoredNetwork, record: Evaluation, path: Path
+    run: RunRecord, place: RecordFolder, network: Network, record: Evaluation, path: Path
 ) -> None:
     """Add metrics, verdict and file of an evaluation to the record of a run."""
-    step, now = folder.card["best_epoch"], now_ms()
-    metrics = metrics_of(record) | cost_of(folder)
+    step, now = network.own_card.best_epoch, now_ms()
+    metrics = metrics_of(record) | cost_of(network)
     kept = [point for point in run.metrics if point[0] not in metrics]  # of an evaluation before
     run.metrics = [*kept, *((name, value, now, step) for name, value in metrics.items())]
     run.tags[VERDICT_TAG] = record.verdict

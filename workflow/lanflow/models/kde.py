@@ -58,6 +58,12 @@ class KernelDensity:
             times = times[times > 0]
             self._choices[choice] = _LogTimes(np.log(times)) if len(times) else None
 
+    @property
+    def choice_probabilities(self) -> Array:
+        """Share of the simulations that ended in each choice in time, shape (choices,)."""
+        numbers = [0 if one is None else one.n for one in self._choices.values()]
+        return np.array(numbers) / self._n
+
     def evaluate(self, rts: npt.ArrayLike, choices: npt.ArrayLike) -> Array:
         """Log density at (rt, choice).
 

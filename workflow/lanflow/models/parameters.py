@@ -1,89 +1,107 @@
-"""Parameter vectors inside a network's box: drawn at random, and at its corners."""
+"""Bounds of a model's parameters, and parameter vectors inside them."""
 
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from lanflow.models.density import Array
-from lanflow.models.simulators import make_sampler
+from lanflow.core.errors import UserError
 
-Box = Mapping[str, tuple[float, float]]
+Array = npt.NDArray[np.float64]
+# A parameter vector as numbers by name.
+Theta = dict[str, float]
 
 MAX_CORNERS = 64
 
 
-def box_of(model: dict[str, Any], trained: Box | None = None) -> dict[str, tuple[float, float]]:
-    """The box that a network was trained in, in the model's order of parameters.
+class Bounds(Mapping[str, tuple[float, float]]):
+    """The range of each parameter, in the order of a network's inputs.
 
     Parameters
     ----------
-    model
-        ssm-simulators' description; its bounds stand in where a network has none of its own, and
-        where one names another parameter, that one's.
-    trained
-        Bounds from the network's card.
+    pairs
+        Lowest and highest value by parameter.
     """
-    space = model["param_bounds_dict"]
 
-    def number(bound: Any, side: int) -> float:
-        return number(space[bound][side], side) if isinstance(bound, str) else float(bound)
+    def __init__(self, pairs: Mapping[str, tuple[float, float]]) -> None:
+        self._pairs = {name: (float(low), float(high)) for name, (low, high) in pairs.items()}
 
-    own = {name: (number(space[name][0], 0), number(space[name][1], 1)) for name in model["params"]}
-    return {name: (trained or {}).get(name, pair) for name, pair in own.items()}
+    @classmethod
+    def from_json(cls, content: Any, where: str) -> "Bounds":
+        """Bounds as a card, a training file or a configuration holds them.
+
+        Parameters
+        ----------
+        content
+            ``{parameter: [low, high]}``.
+        where
+            File and key, for errors.
+
+        Raises
+        ------
+        UserError
+            If it is anything else, or a range is not finite or upside down.
+        """
+        if not isinstance(content, Mapping):
+            raise UserError(f"{where}: must be {{parameter: [low, high]}}, not {content!r:.200}")
+        pairs = {}
+        for name, pair in content.items():
+            is_pair = isinstance(pair, Sequence) and len(pair) == 2
+            if not is_pair or not all(_is_finite(side) for side in pair) or pair[0] > pair[1]:
+                raise UserError(
+                    f"{where}: {name} must be [low, high], two finite numbers, not {pair!r:.200}"
+                )
+            pairs[str(name)] = (float(pair[0]), float(pair[1]))
+        return cls(pairs)
+
+    def to_json(self) -> dict[str, list[float]]:
+        """The bounds as a card holds them: ``{parameter: [low, high]}``."""
+        return {name: list(pair) for name, pair in self.items()}
+
+    def __getitem__(self, name: str) -> tuple[float, float]:
+        return self._pairs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def __repr__(self) -> str:
+        return f"Bounds({self._pairs})"
+
+    def overlaid(self, others: Mapping[str, tuple[float, float]]) -> "Bounds":
+        """The same parameters with the others' ranges, where the others have one."""
+        return Bounds({name: others.get(name, pair) for name, pair in self.items()})
+
+    def centre(self) -> Theta:
+        """The middle of every range."""
+        return {name: (low + high) / 2 for name, (low, high) in self.items()}
+
+    def corners(self, *, seed: int) -> Array:
+        """All corners, or :data:`MAX_CORNERS` drawn ones; shape (corners, parameters)."""
+        sides = np.array(list(self.values()), float)
+        if 2 ** len(sides) <= MAX_CORNERS:
+            return np.array(list(itertools.product(*sides)))
+        chosen = np.random.default_rng(seed).integers(0, 2, (MAX_CORNERS, len(sides)))
+        return np.asarray(sides[np.arange(len(sides)), chosen])
+
+    def named(self, vector: Array) -> Theta:
+        """A parameter vector, shape (parameters,), as numbers by name."""
+        return dict(zip(self, vector.tolist(), strict=True))
 
 
-def draw_parameters(model: dict[str, Any], box: Box, n_sets: int, *, seed: int) -> Array:
-    """Vectors drawn as for training: uniform in the box, within the model's own constraints.
-
-    Parameters
-    ----------
-    model
-        ssm-simulators' description.
-    box
-        Bounds of the parameters, by name.
-    n_sets
-        Vectors.
-    seed
-        Decides them; more vectors begin with the same ones.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (sets, parameters), in the model's order, as float32 holds them.
-    """
-    space = model["param_bounds_dict"]
-    fixed = {name: pair for name, pair in box.items() if not any(map(_is_name, space[name]))}
-    sampler = make_sampler({**model, "param_bounds_dict": {**space, **fixed}})
-    out = []
-    for index in range(n_sets):
-        sampler.start_set([seed, index], None)
-        drawn = sampler.sample(1)
-        out.append([float(drawn[name][0]) for name in model["params"]])
-    return np.array(out).reshape(n_sets, len(model["params"]))
-
-
-def _is_name(bound: Any) -> bool:
-    return isinstance(bound, str)
-
-
-def corners(box: Box, *, seed: int) -> Array:
-    """Corners of a box, all or :data:`MAX_CORNERS` drawn ones; shape (corners, parameters)."""
-    sides = np.array(list(box.values()), float)
-    if 2 ** len(sides) <= MAX_CORNERS:
-        return np.array(list(itertools.product(*sides)))
-    chosen = np.random.default_rng(seed).integers(0, 2, (MAX_CORNERS, len(sides)))
-    return np.asarray(sides[np.arange(len(sides)), chosen])
-
-
-# Draws of parameter vectors from a model's box: uniform, or filling the space evenly.
+def _is_finite(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def sobol_points(
     seed: np.random.SeedSequence, n_dimensions: int, *, first: int, n_points: int
-) -> npt.NDArray[np.float64]:
+) -> Array:
     """A stretch of a scrambled Sobol sequence (Owen 1998), shape (points, dimensions), in [0, 1).
 
     Parameters

@@ -1,30 +1,43 @@
-"""Where the labels of training files come from, as pipelines in ssm-simulators' terms.
+"""Where the density of a model comes from: for labels, and for what a network is judged by.
 
-A pipeline's ``generate_for_parameter_set(parameter_seed, simulator_seed)`` draws parameters and
-gives the rows of one parameter set. ``kde``, ``exact_kde`` and ``pyddm`` simulate or solve in
-ssm-simulators' own pipelines; ``analytic`` and ``solver`` draw their rows from the density itself.
+``analytic`` is a closed form, ``solver`` the Fokker-Planck equation, ``kde`` our kernel density of
+simulations; ``exact_kde`` and ``pyddm`` are ssm-simulators' own estimators.
 """
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal, get_args
 
 import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.models.analytic import MODELS, diffusion
 from lanflow.models.density import Density
+from lanflow.models.model import Model
 from lanflow.models.simulators import is_one_particle, process_of
-from lanflow.models.solver import Solution
+from lanflow.models.solver import N_SPACE, STEP, Solution
 
 Source = Literal["analytic", "solver", "kde", "exact_kde", "pyddm"]
+# Those that can be the best there is for a model, the best first.
+BestSource = Literal["analytic", "solver", "kde"]
 
 
-def base_name(model: dict[str, Any]) -> str:
-    """The model's name in ssm-simulators without what tells that it has a deadline."""
-    return str(model["name"]).removesuffix("_deadline")
+def has_source(source: Source, model: Model) -> bool:
+    """Whether a model has labels from a source, as far as that is known without trying."""
+    match source:
+        case "analytic":
+            return model.base_name in MODELS
+        case "solver":
+            return is_one_particle(model)
+    return True
+
+
+def best_source(model: Model) -> BestSource:
+    """The source of the best labels there are for a model."""
+    return next(source for source in get_args(BestSource) if has_source(source, model))
 
 
 def label_source(
-    estimator_type: str, model: dict[str, Any], *, key: str = "ESTIMATOR.TYPE"
+    estimator_type: Source | Literal["auto"], model: Model, *, key: str = "ESTIMATOR.TYPE"
 ) -> Source:
     """The source of labels that ESTIMATOR.TYPE means for a model; the best there is for ``auto``.
 
@@ -33,7 +46,7 @@ def label_source(
     estimator_type
         As in the YAML.
     model
-        ssm-simulators' description of the model.
+        Whose labels they are.
     key
         What asked for it, for errors.
 
@@ -42,39 +55,29 @@ def label_source(
     UserError
         If the model has no such source.
     """
-    name = base_name(model)
-    match estimator_type:
-        case "auto":
-            if name in MODELS:
-                return "analytic"
-            return "solver" if is_one_particle(model) else "kde"
-        case "analytic":
-            if name not in MODELS:
-                raise UserError(
-                    f"{key}: no analytic likelihood is known for model {name!r}, only "
-                    f"for {', '.join(MODELS)}; 'auto' takes the best there is"
-                )
-            return "analytic"
-        case "solver" if not is_one_particle(model):
-            raise UserError(
-                f"{key}: the solver is for one particle between two boundaries that does not vary "
-                f"over trials, which model {name!r} is not; 'auto' takes the best there is"
-            )
-        case "solver" | "kde" | "exact_kde" | "pyddm":
-            return estimator_type
-    raise AssertionError(estimator_type)
-
-
-def has_shift(model: dict[str, Any]) -> bool:
-    """Whether every trial of a parameter vector has the same non-decision time, its ``t``."""
-    return "t" in model["params"] and "st" not in model["params"]
+    if estimator_type == "auto":
+        return best_source(model)
+    source: Source = estimator_type
+    if has_source(source, model):
+        return source
+    if source == "analytic":
+        raise UserError(
+            f"{key}: no analytic likelihood is known for model {model.base_name!r}, only "
+            f"for {', '.join(MODELS)}; 'auto' takes the best there is"
+        )
+    raise UserError(
+        f"{key}: the solver is for one particle between two boundaries that does not vary "
+        f"over trials, which model {model.base_name!r} is not; 'auto' takes the best there is"
+    )
 
 
 def make_density(
     source: Literal["analytic", "solver"],
-    model: dict[str, Any],
-    theta: dict[str, float],
+    model: Model,
+    theta: Mapping[str, float],
     max_t: float,
+    *,
+    refinement: int = 1,
 ) -> Density:
     """The density of rt and choice at a parameter vector.
 
@@ -83,16 +86,34 @@ def make_density(
     source
         One that :func:`label_source` gives for the model.
     model
-        ssm-simulators' description of the model.
+        Whose density it is.
+    theta
+        The parameters by name.
+    max_t
+        How long a decision may take, seconds.
+    refinement
+        How many times finer than for labels the solver's grid is, in space and in time.
+    """
+    if source == "analytic":
+        return analytic_density(model.base_name, theta, max_t)
+    process = process_of(model, theta, max_t)
+    solution = Solution(process, n_space=refinement * N_SPACE, step=STEP / refinement)
+    deadline = theta.get("deadline", np.inf)
+    return Density(solution.log_density, solution.times, theta["t"], max_t, deadline)
+
+
+def analytic_density(base_name: str, theta: Mapping[str, float], max_t: float) -> Density:
+    """The exact density of a model of :data:`lanflow.models.analytic.MODELS`.
+
+    Parameters
+    ----------
+    base_name
+        The model's name without the ending for a deadline.
     theta
         The parameters by name.
     max_t
         How long a decision may take, seconds.
     """
-    if source == "analytic":
-        particle = diffusion(base_name(model), theta)
-        log_density, times = particle.log_density, particle.grid(max_t)
-    else:
-        solution = Solution(process_of(model, theta, max_t))
-        log_density, times = solution.log_density, solution.times
-    return Density(log_density, times, theta["t"], max_t, theta.get("deadline", np.inf))
+    particle = diffusion(base_name, theta)
+    deadline = theta.get("deadline", np.inf)
+    return Density(particle.log_density, particle.grid(max_t), theta["t"], max_t, deadline)

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from lanflow.core.errors import UserError
 from lanflow.core.files import write_text
 from lanflow.core.names import (
     FINISHED,
@@ -32,7 +33,7 @@ CURVE = "training_curve.png"
 PLOTS = {name: f"plot_{name}.png" for name in ("density", "sweep", "error", "calibration")}
 RECORD = "run.json"
 TRAINED = (ONNX, HISTORY, CONFIG, LINEAGE, CARD, RECORD, CURVE)  # what a training leaves
-EVALUATION = "evaluation.json"  # of 'lanflow evaluate', not of the training
+EVALUATION, SCORES = "evaluation.json", "evaluation.npz"  # of 'lanflow evaluate'
 RECOVERY, RECOVERY_PLOT = "recovery.json", "recovery.png"  # of 'lanflow recover'
 CHECKPOINT = "checkpoint.npz"
 LOCK = ".lock"  # held by the process that writes in the folder
@@ -42,7 +43,7 @@ WEIGHTS_FILES = tuple(f"{name}.{suffix}" for name in WEIGHTS for suffix in ("jax
 # All that lanflow writes into a network's folder.
 IN_NETWORK_FOLDER = (
     *(ONNX, HISTORY, CONFIG, LINEAGE, CARD, CURVE, RECORD, CHECKPOINT, UNFINISHED),
-    *(*WEIGHTS_FILES, *PLOTS.values(), EVALUATION, RECOVERY, RECOVERY_PLOT),
+    *(*WEIGHTS_FILES, *PLOTS.values(), EVALUATION, SCORES, RECOVERY, RECOVERY_PLOT),
     *(LOCK, FINISHED_CHECKPOINT, FINISHED, f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
 )
 
@@ -153,3 +154,24 @@ def save_history(folder: Path, history: Sequence[Any]) -> Path:
     """Write ``history.csv`` into a network's folder."""
     write_text(folder / HISTORY, history_csv(history))
     return folder / HISTORY
+
+
+def read_part(path: Path, hint: str) -> bytes:
+    """Read a file of a network's folder.
+
+    Parameters
+    ----------
+    path
+        The file.
+    hint
+        What to do if it is not there.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as e:
+        raise UserError(f"{path}: cannot be read ({e.strerror}); {hint}") from e

@@ -1,139 +1,329 @@
-"""A trained network's folder, read back: its card, its ONNX, its weights on each backend."""
+"""A trained network: what it is of, its bounds, its outputs as a function of rows."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from lanflow.core.errors import UserError
-from lanflow.core.files import read_json
-from lanflow.models.parameters import Box
+from lanflow.models.model import Model
+from lanflow.models.parameters import Bounds
 from lanflow.networks import folder as network_folder
-from lanflow.networks.types import NetworkTypeName
+from lanflow.networks.card import Card, read_bounds, read_card
+from lanflow.networks.onnx import ContractError
+from lanflow.networks.runtime import OnnxSession, Perceptron, jax_outputs
+from lanflow.networks.types import NETWORK_TYPES, NetworkType
 
-FOLDER_HINT = "it should be in a network's folder, as jaxtrain and torchtrain write it"
-
-
-@dataclass(frozen=True)
-class StoredNetwork:
-    """A network's folder.
-
-    Attributes
-    ----------
-    folder
-        As ``jaxtrain`` or ``torchtrain`` left it.
-    """
-
-    folder: Path
-
-    @cached_property
-    def card(self) -> dict[str, Any]:
-        """What a user of the network must know.
-
-        Raises
-        ------
-        UserError
-            If the folder has none.
-        """
-        return read_card(self.folder / network_folder.CARD)
-
-    @property
-    def onnx(self) -> bytes:
-        """The exported network.
-
-        Raises
-        ------
-        UserError
-            If it is not there.
-        """
-        return read_part(self.folder / network_folder.ONNX)
+Array = npt.NDArray[np.float64]
+# A network as its users need it: rows of inputs in, shape (rows, outputs) out.
+Outputs = Callable[[npt.ArrayLike], npt.NDArray[np.float32]]
 
 
-def read_card(path: Path) -> dict[str, Any]:
-    """A network's card.
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A trained network, from the folder of a training or from an ONNX file alone.
 
-    Raises
-    ------
-    UserError
-        If it is not there or not a card.
-    """
-    card = read_json(path, hint=FOLDER_HINT)
-    missing = [key for key in ("model", "network_type", "inputs", "bounds") if key not in card]
-    if missing:
-        raise UserError(f"{path}: not a network's card (no {', '.join(missing)})")
-    return card
-
-
-def read_part(path: Path) -> bytes:
-    """Read a file of a network's folder.
-
-    Raises
-    ------
-    UserError
-        If it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror}); {FOLDER_HINT}") from e
-
-
-@dataclass(frozen=True)
-class ExaminedNetwork:
-    """A network to evaluate.
+    ``network(rows)`` gives its outputs, shape (rows, outputs), for rows of inputs in the order of
+    the card: parameters, and of a likelihood network rt in seconds and choice.
 
     Attributes
     ----------
     onnx
-        Its content.
-    model, network_type
-        What it is a network of.
-    trained_box
-        From its card; where it has none, ssm-simulators' bounds stand in.
+        Content of the ONNX file.
+    model_name
+        The cognitive model, in ssm-simulators' catalogue.
+    network_type
+        What the outputs mean.
+    trained_bounds
+        Range of each parameter in the training data; may be empty for an ONNX file alone.
+    path
+        The ONNX file, for messages.
+    card
+        Only of a network that was trained by lanflow.
     folder
-        Where it was trained here; ``None`` for an ONNX file alone.
+        Where the training wrote it; None for an ONNX file alone.
     """
 
-    onnx: bytes
-    model: str
-    network_type: NetworkTypeName
-    trained_box: Box = field(default_factory=dict)
-    folder: StoredNetwork | None = None
+    onnx: bytes = field(repr=False)
+    model_name: str
+    network_type: NetworkType
+    trained_bounds: Bounds
+    path: Path
+    card: Card | None = field(default=None, repr=False)
+    folder: Path | None = None
 
     @classmethod
-    def from_folder(cls, path: Path) -> "ExaminedNetwork":
-        """The network in a folder.
+    def from_folder(cls, folder: Path) -> "Network":
+        """The network in a folder that ``jaxtrain`` or ``torchtrain`` wrote.
 
         Raises
         ------
         UserError
-            If it is not a whole network's folder.
+            Naming the file that is missing or damaged.
         """
-        folder = StoredNetwork(path)
-        card = folder.card
+        card = read_card(folder / network_folder.CARD)
+        path = folder / network_folder.ONNX
         return cls(
-            onnx=folder.onnx,
-            model=card["model"],
-            network_type=card["network_type"],
-            trained_box={name: (low, up) for name, (low, up) in card["bounds"].items()},
+            onnx=network_folder.read_part(path, "train it with --export-onnx"),
+            model_name=card.model,
+            network_type=NETWORK_TYPES[card.network_type],
+            trained_bounds=card.bounds,
+            path=path,
+            card=card,
             folder=folder,
         )
 
     @classmethod
     def from_onnx(
-        cls, content: bytes, model: str, network_type: NetworkTypeName, card_path: Path | None
-    ) -> "ExaminedNetwork":
-        """A network from anywhere; its card, if it has one, for the trained box."""
-        box = {} if card_path is None else read_card(card_path)["bounds"]
-        return cls(
-            onnx=content,
-            model=model,
-            network_type=network_type,
-            trained_box={name: (low, up) for name, (low, up) in box.items()},
-        )
+        cls, path: Path, *, model: str, network_type: str = "lan", card_path: Path | None = None
+    ) -> "Network":
+        """Any network in an ONNX file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        model, network_type
+            What it is a network of.
+        card_path
+            A card that has its bounds; ssm-simulators' own bounds stand in.
+
+        Raises
+        ------
+        UserError
+            If a file cannot be read.
+        """
+        bounds = Bounds({}) if card_path is None else read_bounds(card_path)
+        onnx = network_folder.read_part(path, "expected an ONNX file")
+        return cls(onnx, model, NETWORK_TYPES[network_type], bounds, path)
 
     @property
-    def card(self) -> Mapping[str, Any]:
-        """The network's card; empty for an ONNX file alone."""
-        return {} if self.folder is None else self.folder.card
+    def own_card(self) -> Card:
+        """The card of a network that was trained by lanflow.
+
+        Raises
+        ------
+        UserError
+            If the network is an ONNX file alone.
+        """
+        if self.card is None:
+            raise UserError(f"{self.path}: is an ONNX file alone; give the folder of a training")
+        return self.card
+
+    @property
+    def own_folder(self) -> Path:
+        """The folder of a network that was trained by lanflow.
+
+        Raises
+        ------
+        UserError
+            If the network is an ONNX file alone.
+        """
+        if self.folder is None:
+            raise UserError(f"{self.path}: is an ONNX file alone; give the folder of a training")
+        return self.folder
+
+    @property
+    def backend(self) -> str | None:
+        """What trained it, ``jax`` or ``torch``; None for an ONNX file alone."""
+        return None if self.card is None else self.card.backend
+
+    @property
+    def title(self) -> str:
+        """Model, type and backend, for people."""
+        trained_by = f" ({self.backend})" if self.backend else ""
+        return f"{self.model_name} {self.network_type.name}{trained_by}"
+
+    @cached_property
+    def sha256(self) -> str:
+        """Sha256 (hex) of the ONNX file: which network this is."""
+        return hashlib.sha256(self.onnx).hexdigest()
+
+    @cached_property
+    def model(self) -> Model:
+        """The cognitive model.
+
+        Raises
+        ------
+        UserError
+            If ssm-simulators has no such model.
+        """
+        from lanflow.models.simulators import find_model
+
+        return find_model(self.model_name)
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Where the network was trained, in the model's order of parameters.
+
+        ssm-simulators' own bounds stand in where the training's are not known.
+        """
+        return self.model.bounds.overlaid(self.trained_bounds)
+
+    @cached_property
+    def session(self) -> OnnxSession:
+        """The network in onnxruntime.
+
+        Raises
+        ------
+        ContractError
+            If it does not keep the single-trial contract.
+        """
+        try:
+            return OnnxSession(self.onnx)
+        except ContractError as e:
+            raise ContractError(f"{self.path}: {e}") from e
+
+    @cached_property
+    def perceptron(self) -> Perceptron:
+        """The network and its gradient in numpy, float64.
+
+        Raises
+        ------
+        ContractError
+            If it is no chain of layers, or has several outputs.
+        """
+        try:
+            return Perceptron(self.onnx)
+        except ContractError as e:
+            raise ContractError(f"{self.path}: {e}") from e
+
+    @property
+    def n_outputs(self) -> int:
+        """Outputs of a row."""
+        return self.session.n_outputs
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """What the outputs of a network without trials are the probabilities of."""
+        choices = self.model.choices
+        match self.network_type.name:
+            case "opn":
+                return ("omission",)
+            case "gonogo":
+                return ("no-go",)
+        if self.n_outputs == 1:
+            return (f"choice {choices[-1]}",)
+        return tuple(f"choice {choice}" for choice in choices)
+
+    def __call__(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Outputs, shape (rows, outputs), of features, shape (rows, inputs)."""
+        return self.session(features)
+
+    def require_inputs(self) -> None:
+        """Refuse a network that does not take its model's parameters.
+
+        Raises
+        ------
+        UserError
+            Naming the inputs that are expected.
+        """
+        expected = len(self.bounds) + 2 * self.network_type.has_trial
+        if self.session.n_inputs != expected:
+            behind = ", rt, choice" if self.network_type.has_trial else ""
+            raise UserError(
+                f"{self.path}: takes {self.session.n_inputs} inputs, but a "
+                f"{self.network_type.name} network of {self.model_name} takes {expected} "
+                f"({', '.join(self.bounds)}{behind})"
+            )
+
+    def log_likelihood(
+        self, *, rt: npt.ArrayLike, choice: npt.ArrayLike, **theta: npt.ArrayLike
+    ) -> Array:
+        """Log-likelihood of trials under a likelihood network, nats, shape (trials,).
+
+        Parameters
+        ----------
+        rt
+            Response times, seconds, shape (trials,).
+        choice
+            Choices as the model codes them, shape (trials,) or one for all.
+        **theta
+            Each parameter of the model: one number, or one for each trial.
+
+        Raises
+        ------
+        UserError
+            If it is no likelihood network, or parameters are missing or too many.
+        """
+        return np.asarray(self(self._rows(theta, rt, choice))[:, 0], float)
+
+    def log_probability(self, **theta: npt.ArrayLike) -> Array:
+        """Log-probability that a cpn, opn or gonogo network gives, shape (vectors,).
+
+        Raises
+        ------
+        UserError
+            If it is a likelihood network, or parameters are missing or too many.
+        """
+        return np.asarray(self(self._rows(theta))[:, 0], float)
+
+    def gradient(
+        self, *, rt: npt.ArrayLike, choice: npt.ArrayLike, **theta: npt.ArrayLike
+    ) -> dict[str, Array]:
+        """Derivative of each trial's log-likelihood by each parameter, shape (trials,) each."""
+        _, slopes = self.perceptron(self._rows(theta, rt, choice))
+        return {name: slopes[:, i] for i, name in enumerate(self.bounds)}
+
+    def jax_function(self) -> Callable[..., Any]:
+        """The network as a function that JAX can trace, without ONNX; for numpyro or blackjax.
+
+        Returns
+        -------
+        callable
+            Takes ``rt``, ``choice`` and each parameter by name, as :meth:`log_likelihood` does
+            (``log_probability`` for other types), and returns a JAX array, shape (trials,).
+        """
+        names = [*self.bounds, *(("rt", "choice") if self.network_type.has_trial else ())]
+        outputs = jax_outputs(self.perceptron.steps)
+
+        def function(**inputs: Any) -> Any:
+            self._require_names(inputs, names)
+            return outputs([inputs[name] for name in names])
+
+        return function
+
+    def _rows(self, theta: Mapping[str, npt.ArrayLike], *trial: npt.ArrayLike) -> Array:
+        """Rows of inputs, each argument broadcast to as many as the longest."""
+        has_trial = self.network_type.has_trial
+        if bool(trial) != has_trial:
+            other = "log_likelihood" if has_trial else "log_probability"
+            raise UserError(f"a {self.network_type.name} network has {other}()")
+        self._require_names(theta, list(self.bounds))
+        columns = [theta[name] for name in self.bounds] + list(trial)
+        return np.stack(np.broadcast_arrays(*map(np.atleast_1d, columns)), axis=1).astype(float)
+
+    def _require_names(self, given: Mapping[str, Any], names: list[str]) -> None:
+        if given.keys() != set(names):
+            raise UserError(
+                f"the {self.title} network takes {', '.join(names)}; given were "
+                f"{', '.join(given) or 'none'}"
+            )
+
+
+def likelihood_rows(
+    vector: Array, rts: npt.ArrayLike, choices: npt.ArrayLike
+) -> npt.NDArray[np.float32]:
+    """A likelihood network's inputs for trials at one parameter vector.
+
+    Parameters
+    ----------
+    vector
+        Shape (parameters,).
+    rts, choices
+        Shape (trials,), seconds and the model's codes; one choice for all is enough.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (trials, parameters + 2).
+    """
+    times = np.asarray(rts, float)
+    rows = np.empty((len(times), len(vector) + 2), np.float32)
+    rows[:, :-2], rows[:, -2], rows[:, -1] = vector, times, choices
+    return rows

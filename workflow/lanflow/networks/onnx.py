@@ -169,20 +169,20 @@ class GraphStep:
     Attributes
     ----------
     operator
-        ``linear``, ``Tanh`` or ``Relu``.
-    kernel
+        ``linear``, ``Tanh``, ``Relu`` or ``LogSigmoid``.
+    weights
         Of a linear step, shape (inputs, outputs), float64; None for the identity.
     bias
         Of a linear step, shape (outputs,), float64.
     """
 
     operator: str
-    kernel: np.ndarray | None = None
+    weights: np.ndarray | None = None
     bias: np.ndarray | float = 0.0
 
 
 def read_graph(content: bytes) -> list[GraphStep]:
-    """The steps of a network that is a chain of linear layers, Tanh and Relu.
+    """The steps of a network that is a chain of linear layers, Tanh and Relu; or ends in logits.
 
     Raises
     ------
@@ -207,6 +207,24 @@ def read_graph(content: bytes) -> list[GraphStep]:
         current = node.output[0]
     if current != graph.output[0].name:
         raise ContractError("the network is not a chain of layers")
+    return _with_log_sigmoid(steps)
+
+
+def _with_log_sigmoid(steps: list[GraphStep]) -> list[GraphStep]:
+    """The same steps with ``-log(1 + exp(-x))`` at the end as one, which does not overflow.
+
+    Raises
+    ------
+    ContractError
+        If Neg, Exp or Log stand anywhere else.
+    """
+    tail = steps[-5:]
+    names = [step.operator for step in tail]
+    if names == ["Neg", "Exp", "linear", "Log", "Neg"] and np.all(tail[2].bias == 1):
+        steps = [*steps[:-5], GraphStep("LogSigmoid")]
+    for step in steps:
+        if step.operator in ("Neg", "Exp", "Log"):
+            raise ContractError(f"operator {step.operator} is not one of a perceptron's layers")
     return steps
 
 
@@ -215,16 +233,16 @@ def _graph_step(
 ) -> GraphStep:
     match operator:
         case "Gemm" if not attributes.get("transA"):
-            kernel = given[0].T if attributes.get("transB") else given[0]
+            weights = given[0].T if attributes.get("transB") else given[0]
             bias = given[1].ravel() * attributes.get("beta", 1.0) if len(given) > 1 else 0.0
-            return GraphStep("linear", kernel * attributes.get("alpha", 1.0), bias)
+            return GraphStep("linear", weights * attributes.get("alpha", 1.0), bias)
         case "MatMul":
             return GraphStep("linear", given[0])
         case "Add":
             return GraphStep("linear", None, given[0].ravel())
-        case "Tanh" | "Relu":
+        case "Tanh" | "Relu" | "Neg" | "Exp" | "Log":
             return GraphStep(operator)
-    raise ContractError(f"operator {operator} is not one of a likelihood network's layers")
+    raise ContractError(f"operator {operator} is not one of a perceptron's layers")
 
 
 def with_free_rows(content: bytes) -> bytes:
@@ -260,7 +278,7 @@ def run_onnx(content: bytes, features: np.ndarray) -> np.ndarray:
 
 
 def check_equal(content: bytes, features: np.ndarray, expected: np.ndarray) -> float:
-    """Check that ONNX gives the kernel's outputs to 1e-5 (relative to values above one).
+    """Check that ONNX gives the backend's outputs to 1e-5 (relative to values above one).
 
     Returns
     -------

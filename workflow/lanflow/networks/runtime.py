@@ -1,10 +1,15 @@
-"""Any network that keeps the single-trial contract, run on many rows at once.
+"""Networks as functions of rows: by onnxruntime, with a gradient in numpy, and in JAX.
 
-The contract's input has one row. Its operators work on any number of them, so the network is run
-with a free first dimension, and the result is compared with that of single rows.
+The single-trial contract's input has one row. Its operators work on any number of them, so
+onnxruntime is given the network with a free first dimension, and the result is compared with that
+of single rows.
+
+Every operator of a perceptron has a derivative of one line, so a network from any file can be
+maximised in numpy without the library that trained it. That is in float64: a line search near the
+maximum compares values that agree to more digits than float32 has.
 """
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +32,7 @@ _N_PROBES = 8
 _TOLERANCE = 1e-4
 
 
-class OnnxNetwork:
+class OnnxSession:
     """A network from an ONNX file, as a function of rows.
 
     Parameters
@@ -83,22 +88,6 @@ class OnnxNetwork:
         self._is_checked = True
 
 
-def load_network(path: Path) -> OnnxNetwork:
-    """Read a network.
-
-    Raises
-    ------
-    UserError
-        Naming the file, if it cannot be read or does not keep the contract.
-    """
-    try:
-        return OnnxNetwork(path.read_bytes())
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
-    except ContractError as e:
-        raise ContractError(f"{path}: {e}") from e
-
-
 def _session(content: bytes) -> Any:
     try:
         import onnxruntime
@@ -110,20 +99,14 @@ def _session(content: bytes) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-# A likelihood network and its gradient with respect to its inputs, from its ONNX graph, in numpy.
-#
-# Every operator of a perceptron has a derivative of one line, so a network from any file can be
-# maximised without the library that trained it. In float64: a line search near the maximum compares
-# values that agree to more digits than float32 has.
-
-
-class DifferentiableNetwork:
+class Perceptron:
     """A network of one output as a function of rows, with its gradient.
 
     Parameters
     ----------
     content
-        The ONNX model: a chain of Gemm, MatMul, Add, Tanh and Relu.
+        The ONNX model: a chain of Gemm, MatMul, Add, Tanh and Relu, or of logits and their
+        log-sigmoid.
 
     Raises
     ------
@@ -132,7 +115,7 @@ class DifferentiableNetwork:
     """
 
     def __init__(self, content: bytes) -> None:
-        self._steps = read_graph(content)
+        self.steps = read_graph(content)
         self.n_inputs, n_outputs = input_and_output_sizes(content)
         if n_outputs != 1:
             raise ContractError(f"a likelihood network has one output, this one has {n_outputs}")
@@ -140,34 +123,70 @@ class DifferentiableNetwork:
     def values(self, rows: Array) -> Array:
         """Outputs, shape (rows,), of rows, shape (rows, inputs)."""
         x = np.asarray(rows, float)
-        for step in self._steps:
-            x = _forward(step, x)
-        return x[:, 0]
+        for step in self.steps:
+            x = _forward(step, x, np)
+        return np.asarray(x[:, 0])
 
     def __call__(self, rows: Array) -> tuple[Array, Array]:
         """Outputs, shape (rows,), and their gradients, shape (rows, inputs)."""
         passed = [np.asarray(rows, float)]
-        for step in self._steps:
-            passed.append(_forward(step, passed[-1]))
+        for step in self.steps:
+            passed.append(_forward(step, passed[-1], np))
         gradient = np.ones_like(passed[-1])
-        for i in range(len(self._steps) - 1, -1, -1):
-            gradient = _backward(self._steps[i], passed[i + 1], gradient)
+        for i in range(len(self.steps) - 1, -1, -1):
+            gradient = _backward(self.steps[i], passed[i + 1], gradient)
         return passed[-1][:, 0], gradient
 
 
-def _forward(step: GraphStep, x: Array) -> Array:
+def _forward(step: GraphStep, x: Any, xp: Any) -> Any:
+    """One step, in numpy or in what has its functions."""
     match step.operator:
         case "Tanh":
-            return np.tanh(x)
+            return xp.tanh(x)
         case "Relu":
-            return np.maximum(x, 0)
-    return np.asarray((x if step.kernel is None else x @ step.kernel) + step.bias)
+            return xp.maximum(x, 0)
+        case "LogSigmoid":
+            return -xp.logaddexp(0, -x)
+    return (x if step.weights is None else x @ step.weights) + step.bias
 
 
 def _backward(step: GraphStep, y: Array, gradient: Array) -> Array:
+    """The gradient before a step, from that behind it and the step's output ``y``."""
     match step.operator:
         case "Tanh":
             return np.asarray(gradient * (1 - y**2))
         case "Relu":
             return np.asarray(gradient * (y > 0))
-    return gradient if step.kernel is None else np.asarray(gradient @ step.kernel.T)
+        case "LogSigmoid":
+            return np.asarray(gradient * -np.expm1(y))
+    return gradient if step.weights is None else np.asarray(gradient @ step.weights.T)
+
+
+def jax_outputs(steps: Sequence[GraphStep]) -> Callable[[Sequence[Any]], Any]:
+    """A perceptron as a function that JAX can trace: of columns, shape (rows,), to (rows,).
+
+    Raises
+    ------
+    UserError
+        If JAX is not installed.
+    """
+    try:
+        import jax.numpy as jnp
+    except ImportError as e:
+        raise UserError("a network in JAX needs jax: pip install lanflow[jax]") from e
+    layers = [
+        GraphStep(
+            step.operator,
+            None if step.weights is None else jnp.asarray(step.weights, jnp.float32),
+            jnp.asarray(step.bias, jnp.float32),
+        )
+        for step in steps
+    ]
+
+    def outputs(columns: Sequence[Any]) -> Any:
+        x = jnp.stack(jnp.broadcast_arrays(*columns), axis=-1).astype(jnp.float32)
+        for step in layers:
+            x = _forward(step, x, jnp)
+        return x[..., 0]
+
+    return outputs

@@ -16,9 +16,12 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import fresh_folder, write_bytes
-from lanflow.evaluation.record import EvaluatedNetwork
+from lanflow.evaluation.record import Evaluation
 from lanflow.networks import folder as network_folder
-from lanflow.publish.card import onnx_name, write_card
+from lanflow.networks.card import FOLDER_HINT
+from lanflow.networks.folder import read_part
+from lanflow.networks.network import Network
+from lanflow.publish.card import onnx_name, write_readme
 
 README = "README.md"
 DEFAULT_LICENCE = "mit"
@@ -30,14 +33,18 @@ _FOLDER_KEYS = {"training_data_folder", "data_output_folder"}
 
 
 def bundle_files(
-    network: EvaluatedNetwork, *, licence: str = DEFAULT_LICENCE, repo: str | None = None
+    network: Network,
+    evaluation: Evaluation,
+    *,
+    licence: str = DEFAULT_LICENCE,
+    repo: str | None = None,
 ) -> dict[str, bytes]:
     """Everything that is handed on.
 
     Parameters
     ----------
-    network
-        The network; it need not have passed, the card says whether it did.
+    network, evaluation
+        Of one folder; the network need not have passed, the README says whether it did.
     licence
         The hub's identifier of a licence.
     repo
@@ -53,24 +60,25 @@ def bundle_files(
     UserError
         If a file of the network's folder is missing.
     """
-    card = write_card(network, licence=licence, repo=repo).encode()
+    folder = network.own_folder
+    readme = write_readme(network, evaluation, licence=licence, repo=repo).encode()
     own = {
-        README: card,
+        README: readme,
         network_folder.ONNX: network.onnx,
-        network_folder.CARD: _json(network.card),
-        network_folder.EVALUATION: _json(network.evaluation.model_dump(mode="json")),
+        network_folder.CARD: read_part(folder / network_folder.CARD, FOLDER_HINT),
+        network_folder.EVALUATION: _json(evaluation.model_dump(mode="json")),
     }
     for name in (*_NEEDED, *_WHERE_THERE):
-        path = network.folder / name
+        path = folder / name
         if name in _NEEDED and not path.exists():
-            raise UserError(f"{network.folder}: has no {name}; train it again")
+            raise UserError(f"{folder}: has no {name}; train it again")
         if path.exists():
             own[name] = path.read_bytes()
     own[network_folder.LINEAGE] = _without_folders(
         own[network_folder.LINEAGE], network_folder.LINEAGE
     )
-    place = f"{network.network_type}/{network.model}"
-    files = {onnx_name(network): network.onnx, README: card}
+    place = f"{network.network_type.name}/{network.model_name}"
+    files = {onnx_name(network): network.onnx, README: readme}
     return files | {f"{place}/{name}": content for name, content in sorted(own.items())}
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 from lanflow import __version__
 from lanflow.core.errors import UserError
-from lanflow.evaluation.record import EvaluatedNetwork
+from lanflow.evaluation.record import Evaluation, require_passed
+from lanflow.networks.network import Network
 from lanflow.publish.bundle import DEFAULT_LICENCE, README, bundle_files
 from lanflow.tracking.store import redact
 
@@ -203,7 +204,8 @@ def describe_plan(plan: Plan, address: str) -> str:
 
 
 def publish(
-    network: EvaluatedNetwork,
+    network: Network,
+    evaluation: Evaluation,
     repo: str,
     *,
     licence: str = DEFAULT_LICENCE,
@@ -216,8 +218,8 @@ def publish(
 
     Parameters
     ----------
-    network
-        It must have passed its gates.
+    network, evaluation
+        Of one folder; the network must have passed its gates.
     repo
         ``ORG/NAME``.
     licence
@@ -245,8 +247,8 @@ def publish(
     UserError
         If files would change and nobody said that they may.
     """
-    network.require_passed()
-    files = bundle_files(network, licence=licence, repo=repo)
+    require_passed(network, evaluation)
+    files = bundle_files(network, evaluation, licence=licence, repo=repo)
     repository = Repository(repo)
     listing = repository.list_files()
     plan = plan_upload(files, listing, keep_readme=keep_readme)
@@ -258,7 +260,7 @@ def publish(
             _require_consent(plan, repository.address, confirm)
         commit = repository.commit(
             {path: files[path] for path in to_upload},
-            message=f"{network.model} {network.network_type} {network.onnx_sha256[:12]} "
+            message=f"{network.model_name} {network.network_type.name} {network.sha256[:12]} "
             f"(lanflow {__version__})",
             parent=listing.commit,
         )

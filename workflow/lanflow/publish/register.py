@@ -9,8 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from lanflow.core.errors import UsageError
 from lanflow.core.names import MAX_LENGTH, is_name
-from lanflow.evaluation.record import EvaluatedNetwork, NotPassedError, read_evaluated
+from lanflow.evaluation.record import (
+    Evaluation,
+    NotPassedError,
+    read_own_evaluation,
+    require_passed,
+)
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import FOLDER_HINT
+from lanflow.networks.folder import read_part
+from lanflow.networks.network import Network
 from lanflow.publish.bundle import README
 from lanflow.publish.card import describe_network
 from lanflow.tracking.store import Store, training_experiment
@@ -68,8 +76,8 @@ def register_networks(
 
     registry = Registry(store)
     given: dict[str, list[Version]] = {}
-    for network in networks:
-        version, is_new = _register(registry, network, study)
+    for network, evaluation in networks:
+        version, is_new = _register(registry, network, evaluation, study)
         given.setdefault(version.name, []).append(version)
         said = "registered as" if is_new else "is registered already, as"
         log.info("%s: %s %s version %d", network.folder, said, version.name, version.number)
@@ -88,65 +96,69 @@ def register_networks(
 
 def _those_that_passed(
     folders: Sequence[Path], *, skip_failed: bool
-) -> tuple[list[EvaluatedNetwork], list[dict[str, str]]]:
+) -> tuple[list[tuple[Network, Evaluation]], list[dict[str, str]]]:
     networks, left_out = [], []
     for folder in folders:
         try:
-            network = read_evaluated(folder)
-            network.require_passed()
+            network = Network.from_folder(folder)
+            evaluation = read_own_evaluation(network)
+            require_passed(network, evaluation)
         except NotPassedError as e:
             if not skip_failed:
                 raise
             log.warning("not registered: %s", e)
             left_out.append({"network": str(folder), "reason": str(e)})
         else:
-            networks.append(network)
+            networks.append((network, evaluation))
     return networks, left_out
 
 
-def registered_name(network: EvaluatedNetwork) -> str:
+def registered_name(network: Network) -> str:
     """Of the registered model whose versions compare with one another."""
-    return f"{network.model}-{network.network_type}"
+    return f"{network.model_name}-{network.network_type.name}"
 
 
 def _register(
-    registry: "Registry", network: EvaluatedNetwork, study: str | None
+    registry: "Registry", network: Network, evaluation: Evaluation, study: str | None
 ) -> "tuple[Version, bool]":
     """The network's version, and whether it is new; what is said of an old one is brought up."""
-    name, tags = registered_name(network), _tags(network, study)
+    name, tags = registered_name(network), _tags(network, evaluation, study)
     for version in registry.versions(name):
-        if version.tags.get(_NETWORK_TAG) == network.onnx_sha256:
+        if version.tags.get(_NETWORK_TAG) == network.sha256:
             return registry.set_tags(version, tags), False
-    about = f"{network.model} networks of type {network.network_type}: {network.card['output']}"
-    return registry.register(_entry(registry, network, tags), about=about), True
+    kind, card = network.network_type.name, network.own_card
+    about = f"{network.model_name} networks of type {kind}: {card.output}"
+    return registry.register(_entry(registry, network, evaluation, tags), about=about), True
 
 
-def _tags(network: EvaluatedNetwork, study: str | None) -> dict[str, str]:
-    card, evaluation = network.card, network.evaluation
+def _tags(network: Network, evaluation: Evaluation, study: str | None) -> dict[str, str]:
+    card, scores = network.own_card, evaluation.scores
     tags = {
-        "model": network.model,
-        "network_type": network.network_type,
-        "backend": card["backend"],
-        "data_digest": card["data_digest"],
-        "run_uuid": card["run_uuid"],
+        "model": network.model_name,
+        "network_type": network.network_type.name,
+        "backend": card.backend,
+        "data_digest": card.data_digest,
+        "run_uuid": card.run_uuid,
         "verdict": evaluation.verdict,
-        _NETWORK_TAG: network.onnx_sha256,
-        "lanflow_version": card["lanflow_version"],
+        _NETWORK_TAG: network.sha256,
+        "lanflow_version": card.lanflow_version,
     }
-    if network.score is not None and evaluation.scores is not None:
-        tags |= {_SCORE_TAG: repr(float(network.score)), "score_unit": evaluation.scores.unit}
+    if scores is not None and scores.mean_abs_error is not None:
+        tags |= {_SCORE_TAG: repr(float(scores.mean_abs_error)), "score_unit": scores.unit}
     return tags if study is None else {**tags, "study": study}
 
 
-def _entry(registry: "Registry", network: EvaluatedNetwork, tags: dict[str, str]) -> "Entry":
+def _entry(
+    registry: "Registry", network: Network, evaluation: Evaluation, tags: dict[str, str]
+) -> "Entry":
     from lanflow.publish.registry import Entry
 
-    card, text = network.card, describe_network(network)
-    run_id = card["mlflow_run_id"]
+    card, text = network.own_card, describe_network(network, evaluation)
+    run_id = card.mlflow_run_id
     if run_id is not None and not registry.has_run(run_id):
         log.warning("%s: its run %s is not in this store", network.folder, run_id)
         run_id = None
-    evaluation = network.evaluation.model_dump(mode="json")
+    judged = evaluation.model_dump(mode="json")
     return Entry(
         name=registered_name(network),
         onnx=network.onnx,
@@ -154,11 +166,16 @@ def _entry(registry: "Registry", network: EvaluatedNetwork, tags: dict[str, str]
         tags=tags,
         files={
             README: text.encode(),
-            network_folder.CARD: json.dumps(card, indent=2).encode(),
-            network_folder.EVALUATION: json.dumps(evaluation, indent=2).encode(),
+            network_folder.CARD: read_part(network.own_folder / network_folder.CARD, FOLDER_HINT),
+            network_folder.EVALUATION: json.dumps(judged, indent=2).encode(),
         },
-        metadata={key: card[key] for key in ("inputs", "parameters", "bounds", "output")},
-        experiment_name=training_experiment(network.model),
+        metadata={
+            "inputs": card.inputs,
+            "parameters": card.parameters,
+            "bounds": card.bounds.to_json(),
+            "output": card.output,
+        },
+        experiment_name=training_experiment(network.model_name),
         run_id=run_id,
     )
 

@@ -12,7 +12,7 @@ _GATES = {
     "structure": "takes one trial and gives one number, as HSSM needs it",
     "parity": "the ONNX file gives what JAX and Torch compute from the same weights",
     "density": "agrees with simulations, and its probabilities sum to one",
-    "analytic": "close to the likelihood or probability that is known exactly",
+    "accuracy": "close to the likelihood or probability that is known exactly",
     "tails": "nothing before time zero, sane values at the corners of the box",
     "hssm": "works in HSSM, with gradients that are right",
 }

@@ -21,7 +21,7 @@ from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import _file_content, generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import TrainingFileContent, read_training_file
-from lanflow.models.simulators import model_config
+from lanflow.models.simulators import find_model
 from tests.conftest import sha256
 
 N_SETS, N_FILES = 3, 2
@@ -318,7 +318,7 @@ def test_labels_can_come_from_the_solver(tmp_path: Path, made: Path) -> None:
 
 
 def test_a_known_model_is_described() -> None:
-    assert model_config("angle")["params"] == ["v", "a", "z", "t", "theta"]
+    assert find_model("angle").parameters == ("v", "a", "z", "t", "theta")
 
 
 def test_rejected_parameter_sets_are_left_out_and_a_file_of_none_is_an_error(

@@ -4,19 +4,17 @@ from pathlib import Path
 import pytest
 
 from lanflow.evaluation.hssm.gate import hssm_gate
-from lanflow.models.parameters import box_of
-from lanflow.models.simulators import model_config
-from lanflow.networks.onnx import export_onnx
+from lanflow.networks.network import Network
 from lanflow.networks.types import NetworkTypeName
 from tests import networks
 
-DDM = model_config("ddm")
 HERE = str(sys.executable)
 
 
 def gate(network_type: NetworkTypeName = "lan", python: str = HERE):  # type: ignore[no-untyped-def]
-    content = export_onnx(*networks.well_made("lan"))
-    return hssm_gate(content, DDM, box_of(DDM), network_type, python=python, seed=1)
+    path = networks.FIXTURES / "ddm_lan.onnx"
+    network = Network.from_onnx(path, model="ddm", network_type=network_type)
+    return hssm_gate(network, python=python, seed=1)
 
 
 def test_without_hssm_the_gate_is_skipped_with_the_reason(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from lanflow.evaluation.recovery.fit import FittedSubject, fit_subjects
 from lanflow.evaluation.recovery.record import likelihood_record
-from lanflow.evaluation.recovery.subjects import Recoverable, Subject, simulate_subjects
+from lanflow.evaluation.recovery.subjects import Subject, simulate_subjects
+from lanflow.networks.network import Network
 from tests import networks
 
 
@@ -17,22 +18,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def network(folder: Path) -> Recoverable:
-    return Recoverable.from_folder(folder)
+def network(folder: Path) -> Network:
+    return Network.from_folder(folder)
 
 
 @pytest.fixture(scope="module")
-def subjects(network: Recoverable) -> list[Subject]:
+def subjects(network: Network) -> list[Subject]:
     return simulate_subjects(network, n_subjects=12, n_trials=400, seed=1)
 
 
 @pytest.fixture(scope="module")
-def found(network: Recoverable, subjects: list[Subject]) -> list[FittedSubject]:
+def found(network: Network, subjects: list[Subject]) -> list[FittedSubject]:
     return fit_subjects(network, subjects, n_processes=2)
 
 
 def test_a_well_made_network_finds_parameters_again(
-    network: Recoverable, subjects: list[Subject], found: list[FittedSubject]
+    network: Network, subjects: list[Subject], found: list[FittedSubject]
 ) -> None:
     record = likelihood_record(network, subjects, found, n_trials=400, seed=1)
     assert json.loads(json.dumps(record)) == record
@@ -52,7 +53,7 @@ def test_a_well_made_network_finds_parameters_again(
 
 
 def test_the_number_of_processes_changes_nothing(
-    network: Recoverable, subjects: list[Subject], found: list[FittedSubject]
+    network: Network, subjects: list[Subject], found: list[FittedSubject]
 ) -> None:
     done: list[None] = []
     alone = fit_subjects(network, subjects[:3], n_processes=1, on_subject=lambda: done.append(None))

@@ -3,23 +3,24 @@ import pytest
 
 from lanflow.evaluation.recovery.fit import Fit, TrialLikelihood, fit
 from lanflow.models.density import Array
-from lanflow.models.simulators import model_config, simulate
-from lanflow.networks.runtime import DifferentiableNetwork
+from lanflow.models.parameters import Bounds
+from lanflow.models.simulators import find_model, simulate
+from lanflow.networks.runtime import Perceptron
 from tests import networks
 
-BOUNDS = {"v": (-3.0, 3.0), "a": (0.3, 2.5), "z": (0.1, 0.9), "t": (0.0, 2.0)}
-NETWORK = DifferentiableNetwork((networks.FIXTURES / "ddm_lan.onnx").read_bytes())
+BOUNDS = Bounds({"v": (-3.0, 3.0), "a": (0.3, 2.5), "z": (0.1, 0.9), "t": (0.0, 2.0)})
+NETWORK = Perceptron((networks.FIXTURES / "ddm_lan.onnx").read_bytes())
 TRUE = np.array([0.8, 1.2, 0.45, 0.6])
 
 
 @pytest.fixture(scope="module")
 def trials() -> tuple[Array, Array]:
     theta = dict(zip(BOUNDS, TRUE.tolist(), strict=True))
-    return simulate(model_config("ddm"), theta, 400, seed=3)
+    return simulate(find_model("ddm"), theta, 400, seed=3)
 
 
 def found(trials: tuple[Array, Array], seed: int = 1, **bounds: tuple[float, float]) -> Fit:
-    return fit(TrialLikelihood(NETWORK, BOUNDS | bounds, *trials), seed=seed)
+    return fit(TrialLikelihood(NETWORK, BOUNDS.overlaid(bounds), *trials), seed=seed)
 
 
 def test_the_slope_of_the_loss_is_that_of_finite_differences(trials: tuple[Array, Array]) -> None:

@@ -10,7 +10,10 @@ import pytest
 
 from lanflow.core.errors import UserError
 from lanflow.evaluation.recovery.posterior import sample_subjects
-from lanflow.evaluation.recovery.subjects import Recoverable, Subject
+from lanflow.evaluation.recovery.subjects import Subject
+from lanflow.models.parameters import Bounds
+from lanflow.networks.network import Network
+from tests.made_networks import exact_choice, made
 
 ONE = np.ones(3)
 
@@ -19,8 +22,8 @@ def subjects(n: int = 2) -> list[Subject]:
     return [Subject(np.array([1.0]), ONE, ONE, 0, i) for i in range(n)]
 
 
-def network(t: tuple[float, float] = (0.0, 2.0)) -> Recoverable:
-    return Recoverable("ddm lan (jax)", "ddm", "jax", b"", {"v": (-3.0, 1.0), "t": t})
+def network(t: tuple[float, float] = (0.0, 2.0)) -> Network:
+    return made("ddm", "lan", exact_choice().outputs, Bounds({"v": (-3.0, 1.0), "t": t}))
 
 
 def write_interpreter(path: Path, body: str) -> str:
@@ -30,7 +33,7 @@ def write_interpreter(path: Path, body: str) -> str:
 
 
 def test_an_interpreter_without_hssm_ends_in_its_last_words() -> None:
-    with pytest.raises(UserError, match=r"ddm lan \(jax\): HSSM does not sample it \(ModuleNot"):
+    with pytest.raises(UserError, match=r"ddm lan: HSSM does not sample it \(ModuleNot"):
         sample_subjects(network(), subjects(), python=sys.executable, n_processes=2)
 
 

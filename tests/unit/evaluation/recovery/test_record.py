@@ -5,7 +5,9 @@ import pytest
 
 from lanflow.evaluation.recovery.posterior import Posterior
 from lanflow.evaluation.recovery.record import agreement, posterior_record
-from lanflow.evaluation.recovery.subjects import Recoverable, Subject
+from lanflow.evaluation.recovery.subjects import Subject
+from lanflow.models.parameters import Bounds
+from tests.made_networks import exact_choice, made
 
 
 def test_ranks_are_told_apart_from_values() -> None:
@@ -41,7 +43,7 @@ def record(*, off: float = 0.0, sd: float = 1.0, r_hat: float = 1.0) -> dict[str
         subjects.append(Subject(true, np.ones(9), np.ones(9), 1, i))
         whole = np.ones(1)
         found.append(Posterior(draws, r_hat * whole, 800 * whole, i % 2, "9.9"))
-    network = Recoverable("made up", "ddm", "jax", b"", {"v": (-30.0, 30.0)})
+    network = made("ddm", "lan", exact_choice().outputs, Bounds({"v": (-30.0, 30.0)}))
     return posterior_record(network, subjects, found, n_trials=10, seed=1)
 
 

@@ -5,8 +5,11 @@ import numpy as np
 from lanflow.evaluation.recovery.fit import Fit, FittedSubject
 from lanflow.evaluation.recovery.posterior import Posterior
 from lanflow.evaluation.recovery.record import likelihood_record, posterior_record
-from lanflow.evaluation.recovery.subjects import Recoverable, Subject
+from lanflow.evaluation.recovery.subjects import Subject
+from lanflow.models.parameters import Bounds
+from lanflow.networks.network import Network
 from lanflow.report.figures.records import draw_recovery
+from tests.made_networks import exact_choice, made
 
 
 def record(n_parameters: int, *, n_subjects: int = 6, spread: float = 0.1) -> dict[str, Any]:
@@ -18,12 +21,12 @@ def record(n_parameters: int, *, n_subjects: int = 6, spread: float = 0.1) -> di
     return likelihood_record(network, subjects, fits, n_trials=100, seed=1)
 
 
-def made_up(n_parameters: int, n_subjects: int) -> tuple[Recoverable, list[Subject]]:
+def made_up(n_parameters: int, n_subjects: int) -> tuple[Network, list[Subject]]:
     rng = np.random.default_rng(1)
     thetas = rng.uniform(-0.8, 0.8, (n_subjects, n_parameters))
     one = np.ones(1)
-    bounds = {f"p{i}": (-1.0, 1.0) for i in range(n_parameters)}
-    network = Recoverable("made up", "ddm", "jax", b"", bounds)
+    bounds = Bounds({f"p{i}": (-1.0, 1.0) for i in range(n_parameters)})
+    network = made("ddm", "lan", exact_choice().outputs, bounds)
     return network, [Subject(theta, one, one, 0, 1) for theta in thetas]
 
 

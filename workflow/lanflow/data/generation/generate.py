@@ -30,11 +30,9 @@ from lanflow.core.files import write_bytes, write_json
 from lanflow.core.folders import require_own
 from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
 from lanflow.core.processes import worker_pool
-from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.data.generation.plan import ChunkPlan, SetDraw
-from lanflow.models.simulators import default_generator_config, model_config
-from lanflow.models.sources import has_shift, label_source
+from lanflow.models.simulators import default_generator_config
 from lanflow.networks import folder as network_folder
 from lanflow.tracking.store import INVENTORY_NAME
 
@@ -54,59 +52,40 @@ _OWN = (
 HEAD_START = 2.0
 
 
-def label_source_of(config: GenerationConfig) -> str:
-    """Where the labels of a YAML's files come from.
-
-    Raises
-    ------
-    UserError
-        If the model is not known or has no such source.
-    """
-    return label_source(config.estimator.type, model_config(config.model_name))
-
-
-def _generator_config(config: GenerationConfig) -> dict[str, Any]:
-    """ssm-simulators' nested configuration for a YAML; nothing of this machine is in it."""
-    description = model_config(config.model_name)
-    source = label_source(config.estimator.type, description)
-    nested = default_generator_config(config.model_name)
+def _generator_config(plan: ChunkPlan) -> dict[str, Any]:
+    """ssm-simulators' nested configuration for a plan; nothing of this machine is in it."""
+    config = plan.config
+    nested = default_generator_config(plan.model)
     nested["pipeline"] |= config.pipeline.model_dump()
     nested["simulator"] |= config.simulator.model_dump()
     nested["training"] |= config.training.model_dump()
     nested["estimator"] |= {
         "type": config.estimator.type,
-        "label_source": source,
-        "displace_t": source == "kde" and has_shift(description),
+        "label_source": plan.label_source,
+        "displace_t": plan.label_source == "kde" and plan.model.has_shift,
     }
     nested["output"]["folder"] = FILES_NAME
     return nested
 
 
-def _pipeline(config: GenerationConfig) -> Any:
-    """The pipeline for a YAML.
+_pipeline_here: Any = None
+
+
+def _use(plan: ChunkPlan) -> None:
+    """Give this process its pipeline, once.
 
     Raises
     ------
     UserError
         If the model is not known, or has no labels of the kind asked for.
     """
-    description = model_config(config.model_name)
-    source = label_source(config.estimator.type, description)
-    return make_pipeline(source, _generator_config(config), description)
-
-
-_pipeline_here: Any = None
-
-
-def _use(config: GenerationConfig) -> None:
-    """Give this process its pipeline, once."""
     global _pipeline_here
-    _pipeline_here = _pipeline(config)
+    _pipeline_here = make_pipeline(plan.label_source, _generator_config(plan), plan.model)
 
 
-def _start_worker(config: GenerationConfig) -> None:
+def _start_worker(plan: ChunkPlan) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _use(config)
+    _use(plan)
 
 
 def _generate_set(draw: SetDraw) -> dict[str, Any]:
@@ -120,7 +99,7 @@ def _generate_set(draw: SetDraw) -> dict[str, Any]:
     return result
 
 
-def _file_content(config: GenerationConfig, results: list[dict[str, Any]]) -> bytes:
+def _file_content(plan: ChunkPlan, results: list[dict[str, Any]]) -> bytes:
     """A training file as ssm-simulators writes it, keys in a fixed order."""
     import cloudpickle
 
@@ -128,15 +107,15 @@ def _file_content(config: GenerationConfig, results: list[dict[str, Any]]) -> by
     if not good:
         reasons = sorted({str(result.get("error", "filtered out")) for result in results})
         raise UserError(
-            f"model {config.model_name}: all {len(results)} parameter sets of a file were rejected "
+            f"model {plan.model.name}: all {len(results)} parameter sets of a file were rejected "
             f"({'; '.join(reasons[:3])})"
         )
     data: dict[str, Any] = {}
     for key in sorted(good[0]):
         arrays = [entry[key] for entry in good if entry[key] is not None]
         data[key] = np.concatenate(arrays).astype(np.float32) if arrays else None
-    data["generator_config"] = _generator_config(config)
-    data["model_config"] = model_config(config.model_name)
+    data["generator_config"] = _generator_config(plan)
+    data["model_config"] = dict(plan.model.config)
     buffer = io.BytesIO()
     cloudpickle.dump(_with_shared_text(data), buffer, protocol=4)
     return buffer.getvalue()
@@ -218,14 +197,14 @@ def generate_chunk(
         parameter set, or the folder holds anything but an earlier try or chunk.
     """
     require_chunk_folder(plan, folder)
-    _use(plan.config)  # a wrong model or estimator ends here, not in a worker
+    _use(plan)  # a wrong model or estimator ends here, not in a worker
     partial_folder = folder / f"{FILES_NAME}.partial"
     partial_folder.mkdir(parents=True, exist_ok=True)
     names = [plan.file_name(i) for i in range(plan.n_files)]
     for path in partial_folder.iterdir():
         if path.name not in names:
             path.unlink()
-    with _workers(plan.config, n_processes) as run:
+    with _workers(plan, n_processes) as run:
         for index, name in enumerate(names):
             draws = plan.set_draws(index)
             if (partial_folder / name).exists():
@@ -236,7 +215,7 @@ def generate_chunk(
             for result in run(draws):
                 results.append(result)
                 on_set()
-            write_bytes(partial_folder / name, _file_content(plan.config, results))
+            write_bytes(partial_folder / name, _file_content(plan, results))
     final = folder / FILES_NAME
     inventory = build_inventory([partial_folder / name for name in names], final)
     require_chunk_folder(plan, folder)
@@ -250,7 +229,7 @@ def generate_chunk(
 
 @contextmanager
 def _workers(
-    config: GenerationConfig, n_processes: int
+    plan: ChunkPlan, n_processes: int
 ) -> Iterator[Callable[[list[SetDraw]], Iterator[dict[str, Any]]]]:
     """Runs sets in order: here at first, on ``n_processes`` processes what takes longer."""
     end = math.inf if n_processes == 1 else time.monotonic() + HEAD_START
@@ -258,7 +237,7 @@ def _workers(
 
         @cache
         def pool() -> ProcessPoolExecutor:
-            return stack.enter_context(worker_pool(n_processes, _start_worker, config))
+            return stack.enter_context(worker_pool(n_processes, _start_worker, plan))
 
         def run(draws: list[SetDraw]) -> Iterator[dict[str, Any]]:
             n_done = 0

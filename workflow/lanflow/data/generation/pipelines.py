@@ -7,16 +7,17 @@ import numpy as np
 from lanflow.core.errors import UserError
 from lanflow.models.density import labels
 from lanflow.models.kde import KernelDensity
+from lanflow.models.model import Model
 from lanflow.models.simulators import (
     make_sampler,
     own_pipeline,
     simulation_pipeline,
     training_strategy,
 )
-from lanflow.models.sources import Source, has_shift, make_density
+from lanflow.models.sources import Source, make_density
 
 
-def make_pipeline(source: Source, generator_config: dict[str, Any], model: dict[str, Any]) -> Any:
+def make_pipeline(source: Source, generator_config: dict[str, Any], model: Model) -> Any:
     """The pipeline that makes labels from a source, with our draws of parameters.
 
     Raises
@@ -27,7 +28,7 @@ def make_pipeline(source: Source, generator_config: dict[str, Any], model: dict[
     if source in ("analytic", "solver"):
         pipeline = DensityPipeline(generator_config, model, source)
     elif source == "kde":
-        builder = _KernelBuilder(has_shift(model))
+        builder = _KernelBuilder(model.has_shift)
         pipeline = simulation_pipeline(generator_config, model, builder)
     else:
         own_type = {"exact_kde": "kde", "pyddm": "pyddm"}[source]
@@ -35,7 +36,7 @@ def make_pipeline(source: Source, generator_config: dict[str, Any], model: dict[
         try:
             pipeline = own_pipeline({**generator_config, "estimator": estimator}, model)
         except (ImportError, ValueError) as e:
-            raise UserError(f"model {model['name']}, ESTIMATOR.TYPE {source}: {e}") from e
+            raise UserError(f"model {model.name}, ESTIMATOR.TYPE {source}: {e}") from e
     pipeline._param_sampler = make_sampler(model)
     return pipeline
 
@@ -50,7 +51,7 @@ class DensityPipeline:
     def __init__(
         self,
         generator_config: dict[str, Any],
-        model: dict[str, Any],
+        model: Model,
         source: Literal["analytic", "solver"],
     ) -> None:
         self._source, self._model = source, model
@@ -66,7 +67,7 @@ class DensityPipeline:
         numbers = {name: float(value[0]) for name, value in theta.items()}
         density = make_density(self._source, self._model, numbers, self._simulator["max_t"])
         rows = self._strategy.generate(theta, density, random_state=simulator_seed)
-        vector = np.stack([theta[name] for name in self._model["params"]], axis=1).astype(
+        vector = np.stack([theta[name] for name in self._model.parameters], axis=1).astype(
             np.float32
         )
         data = {"lan_data": rows[:, :-1], "lan_labels": rows[:, -1], "theta": vector}

@@ -2,12 +2,16 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from lanflow.data.generation.config import GenerationConfig
+from lanflow.models.model import Model
 from lanflow.models.parameters import sobol_points
-from lanflow.models.simulators import model_config
+from lanflow.models.simulators import find_model
+from lanflow.models.sources import Source, label_source
 
 # Of a parameter set: seeds of the parameters and of the simulator.
 SetSeeds = tuple[list[int], int]
@@ -33,6 +37,32 @@ class ChunkPlan:
     seed: int
     chunk: int
     n_files: int
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process finds the model for itself: functions of its description stay here."""
+        return ChunkPlan, (self.config, self.seed, self.chunk, self.n_files)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model that is simulated.
+
+        Raises
+        ------
+        UserError
+            If ssm-simulators has no such model.
+        """
+        return find_model(self.config.model_name)
+
+    @cached_property
+    def label_source(self) -> Source:
+        """Where the labels come from.
+
+        Raises
+        ------
+        UserError
+            If the model has no such source.
+        """
+        return label_source(self.config.estimator.type, self.model)
 
     def file_name(self, index: int) -> str:
         """Name of a file of the chunk, from what decides its content."""
@@ -62,7 +92,7 @@ class ChunkPlan:
             return [(seed, None) for seed in seeds]
         points = sobol_points(
             np.random.SeedSequence(self.seed, spawn_key=(self._model_key, self.chunk)),
-            len(model_config(self.config.model_name)["param_bounds_dict"]),
+            len(self.model.bounds),
             first=index * len(seeds),
             n_points=len(seeds),
         )

@@ -15,7 +15,6 @@ from lanflow.data.generation.generate import (
     FILES_NAME,
     RECORD_NAME,
     generate_chunk,
-    label_source_of,
     require_chunk_folder,
 )
 from lanflow.data.generation.plan import ChunkPlan
@@ -73,7 +72,7 @@ def generate(
         holds anything but a chunk; nothing is begun then.
     """
     try:
-        label_source_of(plan.config)
+        log.info("%s: labels from %s", plan.model.name, plan.label_source)
     except ImportError as e:
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
     require_chunk_folder(plan, folder)
@@ -196,7 +195,7 @@ def _tracked(
                 "data_output_folder": str((folder / FILES_NAME).absolute()),
                 "model": plan.config.model_name,
                 "generator_approach": plan.config.generator_approach,
-                "label_source": label_source_of(plan.config),
+                "label_source": plan.label_source,
                 "n_files": plan.n_files,
                 "chunk": plan.chunk,
                 "seed": plan.seed,

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import numpy as np
 from lanflow.evaluation.gates import judge, skip
 from lanflow.evaluation.hssm.interpreter import find_hssm, hssm_environment, interpreter
 from lanflow.evaluation.record import Gate
-from lanflow.evaluation.scores import by_name, rows_of
 from lanflow.models.density import Array
 from lanflow.models.kde import OMISSION
-from lanflow.models.parameters import Box, draw_parameters
+from lanflow.models.model import Model
+from lanflow.models.parameters import Bounds, Theta
+from lanflow.models.simulators import draw_parameters
+from lanflow.networks.network import Network, likelihood_rows
 from lanflow.networks.onnx import export_onnx
-from lanflow.networks.runtime import OnnxNetwork
-from lanflow.networks.types import Architecture, NetworkTypeName
+from lanflow.networks.runtime import OnnxSession
+from lanflow.networks.types import Architecture
 from lanflow.training.fit import initial_weights
 
 _PROBE = Path(__file__).with_name("probe.py")
@@ -36,38 +38,31 @@ HSSM_LIMITS = {
 }
 
 
-def hssm_gate(
-    content: bytes,
-    model: dict[str, Any],
-    box: Box,
-    network_type: NetworkTypeName,
-    *,
-    python: str,
-    seed: int,
-) -> Gate:
+def hssm_gate(network: Network, *, python: str, seed: int) -> Gate:
     """Load a network in HSSM; its log-densities and gradients against the network's own.
 
     A choice-probability network is the density of trials without an rt; beside it HSSM wants a
     likelihood network, for which one with made-up weights stands in.
     """
-    if network_type not in ("lan", "cpn"):
-        reason = f"HSSM takes a network of type {network_type} only for data with a deadline"
+    kind, model = network.network_type.name, network.model
+    if kind not in ("lan", "cpn"):
+        reason = f"HSSM takes a network of type {kind} only for data with a deadline"
         return skip("hssm", reason, is_essential=False)
     missing = find_hssm(python)
     if missing:
         return skip("hssm", missing, is_essential=False)
-    points, trials = _cases(model, box, seed=seed)
-    networks = {"loglik": content}
-    if network_type == "cpn":
+    points, trials = _cases(model, network.bounds, seed=seed)
+    networks = {"loglik": network.onnx}
+    if kind == "cpn":
         trials[: _N_TRIALS // 2, 0] = OMISSION  # HSSM puts them first
         networks = {
-            "loglik": _made_up_likelihood(len(model["params"])),
-            "loglik_missing_data": content,
+            "loglik": _made_up_likelihood(len(model.parameters)),
+            "loglik_missing_data": network.onnx,
         }
     case = {
-        "model": model["name"],
-        "choices": list(model["choices"]),
-        "bounds": {name: list(box[name]) for name in model["params"]},
+        "model": model.name,
+        "choices": list(model.choices),
+        "bounds": network.bounds.to_json(),
         "points": points,
         "trials": trials,
     }
@@ -76,20 +71,22 @@ def hssm_gate(
         return Gate(
             name="hssm", verdict="failed", reason=found, is_essential=False, numbers={}, limits={}
         )
-    ours = _Ours([OnnxNetwork(part) for part in networks.values()], model["params"], trials)
+    ours = _Ours([OnnxSession(part) for part in networks.values()], model.parameters, trials)
     return judge("hssm", ours.compare(found, points), HSSM_LIMITS, is_essential=False)
 
 
-def _cases(model: dict[str, Any], box: Box, *, seed: int) -> tuple[list[dict[str, float]], Array]:
-    """Points well inside the box, and trials with rts above every non-decision time."""
-    inner = {name: (0.9 * low + 0.1 * up, 0.1 * low + 0.9 * up) for name, (low, up) in box.items()}
+def _cases(model: Model, bounds: Bounds, *, seed: int) -> tuple[list[Theta], Array]:
+    """Points well inside the bounds, and trials with rts above every non-decision time."""
+    inner = {
+        name: (0.9 * low + 0.1 * up, 0.1 * low + 0.9 * up) for name, (low, up) in bounds.items()
+    }
     if "t" in inner:
         inner["t"] = (max(inner["t"][0], 0.05), max(min(inner["t"][1], 0.5), 0.06))
-    vectors = draw_parameters(model, inner, _N_POINTS, seed=seed)
+    vectors = draw_parameters(model, Bounds(inner), _N_POINTS, seed=seed)
     rng = np.random.default_rng(seed)
-    choices = rng.choice(np.array(model["choices"], float), _N_TRIALS)
+    choices = rng.choice(np.array(model.choices, float), _N_TRIALS)
     trials = np.stack([rng.uniform(0.6, 3, _N_TRIALS), choices], axis=1)
-    return [by_name(model["params"], vector) for vector in vectors], trials
+    return [bounds.named(vector) for vector in vectors], trials
 
 
 def _made_up_likelihood(n_parameters: int) -> bytes:
@@ -130,7 +127,7 @@ def _probe(
 class _Ours:
     """Log-densities and slopes by the networks: of trials, and of those without an rt."""
 
-    def __init__(self, networks: list[OnnxNetwork], names: list[str], trials: Array) -> None:
+    def __init__(self, networks: list[OnnxSession], names: Sequence[str], trials: Array) -> None:
         self._network, self._of_missing = networks[0], networks[-1]
         self._names = names
         is_missing = trials[:, 0] == OMISSION
@@ -139,7 +136,7 @@ class _Ours:
     def log_densities(self, point: Mapping[str, float]) -> Array:
         """Shape (trials,), as HSSM orders them."""
         vector = np.array([point[name] for name in self._names])
-        out = self._network(rows_of(vector, *self._trials.T))[:, 0].astype(float)
+        out = self._network(likelihood_rows(vector, *self._trials.T))[:, 0].astype(float)
         if self._n_missing == 0:
             return out
         missing = self._of_missing(vector[None])[0].astype(float)
@@ -154,9 +151,7 @@ class _Ours:
 
         return (4 * central(_STEP) - central(2 * _STEP)) / 3
 
-    def compare(
-        self, found: Mapping[str, Any], points: list[dict[str, float]]
-    ) -> dict[str, float | int]:
+    def compare(self, found: Mapping[str, Any], points: list[Theta]) -> dict[str, float | int]:
         """Numbers of the gate."""
         theirs = np.array(found["log_densities"], float)
         ours = np.stack([self.log_densities(point) for point in points])

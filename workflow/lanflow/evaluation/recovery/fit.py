@@ -1,7 +1,12 @@
-"""Maximum likelihood of many subjects, a process for each core."""
+"""Maximum likelihood: the parameters under which a network gives trials the highest likelihood.
+
+L-BFGS-B (Byrd et al. 1995) within the bounds with the network's own gradient, from the best of
+many places that fill them, since a likelihood can have several maxima. Subjects are fitted on a
+process for each core.
+"""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -9,16 +14,11 @@ from typing import Any
 import numpy as np
 
 from lanflow.core.processes import worker_pool
-from lanflow.evaluation.recovery.subjects import Recoverable, Subject
+from lanflow.evaluation.recovery.subjects import Subject
 from lanflow.models.density import Array
-from lanflow.models.parameters import sobol_points
-from lanflow.networks.runtime import DifferentiableNetwork
-
-# The parameters under which a network gives trials the highest likelihood.
-#
-# L-BFGS-B (Byrd et al. 1995) inside the box with the network's own gradient, from the best of many
-# places that fill the box, since a likelihood can have several maxima.
-
+from lanflow.models.parameters import Bounds, sobol_points
+from lanflow.networks.network import Network
+from lanflow.networks.runtime import Perceptron
 
 # Places that are looked at, and those of them that are climbed from.
 _N_PLACES, _N_CLIMBED = 32, 4
@@ -63,8 +63,8 @@ class TrialLikelihood:
 
     def __init__(
         self,
-        network: DifferentiableNetwork,
-        bounds: Mapping[str, tuple[float, float]],
+        network: Perceptron,
+        bounds: Bounds,
         rts: Array,
         choices: Array,
     ) -> None:
@@ -146,7 +146,7 @@ class FittedSubject:
 
 
 def fit_subjects(
-    network: Recoverable,
+    network: Network,
     subjects: list[Subject],
     *,
     n_processes: int,
@@ -167,7 +167,8 @@ def fit_subjects(
     """
     fits = []
     # One process, too, so that its sums are the same.
-    with worker_pool(min(n_processes, len(subjects)), _start_worker, network) as executor:
+    n_processes = min(n_processes, len(subjects))
+    with worker_pool(n_processes, _start_worker, network.onnx, network.bounds) as executor:
         # All processes are started by this call, which has one thread for each of them.
         with _one_thread():
             found = executor.map(_fit_subject, subjects)
@@ -195,10 +196,10 @@ def _one_thread() -> Iterator[None]:
 _network_here: Any = None
 
 
-def _start_worker(network: Recoverable) -> None:
+def _start_worker(onnx: bytes, bounds: Bounds) -> None:
     """Give a process its network, once."""
     global _network_here
-    _network_here = DifferentiableNetwork(network.onnx), network.bounds
+    _network_here = Perceptron(onnx), bounds
 
 
 def _fit_subject(subject: Subject) -> FittedSubject:

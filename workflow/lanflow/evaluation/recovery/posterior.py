@@ -15,9 +15,10 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.evaluation.hssm.interpreter import hssm_environment, interpreter
-from lanflow.evaluation.recovery.subjects import Recoverable, Subject
+from lanflow.evaluation.recovery.subjects import Subject
 from lanflow.models.density import Array
-from lanflow.models.simulators import model_config
+from lanflow.models.parameters import Bounds, Theta
+from lanflow.networks.network import Network
 
 _SCRIPT = Path(__file__).parents[1] / "hssm" / "sampler.py"
 N_CHAINS, N_TUNE, N_DRAWS = 2, 500, 500
@@ -58,7 +59,7 @@ class Posterior:
 
 
 def sample_subjects(
-    network: Recoverable,
+    network: Network,
     subjects: list[Subject],
     *,
     python: str,
@@ -107,9 +108,7 @@ def _posterior(found: Mapping[str, Any], names: Mapping[str, object]) -> Posteri
     return Posterior(draws, r_hat, ess, found["n_divergent"], found["version"])
 
 
-def _cases(
-    network: Recoverable, subjects: list[Subject], folder: Path, n_processes: int
-) -> list[Path]:
+def _cases(network: Network, subjects: list[Subject], folder: Path, n_processes: int) -> list[Path]:
     """What each process is told: every n-th subject."""
     onnx = folder / "network.onnx"
     onnx.write_bytes(network.onnx)
@@ -124,10 +123,10 @@ def _cases(
         for i, subject in enumerate(subjects)
     ]
     common = {
-        "model": network.model,
+        "model": network.model_name,
         "loglik": str(onnx),
-        "choices": list(model_config(network.model)["choices"]),
-        "bounds": {name: list(pair) for name, pair in network.bounds.items()},
+        "choices": list(network.model.choices),
+        "bounds": network.bounds.to_json(),
         "n_chains": N_CHAINS,
         "n_tune": N_TUNE,
         "n_draws": N_DRAWS,
@@ -139,12 +138,12 @@ def _cases(
     return paths
 
 
-def _start(bounds: Mapping[str, tuple[float, float]], subject: Subject) -> dict[str, float]:
+def _start(bounds: Bounds, subject: Subject) -> Theta:
     """The middle of the box, but a non-decision time that no rt lies before.
 
     Behind the first rt a likelihood is at its floor, and has no slope to follow.
     """
-    start = {name: (low + high) / 2 for name, (low, high) in bounds.items()}
+    start = bounds.centre()
     if "t" in bounds:
         low, high = bounds["t"]
         latest = low + 0.5 * (float(subject.rts.min()) - low)

@@ -1,14 +1,14 @@
 """``recovery.json``: true and found parameters of simulated subjects, and how well they agree."""
 
-import hashlib
 from typing import Any
 
 import numpy as np
 
 from lanflow.evaluation.recovery.fit import FittedSubject
 from lanflow.evaluation.recovery.posterior import Posterior
-from lanflow.evaluation.recovery.subjects import Recoverable, Subject
+from lanflow.evaluation.recovery.subjects import Subject
 from lanflow.models.density import Array
+from lanflow.networks.network import Network
 
 RECOVERY_VERSION = 2
 
@@ -22,7 +22,7 @@ _MAX_R_HAT = 1.05
 
 
 def likelihood_record(
-    network: Recoverable,
+    network: Network,
     subjects: list[Subject],
     found: list[FittedSubject],
     *,
@@ -55,7 +55,7 @@ def likelihood_record(
 
 
 def posterior_record(
-    network: Recoverable,
+    network: Network,
     subjects: list[Subject],
     found: list[Posterior],
     *,
@@ -110,7 +110,7 @@ def posterior_record(
 
 
 def _record(
-    network: Recoverable,
+    network: Network,
     subjects: list[Subject],
     found: Array,
     *,
@@ -123,16 +123,16 @@ def _record(
     return {
         "recovery_version": RECOVERY_VERSION,
         "method": method,
-        "model": network.model,
+        "model": network.model_name,
         "network_type": "lan",
         "backend": network.backend,
-        "onnx_sha256": hashlib.sha256(network.onnx).hexdigest(),
+        "onnx_sha256": network.sha256,
         "seed": seed,
         "n_subjects": len(subjects),
         "n_trials": n_trials,
         "n_undecided": sum(subject.n_undecided for subject in subjects),
         "parameters": list(network.bounds),
-        "bounds": {name: list(pair) for name, pair in network.bounds.items()},
+        "bounds": network.bounds.to_json(),
         "true": true.tolist(),
         "recovered": found.tolist(),
         "summary": {

@@ -15,19 +15,21 @@ from lanflow.core.figures import (
     put_legend,
     put_title,
 )
-from lanflow.evaluation.reference import TrainedNetwork
-from lanflow.evaluation.scores import LikelihoodErrors, ProbabilityErrors
+from lanflow.evaluation.scores import Calibration, Scores
 from lanflow.models.density import Array
+from lanflow.networks.network import Network
 
 _N_RANK_BINS = 20
 
 
-def draw_likelihood_calibration(subject: TrainedNetwork, errors: LikelihoodErrors) -> bytes:
+def draw_likelihood_calibration(
+    network: Network, scores: Scores, calibration: Calibration
+) -> bytes:
     """Choice probabilities, total mass, and ranks of rts under a likelihood network.
 
     Parameters
     ----------
-    subject, errors
+    network, scores, calibration
         Which belong together.
 
     Returns
@@ -35,24 +37,25 @@ def draw_likelihood_calibration(subject: TrainedNetwork, errors: LikelihoodError
     bytes
         A PNG.
     """
+    choices = network.model.choices
 
     def fill(figure: Any) -> None:
         left, middle, right = figure.subplots(1, 3)
-        shown = range(1, 2) if len(subject.choices) == 2 else range(len(subject.choices))
+        shown = range(1, 2) if len(choices) == 2 else range(len(choices))
         colours = [choice_colour(i) for i in shown]
         _draw_identity(
-            left, errors.true_probabilities[:, shown], errors.probabilities[:, shown], colours
+            left, calibration.true_masses[:, shown], calibration.masses[:, shown], colours
         )
-        names = [choice_name(subject.choices[i]) for i in shown]
+        names = [choice_name(choices[i]) for i in shown]
         left.set_title("choice probability", loc="left")
         left.set_xlabel(f"model: P({names[0] if len(names) == 1 else 'choice'})")
         left.set_ylabel("network: integral over rt")
-        _draw_masses(middle, errors)
-        _draw_ranks(right, errors.ranks)
+        _draw_masses(middle, calibration)
+        _draw_ranks(right, calibration.ranks)
         put_title(
             figure,
-            f"{subject.title}: calibration at {len(errors.thetas):,} parameter draws",
-            f"against {errors.against}",
+            f"{network.title}: calibration at {len(calibration.sets):,} parameter draws",
+            f"against {scores.against}",
         )
         keys = [
             line_key(colour, name, marker="o", ls="none", ms=4)
@@ -81,9 +84,9 @@ def _draw_identity(axes: Any, true: Array, predicted: Array, colours: list[str])
     axes.set_ylim(-0.03, max(1.03, 1.1 * float(np.quantile(predicted, 0.98))))
 
 
-def _draw_masses(axes: Any, errors: LikelihoodErrors) -> None:
+def _draw_masses(axes: Any, calibration: Calibration) -> None:
     """Total of the network's density over that of the model, which is one without a deadline."""
-    ratio = errors.probabilities.sum(axis=1) / errors.true_probabilities.sum(axis=1)
+    ratio = calibration.masses.sum(axis=1) / calibration.true_masses.sum(axis=1)
     low, high = np.quantile(ratio, [0.005, 0.995])
     ends = min(low, 0.98), max(high, 1.02)
     axes.hist(np.clip(ratio, *ends), bins=30, range=ends, color=BLUE, alpha=0.75)
@@ -118,12 +121,12 @@ def _draw_ranks(axes: Any, ranks: Array) -> None:
     axes.set_ylabel("trials, relative to uniform")
 
 
-def draw_probability_calibration(subject: TrainedNetwork, errors: ProbabilityErrors) -> bytes:
+def draw_probability_calibration(network: Network, scores: Scores) -> bytes:
     """Predicted against true probabilities, and their differences.
 
     Parameters
     ----------
-    subject, errors
+    network, scores
         Which belong together.
 
     Returns
@@ -131,12 +134,14 @@ def draw_probability_calibration(subject: TrainedNetwork, errors: ProbabilityErr
     bytes
         A PNG.
     """
-    outcomes = subject.outcomes
+    outcomes = network.outcomes
+    predicted = scores.per_outcome(scores.network)
+    true = scores.per_outcome(scores.reference)
     colours = [choice_colour(i) for i in range(len(outcomes))] if len(outcomes) > 1 else [BLUE]
 
     def fill(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
-        _draw_identity(left, errors.true, errors.predicted, colours)
+        _draw_identity(left, true, predicted, colours)
         left.set_xlabel(f"model: P({outcomes[0] if len(outcomes) == 1 else 'choice'})")
         left.set_ylabel("network")
         keys = [
@@ -144,15 +149,15 @@ def draw_probability_calibration(subject: TrainedNetwork, errors: ProbabilityErr
             for colour, name in zip(colours, outcomes, strict=True)
         ]
         for column, colour in enumerate(colours):
-            _draw_binned(right, errors.predicted[:, column], errors.true[:, column], colour)
+            _draw_binned(right, predicted[:, column], true[:, column], colour)
         right.axhline(0, color="black", lw=1)
         right.set_xlim(-0.03, 1.03)
         right.set_xlabel("probability of the network, in tenths")
         right.set_ylabel("network \N{MINUS SIGN} model, mean and 95 % of draws")
         put_title(
             figure,
-            f"{subject.title}: calibration at {len(errors.thetas):,} parameter draws",
-            f"against {errors.against}",
+            f"{network.title}: calibration at {len(scores.parameters):,} parameter draws",
+            f"against {scores.against}",
         )
         put_legend(
             figure,

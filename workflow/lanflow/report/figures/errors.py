@@ -1,14 +1,15 @@
 """Where in the parameter box a network is off, and by how much."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lanflow.core.figures import BLUE, axis_label, draw_png, number, put_title
-from lanflow.evaluation.reference import TrainedNetwork
-from lanflow.evaluation.scores import LikelihoodErrors, ProbabilityErrors
-from lanflow.models.density import Array
+from lanflow.core.figures import BLUE, axis_label, draw_png, put_title
+from lanflow.evaluation.scores import Scores
+from lanflow.models.density import FLOOR, Array
+from lanflow.networks.network import Network
 
 _N_BINS, _N_PAIR_BINS = 8, 6
 # Pairs of more parameters than this are too small to read.
@@ -21,12 +22,12 @@ _COLOURED = 0.98
 Bound = tuple[float, float]
 
 
-def draw_likelihood_errors(subject: TrainedNetwork, errors: LikelihoodErrors) -> bytes:
-    """Error of the log-likelihood over the box: along each parameter, over pairs, over its height.
+def draw_errors(network: Network, scores: Scores) -> bytes:
+    """Errors within the bounds: along each parameter, over pairs, and over the truth itself.
 
     Parameters
     ----------
-    subject, errors
+    network, scores
         Which belong together.
 
     Returns
@@ -34,65 +35,56 @@ def draw_likelihood_errors(subject: TrainedNetwork, errors: LikelihoodErrors) ->
     bytes
         A PNG.
     """
-    difference = errors.predicted - errors.reference
-    absolute = np.abs(difference)
+    summary = scores.summary()
+    in_nats = scores.unit == "nats"
+    digits, unit = (3, " nats") if in_nats else (4, "")
     figures = (
-        f"against {errors.against}; "
-        f"absolute error: mean {absolute.mean():.3f} nats, median {np.median(absolute):.3f}, "
-        f"99th percentile {np.quantile(absolute, 0.99):.2f}; "
-        f"mean of network \N{MINUS SIGN} model {number(difference.mean(), 2)}"
+        f"against {scores.against}; "
+        f"absolute error: mean {_shown(summary.mean_abs_error, digits)}{unit}, "
+        f"median {_shown(summary.median_abs_error, digits)}, "
+        f"99th percentile {_shown(summary.p99_abs_error, digits)}; "
+        f"mean of network \N{MINUS SIGN} model {_shown(summary.mean_difference, digits)}"
     )
+    scores = _drawable(scores)
+    errors = scores.mean_abs_error_of_sets()
+    has_rows = np.isfinite(errors)
 
     def corner(axes: Any) -> None:
-        _draw_over_height(axes, errors.reference.ravel(), difference.ravel())
+        if in_nats:
+            _draw_over_height(axes, scores.reference, scores.differences)
+        else:
+            _draw_over_probability(axes, network, scores)
 
     return _draw_box(
-        subject,
-        errors.thetas,
-        absolute.mean(axis=1),
-        title=f"{subject.title}: error of the log-likelihood",
+        network,
+        scores.parameters[has_rows],
+        errors[has_rows],
+        title=f"{network.title}: error of the {'log-likelihood' if in_nats else 'probability'}",
         figures=figures,
-        unit="mean |error| (nats)",
+        unit=f"mean |error|{' (nats)' * in_nats}",
         corner=corner,
     )
 
 
-def draw_probability_errors(subject: TrainedNetwork, errors: ProbabilityErrors) -> bytes:
-    """Error of the probability over the box: along each parameter, over pairs, over its value.
+def _shown(value: float | None, digits: int) -> str:
+    if value is None:
+        return "not finite"
+    return f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
-    Parameters
-    ----------
-    subject, errors
-        Which belong together.
 
-    Returns
-    -------
-    bytes
-        A PNG.
-    """
-    difference = errors.predicted - errors.true
-    absolute = np.abs(difference)
-    figures = (
-        f"against {errors.against}; "
-        f"absolute error: mean {absolute.mean():.4f}, median {np.median(absolute):.4f}, "
-        f"largest {absolute.max():.3f}"
-    )
+def _drawable(scores: Scores) -> Scores:
+    """The scores with outputs that are no number, or too large, at the limits of what is drawn."""
+    lowest, highest = (FLOOR, -FLOOR) if scores.unit == "nats" else (0.0, 2.0)
+    values = np.nan_to_num(scores.network, nan=lowest).clip(lowest, highest)
+    return replace(scores, network=values)
 
-    def corner(axes: Any) -> None:
-        axes.plot(errors.true.ravel(), difference.ravel(), ".", color=BLUE, ms=4, alpha=0.5)
-        axes.axhline(0, color="black", lw=0.8)
-        axes.set_xlabel(f"probability of {' or '.join(subject.outcomes)}")
-        axes.set_ylabel("network \N{MINUS SIGN} model")
 
-    return _draw_box(
-        subject,
-        errors.thetas,
-        absolute.mean(axis=1),
-        title=f"{subject.title}: error of the probability",
-        figures=figures,
-        unit="mean |error|",
-        corner=corner,
-    )
+def _draw_over_probability(axes: Any, network: Network, scores: Scores) -> None:
+    """Signed error against the probability itself."""
+    axes.plot(scores.reference, scores.differences, ".", color=BLUE, ms=4, alpha=0.5)
+    axes.axhline(0, color="black", lw=0.8)
+    axes.set_xlabel(f"probability of {' or '.join(network.outcomes)}")
+    axes.set_ylabel("network \N{MINUS SIGN} model")
 
 
 def _draw_over_height(axes: Any, reference: Array, difference: Array) -> None:
@@ -119,7 +111,7 @@ def _draw_over_height(axes: Any, reference: Array, difference: Array) -> None:
 
 
 def _draw_box(
-    subject: TrainedNetwork,
+    network: Network,
     thetas: Array,
     values: Array,
     *,
@@ -129,7 +121,7 @@ def _draw_box(
     corner: Callable[[Any], None],
 ) -> bytes:
     """Means along each parameter on the diagonal, over pairs below it, one more panel above."""
-    bounds = list(subject.bounds.items())
+    bounds = list(network.bounds.items())
     n = len(bounds)
     is_corner = 2 < n <= _MOST_IN_PAIRS
     n_rows = n if is_corner else -(-n // _N_COLUMNS) + 1

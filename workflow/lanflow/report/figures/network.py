@@ -2,26 +2,23 @@
 
 from collections.abc import Callable, Iterator
 
-from lanflow.evaluation.reference import TrainedNetwork
-from lanflow.evaluation.scores import likelihood_errors, probability_errors
+from lanflow.evaluation.reference import Reference
+from lanflow.evaluation.scores import Scores, calibration
+from lanflow.networks.network import Network
 from lanflow.report.figures.calibration import (
     draw_likelihood_calibration,
     draw_probability_calibration,
 )
 from lanflow.report.figures.densities import draw_densities, draw_outcomes
-from lanflow.report.figures.errors import draw_likelihood_errors, draw_probability_errors
+from lanflow.report.figures.errors import draw_errors
 from lanflow.report.figures.sweeps import draw_manifold, draw_probability_sweeps
-
-# Trials at each parameter draw; simulated ones where probabilities are not known.
-_N_TRIALS, _N_SIMULATED = 100, 2000
-# Parameter draws for errors and calibration; thousands of trials at each are slow to simulate.
-_N_VECTORS, _N_SIMULATED_VECTORS = 256, 64
 
 
 def draw_network(
-    subject: TrainedNetwork,
+    network: Network,
+    reference: Reference,
+    scores: Scores,
     *,
-    n_vectors: int | None = None,
     seed: int,
     on_plot: Callable[[str], None] = lambda _: None,
 ) -> Iterator[tuple[str, bytes]]:
@@ -29,30 +26,30 @@ def draw_network(
 
     Parameters
     ----------
-    subject
+    network
         The network.
-    n_vectors
-        Parameter draws for errors and calibration; a few hundred when left out, fewer where the
-        model has to be simulated.
+    reference
+        The truth about its model.
+    scores
+        The network beside its reference: errors and calibration are drawn from these.
     seed
-        Decides all draws and simulations.
+        Decides the parameter vectors and simulations of the other figures.
     on_plot
         Called with the name of each before it is made.
     """
-    n_vectors = n_vectors or (_N_VECTORS if subject.is_exact else _N_SIMULATED_VECTORS)
-    has_trial = subject.network_type.has_trial
+    quick, has_trial = reference.for_drawing(), network.network_type.has_trial
     on_plot("density")
-    yield "density", (draw_densities if has_trial else draw_outcomes)(subject, seed=seed)
+    yield "density", (draw_densities if has_trial else draw_outcomes)(network, quick, seed=seed)
     on_plot("sweep")
     if has_trial:
-        yield "sweep", draw_manifold(subject)
-        on_plot("error")
-        errors = likelihood_errors(subject, n_vectors=n_vectors, n_trials=_N_TRIALS, seed=seed)
-        yield "error", draw_likelihood_errors(subject, errors)
-        yield "calibration", draw_likelihood_calibration(subject, errors)
+        yield "sweep", draw_manifold(network, quick)
     else:
-        yield "sweep", draw_probability_sweeps(subject, seed=seed)
-        on_plot("error")
-        off = probability_errors(subject, n_vectors=n_vectors, n_trials=_N_SIMULATED, seed=seed)
-        yield "error", draw_probability_errors(subject, off)
-        yield "calibration", draw_probability_calibration(subject, off)
+        yield "sweep", draw_probability_sweeps(network, quick, seed=seed)
+    on_plot("error")
+    yield "error", draw_errors(network, scores)
+    on_plot("calibration")
+    if has_trial:
+        ranks = calibration(network, scores, reference)
+        yield "calibration", draw_likelihood_calibration(network, scores, ranks)
+    else:
+        yield "calibration", draw_probability_calibration(network, scores)

@@ -18,9 +18,12 @@ from lanflow.core.figures import (
     put_legend,
     put_title,
 )
-from lanflow.evaluation.reference import Theta, TrainedNetwork
+from lanflow.evaluation.implied import drawable_log_density
+from lanflow.evaluation.reference import Reference
 from lanflow.models.density import Array
 from lanflow.models.kde import OMISSION
+from lanflow.models.parameters import Bounds, Theta
+from lanflow.networks.network import Network
 
 _N_SWEPT, _N_TIMES, _N_COLUMNS = 41, 161, 3
 # Simulated trials at each of a few places of a sweep, where no probability is known.
@@ -33,30 +36,30 @@ _SHOWN, _FEWEST_SECONDS, _MOST_SECONDS = 0.95, 1.0, 10.0
 _N_TRIED = 1000
 
 
-def sweep(subject: TrainedNetwork, name: str, n: int = _N_SWEPT) -> list[Theta]:
+def sweep(bounds: Bounds, name: str, n: int = _N_SWEPT) -> list[Theta]:
     """Parameter vectors with one parameter going from its lower bound to its upper."""
-    values = np.linspace(*subject.bounds[name], n)
-    return [{**subject.centre(), name: float(value)} for value in values]
+    values = np.linspace(*bounds[name], n)
+    return [{**bounds.centre(), name: float(value)} for value in values]
 
 
 def _n_columns(n: int) -> int:
     return 2 if n in (2, 4) else min(n, _N_COLUMNS)
 
 
-def _shown_seconds(subject: TrainedNetwork) -> float:
-    rts, choices = subject.simulate(subject.centre(), _N_TRIED, seed=0)
+def _shown_seconds(network: Network, reference: Reference) -> float:
+    rts, choices = reference.simulate(network.bounds.centre(), _N_TRIED, seed=0)
     answered = rts[choices != OMISSION]
     last = np.quantile(answered, _SHOWN) if len(answered) else _MOST_SECONDS
     return float(np.clip(np.ceil(2 * last) / 2, _FEWEST_SECONDS, _MOST_SECONDS))
 
 
-def draw_manifold(subject: TrainedNetwork) -> bytes:
+def draw_manifold(network: Network, reference: Reference) -> bytes:
     """Log-likelihood over rt and a parameter, for each choice and parameter.
 
     Parameters
     ----------
-    subject
-        A likelihood network.
+    network, reference
+        A likelihood network, and the truth about its model.
 
     Returns
     -------
@@ -64,33 +67,36 @@ def draw_manifold(subject: TrainedNetwork) -> bytes:
         A PNG. Two choices share a panel, the first to the left of zero; colours and grey lines
         are the network's, dashed lines the model's own where its density is known.
     """
-    is_mirrored = len(subject.choices) == 2
-    names = list(subject.bounds)
-    n_columns = _n_columns(len(names)) if is_mirrored else len(subject.choices)
+    is_mirrored = len(network.model.choices) == 2
+    names = list(network.bounds)
+    n_columns = _n_columns(len(names)) if is_mirrored else len(network.model.choices)
     n_rows = -(-len(names) // n_columns) if is_mirrored else len(names)
-    until = _shown_seconds(subject)
+    until = _shown_seconds(network, reference)
 
     def fill(figure: Any) -> None:
         grid = figure.subplots(n_rows, n_columns, squeeze=False)
         for axes in grid.flat[len(names) if is_mirrored else grid.size :]:
             axes.set_axis_off()
         for i, name in enumerate(names):
-            thetas = sweep(subject, name)
-            groups = [subject.choices] if is_mirrored else [(c,) for c in subject.choices]
+            thetas = sweep(network.bounds, name)
+            groups = (
+                [network.model.choices] if is_mirrored else [(c,) for c in network.model.choices]
+            )
             for j, choices in enumerate(groups):
                 axes = grid.flat[i] if is_mirrored else grid[i, j]
-                mesh = _draw_sweep(axes, subject, name, thetas, choices, until)
+                mesh = _draw_sweep(axes, network, reference, name, thetas, choices, until)
         figure.colorbar(
             mesh, ax=grid, label="log-likelihood (nats)", extend="min", aspect=40, pad=0.01
         )
-        _finish_manifold(figure, grid, subject)
+        _finish_manifold(figure, grid, network, reference)
 
     return draw_png((11.0, 1.1 + (2.9 if is_mirrored else 2.1) * n_rows), fill)
 
 
 def _draw_sweep(
     axes: Any,
-    subject: TrainedNetwork,
+    network: Network,
+    reference: Reference,
     name: str,
     thetas: list[Theta],
     choices: tuple[int, ...],
@@ -100,16 +106,20 @@ def _draw_sweep(
     signed = np.linspace(start, until, _N_TIMES * len(choices))
     which = np.where(signed < 0, choices[0], choices[-1])
     rts = np.maximum(np.abs(signed), 1e-4)
-    values = np.linspace(*subject.bounds[name], len(thetas))
-    network = np.array([subject.log_density(theta, rts, which) for theta in thetas])
+    values = np.linspace(*network.bounds[name], len(thetas))
+    given = np.array(
+        [
+            drawable_log_density(network, np.array(list(theta.values())), rts, which)
+            for theta in thetas
+        ]
+    )
     mesh = axes.pcolormesh(
-        signed, values, network, cmap="viridis", vmin=_FLOOR, vmax=2.0, shading="nearest"
+        signed, values, given, cmap="viridis", vmin=_FLOOR, vmax=2.0, shading="nearest"
     )
     style = {"colors": "white", "linewidths": 0.7, "negative_linestyles": "solid"}
-    axes.contour(signed, values, network, _LEVELS, **style)
-    densities = [subject.density(theta) for theta in thetas]
-    if densities[0] is not None:
-        true = np.array([d.evaluate(rts, which) for d in densities if d is not None])
+    axes.contour(signed, values, given, _LEVELS, **style)
+    if reference.is_exact:
+        true = np.array([reference.density(theta).evaluate(rts, which) for theta in thetas])
         style = {"colors": YELLOW, "linewidths": 1.1, "linestyles": [DASHES]}
         axes.contour(signed, values, true, _LEVELS, **style)
     axes.grid(visible=False)
@@ -121,43 +131,45 @@ def _draw_sweep(
     return mesh
 
 
-def _finish_manifold(figure: Any, grid: Any, subject: TrainedNetwork) -> None:
-    first, last = subject.choices[0], subject.choices[-1]
-    if len(subject.choices) == 2:
+def _finish_manifold(figure: Any, grid: Any, network: Network, reference: Reference) -> None:
+    first, last = network.model.choices[0], network.model.choices[-1]
+    if len(network.model.choices) == 2:
         for axes in grid.flat:
             axes.set_xlabel(
                 f"\N{LEFTWARDS ARROW} {choice_name(first)}    rt (s)    "
                 f"{choice_name(last)} \N{RIGHTWARDS ARROW}"
             )
     else:
-        for axes, choice in zip(grid[0], subject.choices, strict=True):
+        for axes, choice in zip(grid[0], network.model.choices, strict=True):
             axes.set_title(choice_name(choice), loc="left", fontsize=10)
         for axes in grid[-1]:
             axes.set_xlabel("rt (s)")
     put_title(
         figure,
-        f"{subject.title}: log-likelihood as one parameter sweeps its range",
-        f"the others in the middle of theirs ({_middle(subject)}); lines are one nat apart",
+        f"{network.title}: log-likelihood as one parameter sweeps its range",
+        f"the others in the middle of theirs ({_middle(network)}); lines are one nat apart",
     )
     keys = [line_key("white", "network", lw=1.2)]
-    if subject.is_exact:
-        keys.append(line_key(YELLOW, f"model, {subject.reference_name}", lw=1.4, ls=DASHES))
+    if reference.is_exact:
+        keys.append(line_key(YELLOW, f"model, {reference.name}", lw=1.4, ls=DASHES))
     put_legend(figure, keys, dark=True)
 
 
-def _middle(subject: TrainedNetwork) -> str:
-    return ", ".join(f"{name} = {number(value, 2)}" for name, value in subject.centre().items())
+def _middle(network: Network) -> str:
+    return ", ".join(
+        f"{name} = {number(value, 2)}" for name, value in network.bounds.centre().items()
+    )
 
 
 def draw_probability_sweeps(
-    subject: TrainedNetwork, *, seed: int, n_trials: int = _N_TRIALS
+    network: Network, reference: Reference, *, seed: int, n_trials: int = _N_TRIALS
 ) -> bytes:
     """Probability of each outcome as one parameter sweeps its range.
 
     Parameters
     ----------
-    subject
-        A network of probabilities.
+    network, reference
+        A network of probabilities, and the truth about its model.
     seed
         Of simulated trials, for a model whose probabilities are not known.
     n_trials
@@ -168,7 +180,7 @@ def draw_probability_sweeps(
     bytes
         A PNG with a panel for each parameter.
     """
-    names = list(subject.bounds)
+    names = list(network.bounds)
     n_columns = _n_columns(len(names))
     n_rows = -(-len(names) // n_columns)
 
@@ -177,35 +189,34 @@ def draw_probability_sweeps(
         for axes in grid.flat[len(names) :]:
             axes.set_axis_off()
         for axes, name in zip(grid.flat, names, strict=False):
-            _draw_probabilities(axes, subject, name, seed=seed, n_trials=n_trials)
+            _draw_probabilities(axes, network, reference, name, seed=seed, n_trials=n_trials)
         for axes in grid[:, 0]:
             axes.set_ylabel("probability")
         put_title(
             figure,
-            f"{subject.title}: probability of {' or '.join(subject.outcomes)} as one parameter "
+            f"{network.title}: probability of {' or '.join(network.outcomes)} as one parameter "
             "sweeps its range",
-            f"the others in the middle of theirs ({_middle(subject)})",
+            f"the others in the middle of theirs ({_middle(network)})",
         )
-        put_legend(figure, _probability_keys(subject, n_trials))
+        put_legend(figure, _probability_keys(network, reference, n_trials))
 
     return draw_png((10.5, 1.2 + 2.5 * n_rows), fill)
 
 
 def _draw_probabilities(
-    axes: Any, subject: TrainedNetwork, name: str, *, seed: int, n_trials: int
+    axes: Any, network: Network, reference: Reference, name: str, *, seed: int, n_trials: int
 ) -> None:
-    thetas = sweep(subject, name)
-    values = np.linspace(*subject.bounds[name], len(thetas))
-    places = values if subject.is_exact else np.linspace(*subject.bounds[name], _N_SIMULATED)
-    held = thetas if subject.is_exact else sweep(subject, name, _N_SIMULATED)
-    true: Array = np.array(
-        [subject.true_probabilities(theta, n_trials, seed=seed + i) for i, theta in enumerate(held)]
-    )
-    predicted = subject.probabilities(thetas)
-    for i in range(len(subject.outcomes)):
-        colour = _outcome_colour(subject, i)
+    thetas = sweep(network.bounds, name)
+    values = np.linspace(*network.bounds[name], len(thetas))
+    places = values if reference.is_exact else np.linspace(*network.bounds[name], _N_SIMULATED)
+    held = thetas if reference.is_exact else sweep(network.bounds, name, _N_SIMULATED)
+    true = _true_probabilities(network, reference, held, n_trials, seed=seed)
+    vectors = np.array([list(theta.values()) for theta in thetas])
+    predicted = np.exp(network(vectors).astype(float))
+    for i in range(len(network.outcomes)):
+        colour = _outcome_colour(network, i)
         axes.plot(values, predicted[:, i], color=colour, lw=2)
-        if subject.is_exact:
+        if reference.is_exact:
             axes.plot(places, true[:, i], color="black", lw=1, ls=DASHES)
         else:
             spread = 1.96 * np.sqrt(true[:, i] * (1 - true[:, i]) / n_trials)
@@ -214,16 +225,34 @@ def _draw_probabilities(
     axes.set_ylim(-0.03, 1.03)
 
 
-def _outcome_colour(subject: TrainedNetwork, i: int) -> str:
-    return choice_colour(i) if len(subject.outcomes) > 1 else BLUE
+def _true_probabilities(
+    network: Network, reference: Reference, thetas: list[Theta], n_trials: int, *, seed: int
+) -> Array:
+    """Probabilities of the outcomes, shape (vectors, outcomes); shares of trials if not known."""
+    return np.array(
+        [
+            reference.probabilities(
+                theta,
+                network.network_type.name,
+                n_outputs=network.n_outputs,
+                n_simulations=n_trials,
+                seed=seed + i,
+            )
+            for i, theta in enumerate(thetas)
+        ]
+    )
 
 
-def _probability_keys(subject: TrainedNetwork, n_trials: int) -> list[Any]:
+def _outcome_colour(network: Network, i: int) -> str:
+    return choice_colour(i) if len(network.outcomes) > 1 else BLUE
+
+
+def _probability_keys(network: Network, reference: Reference, n_trials: int) -> list[Any]:
     keys = [
-        line_key(_outcome_colour(subject, i), f"network: {outcome}", lw=2)
-        for i, outcome in enumerate(subject.outcomes)
+        line_key(_outcome_colour(network, i), f"network: {outcome}", lw=2)
+        for i, outcome in enumerate(network.outcomes)
     ]
-    if subject.is_exact:
-        return [*keys, line_key("black", f"model, {subject.reference_name}", lw=1, ls=DASHES)]
+    if reference.is_exact:
+        return [*keys, line_key("black", f"model, {reference.name}", lw=1, ls=DASHES)]
     label = f"simulated ({n_trials:,} trials, 95 % interval)"
     return [*keys, line_key(GREY, label, marker="o", ls="none")]

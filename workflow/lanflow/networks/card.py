@@ -1,0 +1,94 @@
+"""``card.json``: what a user of a network must know."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, Field, field_validator
+
+from lanflow.core.errors import UserError
+from lanflow.core.files import read_json
+from lanflow.core.names import require_name
+from lanflow.core.settings import Settings, parse_settings
+from lanflow.models.parameters import Bounds
+from lanflow.networks.types import NetworkTypeName
+
+FOLDER_HINT = "it should be in a trained network's folder, such as results/networks/lan/ddm/lan_jax"
+
+
+class Card(Settings):
+    """A network's card, as :mod:`lanflow.training.save` writes it.
+
+    Keys that a newer version of lanflow added are left aside.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+
+    model: str = Field(description="the cognitive model, in ssm-simulators' catalogue")
+    network_type: NetworkTypeName
+    backend: str = Field(description="jax or torch")
+    inputs: list[str] = Field(description="parameters in order, and of a lan rt and choice")
+    parameters: list[str]
+    bounds: Bounds = Field(description="range of each parameter in the training data")
+    output: str = Field(description="what the output means")
+    output_shape: list[int]
+    units: dict[str, str]
+    layer_sizes: list[int]
+    activations: list[str]
+    n_weights: int
+    best_epoch: int = Field(description="counted from 0, as LANfactory does")
+    best_val_loss: float
+    n_epochs: int
+    loss: str
+    seed: int
+    data_digest: str
+    label_source: str | None = None
+    n_parameter_sets: int
+    n_rows: int
+    run_uuid: str
+    mlflow_run_id: str | None
+    lanflow_version: str
+
+    @field_validator("bounds", mode="before")
+    @classmethod
+    def _bounds(cls, content: Any) -> Bounds:
+        try:
+            return Bounds.from_json(content, "range")
+        except UserError as e:
+            raise ValueError(str(e)) from e
+
+
+def read_card(path: Path) -> Card:
+    """Read a network's ``card.json``.
+
+    Raises
+    ------
+    UserError
+        Naming the file, if it is not there or not a card.
+    """
+    content = read_json(path, hint=FOLDER_HINT)
+    missing = [
+        name
+        for name, field in Card.model_fields.items()
+        if field.is_required() and name not in content
+    ]
+    if missing:
+        raise UserError(f"{path}: is not a network's card (it lacks {', '.join(missing)})")
+    card = parse_settings(Card, content, str(path))
+    for key in ("model", "network_type"):  # become names of folders
+        require_name(getattr(card, key), f"{path}: {key}")
+    return card
+
+
+def read_bounds(path: Path) -> Bounds:
+    """The trained bounds in a card, of which nothing else has to be there.
+
+    Raises
+    ------
+    UserError
+        Naming the file, if there are none.
+    """
+    content: Mapping[str, Any] = read_json(path, hint=FOLDER_HINT)
+    if "bounds" not in content:
+        raise UserError(f"{path}: is not a network's card (it lacks bounds)")
+    return Bounds.from_json(content["bounds"], f"{path}: bounds")
