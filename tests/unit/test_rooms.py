@@ -44,6 +44,7 @@ HOMES = {
     "onnxruntime": "networks.runtime",
     "matplotlib": "core.figures",
     "huggingface_hub": "publish.hub",
+    "jinja2": "core.templates",
     "tqdm": "core.progress",
     "cloudpickle": "data.generation.generate",
     "hssm": "evaluation.hssm.probe evaluation.hssm.sampler",  # run by HSSM's own interpreter
