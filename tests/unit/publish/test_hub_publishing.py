@@ -85,10 +85,10 @@ def test_files_that_would_change_are_left_without_consent(
         return False
 
     for confirm in (None, refuse):
-        with pytest.raises(UserError, match=r"7 file\(s\) of .* would change: README.md, .*--over"):
+        with pytest.raises(UserError, match=r"6 file\(s\) of .* would change: README.md, .*--over"):
             publish(*other, REPO, confirm=confirm)
         assert hub.files == before
-    assert asked == [f"change 7 file(s) of {hub.url}/{REPO}?"]
+    assert asked == [f"change 6 file(s) of {hub.url}/{REPO}?"]
 
 
 @pytest.mark.parametrize("by", ["option", "answer"])
