@@ -38,7 +38,7 @@ def evaluation(verdict: str = "failed", **keys: Any) -> dict[str, Any]:
     hssm = PASSED | {"name": "hssm", "verdict": "skipped", "reason": "HSSM is not here"}
     hssm |= {"is_essential": False}
     return {
-        "evaluation_version": 1,
+        "evaluation_version": 2,
         "model": "ddm",
         "network_type": "lan",
         "backend": "torch",

@@ -90,12 +90,13 @@ class Scores:
     def numbers(self) -> dict[str, float]:
         """Mean and median absolute error, 99th percentile, mean difference; may be not finite."""
         sizes = np.abs(self.differences)
-        return {
-            "mean_abs_error": float(sizes.mean()),
-            "median_abs_error": float(np.median(sizes)),
-            "p99_abs_error": float(np.percentile(sizes, 99)),
-            "mean_difference": float(self.differences.mean()),
-        }
+        with np.errstate(invalid="ignore"):
+            return {
+                "mean_abs_error": float(sizes.mean()),
+                "median_abs_error": float(np.median(sizes)),
+                "p99_abs_error": float(np.percentile(sizes, 99)),
+                "mean_difference": float(self.differences.mean()),
+            }
 
     def summary(self) -> ScoreSummary:
         """The numbers for the record of an evaluation."""
@@ -275,7 +276,7 @@ def read_scores(path: Path, *, onnx_sha256: str, n_parameters: int) -> Scores | 
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if str(stored["onnx_sha256"]) != onnx_sha256 or "unit" not in stored:
                 return None
             arrays = {name: np.asarray(stored[name]) for name in _ARRAYS}
