@@ -17,7 +17,8 @@ from lanflow.core.names import UNFINISHED
 from lanflow.data.prepare import LocatedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
-from lanflow.networks.onnx import ContractError, run_onnx
+from lanflow.networks.onnx import run_onnx
+from lanflow.networks.types import ContractError
 from lanflow.training.backend import Kernel
 from lanflow.training.config import TrainingOptions
 from lanflow.training.fit import TrainingJob, TrainingResult, fit

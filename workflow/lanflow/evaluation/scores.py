@@ -23,7 +23,8 @@ from lanflow.evaluation.reference import MAX_T, Reference
 from lanflow.models.density import Array
 from lanflow.models.parameters import Bounds
 from lanflow.models.simulators import draw_parameters
-from lanflow.networks.network import Outputs, likelihood_rows
+from lanflow.networks import folder as network_folder
+from lanflow.networks.network import Network, Outputs, likelihood_rows
 from lanflow.networks.types import NetworkTypeName
 
 # Labels are cut off here in training; trials that are less likely under the truth are left out.
@@ -263,6 +264,23 @@ def write_scores(path: Path, scores: Scores | None, *, onnx_sha256: str) -> None
     content = io.BytesIO()
     np.savez_compressed(content, **parts)
     write_bytes(path, content.getvalue())
+
+
+def read_own_scores(network: Network) -> Scores | None:
+    """The scores in a network's folder; None where there are none of this network.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    if network.folder is None:
+        return None
+    return read_scores(
+        network.folder / network_folder.SCORES,
+        onnx_sha256=network.sha256,
+        n_parameters=len(network.bounds),
+    )
 
 
 def read_scores(path: Path, *, onnx_sha256: str, n_parameters: int) -> Scores | None:
