@@ -14,7 +14,7 @@ import pytest
 
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
-from lanflow.core.locks import lock_beside, locked
+from lanflow.core.locks import lock_path, locked
 from lanflow.data.dataset import open_data_set
 from lanflow.data.experiment import RunSelection
 from lanflow.data.locate import Places
@@ -243,7 +243,7 @@ def test_a_data_set_that_another_process_packs_is_refused(
     (tmp_path / "manifest.json").write_text(json.dumps(freeze_folder(folder_of_files)))
     output = tmp_path / "data_set"
     command = ["materialise", str(tmp_path / "manifest.json"), "--output", str(output)]
-    with locked(lock_beside(output), "it is being packed"):
+    with locked(lock_path(output), "it is being packed"):
         assert main(command) == 1
     (told,) = caplog.messages
     assert told.startswith(f"lanflow: error: {output} is being packed by process {os.getpid()} on ")

@@ -11,9 +11,9 @@ from lanflow.core.errors import UserError
 from lanflow.tracking import preflight
 from lanflow.tracking.client import connect
 from lanflow.tracking.preflight import (
+    check_first_contact,
     check_location,
     file_system_of,
-    make_contact,
     prepare,
     sqlite_warnings,
 )
@@ -153,23 +153,23 @@ def test_the_first_job_must_reach_the_store_and_later_ones_need_not(
 ) -> None:
     away = resolve_store(uri="http://ada:pa55word@127.0.0.1:1")
     with pytest.raises(UserError, match=r"^from node .*\*\*\*@127.0.0.1:1: cannot be opened"):
-        make_contact(away, "one", "try")
+        check_first_contact(away, "one", "try")
     assert not contacts.exists()
-    make_contact(store, "one", "try")
+    check_first_contact(store, "one", "try")
     assert len(list(contacts.iterdir())) == 1
     Path(store.sqlite_path).write_text("no database any more")
-    make_contact(store, "one", "try")
+    check_first_contact(store, "one", "try")
     with pytest.raises(UserError, match="from node"):
-        make_contact(store, "two", "try")
+        check_first_contact(store, "two", "try")
 
 
-@pytest.mark.parametrize("sending", ["now", "later"])
+@pytest.mark.parametrize("send_mode", ["now", "later"])
 def test_contact_is_not_made_where_the_store_must_answer_anyway_or_is_left_alone(
-    contacts: Path, sending: Literal["now", "later"]
+    contacts: Path, send_mode: Literal["now", "later"]
 ) -> None:
-    make_contact(resolve_store(uri="http://127.0.0.1:1"), "one", sending)
+    check_first_contact(resolve_store(uri="http://127.0.0.1:1"), "one", send_mode)
     assert not contacts.exists()
 
 
 def test_a_command_that_is_typed_by_hand_makes_no_contact_of_its_own() -> None:
-    make_contact(resolve_store(uri="http://127.0.0.1:1"), "one", "try")
+    check_first_contact(resolve_store(uri="http://127.0.0.1:1"), "one", "try")

@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 from lanflow.core.errors import StoreError, UserError
 from lanflow.tracking import client as tracking_client
 from lanflow.tracking.client import Experiment, connect, ensure_experiment
-from lanflow.tracking.runs import TrackedRun, find_run, search_runs, tracked_run
+from lanflow.tracking.runs import MlflowRun, find_run, search_runs, tracked_run
 from lanflow.tracking.store import INVENTORY_NAME, Store
 
 
@@ -24,7 +24,7 @@ def experiment(client: MlflowClient, store: Store) -> Experiment:
     return ensure_experiment(client, store, "ddm-training")
 
 
-def log_inventory(client: MlflowClient, run: TrackedRun, content: Any) -> None:
+def log_inventory(client: MlflowClient, run: MlflowRun, content: Any) -> None:
     text = content if isinstance(content, str) else json.dumps(content)
     client.log_text(run.id, text, INVENTORY_NAME)
 

@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 from lanflow import __version__
 from lanflow.core.errors import StoreError, UserError
 from lanflow.tracking.client import Experiment, connect, ensure_experiment
-from lanflow.tracking.runs import FAILURE_TAG, TrackedRun, changed_params, find_run, tracked_run
+from lanflow.tracking.runs import FAILURE_TAG, MlflowRun, changed_params, find_run, tracked_run
 from lanflow.tracking.store import Store
 
 
@@ -33,7 +33,7 @@ def refuse(store: Store, statement: str) -> None:
         )
 
 
-def status(client: MlflowClient, run: TrackedRun) -> str:
+def status(client: MlflowClient, run: MlflowRun) -> str:
     return str(client.get_run(run.id).info.status)
 
 

@@ -19,10 +19,10 @@ from lanflow.core.locks import locked
 from lanflow.data.prepare import LocatedData
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.record import find_records
-from lanflow.tracking.recorder import recorded_run
+from lanflow.tracking.recorder import record_run
 from lanflow.tracking.runs import FAILURE_TAG, find_run, tracked_run
 from lanflow.tracking.store import Store
-from lanflow.tracking.sync import send_runs
+from lanflow.tracking.sync import sync_runs
 from lanflow.training.backend import Epoch
 from lanflow.training.config import TrainingOptions
 from lanflow.training.fit import TrainingError
@@ -540,14 +540,17 @@ def test_a_store_that_refuses_for_a_while_gets_the_epochs_later(
     job = training_job(packed, make_kernel("torch"), **KEYS)
     history = [Epoch(i, i + 0.5, i + 0.25, 0.01, 1.0) for i in range(4)]
     names = {"experiment": "x", "name": "a name", "tags": {}}
-    with recorded_run(store, tmp_path, sending="now", **names) as run:
+    with record_run(store, tmp_path, send_mode="now", **names) as run:
         run.begin()
         feed = EpochFeed(run, job)
         feed(history[:1])
         refuse_metrics(store)
         feed(history[:2])
         (left,) = find_records([tmp_path])
-        assert [point[3] for point in left.load().metrics if point[0] == "val_loss"] == [0, 1]
+        assert [point[3] for point in left.read_checked().metrics if point[0] == "val_loss"] == [
+            0,
+            1,
+        ]
         accept_metrics(store)
         feed(history[:3])  # too soon to ask again
         assert run.id is not None
@@ -572,7 +575,7 @@ def test_a_store_that_refuses_to_the_end_costs_neither_results_nor_history(
     assert run.info.status == "RUNNING"  # as far as the store knows
     assert result["mlflow_run_id"] == run.info.run_id
     accept_metrics(store)
-    assert send_runs([options.networks_path_base]).run_ids == [run.info.run_id]
+    assert sync_runs([options.networks_path_base]).run_ids == [run.info.run_id]
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     for column, metric in ((1, "train_loss"), (2, "val_loss"), (3, "learning_rate")):

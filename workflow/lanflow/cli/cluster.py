@@ -18,7 +18,7 @@ AddCommand = Callable[[Any, str, str, Any], argparse.ArgumentParser]
 # MLflow would ask a server that is not there for four minutes; a check may be told at once.
 _RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
-_SENDING = "LANFLOW_MLFLOW_SEND"
+_SEND_MODE = "LANFLOW_MLFLOW_SEND"
 
 Backend = Literal["jax", "torch"]
 
@@ -45,9 +45,9 @@ def add_check_node(commands: Any, add: AddCommand) -> None:
 def _check_node(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_json
 
-    fail_soon()
+    limit_mlflow_retries()
     # Nodes that reach no server keep their runs beside the results, to be sent from elsewhere.
-    experiments = parsed.experiments if os.environ.get(_SENDING) != "later" else []
+    experiments = parsed.experiments if os.environ.get(_SEND_MODE) != "later" else []
     store = resolve_store(
         uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
     )
@@ -57,7 +57,7 @@ def _check_node(parsed: argparse.Namespace) -> dict[str, Any]:
     return record
 
 
-def fail_soon() -> None:
+def limit_mlflow_retries() -> None:
     """Let a check tell of a server that is not there soon; what a user has set stays."""
     os.environ.setdefault(*_RETRIES)
 
@@ -131,14 +131,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def sync(parsed: argparse.Namespace) -> dict[str, Any]:
     """Send what waits, and what another store has, if that is asked for."""
     from lanflow.core.files import write_json
-    from lanflow.tracking.sync import check_sent, move_runs, send_runs
+    from lanflow.tracking.sync import move_runs, require_all_sent, sync_runs
 
-    sent = send_runs(
+    sent = sync_runs(
         parsed.results,
         uri=parsed.mlflow_tracking_uri,
         artifact_location=parsed.mlflow_artifact_location,
     )
-    check_sent(sent)
+    require_all_sent(sent)
     result: dict[str, Any] = {
         "n_runs_sent": len(sent.run_ids),
         "mlflow_run_ids": sent.run_ids,

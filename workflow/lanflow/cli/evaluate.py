@@ -185,13 +185,13 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes
-    from lanflow.core.folders import require_own
+    from lanflow.core.folders import refuse_foreign_files
     from lanflow.report.figures.network import draw_network
 
     subject = _subject(parsed)
     folder = parsed.output or parsed.folder
     if parsed.output is not None:
-        require_own(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
+        refuse_foreign_files(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
     plots = draw_network(
         subject,
         n_vectors=parsed.draws,

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.cli import cluster
-from lanflow.cli.cluster import add_check_node, add_site, fail_soon
+from lanflow.cli.cluster import add_check_node, add_site, limit_mlflow_retries
 from lanflow.cli.data import add_data
 from lanflow.cli.evaluate import add_check_gates, add_evaluate, add_plot, add_recover
 from lanflow.cli.options import (
     add_log_level,
-    add_sending,
+    add_send_mode,
     add_store,
     count,
     n_cores,
@@ -21,8 +21,8 @@ from lanflow.cli.options import (
 )
 from lanflow.cli.publish import add_publishing
 from lanflow.core.errors import UsageError
-from lanflow.core.interrupts import uninterrupted
-from lanflow.tracking.store import generation_experiment, resolve_sending
+from lanflow.core.interrupts import defer_signals
+from lanflow.tracking.store import generation_experiment, resolve_send_mode
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,7 +73,7 @@ def _prepare(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_json
     from lanflow.tracking.preflight import prepare
 
-    fail_soon()
+    limit_mlflow_retries()
     record = prepare(store_of(parsed), parsed.experiments)
     if parsed.output:
         write_json(parsed.output, record)
@@ -108,11 +108,11 @@ def _add_generate(commands: Any) -> None:
         help="log the files as artifacts of the run, for machines that do not see the folder",
     )
     add_store(command)
-    add_sending(command)
+    add_send_mode(command)
 
 
 def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
-    with uninterrupted():
+    with defer_signals():
         from lanflow.data.generation.config import read_generation_file
         from lanflow.data.generation.plan import ChunkPlan
         from lanflow.data.generation.run import generate
@@ -129,7 +129,7 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
         experiment_name=parsed.mlflow_experiment_name or generation_experiment(config.model_name),
         run_name=parsed.mlflow_run_name,
         log_files=parsed.log_files,
-        sending=resolve_sending(parsed.mlflow_send),
+        send_mode=resolve_send_mode(parsed.mlflow_send),
     )
 
 

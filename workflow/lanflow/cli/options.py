@@ -14,7 +14,7 @@ from typing import Any
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.interrupts import interruptible
 from lanflow.core.names import check_name
-from lanflow.tracking.store import SENDING_VARIABLE, SENDINGS, Store, redact, resolve_store
+from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
 
 log = logging.getLogger("lanflow")
 
@@ -91,14 +91,14 @@ def store_of(parsed: argparse.Namespace) -> Store:
     )
 
 
-def add_sending(group: Any) -> None:
+def add_send_mode(group: Any) -> None:
     """Add ``--mlflow-send``."""
     group.add_argument(
         "--mlflow-send",
-        choices=SENDINGS,
+        choices=SEND_MODES,
         help="now: the store must answer at the start; try: if it does not, the run is kept beside "
         "the results for 'lanflow sync'; later: it is kept there, the store is not asked "
-        f"({SENDING_VARIABLE}, then now)",
+        f"({SEND_MODE_VARIABLE}, then now)",
     )
 
 

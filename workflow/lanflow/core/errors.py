@@ -17,5 +17,5 @@ class StoreError(UserError):
     """An MLflow store that refuses, or does not answer."""
 
 
-class StoreAwayError(StoreError):
+class StoreUnavailableError(StoreError):
     """An MLflow store that does not answer now; later it may."""

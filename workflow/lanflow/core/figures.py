@@ -68,7 +68,7 @@ def choice_colour(i: int) -> str:
     return CHOICE_COLOURS[i % len(CHOICE_COLOURS)]
 
 
-def show_parameters(theta: Mapping[str, float]) -> str:
+def format_parameters(theta: Mapping[str, float]) -> str:
     """A parameter vector as the title of a panel, on two lines if it is long."""
     parts = [f"{name} = {number(value, 2)}" for name, value in theta.items()]
     if len(", ".join(parts)) <= _TITLE_LENGTH:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UserError
-from lanflow.core.folders import require_own
+from lanflow.core.folders import refuse_foreign_files
 
 # How long a process waits for its turn: many times what one turn takes.
 _LONGEST_WAIT = 120.0
@@ -56,7 +56,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def fresh_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[Path]:
+def replace_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[Path]:
     """Fill a new folder beside ``folder`` and put it in its place at the end.
 
     If the body raises, the new folder is removed and the old one, if any, stays. An old one that
@@ -67,14 +67,14 @@ def fresh_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[P
     folder
         Where the new one goes; a link to a folder stays a link.
     own, what
-        As for :func:`lanflow.core.folders.require_own`.
+        As for :func:`lanflow.core.folders.refuse_foreign_files`.
 
     Raises
     ------
     UserError
         If something else is in the old folder: nothing of it is touched.
     """
-    require_own(folder, own, what=what)
+    refuse_foreign_files(folder, own, what=what)
     folder = folder.resolve() if folder.is_symlink() else folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = _fresh_name(folder)
@@ -82,7 +82,7 @@ def fresh_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[P
     fresh.mkdir()
     try:
         yield fresh
-        require_own(folder, own, what=what)
+        refuse_foreign_files(folder, own, what=what)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
@@ -96,7 +96,7 @@ def fresh_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[P
 
 
 @contextlib.contextmanager
-def in_turn(folder: Path) -> Iterator[bool]:
+def lock_folder(folder: Path) -> Iterator[bool]:
     """Let one process at a time do something in a folder; give whether the others are kept out.
 
     The lock is on the folder itself: it leaves no file, and ends with the process that holds it. On
@@ -140,7 +140,7 @@ def create_once(path: Path, make: Callable[[Path], None]) -> None:
     if not _is_absent(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with in_turn(path.parent) as is_alone:
+    with lock_folder(path.parent) as is_alone:
         if not _is_absent(path):
             return
         if is_alone:

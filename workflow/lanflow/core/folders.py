@@ -15,7 +15,7 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}")
 _N_NAMED = 3
 
 
-def require_own(folder: Path, own: Iterable[str], *, what: str) -> None:
+def refuse_foreign_files(folder: Path, own: Iterable[str], *, what: str) -> None:
     """Refuse to write into a folder that holds anything but what its writer makes.
 
     Every command that writes a folder calls this before it writes anything.

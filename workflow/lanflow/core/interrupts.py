@@ -23,7 +23,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _asked_for: list[str] = []
 
 
-def is_under_way() -> bool:
+def is_handling_interrupt() -> bool:
     """Whether an interruption is being handled here: the work is being left, or tidied up after."""
     error = sys.exception()
     while error is not None:
@@ -41,14 +41,14 @@ def check() -> None:
     KeyboardInterrupt
         With the signal's name.
     """
-    if _asked_for and not is_under_way() and _is_main_thread():
+    if _asked_for and not is_handling_interrupt() and _is_main_thread():
         raise KeyboardInterrupt(_asked_for[0])
 
 
 def _interrupt(number: int, _frame: object) -> None:
     _asked_for.append(signal.Signals(number).name)
     # Schedulers repeat SIGTERM; recording the end that the first began must not be cut short.
-    if number == signal.SIGTERM and is_under_way():
+    if number == signal.SIGTERM and is_handling_interrupt():
         return
     raise KeyboardInterrupt(_asked_for[-1])
 
@@ -78,7 +78,7 @@ def interruptible() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Let SIGINT and SIGTERM wait until the body is done, then let them do what they do.
 
     A transaction that is cut in two stays open, and its database locked for what must still be

@@ -38,7 +38,7 @@ def _leave_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def lock_beside(folder: Path) -> Path:
+def lock_path(folder: Path) -> Path:
     """The lock of a folder that is replaced as a whole."""
     return folder.absolute().with_name(f".{folder.name}.lock")
 

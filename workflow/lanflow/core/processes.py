@@ -47,11 +47,11 @@ def worker_pool(
 def _start(start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_leader, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     start(*arguments)
 
 
-def _end_with_leader() -> None:
+def _exit_with_parent() -> None:
     leader = multiprocessing.parent_process()
     assert leader is not None
     leader.join()

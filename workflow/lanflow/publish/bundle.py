@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import fresh_folder, write_bytes
+from lanflow.core.files import replace_folder, write_bytes
 from lanflow.evaluation.record import EvaluatedNetwork
 from lanflow.networks import folder as network_folder
 from lanflow.publish.card import onnx_name, write_card
@@ -99,7 +99,7 @@ def write_bundle(files: Mapping[str, bytes], folder: Path) -> None:
     UserError
         If something else is in the folder: nothing of it is touched.
     """
-    with fresh_folder(folder, files.keys(), what="this bundle") as fresh:
+    with replace_folder(folder, files.keys(), what="this bundle") as fresh:
         for name, content in files.items():
             write_bytes(fresh / name, content)
 

@@ -21,7 +21,7 @@ from lanflow.core.settings import (
 )
 from lanflow.data.experiment import Policy, RunSelection
 from lanflow.data.generation.config import GenerationConfig, read_generation_file
-from lanflow.study.nested_keys import advice_for_text, check_nesting
+from lanflow.study.nested_keys import check_nesting, explain_text
 from lanflow.tracking.store import redact
 from lanflow.training.config import DEFAULT_MEMORY_MB
 
@@ -308,7 +308,7 @@ def _check_keys_inside_keys(
     check_nesting(content, where)
     for key in ("tracking", "evaluation", "recovery", "models"):
         text = content.get(key)
-        if isinstance(text, str) and (right_form := advice_for_text(key, text)):
+        if isinstance(text, str) and (right_form := explain_text(key, text)):
             message = f"{key}: expected keys and values, got {text!r}; {right_form}"
             raise UserError(f"{where([key])}: {message}")
 

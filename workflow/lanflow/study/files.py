@@ -22,25 +22,25 @@ Location = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Search:
+class FileSearch:
     """Where the files of a study are looked for.
 
     Attributes
     ----------
     config_paths
         The study's files; of two that give the same key, the later one decides.
-    own_file
+    workflow_file
         The path of one of the workflow's own files, or None if it has no such file.
-    moved
+    with_prefix
         What a module's prefix makes of a relative path; the same path outside of a module.
     """
 
     config_paths: Sequence[Path | str]
-    own_file: Callable[[str], str | None]
-    moved: Callable[[str], str]
+    workflow_file: Callable[[str], str | None]
+    with_prefix: Callable[[str], str]
 
 
-def locate_files(study: StudyConfig, search: Search) -> tuple[StudyConfig, list[str]]:
+def locate_files(study: StudyConfig, search: FileSearch) -> tuple[StudyConfig, list[str]]:
     """Replace each name of a file or folder in a study by the path of what is there.
 
     Parameters
@@ -70,18 +70,18 @@ def locate_files(study: StudyConfig, search: Search) -> tuple[StudyConfig, list[
         node = _value_at(located, parents)
         name = node[last]
         origin = _origin(contents, location, name)
-        path, is_told = _find(name, origin, search.own_file if is_required else lambda _: None)
+        path, is_told = _find(name, origin, search.workflow_file if is_required else lambda _: None)
         if path is None and is_required:
             raise UserError(_not_found(name, location, origin))
         if path is not None:
-            node[last] = path if search.moved(path) == path else str(absolute(path))
+            node[last] = path if search.with_prefix(path) == path else str(absolute(path))
         if is_told:
             lines[f"{name} of {origin or '--config'}: taken from {path}"] = None
     return StudyConfig.model_validate(located), list(lines)
 
 
 @cache
-def tell_once(line: str) -> None:
+def print_once(line: str) -> None:
     """Write a line for a person to standard error, once, however often a Snakefile is read."""
     sys.stderr.write(f"{line}\n")
 
@@ -126,7 +126,7 @@ def _origin(
 
 
 def _find(
-    name: str, origin: Path | None, own_file: Callable[[str], str | None]
+    name: str, origin: Path | None, workflow_file: Callable[[str], str | None]
 ) -> tuple[str | None, bool]:
     """The path of what a name stands for, None if it is nowhere; and whether a person is told."""
     if origin is not None and (origin.parent / name).exists():
@@ -134,7 +134,7 @@ def _find(
         return beside, beside != name and Path(name).exists()
     if Path(name).exists():
         return name, False
-    own = own_file(name)
+    own = workflow_file(name)
     return own, own is not None
 
 

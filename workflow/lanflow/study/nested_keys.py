@@ -14,7 +14,7 @@ _FREE_KEYS = {"path_map"}
 _READ_AS_IT_IS = re.compile(r"[-+]?\d[\d.e+-]*|true|false|null|[\[{].*", re.IGNORECASE)
 
 
-def advice(path: Sequence[str], value: str) -> str:
+def explain_nesting(path: Sequence[str], value: str) -> str:
     """How a key inside others is written.
 
     Parameters
@@ -60,17 +60,17 @@ def check_nesting(
             inner, rest = parts
             wanted = [*path, *inner]
             text = rest if rest is not None else "..." if value is None else str(value)
-            raise UserError(f"{where(place)}: unknown key {key!r}; {advice(wanted, text)}")
+            raise UserError(f"{where(place)}: unknown key {key!r}; {explain_nesting(wanted, text)}")
         if isinstance(value, Mapping) and key not in _FREE_KEYS:
             check_nesting(value, where, place)
 
 
-def advice_for_text(key: str, text: str) -> str | None:
+def explain_text(key: str, text: str) -> str | None:
     """The advice on ``key: "inner:value"``, if the text looks like that."""
     parts = _split(text)
     if parts is None:
         return None
-    return advice([key, *parts[0]], "..." if parts[1] is None else parts[1])
+    return explain_nesting([key, *parts[0]], "..." if parts[1] is None else parts[1])
 
 
 def _split(text: str) -> tuple[list[str], str | None] | None:
@@ -101,4 +101,4 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         keys, equals, value = entry.partition("=")
         if is_config and equals and re.fullmatch(r"\w[\w-]*([.:]\w[\w-]*)+", keys):
             path = re.split("[.:]", keys)
-            raise SystemExit(f"snakemake: error: --config {entry}: {advice(path, value)}")
+            raise SystemExit(f"snakemake: error: --config {entry}: {explain_nesting(path, value)}")

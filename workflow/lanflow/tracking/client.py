@@ -29,9 +29,9 @@ from mlflow.exceptions import MlflowException as MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import create_once, in_turn
-from lanflow.core.interrupts import uninterrupted
-from lanflow.tracking.retry import asking, patiently, store_error
+from lanflow.core.files import create_once, lock_folder
+from lanflow.core.interrupts import defer_signals
+from lanflow.tracking.retry import store_error, store_request, with_retries
 from lanflow.tracking.store import Store, redact
 
 # Set before mlflow is imported: a compute node has no business calling home, and a bar for each of
@@ -74,7 +74,7 @@ def connect(store: Store) -> MlflowClient:
     try:
         if store.is_folder:
             _allow_file_store(store)
-        with _schema_in_turn(store), uninterrupted(), _quiet_migrations():
+        with _schema_in_turn(store), defer_signals(), _quiet_migrations():
             client = MlflowClient(tracking_uri=store.uri)
             client.search_experiments(max_results=1)
     except Exception as e:  # MLflow, SQLAlchemy, requests: each has its own
@@ -118,7 +118,7 @@ def _build_database(path: Path) -> None:
     """Fill a new file of SQLite with all that MLflow makes when it opens an empty one."""
     from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
-    with uninterrupted(), _quiet_migrations():
+    with defer_signals(), _quiet_migrations():
         _get_sqlalchemy_store(f"sqlite:///{path}", None).engine.dispose()
 
 
@@ -158,7 +158,7 @@ def _schema_lock(store: Store) -> Iterator[None]:
     import sqlalchemy
 
     if store.sqlite_path:
-        with in_turn(Path(store.sqlite_path).parent):
+        with lock_folder(Path(store.sqlite_path).parent):
             yield
     elif store.uri.startswith("postgresql"):
         lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)")
@@ -212,7 +212,7 @@ def _quiet_migrations() -> Iterator[None]:
         alembic.setLevel(level)
 
 
-@asking("opening the experiment")
+@store_request("opening the experiment")
 def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experiment:
     """Get an experiment by name, or create it with the store's artifact location.
 
@@ -252,7 +252,7 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experime
     return Experiment(found.experiment_id, found.name, found.artifact_location)
 
 
-@asking("looking for the experiment")
+@store_request("looking for the experiment")
 def find_experiment(client: MlflowClient, store: Store, id_or_name: str) -> Experiment:
     """Get an existing experiment by id or by name.
 
@@ -287,7 +287,7 @@ def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
         client = connect(store)
         return [ensure_experiment(client, store, name) for name in experiments]
 
-    prepared = patiently(ask)
+    prepared = with_retries(ask)
     return {
         "tracking_uri": store.shown_uri,
         "mlflow_version": mlflow.__version__,
@@ -302,7 +302,7 @@ def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
     }
 
 
-@asking("upgrading its schema")
+@store_request("upgrading its schema")
 def upgrade_schema(store: Store) -> None:
     """Bring a database that an older MLflow made up to this one; workers never do.
 
@@ -344,7 +344,7 @@ def probe_artifacts(store: Store, location: str) -> None:
     name = f".lanflow-{os.getpid()}-{os.urandom(4).hex()}"
     with (
         tempfile.TemporaryDirectory() as folder,
-        asking(f"writing to the artifact location {redact(location)}"),
+        store_request(f"writing to the artifact location {redact(location)}"),
     ):
         path = Path(folder, "probe.txt")
         path.write_text("Written and removed by lanflow's check of the store.\n")

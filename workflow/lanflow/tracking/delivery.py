@@ -5,10 +5,10 @@ failure, and a run that was created without our learning its id is found by the 
 """
 
 from lanflow.core.errors import UserError
-from lanflow.core.interrupts import uninterrupted
+from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.record import RecordFolder, RunRecord
-from lanflow.tracking.runs import FAILURE_TAG, TrackedRun, create_run, find_run, find_run_by_tag
+from lanflow.tracking.runs import FAILURE_TAG, MlflowRun, create_run, find_run, find_run_by_tag
 from lanflow.tracking.store import Store
 
 # Tag of every run that has a record: the record's key.
@@ -30,7 +30,7 @@ class Delivery:
 
     def __init__(self, store: Store, record: RunRecord, folder: RecordFolder) -> None:
         self._store, self._record, self._folder = store, record, folder
-        self._run: TrackedRun | None = None
+        self._run: MlflowRun | None = None
         self.is_ended = False
         self._forget()
 
@@ -78,11 +78,11 @@ class Delivery:
             self._forget()
             raise
 
-    def _reach(self) -> TrackedRun:
+    def _reach(self) -> MlflowRun:
         if self._run is None:
             record = self._record
             client = connect(self._store)
-            with uninterrupted():  # or a run could be left behind that nobody knows
+            with defer_signals():  # or a run could be left behind that nobody knows
                 if record.run_id is not None:
                     found = find_run(client, record.run_id)
                 else:
@@ -98,14 +98,14 @@ class Delivery:
                         )
                         found = find_run(client, created.id)
                 record.run_id, record.experiment_id = found.info.run_id, found.info.experiment_id
-            run = TrackedRun(client, found.info.run_id, found.info.experiment_id)
+            run = MlflowRun(client, found.info.run_id, found.info.experiment_id)
             self._status = found.info.status
             self._params, self._tags = dict(found.data.params), dict(found.data.tags)
             self._steps = {name: run.steps(name) for name in found.data.metrics}
             self._run = run
         return self._run
 
-    def _send_status(self, run: TrackedRun) -> None:
+    def _send_status(self, run: MlflowRun) -> None:
         status = self._record.status
         if status == self._status:
             return
@@ -116,7 +116,7 @@ class Delivery:
             self.is_ended = True
         self._status = status
 
-    def _send_start(self, run: TrackedRun) -> None:
+    def _send_start(self, run: MlflowRun) -> None:
         record = self._record
         tags = dict(record.tags)
         if record.failure is not None:
@@ -134,14 +134,14 @@ class Delivery:
             run.log_data_set(**record.data_set.model_dump())
             self._has_data_set = True
 
-    def _send_points(self, run: TrackedRun) -> None:
+    def _send_points(self, run: MlflowRun) -> None:
         points = self._record.metrics[self._n_points :]
         new = [point for point in points if point[3] not in self._steps.get(point[0], ())]
         if new:
             run.log_points(new)
         self._n_points += len(points)
 
-    def _send_files(self, run: TrackedRun) -> None:
+    def _send_files(self, run: MlflowRun) -> None:
         for artifact in self._record.artifacts:
             if artifact.name not in self._files:
                 folder, _, _ = artifact.name.rpartition("/")

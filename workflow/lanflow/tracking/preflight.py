@@ -12,7 +12,7 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
-from lanflow.tracking.store import CONTACTS_VARIABLE, Sending, Store, redact
+from lanflow.tracking.store import CONTACTS_VARIABLE, SendMode, Store, redact
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def prepare(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
     return {**record, "artifact_location": location, "warnings": warnings}
 
 
-def make_contact(store: Store, experiment: str, sending: Sending) -> None:
+def check_first_contact(store: Store, experiment: str, send_mode: SendMode) -> None:
     """Make sure, before hours of work, that its store takes what it will be sent.
 
     A job of a study goes on without its store (``try``). The first of them must reach it, though,
@@ -70,7 +70,7 @@ def make_contact(store: Store, experiment: str, sending: Sending) -> None:
         If the store was not reached from any job so far, and is not from here.
     """
     folder = os.environ.get(CONTACTS_VARIABLE)
-    if sending != "try" or not folder:
+    if send_mode != "try" or not folder:
         return
     identity = json.dumps([store.uri, store.artifact_location, experiment])
     path = Path(folder, f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json")

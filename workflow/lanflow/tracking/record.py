@@ -169,7 +169,7 @@ class RecordFolder:
         path = self.path / RECORD_NAME
         return parse_settings(RunRecord, read_json(path), str(path))
 
-    def load(self) -> RunRecord:
+    def read_checked(self) -> RunRecord:
         """Read the record, and check that its files are there.
 
         Raises
@@ -194,14 +194,14 @@ class RecordFolder:
         """Write JSON that becomes an artifact."""
         path = self.path / _ARTIFACTS / name
         write_json(path, dict(content))
-        return self.describe(path, name)
+        return self.make_artifact(path, name)
 
-    def describe(self, path: Path, name: str) -> Artifact:
+    def make_artifact(self, path: Path, name: str) -> Artifact:
         """A file that becomes an artifact, as it is now."""
         relative = os.path.relpath(path.absolute(), self.path.absolute())
         return Artifact(name=name, path=relative, size_bytes=path.stat().st_size)
 
-    def keep_files(self, record: RunRecord) -> None:
+    def copy_artifacts(self, record: RunRecord) -> None:
         """Give the record files of its own, so that later results may take the place of these."""
         kept = []
         for artifact in record.artifacts:
@@ -210,7 +210,7 @@ class RecordFolder:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
                 _link_or_copy(self.file_of(artifact), path)
-            kept.append(self.describe(path, artifact.name))
+            kept.append(self.make_artifact(path, artifact.name))
         record.artifacts = kept
         self.save(record)
 
@@ -223,7 +223,7 @@ class RecordFolder:
         with contextlib.suppress(OSError):  # other runs' records are there
             self.path.parent.rmdir()
 
-    def keep_as_sent(self) -> None:
+    def mark_sent(self) -> None:
         """Keep a record that the store has all of, as that of the run that made these results."""
         place = self.results / SENT_RUNS / self.path.name
         shutil.rmtree(place.parent, ignore_errors=True)
@@ -234,11 +234,11 @@ class RecordFolder:
         self.path = place
         self.unlock()
 
-    def replace_results(self) -> None:
+    def forget_sent(self) -> None:
         """Forget the run that made what is in the folder of results; this run makes it anew."""
         shutil.rmtree(self.results / SENT_RUNS, ignore_errors=True)
 
-    def last_sign_of_life(self) -> int:
+    def last_write_ms(self) -> int:
         """When a file of the record or beside the results was last written, in milliseconds."""
         paths = [self.path / RECORD_NAME, *(p for p in self.results.iterdir() if p.is_file())]
         return int(max(path.stat().st_mtime for path in paths) * 1000)

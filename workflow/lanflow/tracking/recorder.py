@@ -29,8 +29,8 @@ from lanflow.tracking.record import (
     source_tags,
     tag_texts,
 )
-from lanflow.tracking.retry import patiently
-from lanflow.tracking.store import Sending, Store, redact
+from lanflow.tracking.retry import with_retries
+from lanflow.tracking.store import SendMode, Store, redact
 
 log = logging.getLogger(__name__)
 
@@ -40,16 +40,16 @@ _SECONDS_BETWEEN_TRIES = 5.0
 _TRIES_COST_AT_MOST = 10
 
 
-class RecordedRun:
+class RunRecorder:
     """A run being written; once it began, a store that does not take it raises nothing here."""
 
     def __init__(
-        self, record: RunRecord, folder: RecordFolder, store: Store, sending: Sending
+        self, record: RunRecord, folder: RecordFolder, store: Store, send_mode: SendMode
     ) -> None:
-        self._record, self._folder, self._sending = record, folder, sending
+        self._record, self._folder, self._send_mode = record, folder, send_mode
         self._delivery: Any = None
-        if sending != "later":
-            with interrupts.uninterrupted():
+        if send_mode != "later":
+            with interrupts.defer_signals():
                 from lanflow.tracking.delivery import Delivery
 
             self._delivery = Delivery(store, record, folder)
@@ -102,7 +102,7 @@ class RecordedRun:
         """Let files become artifacts of the run."""
         for path in paths:
             name = f"{folder}/{path.name}" if folder else path.name
-            self._replace_artifact(self._folder.describe(path, name))
+            self._replace_artifact(self._folder.make_artifact(path, name))
         self._changed()
 
     def log_json(self, content: Mapping[str, Any], name: str) -> None:
@@ -134,12 +134,12 @@ class RecordedRun:
             If the run or its experiment were deleted.
         """
         self._folder.save(self._record)
-        self._folder.replace_results()
+        self._folder.forget_sent()
         if self._delivery is not None:
             try:
-                patiently(self._delivery.send)
+                with_retries(self._delivery.send)
             except StoreError as e:
-                if self._sending == "now":
+                if self._send_mode == "now":
                     raise
                 self._fall_behind(e)
         self._began = True
@@ -149,7 +149,7 @@ class RecordedRun:
         """The run's id, if the store can be made to give one; it is asked for a while."""
         if self.id is None and self._delivery is not None:
             try:
-                patiently(self._delivery.reach)
+                with_retries(self._delivery.reach)
             except UserError as e:
                 log.warning("%s", e)
                 self._delivery = None  # it was asked long enough
@@ -194,11 +194,11 @@ class RecordedRun:
         is_run = self._began or record.run_id is not None  # no error ended it before
         if not is_run or self._send_end(seconds):
             if is_run and status == "FINISHED":
-                self._folder.keep_as_sent()
+                self._folder.mark_sent()
             else:
                 self._folder.remove()
             return
-        self._folder.keep_files(record)
+        self._folder.copy_artifacts(record)
         self._folder.unlock()
         self.pending = self._folder.path.absolute()
         log.warning(
@@ -210,13 +210,13 @@ class RecordedRun:
         if self._delivery is None:
             return False
         try:
-            patiently(self._delivery.send, seconds=seconds)
+            with_retries(self._delivery.send, seconds=seconds)
         except UserError as e:
             log.warning("%s", e)
             return bool(not self._began and self._delivery.is_ended)
         return True
 
-    def end_badly(self, error: BaseException) -> None:
+    def end_with_error(self, error: BaseException) -> None:
         """Record an end that is not good; whoever stops a job does not wait: one try."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
             self.end("KILLED", seconds=0)
@@ -225,20 +225,20 @@ class RecordedRun:
 
 
 @contextlib.contextmanager
-def recorded_run(
+def record_run(
     store: Store,
     results: Path,
     *,
     experiment: str,
     name: str,
     tags: Mapping[str, Any],
-    sending: Sending,
+    send_mode: SendMode,
     key: str | None = None,
     run_id: str | None = None,
-) -> Iterator[RecordedRun]:
+) -> Iterator[RunRecorder]:
     """A run that ends as what happened says: FINISHED, FAILED with a reason, or KILLED.
 
-    Nothing is sent before :meth:`RecordedRun.begin`.
+    Nothing is sent before :meth:`RunRecorder.begin`.
 
     Parameters
     ----------
@@ -248,7 +248,7 @@ def recorded_run(
         The folder of its results, where its record is kept meanwhile.
     experiment, name, tags
         Of the run.
-    sending
+    send_mode
         Whether the store must answer at the start (``now``), is tried (``try``), or is left alone
         (``later``).
     key
@@ -269,17 +269,17 @@ def recorded_run(
             start_time=now_ms(),
         )
         if folder.exists():
-            left = folder.load()
+            left = folder.read_checked()
             record.start_time, record.metrics = left.start_time, left.metrics
             record.run_id, record.experiment_id = run_id or left.run_id, left.experiment_id
         record.tags = tag_texts({**source_tags(), **tags})
-        run = RecordedRun(record, folder, store, sending)
+        run = RunRecorder(record, folder, store, send_mode)
         try:
             yield run
             interrupts.check()
             run.end("FINISHED", seconds=None)
         except BaseException as e:
-            run.end_badly(e)
+            run.end_with_error(e)
             raise
     finally:
         folder.unlock()
@@ -288,16 +288,16 @@ def recorded_run(
 # The mark of a run that was begun: while it is there, the same work goes on with that run.
 
 
-def run_of_store(store: Store, run_id: str) -> Any:
+def fetch_run(store: Store, run_id: str) -> Any:
     """A run of the store, which is asked for a while."""
-    with interrupts.uninterrupted():
+    with interrupts.defer_signals():
         from lanflow.tracking.client import connect
         from lanflow.tracking.runs import find_run
 
-    return patiently(lambda: find_run(connect(store), run_id))
+    return with_retries(lambda: find_run(connect(store), run_id))
 
 
-def mark_unfinished(path: Path, work: Mapping[str, Any], run: RecordedRun) -> None:
+def write_unfinished(path: Path, work: Mapping[str, Any], run: RunRecorder) -> None:
     """Write the mark of a run that began; who finishes it removes it.
 
     Parameters
@@ -312,13 +312,13 @@ def mark_unfinished(path: Path, work: Mapping[str, Any], run: RecordedRun) -> No
     write_json(path, {**work, "run_key": run.key, "mlflow_run_id": run.id})
 
 
-def put_away_finished(folder: Path) -> None:
-    """Keep the mark of a run that finished, hidden, for :func:`take_up_finished`."""
+def hide_finished(folder: Path) -> None:
+    """Keep the mark of a run that finished, hidden, for :func:`resume_finished`."""
     if (folder / UNFINISHED).exists():
         (folder / UNFINISHED).replace(folder / FINISHED)
 
 
-def take_up_finished(folder: Path) -> None:
+def resume_finished(folder: Path) -> None:
     """Let work whose results were removed go on under the run that finished it before.
 
     Who calls has seen that the results are gone; a run of other work is not taken.
@@ -328,8 +328,8 @@ def take_up_finished(folder: Path) -> None:
         kept.replace(path)
 
 
-def interrupted_run(
-    store: Store, sending: Sending, path: Path, work: Mapping[str, Any]
+def find_unfinished(
+    store: Store, send_mode: SendMode, path: Path, work: Mapping[str, Any]
 ) -> tuple[str | None, str | None]:
     """Key and id of the run of this very work, if one was begun here and did not finish."""
     try:
@@ -341,11 +341,11 @@ def interrupted_run(
     key, run_id = left.pop("run_key", None), left.pop("mlflow_run_id", None)
     if key is None or left != work:
         return None, None
-    if run_id is not None and sending != "later":
+    if run_id is not None and send_mode != "later":
         try:
-            run_of_store(store, run_id)
+            fetch_run(store, run_id)
         except StoreError as e:
-            if sending == "now":
+            if send_mode == "now":
                 raise
             log.warning("%s", e)
         except UserError as e:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import StoreError, UserError
-from lanflow.core.interrupts import uninterrupted
+from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.client import (
     Dataset,
     DatasetInput,
@@ -27,7 +27,7 @@ from lanflow.tracking.client import (
     artifacts,
 )
 from lanflow.tracking.record import now_ms, param_texts, source_tags, tag_texts
-from lanflow.tracking.retry import asking, is_passing, reason_of, store_error
+from lanflow.tracking.retry import error_reason, is_temporary, store_error, store_request
 from lanflow.tracking.store import INVENTORY_NAME, redact
 
 _INVENTORY_READERS = 16
@@ -46,7 +46,7 @@ class FoundRun:
     deleted: bool = False
 
 
-@asking("searching for runs")
+@store_request("searching for runs")
 def search_runs(
     client: MlflowClient,
     experiment: Experiment,
@@ -104,7 +104,7 @@ class TrainedRun:
     metrics: Mapping[str, float]
 
 
-@asking("searching for trainings")
+@store_request("searching for trainings")
 def search_trainings(
     client: MlflowClient, experiment_name: str, data_digest: str
 ) -> list[TrainedRun]:
@@ -144,7 +144,7 @@ def _search(
             )
         except MlflowException as e:
             if filter_string and e.error_code == "INVALID_PARAMETER_VALUE":
-                raise UserError(f"filter {filter_string!r}: {reason_of(e)}") from e
+                raise UserError(f"filter {filter_string!r}: {error_reason(e)}") from e
             raise
         runs += page
         token = page.token
@@ -176,7 +176,7 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
         )
         content = json.loads(Path(path).read_text())
     except (MlflowException, OSError, ValueError) as e:
-        if is_passing(e):
+        if is_temporary(e):
             raise
         raise UserError(f"run {run_id}: {INVENTORY_NAME} cannot be read ({redact(str(e))})") from e
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
@@ -214,7 +214,7 @@ def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:
     return fetch
 
 
-@asking("looking for the run")
+@store_request("looking for the run")
 def find_run(client: MlflowClient, run_id: str) -> Any:
     """Get an existing run.
 
@@ -234,7 +234,7 @@ def find_run(client: MlflowClient, run_id: str) -> Any:
     return found
 
 
-@asking("looking for the run")
+@store_request("looking for the run")
 def find_run_by_tag(client: MlflowClient, experiment: Experiment, tag: str, value: str) -> Any:
     """The run of an experiment that carries a tag, the oldest if there are several, or None."""
     found = client.search_runs(
@@ -258,7 +258,7 @@ _PARAMS_PER_REQUEST, _METRICS_PER_REQUEST = 100, 1000
 FAILURE_TAG = "lanflow.failure"
 
 
-class TrackedRun:
+class MlflowRun:
     """A run being written; each method raises :class:`StoreError` if the store does not take it."""
 
     def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
@@ -266,14 +266,14 @@ class TrackedRun:
         self.id = run_id
         self.experiment_id = experiment_id
 
-    @asking("recording configuration")
+    @store_request("recording configuration")
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record configuration; MLflow refuses to change a value once recorded."""
         entries = [Param(key, value) for key, value in param_texts(params).items()]
         for i in range(0, len(entries), _PARAMS_PER_REQUEST):
             self._client.log_batch(self.id, params=entries[i : i + _PARAMS_PER_REQUEST])
 
-    @asking("recording tags")
+    @store_request("recording tags")
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Record identity and lineage."""
         entries = [RunTag(key, value) for key, value in tag_texts(tags).items()]
@@ -284,25 +284,25 @@ class TrackedRun:
         now = now_ms()
         self.log_points([(key, value, now, step) for key, value in metrics.items()])
 
-    @asking("recording metrics")
+    @store_request("recording metrics")
     def log_points(self, points: Sequence[tuple[str, float, int, int]]) -> None:
         """Record (name, value, time in milliseconds, step) of metrics."""
         entries = [Metric(key, float(value), time, step) for key, value, time, step in points]
         for i in range(0, len(entries), _METRICS_PER_REQUEST):
             self._client.log_batch(self.id, metrics=entries[i : i + _METRICS_PER_REQUEST])
 
-    @asking("copying files")
+    @store_request("copying files")
     def log_files(self, paths: Iterable[Path], folder: str | None = None) -> None:
         """Copy files into the run's artifacts."""
         for path in paths:
             self._client.log_artifact(self.id, str(path), folder)
 
-    @asking("writing a file")
+    @store_request("writing a file")
     def log_json(self, content: Mapping[str, Any], name: str) -> None:
         """Write a JSON artifact."""
         self._client.log_dict(self.id, dict(content), name)
 
-    @asking("recording the data set")
+    @store_request("recording the data set")
     def log_data_set(
         self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
     ) -> None:
@@ -323,12 +323,12 @@ class TrackedRun:
             # Another run made the same data set a moment before, and now MLflow finds it there.
             self._client.log_inputs(self.id, datasets=inputs)
 
-    @asking("reading metrics")
+    @store_request("reading metrics")
     def steps(self, metric: str) -> set[int]:
         """The steps that were logged of a metric."""
         return {entry.step for entry in self._client.get_metric_history(self.id, metric)}
 
-    @asking("reopening the run")
+    @store_request("reopening the run")
     def reopen(self, tags: Mapping[str, Any]) -> None:
         """Go on with a run that ended; why it failed before is not true any more."""
         self.go_on()
@@ -336,17 +336,17 @@ class TrackedRun:
             self.forget_failure()
         self.set_tags(tags)
 
-    @asking("removing a tag")
+    @store_request("removing a tag")
     def forget_failure(self) -> None:
         """Remove why the run failed before."""
         self._client.delete_tag(self.id, FAILURE_TAG)
 
-    @asking("reopening the run")
+    @store_request("reopening the run")
     def go_on(self) -> None:
         """Let a run that ended read RUNNING again."""
         self._client.update_run(self.id, status="RUNNING")
 
-    @asking("ending the run")
+    @store_request("ending the run")
     def end(self, status: str, end_time: int | None = None) -> None:
         """Set how the run ended, and when, in milliseconds; now when left out."""
         self._client.set_terminated(self.id, status, end_time)
@@ -370,7 +370,7 @@ def tracked_run(
     name: str | None = None,
     tags: Mapping[str, Any] | None = None,
     run_id: str | None = None,
-) -> Iterator[TrackedRun]:
+) -> Iterator[MlflowRun]:
     """A run that ends as what happened says: FINISHED, FAILED with a reason, or KILLED.
 
     Parameters
@@ -394,21 +394,21 @@ def tracked_run(
     all_tags = {**source_tags(), **(tags or {})}
     run = None
     try:
-        with uninterrupted():  # or a run could be left behind that nobody knows
+        with defer_signals():  # or a run could be left behind that nobody knows
             if run_id is None:
                 run = create_run(client, experiment, name=name, tags=all_tags)
             else:
-                run = TrackedRun(client, run_id, find_run(client, run_id).info.experiment_id)
+                run = MlflowRun(client, run_id, find_run(client, run_id).info.experiment_id)
                 run.reopen(all_tags)
         yield run
         run.end("FINISHED")
     except BaseException as e:
         if run is not None:
-            _end_badly(run, e)
+            _end_with_error(run, e)
         raise
 
 
-def _end_badly(run: TrackedRun, error: BaseException) -> None:
+def _end_with_error(run: MlflowRun, error: BaseException) -> None:
     """Record what happened; that the store does not take it must not hide it."""
     try:
         if isinstance(error, KeyboardInterrupt | SystemExit):
@@ -420,7 +420,7 @@ def _end_badly(run: TrackedRun, error: BaseException) -> None:
         log.warning("run %s could not be ended: %s", run.id, e)
 
 
-@asking("creating the run")
+@store_request("creating the run")
 def create_run(
     client: MlflowClient,
     experiment: Experiment,
@@ -428,9 +428,9 @@ def create_run(
     name: str | None,
     tags: Mapping[str, Any],
     start_time: int | None = None,
-) -> TrackedRun:
+) -> MlflowRun:
     """Create a run that started at a time, in milliseconds; now when left out."""
     created = client.create_run(
         experiment.id, start_time=start_time, run_name=name, tags=tag_texts(tags)
     )
-    return TrackedRun(client, created.info.run_id, experiment.id)
+    return MlflowRun(client, created.info.run_id, experiment.id)

@@ -15,13 +15,13 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACT_VARIABLE = "MLFLOW_ARTIFACT_LOCATION"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
-SENDING_VARIABLE = "LANFLOW_MLFLOW_SEND"
+SEND_MODE_VARIABLE = "LANFLOW_MLFLOW_SEND"
 # A folder that says which stores jobs of a study have reached; the workflow sets it.
 CONTACTS_VARIABLE = "LANFLOW_STORE_CONTACTS"
 
 # What a job does about a store that does not answer: it must, it is tried, it is left alone.
-Sending = Literal["now", "try", "later"]
-SENDINGS: tuple[str, ...] = get_args(Sending)
+SendMode = Literal["now", "try", "later"]
+SEND_MODES: tuple[str, ...] = get_args(SendMode)
 
 # ssm-simulators' artifact that lists the training files of a data-generation run.
 INVENTORY_NAME = "generated_files_inventory.json"
@@ -145,20 +145,20 @@ def training_experiment(
     return name or environment.get(EXPERIMENT_VARIABLE) or f"{model}-training"
 
 
-def resolve_sending(
+def resolve_send_mode(
     given: str | None = None, *, environment: Mapping[str, str] = os.environ
-) -> Sending:
+) -> SendMode:
     """When a run is sent to the store: option, LANFLOW_MLFLOW_SEND, ``now``.
 
     Raises
     ------
     UserError
-        If it is none of :data:`SENDINGS`.
+        If it is none of :data:`SEND_MODES`.
     """
-    value = given or environment.get(SENDING_VARIABLE) or "now"
-    if value not in SENDINGS:
-        raise UserError(f"{SENDING_VARIABLE}: {value!r} is not one of {', '.join(SENDINGS)}")
-    return cast("Sending", value)
+    value = given or environment.get(SEND_MODE_VARIABLE) or "now"
+    if value not in SEND_MODES:
+        raise UserError(f"{SEND_MODE_VARIABLE}: {value!r} is not one of {', '.join(SEND_MODES)}")
+    return cast("SendMode", value)
 
 
 # The environment that every job of the workflow inherits, on this machine or through a scheduler.
@@ -222,8 +222,8 @@ def export_environment(store: Store, *, contacts: Path, source: str | None = Non
     os.environ[CONTACTS_VARIABLE] = str(contacts.absolute())
     if store.artifact_location:
         os.environ[ARTIFACT_VARIABLE] = store.artifact_location
-    if not os.environ.get(SENDING_VARIABLE):
-        os.environ[SENDING_VARIABLE] = "try"
+    if not os.environ.get(SEND_MODE_VARIABLE):
+        os.environ[SEND_MODE_VARIABLE] = "try"
     commands = str(Path(sys.executable).parent)
     folders = os.environ.get("PATH", "").split(os.pathsep)
     if commands not in folders:

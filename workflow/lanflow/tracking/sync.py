@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import StoreAwayError, UserError
+from lanflow.core.errors import StoreUnavailableError, UserError
 from lanflow.core.files import write_json
 from lanflow.core.names import SENT_RUNS
 from lanflow.tracking.record import PENDING_KEY, RecordFolder, RunRecord, find_records
-from lanflow.tracking.retry import patiently
+from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import URI_VARIABLE, Store, resolve_store
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ _HIDDEN = "***"
 
 
 @dataclass
-class Sent:
+class SyncResult:
     """What became of the records that were found.
 
     Attributes
@@ -42,9 +42,9 @@ class Sent:
     being_written: list[Path] = field(default_factory=list)
 
 
-def send_runs(
+def sync_runs(
     places: Iterable[Path], *, uri: str | None = None, artifact_location: str | None = None
-) -> Sent:
+) -> SyncResult:
     """Bring every run into the store whose record is found; a run that was sent stays one run.
 
     Parameters
@@ -59,7 +59,7 @@ def send_runs(
     UserError
         If a folder does not exist.
     """
-    sent = Sent()
+    sent = SyncResult()
     silent: set[str] = set()
     for folder in find_records(places):
         if not folder.lock():
@@ -80,7 +80,7 @@ def _send(
     """Send one run; a store that was silent once, after asking for a while, is asked only once."""
     from lanflow.tracking.delivery import Delivery
 
-    record = folder.load()
+    record = folder.read_checked()
     where = uri or os.environ.get(URI_VARIABLE) or record.tracking_uri
     if _HIDDEN in where:
         raise UserError(
@@ -91,20 +91,20 @@ def _send(
         log.warning("recorded for %s, sent to %s", record.tracking_uri, store.shown_uri)
     was_running = record.status == "RUNNING"
     if was_running:  # whoever wrote it is gone, or the record would be locked
-        record.status, record.end_time = "KILLED", folder.last_sign_of_life()
+        record.status, record.end_time = "KILLED", folder.last_write_ms()
     delivery = Delivery(store, record, folder)
     seconds = 0.0 if store.uri in silent else None
     try:
-        run_id = patiently(delivery.reach, seconds=seconds)
+        run_id = with_retries(delivery.reach, seconds=seconds)
         folder.save(record)
         _name_run_in_artifacts(folder, record)
-        patiently(delivery.send, seconds=seconds)
-    except StoreAwayError:
+        with_retries(delivery.send, seconds=seconds)
+    except StoreUnavailableError:
         silent.add(store.uri)
         raise
     _name_run_in_results(folder, record)
     if record.status == "FINISHED" and not record.is_addition:
-        folder.keep_as_sent()
+        folder.mark_sent()
     else:
         # Not every network file system shows the lock of another node: it could go on after all.
         folder.remove(keep_files=was_running)
@@ -130,7 +130,7 @@ def _name_run_in_artifacts(folder: RecordFolder, record: RunRecord) -> None:
         is_own = path.resolve().is_relative_to(folder.path.resolve())
         if Path(artifact.name).name in DOCUMENTS and is_own:
             write_json(path, _name_run(json.loads(path.read_text()), record))
-            described.append(folder.describe(path, artifact.name))
+            described.append(folder.make_artifact(path, artifact.name))
         else:
             described.append(artifact)
     record.artifacts = described
@@ -140,15 +140,15 @@ def _name_run_in_artifacts(folder: RecordFolder, record: RunRecord) -> None:
 def _name_run_in_results(folder: RecordFolder, record: RunRecord) -> None:
     """Results that wait for this run learn its id; to Snakemake they stay as old as they were."""
     pending = str(folder.path.relative_to(folder.results))
-    for path, content in documents_of(folder.results):
+    for path, content in read_documents(folder.results):
         is_card = content.get("mlflow_run_id", "") is None and content.get(
             "run_uuid"
         ) == record.tags.get("run_uuid")
         if content.get(PENDING_KEY) == pending or is_card:
-            write_as_old(path, _name_run(content, record))
+            write_keeping_times(path, _name_run(content, record))
 
 
-def documents_of(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def read_documents(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Documents in a folder of results that name their run, with what they say."""
     for name in DOCUMENTS:
         path = results / name
@@ -160,14 +160,14 @@ def documents_of(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, content
 
 
-def write_as_old(path: Path, content: Mapping[str, Any]) -> None:
+def write_keeping_times(path: Path, content: Mapping[str, Any]) -> None:
     """Write a document anew that stays as old as it was, so that nothing is made again for it."""
     times = path.stat()
     write_json(path, content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def run_ids_of(
+def read_run_ids(
     records: Sequence[Path], *, uri: str | None = None, artifact_location: str | None = None
 ) -> list[str]:
     """Run ids of records of ``lanflow generate``; runs that are still to be sent are sent first.
@@ -184,7 +184,7 @@ def run_ids_of(
         if content.get(PENDING_KEY)
     ]
     if waiting:
-        check_sent(send_runs(waiting, uri=uri, artifact_location=artifact_location))
+        require_all_sent(sync_runs(waiting, uri=uri, artifact_location=artifact_location))
         contents = [_read(path) for path in records]
     return [content["run_id"] for content in contents]
 
@@ -201,7 +201,7 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def check_sent(sent: Sent) -> None:
+def require_all_sent(sent: SyncResult) -> None:
     """Refuse to go on if runs are still to be sent.
 
     Raises
@@ -214,10 +214,10 @@ def check_sent(sent: Sent) -> None:
         raise UserError(f"{len(sent.unsent)} run(s) are still to be sent:\n" + "\n".join(lines))
 
 
-def send_if_waiting(places: Sequence[Path]) -> None:
+def sync_if_unsent(places: Sequence[Path]) -> None:
     """Send what waits, so that results that are read next name their runs; it may go on waiting."""
     if describe_unsent(places):
-        for path, reason in send_runs(places).unsent.items():
+        for path, reason in sync_runs(places).unsent.items():
             log.warning("%s is still to be sent: %s", path, reason)
 
 
@@ -274,7 +274,7 @@ def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
     moved = {}
     for folder, record in moving:
         try:
-            folder.load()
+            folder.read_checked()
         except UserError as e:
             log.warning("left in %s alone: %s", record.tracking_uri, e)
             continue
@@ -296,12 +296,13 @@ def _move(
     if (experiment := record.tags.get(_EXPERIMENT_TAG)) in experiments:
         record.tags[_EXPERIMENT_TAG] = experiments[experiment]
     delivery = Delivery(store, record, folder)
-    run_id = patiently(delivery.reach)
+    run_id = with_retries(delivery.reach)
     _name_in_documents(folder, record)
     record.artifacts = [
-        folder.describe(folder.file_of(artifact), artifact.name) for artifact in record.artifacts
+        folder.make_artifact(folder.file_of(artifact), artifact.name)
+        for artifact in record.artifacts
     ]
-    patiently(delivery.send)
+    with_retries(delivery.send)
     folder.save(record)
     return run_id
 
@@ -317,7 +318,7 @@ def _name_in_documents(folder: RecordFolder, record: RunRecord) -> None:
     results = folder.results.resolve()
     places = {folder.file_of(artifact).resolve().parent for artifact in record.artifacts}
     for place in {results, *(p for p in places if p.is_relative_to(results))}:
-        for path, content in documents_of(place):
+        for path, content in read_documents(place):
             if "record_version" not in content:
                 known = {key: value for key, value in names.items() if key in content}
-                write_as_old(path, content | known)
+                write_keeping_times(path, content | known)

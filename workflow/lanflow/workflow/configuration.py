@@ -6,7 +6,7 @@ from typing import Any
 
 from lanflow.core.settings import read_yaml
 from lanflow.study.config import StudyConfig, load_study, studies_in
-from lanflow.study.files import Search, locate_files, tell_once
+from lanflow.study.files import FileSearch, locate_files, print_once
 from lanflow.workflow.place import WorkflowPlace
 
 # Made where nobody names a study.
@@ -31,13 +31,13 @@ def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
     given = place.config_paths
     defaults: list[Path] = []
     if not place.has_given_config and not _names_models(place, config):
-        default = place.own_file(DEFAULT_STUDY)
+        default = place.workflow_file(DEFAULT_STUDY)
         assert default is not None, DEFAULT_STUDY
         config = _merged(read_yaml(default), config)
         defaults = [Path(default)]
         _tell(place, f"no study is named, so the one that is made is {default}")
     study = load_study(config, given)  # a mistake is in what was given
-    search = Search([*defaults, *given], place.own_file, place.moved)
+    search = FileSearch([*defaults, *given], place.workflow_file, place.with_prefix)
     study, lines = locate_files(study, search)
     for line in lines:
         _tell(place, line)
@@ -76,4 +76,4 @@ def _without(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
 
 def _tell(place: WorkflowPlace, line: str) -> None:
     if place.is_main_process:
-        tell_once(line)
+        print_once(line)

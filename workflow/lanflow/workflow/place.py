@@ -55,7 +55,7 @@ class WorkflowPlace:
         methods = self._workflow.deployment_settings.deployment_method
         return any(method.name == "CONDA" for method in methods)
 
-    def own_file(self, name: str) -> str | None:
+    def workflow_file(self, name: str) -> str | None:
         """The path of one of the workflow's own files, or None if it has no such file.
 
         A name counts from the workflow's root, or from its ``config/``.
@@ -72,7 +72,7 @@ class WorkflowPlace:
         return None
 
     @property
-    def installable(self) -> str | None:
+    def pip_requirement(self) -> str | None:
         """What ``pip install`` takes for this workflow's lanflow; None where that is not known."""
         folder = self._folder
         if isinstance(folder, os.PathLike):
@@ -83,7 +83,7 @@ class WorkflowPlace:
             return f"git+https://{folder.host}/{folder.repo}@{folder.ref}"
         return None
 
-    def moved(self, path: str) -> str:
+    def with_prefix(self, path: str) -> str:
         """Where Snakemake puts a relative path of this workflow's rules: a module has a prefix."""
         return str(self._modifier.path_modifier.replace_prefix(path))
 
@@ -93,7 +93,7 @@ class WorkflowPlace:
         if self._workflow.is_rule(name):
             self._workflow.default_target = name
 
-    def when_a_module_ends(self, action: Callable[[], None]) -> None:
+    def at_module_end(self, action: Callable[[], None]) -> None:
         """Call a function once the jobs of a module are over, whether they failed or not.
 
         Snakemake does not run ``onsuccess`` and ``onerror`` of a module. The function is called as
@@ -103,12 +103,12 @@ class WorkflowPlace:
         if self.is_module and self.is_main_process:
             atexit.register(self._end, action, Path.cwd())
 
-    def plans(self, *rules: str) -> bool:
+    def will_run(self, *rules: str) -> bool:
         """Whether a job of one of these rules of this workflow is to be run."""
         names = {self._modifier.modify_rulename(rule) for rule in rules}
         return any(job.rule.name in names for job in self._workflow.dag.needrun_jobs())
 
-    def has_made(self, rule: str) -> bool:
+    def is_complete(self, rule: str) -> bool:
         """Whether all of a rule of this workflow was asked for, and every job was done."""
         name, dag = self._modifier.modify_rulename(rule), self._workflow.dag
         if dag is None or self._workflow.touch:

@@ -13,11 +13,11 @@ from lanflow.core.figures import (
     choice_colour,
     choice_name,
     draw_png,
+    format_parameters,
     line_key,
     number,
     put_legend,
     put_title,
-    show_parameters,
 )
 from lanflow.evaluation.reference import Theta, TrainedNetwork, time_grid
 from lanflow.evaluation.scores import integrate
@@ -125,7 +125,7 @@ def _draw_panel(
         integrate(np.exp(subject.log_density(theta, grid, choice)), grid)[-1]
         for choice in subject.choices
     )
-    text = f"{show_parameters(theta)}\nmass of the network {mass:.3f}"
+    text = f"{format_parameters(theta)}\nmass of the network {mass:.3f}"
     if not answered.all():
         text += f", answered in time {answered.mean():.3f}"
     axes.set_title(text, loc="left", fontsize=8.5)
