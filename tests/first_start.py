@@ -24,7 +24,7 @@ import os, sys
 os.environ["LANFLOW_STORE_PATIENCE"] = "60"
 from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import resolve_store
-from lanflow.tracking.runs import MlflowRun
+from lanflow.tracking.delivery import MlflowRun
 from lanflow.tracking.client import connect, ensure_experiment
 import alembic.command, mlflow.store.tracking.sqlalchemy_store
 
@@ -35,7 +35,7 @@ def log(store):
     client.log_metric(run.info.run_id, "m", 1.0)
     artifact = f"{os.getpid()}.txt"
     client.log_text(run.info.run_id, "text", artifact)
-    tracked = MlflowRun(client, run.info.run_id, experiment.id)
+    tracked = MlflowRun(client, run.info.run_id)
     for digest in "01234":
         with_retries(lambda: tracked.log_data_set(name="d", digest=digest, profile={}, source={}))
     client.set_terminated(run.info.run_id)

@@ -10,12 +10,12 @@ from lanflow.evaluation.track import track_evaluation
 from lanflow.networks.network import StoredNetwork
 from lanflow.report.leaderboard import find_earlier_networks
 from lanflow.tracking import client as tracking_client
-from lanflow.tracking.runs import tracked_run
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import sync_runs
 from lanflow.training.run import train
 from tests import networks
 from tests.conftest import training_options
+from tests.mlflow_runs import made_run
 from tests.unit.evaluation.test_record import SAMPLE
 
 PARAMS = {
@@ -33,7 +33,7 @@ def trained(store: Store, *, digest: str = networks.DIGEST, **params: Any) -> st
     client = tracking_client.connect(store)
     experiment = tracking_client.ensure_experiment(client, store, "ddm-training")
     tags = {"phase": "train", "data_digest": digest}
-    with tracked_run(client, experiment, name="ddm-net", tags=tags) as run:
+    with made_run(client, experiment, name="ddm-net", tags=tags) as run:
         run.log_params({**PARAMS, **params})
         run.log_metrics({"best_val_loss": 0.1, "best_epoch": 1}, step=1)
     return str(run.id)

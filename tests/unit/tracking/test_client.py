@@ -14,8 +14,8 @@ from lanflow.tracking.client import (
     find_experiment,
     prepare_store,
 )
-from lanflow.tracking.runs import tracked_run
 from lanflow.tracking.store import Store, resolve_store
+from tests.mlflow_runs import made_run
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_folder_as_a_store_works_and_is_warned_of(
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "false")
     folder = resolve_store(uri=str(tmp_path / "mlruns"))
     client = connect(folder)
-    with tracked_run(client, ensure_experiment(client, folder, "x")) as run:
+    with made_run(client, ensure_experiment(client, folder, "x")) as run:
         run.log_params({"n_epochs": 3})
     assert list((tmp_path / "mlruns").rglob("n_epochs"))
     (message,) = [text for text in caplog.messages if "mlflow migrate-filestore" in text]

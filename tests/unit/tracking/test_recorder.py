@@ -10,10 +10,9 @@ from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.tracking.client import connect, ensure_experiment
-from lanflow.tracking.delivery import Delivery
+from lanflow.tracking.delivery import Delivery, MlflowRun
 from lanflow.tracking.record import find_records
 from lanflow.tracking.recorder import RunRecorder, find_unfinished, record_run, write_unfinished
-from lanflow.tracking.runs import MlflowRun
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import sync_runs
 
@@ -60,7 +59,7 @@ def test_a_run_leaves_no_record_when_the_store_has_all_of_it(
 def begin(store: Store, folder: Path, send_mode: Any) -> RunRecorder:
     with record_run(store, folder, send_mode=send_mode, **NAMES) as run:
         run.begin()
-        assert run.reach() is None
+        assert run.ensure_id() is None
         run.log_metrics({"val_loss": 0.5}, step=0)
     return run
 

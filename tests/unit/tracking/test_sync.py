@@ -17,9 +17,9 @@ from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.data.prepare import LocatedData
 from lanflow.tracking.client import connect
+from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.record import RecordFolder, find_records
 from lanflow.tracking.recorder import RunRecorder, record_run
-from lanflow.tracking.runs import FAILURE_TAG
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import (
     SyncResult,

@@ -18,9 +18,9 @@ from lanflow.core.errors import StoreError, UserError
 from lanflow.core.locks import locked
 from lanflow.data.prepare import LocatedData
 from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.record import find_records
 from lanflow.tracking.recorder import record_run
-from lanflow.tracking.runs import FAILURE_TAG, find_run, tracked_run
 from lanflow.tracking.store import Store
 from lanflow.tracking.sync import sync_runs
 from lanflow.training.backend import Epoch
@@ -28,6 +28,7 @@ from lanflow.training.config import TrainingOptions
 from lanflow.training.fit import TrainingError
 from lanflow.training.run import EpochFeed, train
 from tests.conftest import make_kernel, training_job, training_options
+from tests.mlflow_runs import made_run
 
 KEYS: dict[str, Any] = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 4}
 
@@ -485,7 +486,7 @@ def test_a_run_that_was_made_elsewhere_takes_a_training(
 ) -> None:
     """As by a script that starts the run and logs things of its own."""
     experiment = ensure_experiment(client, store, "mine")
-    with tracked_run(client, experiment, name="mine") as mine:
+    with made_run(client, experiment, name="mine") as mine:
         mine.log_params({"idea": "wider"})
     result = train(replace(options, mlflow_run_id=mine.id))
     (run,) = runs_of(client, "mine")
@@ -616,4 +617,5 @@ def test_a_password_of_the_store_is_in_no_record(
     for path in (tmp_path / "networks").rglob("*"):
         assert not path.is_file() or b"pa55word" not in path.read_bytes(), path
     assert "pa55word" not in json.dumps(result)
-    assert "pa55word" not in json.dumps(find_run(client, result["mlflow_run_id"]).to_dictionary())
+    found = client.get_run(result["mlflow_run_id"])
+    assert "pa55word" not in json.dumps(found.to_dictionary())

@@ -103,11 +103,11 @@ def _training_record(folder: StoredNetwork) -> dict[str, Any]:
 
 def _send(run_id: str, folder: StoredNetwork, record: Evaluation, path: Path, store: Store) -> None:
     from lanflow.tracking.client import connect
-    from lanflow.tracking.runs import MlflowRun, find_run
+    from lanflow.tracking.delivery import MlflowRun
+    from lanflow.tracking.runs import find_run
 
     client = connect(store)
-    found = find_run(client, run_id)
-    run = MlflowRun(client, run_id, found.info.experiment_id)
+    run = MlflowRun(client, find_run(client, run_id).id)
     run.log_metrics(metrics_of(record) | cost_of(folder), step=folder.card["best_epoch"])
     run.set_tags({VERDICT_TAG: record.verdict})
     run.log_files([path])

@@ -138,7 +138,7 @@ class Registry:
         if entry.run_id is None:
             experiment_id = ensure_experiment(client, self._store, entry.experiment_name).id
         else:
-            experiment_id = find_run(client, entry.run_id).info.experiment_id
+            experiment_id = find_run(client, entry.run_id).experiment_id
         logged = client.create_logged_model(
             experiment_id, name=entry.name, source_run_id=entry.run_id, tags=dict(entry.tags)
         )

@@ -1,4 +1,9 @@
-"""Asking again, for a while, a store that does not answer."""
+"""Requests to an MLflow store: one error type for all libraries, and retries with back-off.
+
+:func:`store_request` turns whatever MLflow and the libraries below it raise into a
+:class:`~lanflow.core.errors.StoreError`. :func:`with_retries` repeats a request for as long as the
+store is unavailable.
+"""
 
 import contextlib
 import logging
@@ -21,9 +26,15 @@ RETRY_VARIABLE = "LANFLOW_STORE_PATIENCE"
 _DEFAULT_SECONDS = 60.0
 _LONGEST_PAUSE = 8.0
 
+# MLflow's codes of temporary errors; a server that is not there is INTERNAL_ERROR.
+_TEMPORARY_CODES = {"INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE"}
+# Temporary errors of sockets, requests and boto3. They are compared by name, because boto3's
+# classes exist only where it is installed.
+_TEMPORARY_TYPES = {"ConnectionError", "HTTPClientError", "Timeout", "TimeoutError"}
+
 
 def retry_seconds(environment: Mapping[str, str] = os.environ) -> float:
-    """How long a store that does not answer is asked again: LANFLOW_STORE_PATIENCE, then 60.
+    """Return how long a request is retried: ``LANFLOW_STORE_PATIENCE``, or else 60 seconds.
 
     Raises
     ------
@@ -40,29 +51,29 @@ def retry_seconds(environment: Mapping[str, str] = os.environ) -> float:
     return seconds
 
 
-def with_retries(ask: Callable[[], T], *, seconds: float | None = None) -> T:
-    """Ask, and ask again while the store does not answer.
+def with_retries(request: Callable[[], T], *, seconds: float | None = None) -> T:
+    """Retry a request with back-off until it succeeds or time is up.
 
     Parameters
     ----------
-    ask
-        Can be called again after it failed.
+    request
+        The request; it must be safe to call again after it failed.
     seconds
-        When the last try starts, at the latest; :func:`retry_seconds` when left out.
+        No try starts later than this; :func:`retry_seconds` when left out.
 
     Raises
     ------
     StoreUnavailableError
         If the store did not answer in time.
     StoreError
-        At once, if the store refuses.
+        If the store refuses; such a request is not retried.
     """
     seconds = retry_seconds() if seconds is None else seconds
     start = time.monotonic()
     pause = 1.0
     while True:
         try:
-            return ask()
+            return request()
         except StoreUnavailableError as e:
             left = start + seconds - time.monotonic()
             if left <= 0:
@@ -74,35 +85,35 @@ def with_retries(ask: Callable[[], T], *, seconds: float | None = None) -> T:
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-# What a store answers wrong, as one message: whether it refuses, or is away for now.
-
-
-# What MLflow calls errors that may be over soon; a server that is not there is INTERNAL_ERROR.
-_TEMPORARY_CODES = {"INTERNAL_ERROR", "REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE"}
-# Errors of sockets, requests and boto3, which has classes only where it is installed.
-_TEMPORARY_TYPES = {"ConnectionError", "HTTPClientError", "Timeout", "TimeoutError"}
-
-
 @contextlib.contextmanager
 def store_request(doing: str) -> Iterator[None]:
-    """Ask the store for one thing, whole; what it answers wrong becomes one message."""
+    """Run one request to the store with signals deferred, and raise its errors as `StoreError`.
+
+    The catch is broad on purpose: MLflow, SQLAlchemy, requests and boto3 have no common base
+    class, and an error in any of them must not end a training.
+
+    Parameters
+    ----------
+    doing
+        What the request does; part of the message.
+    """
     with defer_signals():
         try:
             yield
         except UserError:
             raise
-        except Exception as e:  # MLflow, SQLAlchemy, requests, boto3: each has its own
+        except Exception as e:
             raise store_error(f"MLflow store: {doing} failed", e) from e
 
 
 def store_error(message: str, error: Exception) -> StoreError:
-    """The error for a person that tells of another."""
+    """Make the error to raise ``from`` a library's error: unavailable if that is temporary."""
     kind = StoreUnavailableError if is_temporary(error) else StoreError
     return kind(f"{message} ({error_reason(error)})")
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether the same request may well be answered later."""
+    """Tell whether the same request may succeed later."""
     if "sqlite3" in f"{type(error).__module__} {error}":
         return "locked" in str(error)
     if hasattr(error, "error_code"):  # MLflow's own
@@ -111,5 +122,5 @@ def is_temporary(error: Exception) -> bool:
 
 
 def error_reason(error: Exception) -> str:
-    """What an error says, in one line, without credentials and without SQL."""
+    """Return an error's message as one line, without credentials and without SQL."""
     return " ".join(redact(str(error)).split("[SQL:")[0].split()) or type(error).__name__

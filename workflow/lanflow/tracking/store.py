@@ -5,9 +5,9 @@ import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from lanflow.core.errors import UserError
 
@@ -86,6 +86,32 @@ class Store:
             return ""
         path = self.uri.partition(":///")[2].partition("?")[0]
         return "" if path == ":memory:" else path
+
+
+@dataclass(frozen=True)
+class FoundRun:
+    """A run as the store holds it.
+
+    Attributes
+    ----------
+    metrics
+        The last value of each metric.
+    inventory
+        The files of a data-generation run; None where it logged none or was not asked for.
+    deleted
+        Whether the run is deleted in MLflow, which keeps it hidden.
+    """
+
+    id: str
+    name: str
+    status: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    experiment_id: str = ""
+    artifact_uri: str = ""
+    inventory: Mapping[str, Any] | None = None
+    deleted: bool = False
 
 
 def redact(text: str) -> str:

@@ -95,7 +95,7 @@ def _send(
     delivery = Delivery(store, record, folder)
     seconds = 0.0 if store.uri in silent else None
     try:
-        run_id = with_retries(delivery.reach, seconds=seconds)
+        run_id = with_retries(delivery.ensure_run, seconds=seconds)
         folder.save(record)
         _name_run_in_artifacts(folder, record)
         with_retries(delivery.send, seconds=seconds)
@@ -296,7 +296,7 @@ def _move(
     if (experiment := record.tags.get(_EXPERIMENT_TAG)) in experiments:
         record.tags[_EXPERIMENT_TAG] = experiments[experiment]
     delivery = Delivery(store, record, folder)
-    run_id = with_retries(delivery.reach)
+    run_id = with_retries(delivery.ensure_run)
     _name_in_documents(folder, record)
     record.artifacts = [
         folder.make_artifact(folder.file_of(artifact), artifact.name)

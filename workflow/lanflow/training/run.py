@@ -183,7 +183,7 @@ def _train(
     """Train, and record it; nobody else writes in the network's folder."""
     with track_training(options, store, job, kernel, data, place) as run:
         result = fit(job, kernel, on_epoch=EpochFeed(run, job))
-        run_id = None if run is None else run.reach()
+        run_id = None if run is None else run.ensure_id()
         paths = save_network(options, job, kernel, data, place, result, run_id)
         if run is not None:
             log_outputs(run, result, paths)

@@ -199,8 +199,8 @@ def _check_same_training(
     changed = changed_params(found, params)
     if changed:
         raise UserError(f"run {run_id} was recorded with other settings: {', '.join(changed)}")
-    fingerprint = found.data.tags.get(_FINGERPRINT_TAG)
-    if found.data.metrics and fingerprint != tags[_FINGERPRINT_TAG]:
+    fingerprint = found.tags.get(_FINGERPRINT_TAG)
+    if found.metrics and fingerprint != tags[_FINGERPRINT_TAG]:
         raise UserError(
             f"run {run_id} holds epochs of another training (its data or the versions of its "
             "libraries differ); leave out --mlflow-run-id to log to a run of its own"
@@ -215,7 +215,7 @@ def recorded_run_uuid(run_id: str, store: Store) -> str | None:
     UserError
         If the run is not in the store.
     """
-    tags = fetch_run(store, run_id).data.tags
+    tags = fetch_run(store, run_id).tags
     return tags.get("run_uuid") if tags.get("phase") == "train" else None
 
 
