@@ -12,7 +12,7 @@ from lanflow.tracking.client import (
     connect,
     ensure_experiment,
     find_experiment,
-    prepare_store,
+    prepare_experiments,
 )
 from lanflow.tracking.store import Store, resolve_store
 from tests.mlflow_runs import made_run
@@ -164,12 +164,11 @@ def test_a_folder_as_a_store_works_and_is_warned_of(
 
 def test_preparing_a_store_makes_its_experiments_once(store: Store, tmp_path: Path) -> None:
     names = ["ddm-data-generation", "ddm-training"]
-    prepared = prepare_store(store, names)
-    assert [entry["name"] for entry in prepared["experiments"]] == names
-    assert {entry["artifact_location"] for entry in prepared["experiments"]} == {
+    prepared = prepare_experiments(store, names)
+    assert [experiment.name for experiment in prepared] == names
+    assert {experiment.artifact_location for experiment in prepared} == {
         str(tmp_path / "mlartifacts")
     }
-    assert prepared["tracking_uri"] == store.uri
-    assert prepare_store(store, names) == prepared
+    assert prepare_experiments(store, names) == prepared
     client = connect(store)
     assert sorted(e.name for e in client.search_experiments()) == ["Default", *names]

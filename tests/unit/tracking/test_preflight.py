@@ -61,7 +61,7 @@ def test_the_warning_is_told_and_recorded(
 ) -> None:
     monkeypatch.setattr(preflight, "read_mounts", lambda: "server:/ / nfs rw 0 0\n")
     record = prepare(store, ["one"])
-    assert "network file system (nfs)" in record["warnings"][0]
+    assert "network file system (nfs)" in record.warnings[0]
     assert "network file system (nfs)" in caplog.text
 
 
@@ -104,7 +104,7 @@ def test_a_database_of_an_older_mlflow_is_upgraded_once_and_kept(store: Store) -
 
     current = utils._get_latest_schema_revision()
     _downgrade(store)
-    assert prepare(store, ["one"])["experiments"]
+    assert prepare(store, ["one"]).experiments
     with sqlite3.connect(store.sqlite_path) as database:
         assert database.execute("SELECT version_num FROM alembic_version").fetchone() == (current,)
     (kept,) = Path(store.sqlite_path).parent.glob("mlflow.db.before-*")

@@ -74,7 +74,7 @@ def _prepare(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.tracking.preflight import prepare
 
     limit_mlflow_retries()
-    record = prepare(store_of(parsed), parsed.experiments)
+    record = prepare(store_of(parsed), parsed.experiments).model_dump(mode="json")
     if parsed.output:
         write_json(parsed.output, record)
     return record
