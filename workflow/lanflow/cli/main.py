@@ -1,11 +1,16 @@
-"""``lanflow``: the steps of the workflow that a person would type."""
+"""The command ``lanflow``; its subcommands are the steps of the workflow."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli import cluster
-from lanflow.cli.cluster import add_check_node, add_site, limit_mlflow_retries
+from lanflow.cli.cluster import (
+    add_check_node,
+    add_site,
+    add_sync_options,
+    limit_mlflow_retries,
+    sync,
+)
 from lanflow.cli.data import add_data
 from lanflow.cli.evaluate import add_check_gates, add_evaluate, add_plot, add_recover
 from lanflow.cli.options import (
@@ -26,7 +31,7 @@ from lanflow.tracking.store import generation_experiment, resolve_send_mode
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+    """Build the parser of all subcommands and their options."""
     parser = argparse.ArgumentParser(
         prog="lanflow",
         description="From simulations of a cognitive model to a trained likelihood network.",
@@ -37,8 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     add_data(commands, _command)
     _add_sync(commands)
-    for add_with in (add_check_node, add_site):
-        add_with(commands, _command)
+    add_check_node(commands, _command)
+    add_site(commands, _command)
     add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
     add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
     add_recover(_command(commands, "recover", "find the parameters of simulated subjects again"))
@@ -48,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argparse.ArgumentParser:
+    """Add a subcommand with ``--log-level``; ``call`` does its work."""
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
@@ -135,9 +141,9 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def _add_sync(commands: Any) -> None:
     help_text = "send runs to the MLflow store whose records wait beside the results"
-    cluster.add_options(_command(commands, "sync", help_text, cluster.sync))
+    add_sync_options(_command(commands, "sync", help_text, sync))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command."""
+    """Run one command and return its exit status."""
     return run_command(build_parser(), lambda parsed: parsed.call(parsed), arguments)

@@ -1,4 +1,4 @@
-"""What a Slurm cluster says of itself: partitions, accounts, whether it keeps accounts at all."""
+"""Queries of a Slurm cluster: its partitions, the user's accounts, whether it has accounting."""
 
 import getpass
 import re
@@ -17,14 +17,14 @@ _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P
 
 
 def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -> Site:
-    """Ask ``sinfo``, ``scontrol`` and, where there is accounting, ``sacctmgr``.
+    """Describe this cluster with ``sinfo``, ``scontrol`` and, if it has accounting, ``sacctmgr``.
 
     Parameters
     ----------
     account
-        In place of the user's default account.
+        Account to use in place of the user's default account.
     partitions
-        Only these; all that are up when left out.
+        Names of the partitions to use; all that are up when left out.
 
     Raises
     ------
@@ -52,9 +52,10 @@ def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -
 
 
 def parse_partitions(report: str) -> dict[str, dict[str, Any]]:
-    """Limits of each partition that is up, in the words of the Slurm executor plugin.
+    """Read the limits of each partition that is up, under the Slurm executor plugin's names.
 
-    A partition of different nodes has a line for each kind; the largest of each figure counts.
+    The report of ``sinfo`` has one line for each kind of node in a partition; the largest value of
+    each limit is taken.
     """
     limits: dict[str, dict[str, Any]] = {}
     for line in report.splitlines():
@@ -75,7 +76,7 @@ def parse_partitions(report: str) -> dict[str, dict[str, Any]]:
 
 
 def _minutes(time: str) -> int | None:
-    """A time limit in minutes; None for no limit."""
+    """Convert a time limit to minutes; None if there is no limit."""
     match = _TIME.fullmatch(time)
     if match is None:
         return None
@@ -84,7 +85,7 @@ def _minutes(time: str) -> int | None:
 
 
 def _check_account(account: str | None) -> str | None:
-    """The user's default account, or the given one if it is the user's."""
+    """Return the given account if the user has it, or the user's default account if left out."""
     user = getpass.getuser()
     if account is None:
         report = _ask(
@@ -106,7 +107,7 @@ def _check_account(account: str | None) -> str | None:
 
 
 def _ask(*command: str) -> str:
-    """What a command of Slurm prints."""
+    """Run a command of Slurm and return what it prints."""
     program = shutil.which(command[0])
     if program is None:
         raise UserError(

@@ -1,8 +1,8 @@
-"""Processes that work for this one, and end when it says so, or with it.
+"""Worker processes that end when this process says so, or with it.
 
-A scheduler stops a job by a signal to each of its processes. A worker that dies of it while it
-hands over a result leaves half a message behind, for the rest of which its pool waits for ever. So
-workers leave such signals to the process that leads them; should that die, they end by themselves.
+A scheduler stops a job by a signal to each of its processes. A worker that dies of the signal while
+it returns a result leaves half a message, and its pool waits forever for the rest. So workers
+ignore these signals and leave them to their parent; if the parent dies, they exit.
 """
 
 import multiprocessing
@@ -23,14 +23,14 @@ def _nothing() -> None:
 def worker_pool(
     n_processes: int, start: Callable[..., None] = _nothing, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes for the body; when it is left, those at work finish what they are at.
+    """Start worker processes for the body; at its end, tasks that have begun are finished.
 
     Parameters
     ----------
     n_processes
-        How many.
+        Number of processes.
     start
-        Called in each with ``arguments``, before it works.
+        Called with ``arguments`` in each process before its first task.
     """
     executor = ProcessPoolExecutor(
         n_processes,

@@ -1,4 +1,4 @@
-"""What the Snakefile makes of its configuration: a study, with the files that it names."""
+"""From the configuration that Snakemake merged to a study, with the paths of its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,24 +9,24 @@ from lanflow.study.config import StudyConfig, load_study, studies_in
 from lanflow.study.files import FileSearch, locate_files, print_once
 from lanflow.workflow.place import WorkflowPlace
 
-# Made where nobody names a study.
+# The study to make if none is named.
 DEFAULT_STUDY = "examples/tiny.yaml"
 
 
 def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
-    """Read the study that is to be made, and say which files were taken from where.
+    """Read the study to make, and report which files were found in unexpected places.
 
     Parameters
     ----------
     place
-        Where the workflow is.
+        The place of the workflow.
     config
         The configuration as Snakemake merged it, or as another workflow gives it to a module.
 
     Raises
     ------
     UserError
-        Naming the file and the key.
+        If the configuration is wrong; names the file and the key.
     """
     given = place.config_paths
     defaults: list[Path] = []
@@ -36,7 +36,7 @@ def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
         config = _merged(read_yaml(default), config)
         defaults = [Path(default)]
         _tell(place, f"no study is named, so the one that is made is {default}")
-    study = load_study(config, given)  # a mistake is in what was given
+    study = load_study(config, given)  # without the default: errors name the files that were given
     search = FileSearch([*defaults, *given], place.workflow_file, place.with_prefix)
     study, lines = locate_files(study, search)
     for line in lines:
@@ -45,7 +45,10 @@ def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
 
 
 def _names_models(place: WorkflowPlace, config: Mapping[str, Any]) -> bool:
-    """Whether a file has models, or a module was given some; ``--config`` changes the default."""
+    """Tell whether a study is named: by a file, or for a module by its configuration.
+
+    Models given with ``--config`` alone change the default study.
+    """
     if place.is_module:
         return bool(config.get("models"))
     files = [study for path in place.config_paths for study in studies_in(read_yaml(path))]
@@ -53,7 +56,7 @@ def _names_models(place: WorkflowPlace, config: Mapping[str, Any]) -> bool:
 
 
 def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Two configurations as one; what is given wins where it is not the default."""
+    """Merge two configurations; a given value wins unless it is the default of its key."""
     from snakemake.utils import update_config
 
     merged = dict(base)
@@ -62,7 +65,10 @@ def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _without(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a configuration is not its default; a file may list all keys, as config.yaml does."""
+    """Remove the keys of a configuration that have their default value.
+
+    A file may list all keys with their defaults, as config.yaml does.
+    """
     kept = {}
     for key, value in given.items():
         default = defaults.get(key)
