@@ -1,4 +1,4 @@
-"""Rule collect_leaderboard: all networks of the study in one table."""
+"""Rule collect_leaderboard: a table of all networks of the study."""
 
 import json
 import sys

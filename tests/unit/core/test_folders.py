@@ -1,4 +1,4 @@
-"""No command that writes a folder touches one that holds anything but its own."""
+"""Commands refuse to write into a folder that holds files of someone else."""
 
 import json
 import os
@@ -32,7 +32,7 @@ GENERATION_YAML: dict[str, Any] = {
 
 
 class Place:
-    """Somebody's working directory, with what the commands need; ``out`` is what they write."""
+    """A working directory with the inputs of all commands; they write the folder ``out``."""
 
     def __init__(self, folder: Path, packed: LocatedData, store: Store) -> None:
         self.folder, self.store = folder, store
@@ -96,7 +96,7 @@ class Place:
         return self.train_named(torchtrain, "--dry-run")
 
     def cache(self) -> int:
-        """A training that packs its data into a cache; ``out`` is the data set in there."""
+        """Train with data that is packed into a cache; ``out`` is the data set in it."""
         files = str(self.packed.parents[1] / "files")
         cache = self.folder / "cache"
         cache.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ class Place:
         )
 
     def download(self) -> int:
-        """Files of a run that logged them; ``out`` is the run's folder."""
+        """Download the files that a run logged; ``out`` is the run's folder."""
         query = self.folder / "query.json"
         given = ["--mlflow-tracking-uri", self.store.uri]
         if not query.exists():
@@ -156,7 +156,7 @@ def place(
 
 
 def content_of(folder: Path) -> dict[str, bytes | None]:
-    """All there is below a folder, times included where a file was written again."""
+    """Return the paths, times and contents of everything below a folder."""
     return {
         f"{path.relative_to(folder)} {path.lstat().st_mtime_ns}": (
             path.read_bytes() if path.is_file() else None

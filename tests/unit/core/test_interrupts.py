@@ -11,7 +11,7 @@ from tests.conftest import lose_an_interruption
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """SIGTERM raises, as in a command; what was is restored."""
+    """Let SIGTERM raise as in a command, and restore the handlers afterwards."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -105,21 +105,21 @@ def test_other_threads_may_use_it_too() -> None:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
-    """What Python tells of exceptions that nobody can catch."""
+    """Collect what Python reports of exceptions that cannot be caught."""
     told: list[BaseException | None] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_value))
     return told
 
 
 class Interrupted:
-    """Its last reference goes just when a signal arrives."""
+    """An object whose last reference is dropped just when a signal arrives."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
 def interrupted(work: Callable[[], None]) -> str:
-    """Do work that is interrupted; the name of the signal."""
+    """Do work that is interrupted and return the name of the signal."""
     with pytest.raises(KeyboardInterrupt) as caught, interruptible():
         work()
     return str(caught.value)

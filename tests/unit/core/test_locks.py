@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def holder_of(path: Path) -> "subprocess.Popen[str]":
-    """Another process that holds a lock."""
+    """Start another process that holds a lock."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
     )

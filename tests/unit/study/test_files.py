@@ -1,4 +1,4 @@
-"""Names in a study: beside it, where Snakemake runs, in the workflow; and who is told."""
+"""Files that a study names: the places searched, and the lines for the user."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Path:
-    """The folder that the study file is in."""
+    """The folder of the study file."""
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "study.yaml").write_text(yaml.safe_dump(STUDY))
     return tmp_path / "lab"

@@ -31,7 +31,7 @@ def experiment(client: MlflowClient, store: Store) -> Experiment:
 
 
 def refuse(store: Store, statement: str) -> None:
-    """Let the store refuse a kind of change, as one that is full or read-only would."""
+    """Make the store refuse a kind of change, as a full or read-only one does."""
     with contextlib.closing(sqlite3.connect(store.sqlite_path)) as database:
         database.execute(
             f"CREATE TRIGGER refusing BEFORE {statement} BEGIN SELECT RAISE(ABORT, 'full'); END"
@@ -47,7 +47,7 @@ Recording = Callable[..., contextlib.AbstractContextManager[RunRecorder]]
 
 @pytest.fixture
 def recording(store: Store, experiment: Experiment, tmp_path: Path) -> Recording:
-    """Records a run of the experiment, which begins at once."""
+    """Return a function that records a run of the experiment, which begins at once."""
 
     @contextlib.contextmanager
     def record(*, name: str = "a name", **given: Any) -> Iterator[RunRecorder]:
@@ -93,7 +93,7 @@ def test_a_run_that_is_interrupted_is_killed(
 
 
 class Interrupting:
-    """A value that has this process interrupted just when the store is about to take it."""
+    """A value that interrupts this process just when it is sent."""
 
     def __float__(self) -> float:
         signal.raise_signal(signal.SIGINT)

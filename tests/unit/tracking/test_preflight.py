@@ -1,4 +1,4 @@
-"""What is found out before the first job."""
+"""Checks of the store before the first job."""
 
 import sqlite3
 from pathlib import Path
@@ -112,7 +112,7 @@ def test_a_database_of_an_older_mlflow_is_upgraded_once_and_kept(store: Store) -
 
 
 def _downgrade(store: Store) -> None:
-    """Take the last migration of MLflow back."""
+    """Undo the last migration of MLflow."""
     from alembic import command
     from mlflow.store.db import utils
 
@@ -143,7 +143,7 @@ def test_a_gpu_that_was_asked_for_and_is_not_seen_is_an_error(
 
 @pytest.fixture
 def contacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for contacts, as the workflow names one to its jobs."""
+    """The folder of contacts, set as the workflow sets it for its jobs."""
     monkeypatch.setenv("LANFLOW_STORE_CONTACTS", str(tmp_path / "contacts"))
     return tmp_path / "contacts"
 

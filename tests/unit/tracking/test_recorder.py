@@ -124,7 +124,7 @@ def test_a_store_that_is_away_slows_the_work_down_by_a_tenth_at_most(
 def test_an_answer_that_was_lost_is_no_second_run_and_no_second_value(
     tmp_path: Path, store: Store, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store took it, and its answer did not arrive."""
+    """The store carried out the request, and its answer did not arrive."""
     from lanflow.tracking import delivery
 
     create_run, log_points = delivery.create_run, MlflowRun.log_points
@@ -191,7 +191,7 @@ def write_run(uri: str, folder: str, number: int) -> None:
 def test_eight_processes_write_to_one_sqlite_store_and_lose_nothing(
     tmp_path: Path, store: Store, client: MlflowClient
 ) -> None:
-    """What the store does not take in time waits beside the results, and is sent at the end."""
+    """Runs that the store does not take in time stay beside the results and are sent at the end."""
     experiment = ensure_experiment(client, store, "e")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lanflow.tracking.delivery"])  # one import of MLflow, not eight
@@ -222,7 +222,7 @@ WORK = {"mlflow_experiment": "ddm-training", "n_epochs": 3}
 
 @pytest.fixture
 def marked(tmp_path: Path) -> tuple[Path, str]:
-    """The mark of a run that no store was told of, and the run's key."""
+    """The ``unfinished.json`` of a run that was sent to no store, and the run's key."""
     nowhere = Store(f"sqlite:///{tmp_path}/none.db")
     path = tmp_path / "unfinished.json"
     with record_run(

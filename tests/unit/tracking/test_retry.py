@@ -18,7 +18,7 @@ from tests.conftest import lose_an_interruption
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -32,7 +32,7 @@ class Clock:
 
 
 class Store:
-    """Answers from some time on."""
+    """A request that succeeds from some time on."""
 
     def __init__(self, clock: Clock, back_at: float) -> None:
         self.clock, self.back_at, self.n_asked = clock, back_at, 0
@@ -100,7 +100,7 @@ def test_an_interruption_that_was_lost_ends_the_waiting(monkeypatch: pytest.Monk
 
 
 class HTTPClientError(Exception):
-    """As boto3 has it, for a server that does not answer."""
+    """An error as boto3 raises it for a server that does not answer."""
 
 
 @pytest.mark.parametrize(

@@ -258,7 +258,7 @@ def test_two_modules_of_one_workflow_share_a_store(monkeypatch: pytest.MonkeyPat
 
 
 def post_deploy(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with a Python that tells what it was asked for."""
+    """Run the script with a fake Python that prints its arguments."""
     python = folder / "bin" / "python"
     python.parent.mkdir(exist_ok=True)
     python.write_text('#!/bin/sh\necho "$@"\n')

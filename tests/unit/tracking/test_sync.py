@@ -1,4 +1,4 @@
-"""Runs that reached no store, and what bringing them in leaves there."""
+"""Runs that reached no store at first, and their content after ``lanflow sync``."""
 
 import json
 import shutil
@@ -90,7 +90,7 @@ def test_a_training_that_reached_no_store_becomes_the_run_that_it_would_have_bee
 def test_a_run_that_is_sent_twice_is_one_run(
     offline: TrainingOptions, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """As after a sync that was stopped when it had sent everything but did not know yet."""
+    """The first sync was stopped after it had sent everything, before it noted that."""
     kept = Path(train(offline)["mlflow_pending"])
     copy = tmp_path / "copy" / "unsent_runs" / kept.name
     copy.parent.mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_a_run_begun_online_and_finished_offline_keeps_its_id(
 
 @pytest.fixture
 def writing(tmp_path: Path, store: Store) -> Iterator[RunRecorder]:
-    """A run that goes on."""
+    """A run that is still being recorded."""
     names: dict[str, Any] = {"experiment": "e", "name": "n", "tags": {"phase": "train"}}
     with record_run(store, tmp_path / "net", send_mode="later", **names) as run:
         run.begin()
@@ -302,7 +302,7 @@ def test_results_that_are_read_next_name_runs_that_waited(
 def test_a_later_training_does_not_take_the_id_of_one_that_waits(
     offline: TrainingOptions, client: MlflowClient, packed: LocatedData
 ) -> None:
-    """Both are sent, each with files of its own."""
+    """Both runs are sent, each with its own files."""
     assert offline.config_path is not None
     train(offline)
     onnx = (folder_of(offline) / "model.onnx").read_bytes()

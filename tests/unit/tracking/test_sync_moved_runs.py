@@ -1,4 +1,4 @@
-"""Runs of a finished study in another store than the one they were made with."""
+"""Finished runs that are recorded in another store after a change of store."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ from tests.conftest import content_of_run, training_options
 
 @pytest.fixture
 def other(_prepared_database: Path, tmp_path: Path) -> Store:
-    """A second store, empty."""
+    """A second, empty store."""
     path = tmp_path / "other" / "mlflow.db"
     path.parent.mkdir()
     shutil.copy(_prepared_database, path)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -110,7 +111,7 @@ def put_legend(figure: Figure, keys: Sequence[Any], *, dark: bool = False) -> No
     )
 
 
-def _plain_ticks(value: float, _position: int | None) -> str:
+def _plain_ticks(value: float, _position: float | None) -> str:
     """Label the ticks 1, 2 and 5 of each decade of a logarithmic axis as plain numbers."""
     return f"{value:g}" if f"{value:e}"[0] in "125" else ""
 
@@ -132,48 +133,48 @@ def draw_training_curve(history: Sequence[Mapping[str, float]], *, title: str, l
     bytes
         A PNG.
     """
-    epochs = [entry["epoch"] + 1 for entry in history]
-    best = min(history, key=lambda entry: entry["val_loss"])
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        marker = "o" if len(history) <= 30 else None
-        losses.plot(
-            epochs,
-            [e["train_loss"] for e in history],
-            color=BLUE,
-            marker=marker,
-            ms=3,
-            label="training",
-        )
-        losses.plot(
-            epochs,
-            [e["val_loss"] for e in history],
-            color=ORANGE,
-            marker=marker,
-            ms=3,
-            label="validation",
-        )
-        losses.plot(
-            best["epoch"] + 1,
-            best["val_loss"],
-            "*",
-            color=ORANGE,
-            ms=13,
-            markeredgecolor="black",
-            label=f"best: {best['val_loss']:.4g} in epoch {best['epoch'] + 1:.0f}",
-        )
-        losses.set_yscale("log")
-        for axis in (losses.yaxis.set_major_formatter, losses.yaxis.set_minor_formatter):
-            axis(_plain_ticks)
+        _draw_losses(losses, history)
         losses.set_ylabel(loss)
         losses.set_title(title, loc="left", fontweight="bold")
         losses.legend(frameon=False)
-        rates.step(epochs, [e["learning_rate"] for e in history], where="mid", color=GREY)
-        rates.set_yscale("log")
-        rates.yaxis.set_major_formatter(_plain_ticks)
-        rates.yaxis.set_minor_formatter("")
-        rates.set_ylabel("learning rate")
-        rates.set_xlabel("epoch")
-        rates.xaxis.get_major_locator().set_params(integer=True)
+        _draw_learning_rate(rates, history)
         return _png(figure)
+
+
+def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    """Draw training and validation loss, and mark the epoch of the smallest validation loss."""
+    epochs = [entry["epoch"] + 1 for entry in history]
+    marker = "o" if len(history) <= 30 else None
+    for key, colour, label in (
+        ("train_loss", BLUE, "training"),
+        ("val_loss", ORANGE, "validation"),
+    ):
+        values = [entry[key] for entry in history]
+        axes.plot(epochs, values, color=colour, marker=marker, ms=3, label=label)
+    best = min(history, key=lambda entry: entry["val_loss"])
+    axes.plot(
+        best["epoch"] + 1,
+        best["val_loss"],
+        "*",
+        color=ORANGE,
+        ms=13,
+        markeredgecolor="black",
+        label=f"best: {best['val_loss']:.4g} in epoch {best['epoch'] + 1:.0f}",
+    )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain_ticks)
+    axes.yaxis.set_minor_formatter(_plain_ticks)
+
+
+def _draw_learning_rate(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    epochs = [entry["epoch"] + 1 for entry in history]
+    axes.step(epochs, [entry["learning_rate"] for entry in history], where="mid", color=GREY)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain_ticks)
+    axes.yaxis.set_minor_formatter("")
+    axes.set_ylabel("learning rate")
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="x", integer=True)

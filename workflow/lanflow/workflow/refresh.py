@@ -7,7 +7,7 @@ from pathlib import Path
 from lanflow.core.files import write_json
 from lanflow.data.locate import Places
 from lanflow.data.prepare import download_absent, freeze, query_experiment
-from lanflow.study.config import StudyConfig
+from lanflow.study.config import DataConfig, StudyConfig
 from lanflow.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,13 +43,7 @@ def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
         folder = Path(study.results, model)
         if config.data.source == "generate" or not (folder / "manifest.json").exists():
             continue
-        data = config.data
-        places = Places(
-            folder=None if data.folder is None else Path(data.folder),
-            root=None if data.root is None else Path(data.root),
-            path_map=data.path_map,
-            use_extra_files=data.use_extra_files,
-        )
+        data, places = config.data, _places_of(config.data)
         query = None
         if data.experiment is not None:
             query = query_experiment(store, data.experiment, data.run_selection)
@@ -65,3 +59,13 @@ def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
         changed.append(model)
         log.info("%s: %d file(s), were %d", model, len(manifest["files"]), len(old["files"]))
     return changed
+
+
+def _places_of(data: DataConfig) -> Places:
+    """Return the folders in which a model's training files are."""
+    return Places(
+        folder=None if data.folder is None else Path(data.folder),
+        root=None if data.root is None else Path(data.root),
+        path_map=data.path_map,
+        use_extra_files=data.use_extra_files,
+    )
