@@ -1,4 +1,7 @@
 import logging
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -172,3 +175,16 @@ def test_preparing_a_store_makes_its_experiments_once(store: Store, tmp_path: Pa
     assert prepare_experiments(store, names) == prepared
     client = connect(store)
     assert sorted(e.name for e in client.search_experiments()) == ["Default", *names]
+
+
+@pytest.mark.parametrize("module", ["tracking.client", "publish.registry"])
+def test_mlflow_is_imported_with_its_telemetry_off(module: str) -> None:
+    program = (
+        f"import lanflow.{module}; from mlflow.telemetry.client import get_telemetry_client; "
+        "raise SystemExit(get_telemetry_client() is not None)"
+    )
+    # Without the variables by which MLflow recognises tests and CI, where it is off anyway.
+    kept = {"PATH", "HOME", "PYTHONPATH", "LANG"}
+    environment = {name: value for name, value in os.environ.items() if name in kept}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert done.returncode == 0

@@ -10,15 +10,13 @@ from typing import Any, Literal
 from lanflow.cli.options import add_store, store_of
 from lanflow.core.errors import UserError
 from lanflow.tracking.preflight import prepare
-from lanflow.tracking.store import Store, resolve_store
+from lanflow.tracking.store import SEND_MODE_VARIABLE, Store
 
 # The type of cli.main._command: takes the subparsers, name, help, and the function to call.
 AddCommand = Callable[[Any, str, str, Any], argparse.ArgumentParser]
 
 # MLflow retries a server that does not answer for four minutes; a check can fail sooner.
 _RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-
-_SEND_MODE = "LANFLOW_MLFLOW_SEND"
 
 Backend = Literal["jax", "torch"]
 
@@ -47,11 +45,8 @@ def _check_node(parsed: argparse.Namespace) -> dict[str, Any]:
 
     limit_mlflow_retries()
     # Jobs that do not send their runs need no store: the runs are sent from another machine.
-    experiments = parsed.experiments if os.environ.get(_SEND_MODE) != "later" else []
-    store = resolve_store(
-        uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
-    )
-    record = check_node(store, experiments, backend=parsed.gpu_for)
+    experiments = parsed.experiments if os.environ.get(SEND_MODE_VARIABLE) != "later" else []
+    record = check_node(store_of(parsed), experiments, backend=parsed.gpu_for)
     if parsed.output:
         write_json(parsed.output, record)
     return record

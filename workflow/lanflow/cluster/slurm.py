@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from typing import Any
 
 from lanflow.cluster.site import Site
 from lanflow.core.errors import UserError
@@ -51,13 +50,13 @@ def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -
     )
 
 
-def parse_partitions(report: str) -> dict[str, dict[str, Any]]:
+def parse_partitions(report: str) -> dict[str, dict[str, int]]:
     """Read the limits of each partition that is up, under the Slurm executor plugin's names.
 
     The report of ``sinfo`` has one line for each kind of node in a partition; the largest value of
     each limit is taken.
     """
-    limits: dict[str, dict[str, Any]] = {}
+    limits: dict[str, dict[str, int]] = {}
     for line in report.splitlines():
         name, state, time, memory, cores, resources = line.strip().split("|")
         if state != "up":

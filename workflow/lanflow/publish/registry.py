@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# First, because it switches MLflow's telemetry off before mlflow is imported.
+from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
+
+# isort: split
+
 import mlflow.onnx
 import numpy as np
 from mlflow.entities import LoggedModelOutput
@@ -21,7 +26,6 @@ from mlflow.types import Schema, TensorSpec
 
 from lanflow.core.errors import StoreError, UserError
 from lanflow.networks.onnx import parse_onnx
-from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
 from lanflow.tracking.retry import store_request
 from lanflow.tracking.runs import find_run
 from lanflow.tracking.store import Store

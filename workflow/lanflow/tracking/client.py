@@ -16,6 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Set before mlflow is imported, since the import starts telemetry. A variable that the user set
+# keeps its value. Compute nodes should not call home, and a progress bar for each of a thousand
+# inventories is noise. A request is tried once, for half a minute, because nothing can interrupt
+# MLflow's own retries (eight, of two minutes each); lanflow.tracking.retry does the retries.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Always set: the address that MLflow would print holds the password of the tracking URI.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
 import mlflow
 from mlflow import artifacts as artifacts
 from mlflow.entities import Dataset as Dataset
@@ -33,17 +44,6 @@ from lanflow.core.files import create_once, lock_folder
 from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.retry import store_error, store_request, with_retries
 from lanflow.tracking.store import Store, redact
-
-# MLflow reads these when it is first used. A variable that the user set keeps its value. Telemetry
-# and progress bars are off: compute nodes should not call home, and a bar for each of a thousand
-# inventories is noise. A request is tried once, for half a minute, because nothing can interrupt
-# MLflow's own retries (eight, of two minutes each); lanflow.tracking.retry does the retries.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Always set: the address that MLflow would print holds the password of the tracking URI.
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 log = logging.getLogger(__name__)
 

@@ -166,15 +166,15 @@ def _name_run_in_artifacts(folder: RecordFolder, record: RunRecord) -> None:
 def _name_run_in_results(folder: RecordFolder, record: RunRecord) -> None:
     """Add the run's id to the results, whose times stay the same for Snakemake."""
     pending = str(folder.path.relative_to(folder.results))
-    for path, content in read_documents(folder.results):
+    for path, content in _read_documents(folder.results):
         is_card = content.get("mlflow_run_id", "") is None and content.get(
             "run_uuid"
         ) == record.tags.get("run_uuid")
         if content.get(PENDING_KEY) == pending or is_card:
-            write_keeping_times(path, _name_run(content, record))
+            _write_keeping_times(path, _name_run(content, record))
 
 
-def read_documents(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _read_documents(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Read the documents in a folder of results that name their run."""
     for name in _DOCUMENTS:
         path = results / name
@@ -186,7 +186,7 @@ def read_documents(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, content
 
 
-def write_keeping_times(path: Path, content: Mapping[str, Any]) -> None:
+def _write_keeping_times(path: Path, content: Mapping[str, Any]) -> None:
     """Write a document and restore its times, so that Snakemake repeats no job because of it."""
     times = path.stat()
     write_json(path, content)
@@ -340,7 +340,7 @@ def _name_in_documents(folder: RecordFolder, record: RunRecord) -> None:
     results = folder.results.resolve()
     places = {folder.file_of(artifact).resolve().parent for artifact in record.artifacts}
     for place in {results, *(p for p in places if p.is_relative_to(results))}:
-        for path, content in read_documents(place):
+        for path, content in _read_documents(place):
             if "record_version" not in content:
                 known = {key: value for key, value in names.items() if key in content}
-                write_keeping_times(path, content | known)
+                _write_keeping_times(path, content | known)
