@@ -30,7 +30,7 @@ def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -
     UserError
         If there is no Slurm here, it does not answer, or has no such partition or account.
     """
-    found = parse_partitions(_ask("sinfo", "--noheader", f"--format={_PARTITION_FORMAT}"))
+    found = parse_partitions(_run("sinfo", "--noheader", f"--format={_PARTITION_FORMAT}"))
     if partitions:
         unknown = sorted(set(partitions) - set(found))
         if unknown:
@@ -39,7 +39,7 @@ def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -
                 f"{', '.join(sorted(found)) or 'none'}"
             )
         found = {name: found[name] for name in partitions}
-    settings = _ask("scontrol", "show", "config")
+    settings = _run("scontrol", "show", "config")
     has_accounts = re.search(r"AccountingStorageType\s*=\s*\S*slurmdbd", settings) is not None
     if has_accounts:
         account = _check_account(account)
@@ -87,12 +87,12 @@ def _check_account(account: str | None) -> str | None:
     """Return the given account if the user has it, or the user's default account if left out."""
     user = getpass.getuser()
     if account is None:
-        report = _ask(
+        report = _run(
             *("sacctmgr", "--noheader", "--parsable2"),
             *("show", "user", user, "format=DefaultAccount"),
         )
         return next((line.strip() for line in report.splitlines() if line.strip()), None)
-    report = _ask(
+    report = _run(
         *("sacctmgr", "--noheader", "--parsable2"),
         *("show", "associations", f"user={user}", "format=Account"),
     )
@@ -105,7 +105,7 @@ def _check_account(account: str | None) -> str | None:
     return account
 
 
-def _ask(*command: str) -> str:
+def _run(*command: str) -> str:
     """Run a command of Slurm and return what it prints."""
     program = shutil.which(command[0])
     if program is None:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # Names of the signals that asked this process to stop since `interruptible` was entered.
-_asked_for: list[str] = []
+_pending: list[str] = []
 
 
 def is_handling_interrupt() -> bool:
@@ -40,16 +40,16 @@ def check() -> None:
     KeyboardInterrupt
         With the signal's name.
     """
-    if _asked_for and not is_handling_interrupt() and _is_main_thread():
-        raise KeyboardInterrupt(_asked_for[0])
+    if _pending and not is_handling_interrupt() and _is_main_thread():
+        raise KeyboardInterrupt(_pending[0])
 
 
 def _interrupt(number: int, _frame: object) -> None:
-    _asked_for.append(signal.Signals(number).name)
+    _pending.append(signal.Signals(number).name)
     # Schedulers repeat SIGTERM; the work that the first one ended must still be recorded.
     if number == signal.SIGTERM and is_handling_interrupt():
         return
-    raise KeyboardInterrupt(_asked_for[-1])
+    raise KeyboardInterrupt(_pending[-1])
 
 
 @contextlib.contextmanager
@@ -58,11 +58,11 @@ def interruptible() -> Iterator[None]:
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored, for example, by nohup
         numbers.append(signal.SIGINT)
-    _asked_for.clear()
+    _pending.clear()
     report = sys.unraisablehook
 
     def report_others(lost: "sys.UnraisableHookArgs") -> None:
-        if not (_asked_for and isinstance(lost.exc_value, KeyboardInterrupt)):
+        if not (_pending and isinstance(lost.exc_value, KeyboardInterrupt)):
             report(lost)
 
     sys.unraisablehook = report_others
@@ -73,7 +73,7 @@ def interruptible() -> Iterator[None]:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
         sys.unraisablehook = report
-        _asked_for.clear()
+        _pending.clear()
 
 
 @contextlib.contextmanager

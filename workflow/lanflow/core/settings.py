@@ -145,7 +145,7 @@ def parse_settings(
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
     """Describe one of pydantic's errors in words that name the key."""
-    location = [str(part) for part in error["loc"] if not _is_noise(part)]
+    location = [str(part) for part in error["loc"] if not _is_mark(part)]
     key = ".".join(location) or "(top level)"
     match error["type"]:
         case "extra_forbidden":
@@ -168,7 +168,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _is_noise(part: object) -> bool:
+def _is_mark(part: object) -> bool:
     """Tell whether part of an error's location is a mark of pydantic and not a key of the file."""
     return isinstance(part, str) and (part.startswith("function-") or part == "[key]")
 

@@ -64,17 +64,19 @@ def locate_files(study: StudyConfig, search: FileSearch) -> tuple[StudyConfig, l
     contents = [(Path(path), read_yaml(path)) for path in search.config_paths]
     located = study.model_dump()
     lines: dict[str, None] = {}
-    for location, is_required in _names(study):
+    for location, is_required in _file_keys(study):
         *parents, last = location
         node = _value_at(located, parents)
         name = node[last]
-        origin = _origin(contents, location, name)
-        path, is_told = _find(name, origin, search.workflow_file if is_required else lambda _: None)
+        origin = _find_origin(contents, location, name)
+        path, is_unexpected = _find_file(
+            name, origin, search.workflow_file if is_required else lambda _: None
+        )
         if path is None and is_required:
             raise UserError(_not_found(name, location, origin))
         if path is not None:
             node[last] = path if search.with_prefix(path) == path else str(absolute(path))
-        if is_told:
+        if is_unexpected:
             lines[f"{name} of {origin or '--config'}: taken from {path}"] = None
     return StudyConfig.model_validate(located), list(lines)
 
@@ -85,7 +87,7 @@ def print_once(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def _names(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
+def _file_keys(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
     """Yield the key of each file or folder in a study, and whether it must exist already."""
     for model, config in study.models.items():
         data = ("models", model, "data")
@@ -112,32 +114,32 @@ def _value_at(node: Any, location: Sequence[str]) -> Any:
     return node
 
 
-def _origin(
+def _find_origin(
     contents: Sequence[tuple[Path, Mapping[str, Any]]], location: Location, value: str
 ) -> Path | None:
     """Return the last study file that gives a key this value; None if the command line does."""
-    said = [
+    files = [
         path
         for path, content in contents
         if any(_value_at(study, location) == value for study in studies_in(content))
     ]
-    return said[-1] if said else None
+    return files[-1] if files else None
 
 
-def _find(
+def _find_file(
     name: str, origin: Path | None, workflow_file: Callable[[str], str | None]
 ) -> tuple[str | None, bool]:
     """Find the file of a name: its path or None, and whether to report where it was found."""
     if origin is not None and (origin.parent / name).exists():
-        beside = _shown(origin.parent / name, name)
+        beside = _as_written(origin.parent / name, name)
         return beside, beside != name and Path(name).exists()
     if Path(name).exists():
         return name, False
-    own = workflow_file(name)
-    return own, own is not None
+    path = workflow_file(name)
+    return path, path is not None
 
 
-def _shown(path: Path, name: str) -> str:
+def _as_written(path: Path, name: str) -> str:
     """Return a path as the user wrote it, if that is the same file.
 
     Else it is relative inside the working directory and absolute outside.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lanflow.core import interrupts
 from lanflow.core.errors import StoreError, UserError
@@ -288,9 +288,9 @@ def record_run(
             start_time=now_ms(),
         )
         if folder.exists():
-            left = folder.read_checked()
-            record.start_time, record.metrics = left.start_time, left.metrics
-            record.run_id, record.experiment_id = run_id or left.run_id, left.experiment_id
+            saved = folder.read_checked()
+            record.start_time, record.metrics = saved.start_time, saved.metrics
+            record.run_id, record.experiment_id = run_id or saved.run_id, saved.experiment_id
         record.tags = tag_texts({**source_tags(), **tags})
         run = RunRecorder(record, folder, store, send_mode)
         try:
@@ -356,12 +356,12 @@ def find_unfinished(
     Both are None if there is no such run, or if it was deleted in the store.
     """
     try:
-        left = _UnfinishedRun.model_validate_json(path.read_text())
-    except (OSError, ValidationError, UnicodeDecodeError):
+        saved = _UnfinishedRun.model_validate_json(path.read_text())
+    except (OSError, ValueError):  # missing, damaged, or of another kind
         return None, None
-    if left.model_extra != work:
+    if saved.model_extra != work:
         return None, None
-    run_id = left.mlflow_run_id
+    run_id = saved.mlflow_run_id
     if run_id is not None and send_mode != "later":
         try:
             fetch_run(store, run_id)
@@ -372,7 +372,7 @@ def find_unfinished(
         except UserError as e:
             log.warning("%s; starting another", e)
             return None, None
-    return left.run_key, run_id
+    return saved.run_key, run_id
 
 
 def fetch_run(store: Store, run_id: str) -> FoundRun:

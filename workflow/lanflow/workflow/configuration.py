@@ -35,12 +35,12 @@ def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
         assert default is not None, DEFAULT_STUDY
         config = _merged(read_yaml(default), config)
         defaults = [Path(default)]
-        _tell(place, f"no study is named, so the one that is made is {default}")
+        _print_line(place, f"no study is named, so the one that is made is {default}")
     study = load_study(config, given)  # without the default: errors name the files that were given
     search = FileSearch([*defaults, *given], place.workflow_file, place.with_prefix)
     study, lines = locate_files(study, search)
     for line in lines:
-        _tell(place, line)
+        _print_line(place, line)
     return study
 
 
@@ -60,11 +60,11 @@ def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
     from snakemake.utils import update_config
 
     merged = dict(base)
-    update_config(merged, _without(given, StudyConfig().model_dump(mode="json")))
+    update_config(merged, _remove_defaults(given, StudyConfig().model_dump(mode="json")))
     return merged
 
 
-def _without(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def _remove_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Remove the keys of a configuration that have their default value.
 
     A file may list all keys with their defaults, as config.yaml does.
@@ -73,13 +73,13 @@ def _without(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str,
     for key, value in given.items():
         default = defaults.get(key)
         if isinstance(value, dict) and isinstance(default, dict):
-            if inner := _without(value, default):
+            if inner := _remove_defaults(value, default):
                 kept[key] = inner
         elif key not in defaults or value != default:
             kept[key] = value
     return kept
 
 
-def _tell(place: WorkflowPlace, line: str) -> None:
+def _print_line(place: WorkflowPlace, line: str) -> None:
     if place.is_main_process:
         print_once(line)
