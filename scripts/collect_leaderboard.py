@@ -1,4 +1,4 @@
-"""Rule collect_leaderboard: all networks of the study in one table."""
+"""Rule collect_leaderboard: a table of all networks of the study."""
 
 import json
 import sys
@@ -11,10 +11,10 @@ from lanflow.evaluation.record import read_evaluation
 from lanflow.networks.folder import read_history
 from lanflow.report.leaderboard import build_leaderboard, find_earlier_networks, format_table
 from lanflow.tracking.store import resolve_store
-from lanflow.tracking.sync import send_if_waiting
+from lanflow.tracking.sync import sync_if_unsent
 
 given = snakemake.input
-send_if_waiting([Path(path).parent for path in given.cards])
+sync_if_unsent([Path(path).parent for path in given.cards])
 cards = [json.loads(Path(path).read_text()) for path in given.cards]
 rows = build_leaderboard(
     cards,

@@ -1,4 +1,4 @@
-"""A name that could lead out of its folder is refused everywhere, before anything is written."""
+"""A name that leads outside its folder is refused everywhere, before anything is written."""
 
 import json
 from collections.abc import Callable
@@ -121,7 +121,7 @@ def test_a_place_for_a_network_takes_names_only(field: str) -> None:
 def test_a_run_of_the_store_cannot_lead_elsewhere(
     store: Store, tmp_path: Path, packed: LocatedData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever can write to the store sets tags; one of them names the files to go on with."""
+    """Anyone who can write to the store sets tags, and one of them names the files to continue."""
     client = connect(store)
     experiment = ensure_experiment(client, store, "ddm-training")
     tags = {"phase": "train", "run_uuid": "../../../../escaped"}

@@ -13,8 +13,7 @@ from lanflow.data.experiment import (
     check_one_configuration,
     configuration_of,
 )
-from lanflow.tracking.runs import FoundRun
-from lanflow.tracking.store import FILES_TAG
+from lanflow.tracking.store import FILES_TAG, FoundRun
 from tests.conftest import sha256
 from tests.unit.data.test_locate import EXPERIMENT, entry, files_in, query_of, run_of
 

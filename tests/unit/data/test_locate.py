@@ -6,7 +6,7 @@ import pytest
 from lanflow.core.errors import UserError
 from lanflow.data.experiment import TO_SALVAGE, Policy, RunSelection, build_query
 from lanflow.data.locate import Places, extra_files, list_folder, locate_files
-from lanflow.tracking.runs import FoundRun
+from lanflow.tracking.store import FoundRun
 from tests.conftest import sha256
 
 EXPERIMENT = {"id": "7", "name": "ddm-data-generation"}

@@ -14,7 +14,7 @@ import pytest
 
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
-from lanflow.core.locks import lock_beside, locked
+from lanflow.core.locks import lock_path, locked
 from lanflow.data.dataset import open_data_set
 from lanflow.data.experiment import RunSelection
 from lanflow.data.locate import Places
@@ -27,9 +27,9 @@ from lanflow.data.prepare import (
     query_experiment,
 )
 from lanflow.tracking import client as tracking_client
-from lanflow.tracking.runs import tracked_run
 from lanflow.tracking.store import INVENTORY_NAME, Store
 from tests.conftest import write_training_file
+from tests.mlflow_runs import made_run
 
 
 def freeze_folder(folder: Path, **keys: Any) -> dict[str, Any]:
@@ -96,13 +96,13 @@ def test_a_query_tells_what_it_left_out_and_what_did_not_end(
         {"filename": path.name, "size_bytes": path.stat().st_size}
         for path in folder_of_files.iterdir()
     ]
-    with tracked_run(client, experiment, name="whole") as run:
+    with made_run(client, experiment, name="whole") as run:
         run.log_params({"data_output_folder": folder_of_files})
-        run.log_json({"files": files}, INVENTORY_NAME)
+        client.log_dict(run.id, {"files": files}, INVENTORY_NAME)
     run.end("KILLED")
-    with tracked_run(client, experiment, name="crashed"):
+    with made_run(client, experiment, name="crashed"):
         pass
-    with tracked_run(client, experiment, name="dry", tags={"phase": "datagen_dry_run"}):
+    with made_run(client, experiment, name="dry", tags={"phase": "datagen_dry_run"}):
         pass
     with pytest.raises(UserError, match=r"\(crashed, FINISHED\): it left no inventory"):
         query_experiment(store, "e")
@@ -243,7 +243,7 @@ def test_a_data_set_that_another_process_packs_is_refused(
     (tmp_path / "manifest.json").write_text(json.dumps(freeze_folder(folder_of_files)))
     output = tmp_path / "data_set"
     command = ["materialise", str(tmp_path / "manifest.json"), "--output", str(output)]
-    with locked(lock_beside(output), "it is being packed"):
+    with locked(lock_path(output), "it is being packed"):
         assert main(command) == 1
     (told,) = caplog.messages
     assert told.startswith(f"lanflow: error: {output} is being packed by process {os.getpid()} on ")

@@ -18,16 +18,17 @@ from lanflow.core.errors import StoreError, UserError
 from lanflow.core.locks import locked
 from lanflow.data.prepare import LocatedData
 from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.record import find_records
-from lanflow.tracking.recorder import recorded_run
-from lanflow.tracking.runs import FAILURE_TAG, find_run, tracked_run
+from lanflow.tracking.recorder import record_run
 from lanflow.tracking.store import Store
-from lanflow.tracking.sync import send_runs
+from lanflow.tracking.sync import sync_runs
 from lanflow.training.backend import Epoch
 from lanflow.training.config import TrainingOptions
 from lanflow.training.fit import TrainingError
 from lanflow.training.run import EpochFeed, train
 from tests.conftest import make_kernel, training_job, training_options
+from tests.mlflow_runs import made_run
 
 KEYS: dict[str, Any] = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 4}
 
@@ -485,7 +486,7 @@ def test_a_run_that_was_made_elsewhere_takes_a_training(
 ) -> None:
     """As by a script that starts the run and logs things of its own."""
     experiment = ensure_experiment(client, store, "mine")
-    with tracked_run(client, experiment, name="mine") as mine:
+    with made_run(client, experiment, name="mine") as mine:
         mine.log_params({"idea": "wider"})
     result = train(replace(options, mlflow_run_id=mine.id))
     (run,) = runs_of(client, "mine")
@@ -540,14 +541,17 @@ def test_a_store_that_refuses_for_a_while_gets_the_epochs_later(
     job = training_job(packed, make_kernel("torch"), **KEYS)
     history = [Epoch(i, i + 0.5, i + 0.25, 0.01, 1.0) for i in range(4)]
     names = {"experiment": "x", "name": "a name", "tags": {}}
-    with recorded_run(store, tmp_path, sending="now", **names) as run:
+    with record_run(store, tmp_path, send_mode="now", **names) as run:
         run.begin()
         feed = EpochFeed(run, job)
         feed(history[:1])
         refuse_metrics(store)
         feed(history[:2])
         (left,) = find_records([tmp_path])
-        assert [point[3] for point in left.load().metrics if point[0] == "val_loss"] == [0, 1]
+        assert [point[3] for point in left.read_checked().metrics if point[0] == "val_loss"] == [
+            0,
+            1,
+        ]
         accept_metrics(store)
         feed(history[:3])  # too soon to ask again
         assert run.id is not None
@@ -572,7 +576,7 @@ def test_a_store_that_refuses_to_the_end_costs_neither_results_nor_history(
     assert run.info.status == "RUNNING"  # as far as the store knows
     assert result["mlflow_run_id"] == run.info.run_id
     accept_metrics(store)
-    assert send_runs([options.networks_path_base]).run_ids == [run.info.run_id]
+    assert sync_runs([options.networks_path_base]).run_ids == [run.info.run_id]
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     for column, metric in ((1, "train_loss"), (2, "val_loss"), (3, "learning_rate")):
@@ -613,4 +617,5 @@ def test_a_password_of_the_store_is_in_no_record(
     for path in (tmp_path / "networks").rglob("*"):
         assert not path.is_file() or b"pa55word" not in path.read_bytes(), path
     assert "pa55word" not in json.dumps(result)
-    assert "pa55word" not in json.dumps(find_run(client, result["mlflow_run_id"]).to_dictionary())
+    found = client.get_run(result["mlflow_run_id"])
+    assert "pa55word" not in json.dumps(found.to_dictionary())

@@ -1,4 +1,4 @@
-"""The store is made ready before the first job of a study, once."""
+"""Before the first job of a study, its store is prepared once; at the end, runs are sent."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.conftest import training_options
 
 @pytest.fixture
 def exported(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store as the workflow hands it to its commands."""
+    """A store in the environment, as the workflow sets it for its jobs."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     return store
 

@@ -75,11 +75,11 @@ def _query(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_json
     from lanflow.data.experiment import RunSelection
     from lanflow.data.prepare import query_experiment
-    from lanflow.tracking.sync import run_ids_of
+    from lanflow.tracking.sync import read_run_ids
 
     run_ids = parsed.run_ids
     if parsed.records is not None:
-        run_ids = run_ids_of(
+        run_ids = read_run_ids(
             parsed.records,
             uri=parsed.mlflow_tracking_uri,
             artifact_location=parsed.mlflow_artifact_location,
@@ -181,11 +181,11 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
 
 
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.core.locks import lock_beside, locked
+    from lanflow.core.locks import lock_path, locked
     from lanflow.data.prepare import pack, read_manifest
 
     manifest = read_manifest(parsed.manifest)
-    with locked(lock_beside(parsed.output), f"{parsed.output} is being packed"):
+    with locked(lock_path(parsed.output), f"{parsed.output} is being packed"):
         data_set = pack(manifest, parsed.output, n_processes=parsed.processes)
     return {
         "data_set": str(parsed.output),

@@ -176,7 +176,7 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes
-    from lanflow.core.folders import require_own
+    from lanflow.core.folders import refuse_foreign_files
     from lanflow.evaluation.reference import choose_reference
     from lanflow.report.figures.network import FIGURES, draw_figure
 
@@ -185,7 +185,7 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("--onnx: give --output, the folder of the figures")
     folder = parsed.output or parsed.folder
     if parsed.output is not None:
-        require_own(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
+        refuse_foreign_files(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
     network.require_inputs()
     reference = choose_reference(network.model)
     scores = functools.cache(lambda: _scores(network, reference, parsed))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import fresh_folder, write_json
+from lanflow.core.files import replace_folder, write_json
 from lanflow.data.manifest import label_source_of
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from lanflow.networks.types import NETWORK_TYPES
@@ -288,7 +288,7 @@ def materialise(
     files: list[PackedFile] = []
     n_claimed_sets = 0
     parameters = tuple(manifest["parameters"])
-    with fresh_folder(folder, (*DATA_SET_FILES, *also_own), what="a data set") as fresh:
+    with replace_folder(folder, (*DATA_SET_FILES, *also_own), what="a data set") as fresh:
         arrays = fresh / ARRAYS_NAME
         arrays.mkdir()
         with contextlib.closing(_Packer(arrays, len(parameters))) as packer:

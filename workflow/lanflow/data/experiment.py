@@ -43,7 +43,7 @@ class RunConfiguration:
 
 
 def configuration_of(run: Any) -> RunConfiguration:
-    """The configuration of a :class:`lanflow.tracking.runs.FoundRun`.
+    """The configuration of a :class:`lanflow.tracking.store.FoundRun`.
 
     ssm-simulators records sections of its configuration as texts of Python dicts, in params
     ``data_*``; newer versions and lanflow also a digest of it.
@@ -92,7 +92,7 @@ def check_one_configuration(experiment: Mapping[str, str], runs: Sequence[Any]) 
     experiment
         ``id`` and ``name``.
     runs
-        :class:`lanflow.tracking.runs.FoundRun`, each with an inventory.
+        :class:`lanflow.tracking.store.FoundRun`, each with an inventory.
 
     Raises
     ------
@@ -229,7 +229,7 @@ def build_query(
     experiment
         ``id`` and ``name``.
     runs
-        :class:`lanflow.tracking.runs.FoundRun` of the experiment, deleted ones too.
+        :class:`lanflow.tracking.store.FoundRun` of the experiment, deleted ones too.
     selection
         Which of them.
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_record, write_json
-from lanflow.core.folders import require_own
-from lanflow.core.locks import lock_beside, locked
+from lanflow.core.folders import refuse_foreign_files
+from lanflow.core.locks import lock_path, locked
 from lanflow.core.progress import Progress
 from lanflow.core.settings import parse_settings
 from lanflow.data import locate
@@ -34,7 +34,7 @@ from lanflow.data.manifest import (
     verify_manifest,
     with_labels_from,
 )
-from lanflow.tracking.retry import patiently
+from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import Store
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def query_experiment(
             client, experiment, filter_string=filter_string, deleted=True
         )
 
-    experiment, runs = patiently(ask)
+    experiment, runs = with_retries(ask)
     query = build_query({"id": experiment.id, "name": experiment.name}, runs, selection)
     _log_left_out(query["left_out"])
     for run in query["runs"]:
@@ -135,7 +135,9 @@ def download_absent(
     downloads = locate.plan_downloads(runs, folder)
     for run in runs:
         names = [glob.escape(file["name"]) for file in run["files"]]
-        require_own(folder / run["run_id"], names, what=f"the files of run {run['run_id']}")
+        refuse_foreign_files(
+            folder / run["run_id"], names, what=f"the files of run {run['run_id']}"
+        )
     with (
         locked(folder / ".lock", f"{folder} is being downloaded", wait=True),
         Progress(len(downloads), "downloading files", "file") as progress,
@@ -256,8 +258,8 @@ def pack_once(manifest: Mapping[str, Any], cache: Path) -> LocatedData:
     names = [file["name"] for file in manifest["files"]]
     key = hashlib.sha256(json.dumps([manifest["digest"], names]).encode()).hexdigest()
     folder = cache / key[:16]
-    require_own(folder, (*DATA_SET_FILES, MANIFEST_NAME), what="a data set")
-    with locked(lock_beside(folder), f"{folder} is being packed", wait=True):
+    refuse_foreign_files(folder, (*DATA_SET_FILES, MANIFEST_NAME), what="a data set")
+    with locked(lock_path(folder), f"{folder} is being packed", wait=True):
         try:
             data_set = open_data_set(folder)
         except UserError:
@@ -282,7 +284,7 @@ def open_packed(folder: Path, manifest_path: Path) -> LocatedData:
             f"{manifest['digest'][:12]}...); materialise it again"
         )
     if not (folder / ARRAYS_NAME).is_dir():
-        with locked(lock_beside(folder), f"{folder} is being packed", wait=True):
+        with locked(lock_path(folder), f"{folder} is being packed", wait=True):
             if not (folder / ARRAYS_NAME).is_dir():
                 _pack_arrays_again(data_set, manifest)
     return LocatedData(data_set, manifest)

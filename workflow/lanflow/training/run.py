@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UsageError, UserError
-from lanflow.core.folders import require_own
+from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
 from lanflow.core.names import FINISHED_CHECKPOINT
 from lanflow.core.progress import format_seconds
@@ -23,8 +23,8 @@ from lanflow.data.prepare import (
     query_experiment,
 )
 from lanflow.networks import folder as network_folder
-from lanflow.tracking.preflight import make_contact
-from lanflow.tracking.recorder import RecordedRun, put_away_finished, take_up_finished
+from lanflow.tracking.preflight import check_first_contact
+from lanflow.tracking.recorder import RunRecorder, hide_finished, resume_finished
 from lanflow.tracking.store import Store, resolve_store, training_experiment
 from lanflow.training.backend import Epoch, Kernel, make_kernel
 from lanflow.training.checkpoints import load_checkpoint
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 class EpochFeed:
     """Tells of each epoch: a line for a person, metrics for the run."""
 
-    def __init__(self, run: RecordedRun | None, job: TrainingJob) -> None:
+    def __init__(self, run: RunRecorder | None, job: TrainingJob) -> None:
         self._run, self._job = run, job
         self._n_told = 0
 
@@ -112,10 +112,10 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
     place = _place(options, config, store)
-    require_own(place.folder, network_folder.IN_NETWORK_FOLDER, what="a network")
+    refuse_foreign_files(place.folder, network_folder.IN_NETWORK_FOLDER, what="a network")
     if options.is_tracked and not options.dry_run:
         experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
-        make_contact(store, experiment, options.mlflow_send)
+        check_first_contact(store, experiment, options.mlflow_send)
     data = _locate_data(options, file, config, store)
     check_repeats(data.data_set, max_repeated_sets=options.max_repeated_sets)
     if options.dry_run:
@@ -161,7 +161,7 @@ def _take_up_finished(place: network_folder.NetworkPlace, job: TrainingJob, kern
     if len(checkpoint.history) > job.config.n_epochs:
         return
     log.info("this training finished before, and its network was removed; writing it again")
-    take_up_finished(folder)
+    resume_finished(folder)
     kept.replace(path)
 
 
@@ -169,7 +169,7 @@ def _put_away_finished(folder: Path) -> None:
     """Keep the state in which a training ended, hidden, for :func:`_take_up_finished`."""
     with contextlib.suppress(FileNotFoundError):
         (folder / network_folder.CHECKPOINT).replace(folder / FINISHED_CHECKPOINT)
-    put_away_finished(folder)
+    hide_finished(folder)
 
 
 def _train(
@@ -183,7 +183,7 @@ def _train(
     """Train, and record it; nobody else writes in the network's folder."""
     with track_training(options, store, job, kernel, data, place) as run:
         result = fit(job, kernel, on_epoch=EpochFeed(run, job))
-        run_id = None if run is None else run.reach()
+        run_id = None if run is None else run.ensure_id()
         paths = save_network(options, job, kernel, data, place, result, run_id)
         if run is not None:
             log_outputs(run, result, paths)

@@ -10,7 +10,7 @@ import numpy as np
 
 from lanflow import __version__
 from lanflow.core.files import write_bytes, write_json
-from lanflow.core.interrupts import uninterrupted
+from lanflow.core.interrupts import defer_signals
 from lanflow.data.manifest import describe_lineage
 from lanflow.data.prepare import LocatedData
 from lanflow.networks import folder as network_folder
@@ -83,16 +83,16 @@ def _products(
     options: TrainingOptions, job: TrainingJob, kernel: Kernel, result: TrainingResult
 ) -> dict[str, bytes]:
     """Name -> content: the exported network, the weights in the backend's form, the curve."""
-    with uninterrupted():
+    with defer_signals():
         from lanflow.core.figures import draw_training_curve
 
     products = {}
     if options.export_onnx:
-        with uninterrupted():
+        with defer_signals():
             products[network_folder.ONNX] = _export(job, kernel, result)
     weights = result.best_weights, result.last_weights
     for name, arrays in zip(network_folder.WEIGHTS, weights, strict=True):
-        with uninterrupted():
+        with defer_signals():
             products[f"{name}.{kernel.weights_suffix}"] = kernel.native_weights(arrays)
     network_type = NETWORK_TYPES[job.config.network_type]
     unit = "Huber loss of the log-likelihood"

@@ -17,7 +17,7 @@ from lanflow.data.generation.config import read_generation_file
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
 from lanflow.tracking.client import connect
-from lanflow.tracking.runs import FAILURE_TAG
+from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.store import INVENTORY_NAME, Store
 from tests.conftest import sha256
 
