@@ -18,7 +18,7 @@ import yaml
 
 from lanflow.core.settings import parse_settings
 from lanflow.data.locate import Places
-from lanflow.data.prepare import LocatedData, freeze, pack_once
+from lanflow.data.prepare import LocatedData, freeze, materialise_once
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.training.backend import Kernel
 from lanflow.training.config import TrainingConfig, TrainingFile, TrainingOptions, select_network
@@ -220,7 +220,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> LocatedData:
     for i in range(3):
         write_training_file(folder / "files" / f"training_data_{i}.pickle", seed=i)
     manifest = freeze(query=None, places=Places(folder=folder / "files"), model="ddm")
-    return pack_once(manifest, folder / "cache")
+    return materialise_once(manifest, folder / "cache")
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lanflow.data.locate import Places
-from lanflow.data.prepare import LocatedData, freeze, pack_once
+from lanflow.data.prepare import LocatedData, freeze, materialise_once
 from tests.conftest import write_training_file
 
 # The commands that tests start share the GPU with the tests' own process.
@@ -20,4 +20,4 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> LocatedData:
         path = folder / "files" / f"training_data_{i}.pickle"
         write_training_file(path, seed=i, n_sets=50, n_per_set=100)
     manifest = freeze(query=None, places=Places(folder=folder / "files"), model="ddm")
-    return pack_once(manifest, folder / "cache")
+    return materialise_once(manifest, folder / "cache")

@@ -65,10 +65,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, packed: LocatedData) -> Path:
     for name in network_folder.PLOTS.values():
         write_bytes(folder / name, curve)
     data = results / "ddm"
-    write_json(data / "manifest.json", packed.manifest)
+    write_json(data / "manifest.json", packed.manifest.model_dump())
     (data / "data_set").mkdir()
     shutil.copy(packed.data_set.folder / "data_set.json", data / "data_set")
-    audit = audit_data_set(packed.data_set, packed.manifest)
+    audit = audit_data_set(packed.data_set, packed.manifest).model_dump()
     write_json(data / "audit.json", {**audit, "warnings": ["half of the <sets> are repeats"]})
     write_bytes(data / "audit.png", draw_audit(audit))
     return results

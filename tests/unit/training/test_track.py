@@ -167,7 +167,7 @@ def test_a_run_carries_identity_and_lineage(
         "run_uuid": "0a1b",
         "config_sha256": record["config_sha256"],
         "data_digest": digest,
-        "training_data_folder": str(Path(packed.manifest["files"][0]["path"]).parent),
+        "training_data_folder": str(Path(packed.manifest.files[0].path).parent),
         "n_training_files_used": "3",
         "lanflow_version": __version__,
     }

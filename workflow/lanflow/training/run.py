@@ -18,8 +18,8 @@ from lanflow.data.prepare import (
     LocatedData,
     download_absent,
     freeze,
+    materialise_once,
     open_packed,
-    pack_once,
     query_experiment,
 )
 from lanflow.networks import folder as network_folder
@@ -272,8 +272,7 @@ def _locate_data(
     cache = options.data_cache or options.networks_path_base / ".data_sets"
     if query is not None and folder is None:
         places = download_absent(store, query, places, cache / "downloaded")
-    manifest_content = freeze(query=query, places=places, model=config.model)
-    return pack_once(manifest_content, cache)
+    return materialise_once(freeze(query=query, places=places, model=config.model), cache)
 
 
 def plan_job(

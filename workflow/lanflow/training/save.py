@@ -68,7 +68,7 @@ def save_network(
         options.backend,
         network_config=job.config.to_lanfactory_network(),
         train_config=job.config.to_lanfactory(batch_size=job.batch_size),
-        data_details=_data_details(options.backend, data.manifest["generator"], job),
+        data_details=_data_details(options.backend, data.manifest.generator, job),
         history=result.history,
         weights=products[f"{network_folder.WEIGHTS[0]}.{kernel.weights_suffix}"],
         onnx=products.get(network_folder.ONNX),

@@ -157,8 +157,8 @@ def _open_run(
                 "n_files": tags["n_training_files_used"],
             },
             source={
-                "manifest_digest": data.manifest["digest"],
-                "experiment": data.manifest["experiment"],
+                "manifest_digest": data.manifest.digest,
+                "experiment": data.manifest.experiment and data.manifest.experiment.model_dump(),
                 "folders": common_folder(data.manifest),
             },
         )
@@ -184,8 +184,8 @@ def _tags(
         "training_data_folder": common_folder(data.manifest),
         "n_training_files_used": len({*job.split.train_files, *job.split.val_files}),
     }
-    if data.manifest["experiment"]:
-        tags["data_generation_experiment_id"] = data.manifest["experiment"]["id"]
+    if data.manifest.experiment is not None:
+        tags["data_generation_experiment_id"] = data.manifest.experiment.id
     return tags
 
 
