@@ -18,7 +18,7 @@ import yaml
 
 from lanflow.core.settings import parse_settings
 from lanflow.data.locate import Places
-from lanflow.data.prepare import LocatedData, freeze, materialise_once
+from lanflow.data.prepare import PackedData, freeze, materialise_once
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.training.backend import Kernel
 from lanflow.training.config import TrainingConfig, TrainingFile, TrainingOptions, select_network
@@ -76,7 +76,7 @@ def make_kernel(backend: str) -> Kernel:
 
 
 def training_job(
-    data: LocatedData,
+    data: PackedData,
     kernel: Kernel,
     *,
     checkpoint_path: Path | None = None,
@@ -96,7 +96,7 @@ def training_job(
 
 def training_options(
     folder: Path,
-    packed: LocatedData,
+    packed: PackedData,
     *,
     backend: Literal["jax", "torch"] = "torch",
     keys: dict[str, Any] | None = None,
@@ -214,7 +214,7 @@ def folder_of_files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> LocatedData:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedData:
     """Three files of ten parameter sets each, packed; nobody writes to them."""
     folder = tmp_path_factory.mktemp("packed")
     for i in range(3):

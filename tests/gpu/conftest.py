@@ -5,7 +5,7 @@ import os
 import pytest
 
 from lanflow.data.locate import Places
-from lanflow.data.prepare import LocatedData, freeze, materialise_once
+from lanflow.data.prepare import PackedData, freeze, materialise_once
 from tests.conftest import write_training_file
 
 # The commands that tests start share the GPU with the tests' own process.
@@ -13,7 +13,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
 
 @pytest.fixture(scope="session")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> LocatedData:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedData:
     """Two files of fifty parameter sets, 10,000 rows."""
     folder = tmp_path_factory.mktemp("packed")
     for i in range(2):

@@ -17,7 +17,7 @@ from lanflow.core.folders import require_own
 from lanflow.data.generation.config import read_generation_file
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.store import Store
 from tests.conftest import TRAINING_YAML
 from tests.evaluated import write_network
@@ -34,7 +34,7 @@ GENERATION_YAML: dict[str, Any] = {
 class Place:
     """Somebody's working directory, with what the commands need; ``out`` is what they write."""
 
-    def __init__(self, folder: Path, packed: LocatedData, store: Store) -> None:
+    def __init__(self, folder: Path, packed: PackedData, store: Store) -> None:
         self.folder, self.store = folder, store
         self.out = folder / "out"
         self.packed = packed.data_set.folder
@@ -149,7 +149,7 @@ COMMANDS = [
 
 @pytest.fixture
 def place(
-    tmp_path: Path, packed: LocatedData, store: Store, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, packed: PackedData, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> Place:
     monkeypatch.chdir(tmp_path)
     return Place(tmp_path, packed, store)

@@ -11,7 +11,7 @@ from lanflow.data import audit as audit_module
 from lanflow.data.audit import Audit, RowCounts, SetCounts, audit_data_set, read_audit
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
-from lanflow.data.prepare import LocatedData, freeze, materialise_once
+from lanflow.data.prepare import PackedData, freeze, materialise_once
 from lanflow.report.content import ReportedData
 from lanflow.report.figures.records import draw_audit
 from lanflow.report.sections import data_section, describe_audit
@@ -20,7 +20,7 @@ from tests.conftest import training_file_content, write_training_file
 BOX = np.array([[-3, 0.3, 0.1, 0], [3, 2.5, 0.9, 2]])
 
 
-def packed_of(folder: Path, *contents: dict[str, Any]) -> LocatedData:
+def packed_of(folder: Path, *contents: dict[str, Any]) -> PackedData:
     """A packed data set of files with these contents."""
     for i, content in enumerate(contents):
         write_training_file(folder / "files" / f"{i}.pickle", content)
@@ -56,7 +56,7 @@ def same_sets(n_files: int) -> list[dict[str, Any]]:
     return [content_of(theta, seed=i) for i in range(n_files)]
 
 
-def test_files_of_different_sets_hold_what_they_claim(packed: LocatedData) -> None:
+def test_files_of_different_sets_hold_what_they_claim(packed: PackedData) -> None:
     audit = audit_data_set(packed.data_set, packed.manifest)
     assert audit.sets == SetCounts(distinct=30, claimed=30, repeated_share=0.0)
     assert audit.rows["lan"] == RowCounts(n=600, min_per_file=200, max_per_file=200)
@@ -87,7 +87,7 @@ def test_sets_are_counted_from_whatever_the_files_hold(
 
 
 def test_small_blocks_give_the_same_audit(
-    packed: LocatedData, monkeypatch: pytest.MonkeyPatch
+    packed: PackedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = audit_data_set(packed.data_set, packed.manifest).model_dump()
     monkeypatch.setattr(audit_module, "_BLOCK_ROWS", 7)
@@ -237,7 +237,7 @@ def test_the_command_writes_the_audit_warns_and_fails_above_the_share(
     ],
 )
 def test_what_is_no_audit_is_named_with_its_key(
-    packed: LocatedData, tmp_path: Path, change: dict[str, Any], said: str
+    packed: PackedData, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     record = audit_data_set(packed.data_set, packed.manifest).model_dump()
     path = tmp_path / "audit.json"

@@ -54,7 +54,7 @@ MANIFEST_NAME = "manifest.json"
 
 
 @dataclass(frozen=True)
-class LocatedData:
+class PackedData:
     """A packed data set and the manifest it was packed from."""
 
     data_set: DataSet
@@ -198,7 +198,7 @@ def freeze(
     return manifest.relabelled(relabel_source(relabel, manifest.model))
 
 
-def materialise_once(manifest: Manifest, cache: Path) -> LocatedData:
+def materialise_once(manifest: Manifest, cache: Path) -> PackedData:
     """Pack a manifest's files under ``cache``, or take what was packed of the same files before.
 
     Raises
@@ -217,10 +217,10 @@ def materialise_once(manifest: Manifest, cache: Path) -> LocatedData:
         except UserError:
             data_set = materialise(manifest, folder, also_own=(MANIFEST_NAME,))
             write_json(folder / MANIFEST_NAME, manifest.model_dump())
-    return LocatedData(data_set, manifest)
+    return PackedData(data_set, manifest)
 
 
-def open_packed(folder: Path, manifest_path: Path) -> LocatedData:
+def open_packed(folder: Path, manifest_path: Path) -> PackedData:
     """Open a data set that was packed before, and its manifest; pack removed arrays again.
 
     Raises
@@ -239,7 +239,7 @@ def open_packed(folder: Path, manifest_path: Path) -> LocatedData:
         with locked(lock_beside(folder), f"{folder} is being packed", wait=True):
             if not (folder / ARRAYS_NAME).is_dir():
                 _restore_arrays(data_set, manifest)
-    return LocatedData(data_set, manifest)
+    return PackedData(data_set, manifest)
 
 
 def _restore_arrays(data_set: DataSet, manifest: Manifest) -> None:

@@ -12,7 +12,7 @@ from lanflow import __version__
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.interrupts import uninterrupted
 from lanflow.data.manifest import describe_lineage
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.networks.types import NETWORK_TYPES
@@ -27,7 +27,7 @@ _N_PROBES = 64
 _STREAM_PROBES = 4
 
 
-def describe_training_data(data: LocatedData, job: TrainingJob) -> dict[str, Any]:
+def describe_training_data(data: PackedData, job: TrainingJob) -> dict[str, Any]:
     """The lineage record of a training."""
     return describe_lineage(
         data.manifest,
@@ -42,7 +42,7 @@ def save_network(
     options: TrainingOptions,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
     result: TrainingResult,
     mlflow_run_id: str | None,

@@ -17,7 +17,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
 from lanflow.core.names import UNFINISHED
 from lanflow.data.manifest import common_folder
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 from lanflow.tracking.record import PENDING_KEY
@@ -46,7 +46,7 @@ def track_training(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> Iterator[RecordedRun | None]:
     """The run of a training, or None where tracking is off; and the record on disk.
@@ -117,7 +117,7 @@ def _open_run(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> Iterator[RecordedRun]:
     """Start the run, or reopen the one given or interrupted, and record what is trained on what."""
@@ -171,7 +171,7 @@ def _tags(
     options: TrainingOptions,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> dict[str, Any]:
     """Identity and lineage."""

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from lanflow.core.figures import BLUE, ORANGE
 from lanflow.data.audit import audit_data_set
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.report.figures.records import draw_audit
 from tests.conftest import training_file_content
 from tests.unit.core.test_figures import n_pixels_of
@@ -17,7 +17,7 @@ from tests.unit.data.test_audit import audit_of, same_sets
 
 
 @pytest.fixture
-def record(packed: LocatedData) -> dict[str, Any]:
+def record(packed: PackedData) -> dict[str, Any]:
     return audit_data_set(packed.data_set, packed.manifest).model_dump()
 
 
