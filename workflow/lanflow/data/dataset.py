@@ -211,17 +211,18 @@ class _Packer:
         self._n_parameters = n_parameters
         self._arrays: dict[str, tuple[_GrowingArray, _GrowingArray, _GrowingArray]] = {}
         self._index_of_set: dict[bytes, int] = {}
+        self.files: list[PackedFile] = []
         self.n_claimed_sets = 0
 
-    def add(self, entry: ManifestFile, content: TrainingFileContent) -> PackedFile:
-        """Append the rows of a file; tells where they are."""
+    def add(self, entry: ManifestFile, content: TrainingFileContent) -> None:
+        """Append the rows of a file, and note where they are."""
         rows, n_claimed_sets = {}, 0
         for network_type, (features, labels) in content.arrays.items():
             first, n_sets = self._append(entry.path, network_type, features, labels)
             rows[network_type] = first, len(features)
             n_claimed_sets = max(n_claimed_sets, n_sets)
         self.n_claimed_sets += n_claimed_sets
-        return PackedFile(name=entry.name, sha256=entry.sha256, rows=rows)
+        self.files.append(PackedFile(name=entry.name, sha256=entry.sha256, rows=rows))
 
     def _append(
         self, path: str, network_type: str, features: np.ndarray, labels: np.ndarray
@@ -307,7 +308,6 @@ def materialise(
         anything but an earlier data set is in the folder, which is left as it is.
     """
     doing = f"packing files, labels {manifest.relabel}" if manifest.relabel else "packing files"
-    files: list[PackedFile] = []
     with (
         Progress(len(manifest.files), doing, "file") as progress,
         relabeller(manifest.relabel, n_processes=n_processes) as relabel,
@@ -317,8 +317,8 @@ def materialise(
         arrays.mkdir()
         with contextlib.closing(_Packer(arrays, len(manifest.parameters))) as packer:
             for entry in manifest.files:
-                training_file = _read_file(entry, manifest)
-                files.append(packer.add(entry, relabel(training_file, Path(entry.path))))
+                # No name for what is read, so that it is gone before the next file is.
+                packer.add(entry, relabel(_read_file(entry, manifest), Path(entry.path)))
                 progress.advance()
         data_set = DataSet(
             folder=folder,
@@ -328,15 +328,16 @@ def materialise(
             bounds=manifest.bounds,
             n_sets=packer.n_sets,
             n_claimed_sets=packer.n_claimed_sets,
-            files=tuple(files),
+            files=tuple(packer.files),
             shapes=packer.shapes,
             label_source=manifest.label_source,
         )
-        record = {"data_set_version": DATA_SET_VERSION, **asdict(data_set)}
+        record = asdict(data_set)
         del record["folder"]
-        write_json(fresh / RECORD_NAME, record)
+        write_json(fresh / RECORD_NAME, {"data_set_version": DATA_SET_VERSION, **record})
+    n_files = len(data_set.files)
     rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
-    log.info("packed %d file(s), %d parameter sets; rows: %s", len(files), data_set.n_sets, rows)
+    log.info("packed %d file(s), %d parameter sets; rows: %s", n_files, data_set.n_sets, rows)
     return data_set
 
 
