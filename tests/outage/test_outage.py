@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from lanflow.cli.main import main
 from lanflow.cli.train import torchtrain
 from lanflow.core.progress import Progress
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from tests.conftest import TRAINING_YAML, content_of_run
 from tests.outage.conftest import Server
 
@@ -49,7 +49,7 @@ def at_lines(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
 class Work:
     """Run trainings and generations with their commands, each in its own folder."""
 
-    def __init__(self, folder: Path, packed: LocatedData, capsys: Any) -> None:
+    def __init__(self, folder: Path, packed: PackedData, capsys: Any) -> None:
         self.folder, self._capsys = folder, capsys
         self._data_set = packed.data_set.folder
         keys = {"N_EPOCHS": 6, "LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]]}
@@ -89,7 +89,7 @@ def of_generation(client: MlflowClient, run_id: str) -> dict[str, Any]:
 def test_a_server_that_dies_and_comes_back_has_all_that_an_uninterrupted_one_has(
     server: Server,
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

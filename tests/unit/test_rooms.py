@@ -167,7 +167,11 @@ def test_a_folder_holds_at_most_twelve_files_and_its_face_is_a_docstring() -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["core.settings", "networks.types", "training.config", "data.generation.config"]
+    "name",
+    [
+        *("core.settings", "networks.types", "training.config", "data.generation.config"),
+        "data.locate",
+    ],
 )
 def test_settings_need_pydantic_and_yaml_only(name: str) -> None:
     assert loaded(name) | libraries(ANYWHERE[name]) <= {"pydantic", "yaml"}
@@ -177,7 +181,7 @@ def test_settings_need_pydantic_and_yaml_only(name: str) -> None:
     "name",
     [
         *("core.errors", "core.files", "core.folders", "core.interrupts", "core.locks"),
-        *("core.names", "data.locate", "networks.folder", "tracking.store"),
+        *("core.names", "networks.folder", "tracking.store"),
     ],
 )
 def test_stores_names_and_places_need_the_standard_library_only(name: str) -> None:

@@ -17,7 +17,7 @@ from lanflow.core.folders import refuse_foreign_files
 from lanflow.data.generation.config import read_generation_file
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.store import Store
 from tests import networks
 from tests.conftest import TRAINING_YAML
@@ -34,7 +34,7 @@ GENERATION_YAML: dict[str, Any] = {
 class Place:
     """A working directory with the inputs of all commands; they write the folder ``out``."""
 
-    def __init__(self, folder: Path, packed: LocatedData, store: Store) -> None:
+    def __init__(self, folder: Path, packed: PackedData, store: Store) -> None:
         self.folder, self.store = folder, store
         self.out = folder / "out"
         self.packed = packed.data_set.folder
@@ -149,7 +149,7 @@ COMMANDS = [
 
 @pytest.fixture
 def place(
-    tmp_path: Path, packed: LocatedData, store: Store, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, packed: PackedData, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> Place:
     monkeypatch.chdir(tmp_path)
     return Place(tmp_path, packed, store)

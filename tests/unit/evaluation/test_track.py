@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
 from lanflow.networks.network import Network
@@ -101,7 +101,7 @@ def test_an_evaluation_waits_for_a_store_that_does_not_answer(
 
 
 def test_an_evaluation_of_a_run_that_waits_is_sent_with_it(
-    packed: LocatedData, store: Store, tmp_path: Path
+    packed: PackedData, store: Store, tmp_path: Path
 ) -> None:
     options = training_options(
         tmp_path, packed, mlflow_on=True, mlflow_tracking_uri=store.uri, mlflow_send="later"

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.record import RecordFolder, find_records
@@ -41,7 +41,7 @@ def client(store: Store) -> MlflowClient:
 
 
 @pytest.fixture
-def offline(tmp_path: Path, store: Store, packed: LocatedData) -> TrainingOptions:
+def offline(tmp_path: Path, store: Store, packed: PackedData) -> TrainingOptions:
     return training_options(
         tmp_path,
         packed,
@@ -300,7 +300,7 @@ def test_results_that_are_read_next_name_runs_that_waited(
 
 
 def test_a_later_training_does_not_take_the_id_of_one_that_waits(
-    offline: TrainingOptions, client: MlflowClient, packed: LocatedData
+    offline: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     """Both runs are sent, each with its own files."""
     assert offline.config_path is not None

@@ -9,7 +9,7 @@ from mlflow.entities import Run
 
 from lanflow.cli.main import main
 from lanflow.core.names import SENT_RUNS
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
 from lanflow.networks.network import Network
@@ -37,7 +37,7 @@ def runs_of(store: Store, experiment: str = "ddm-training") -> list[Run]:
 
 
 @pytest.fixture
-def trained(tmp_path: Path, store: Store, packed: LocatedData) -> Path:
+def trained(tmp_path: Path, store: Store, packed: PackedData) -> Path:
     """The folder of a network whose run is in ``store``."""
     options = training_options(
         tmp_path, packed, mlflow_on=True, mlflow_tracking_uri=store.uri, run_uuid="0a1b"

@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from lanflow import __version__
 from lanflow.core.errors import StoreError, UserError
 from lanflow.core.locks import locked
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.record import find_records
@@ -39,14 +39,14 @@ def client(store: Store) -> MlflowClient:
 
 
 @pytest.fixture
-def options(tmp_path: Path, store: Store, packed: LocatedData) -> TrainingOptions:
+def options(tmp_path: Path, store: Store, packed: PackedData) -> TrainingOptions:
     """A tracked training by Torch."""
     return training_options(
         tmp_path, packed, keys=KEYS, mlflow_on=True, mlflow_tracking_uri=store.uri
     )
 
 
-def with_keys(options: TrainingOptions, packed: LocatedData, **keys: Any) -> TrainingOptions:
+def with_keys(options: TrainingOptions, packed: PackedData, **keys: Any) -> TrainingOptions:
     """The same with other keys of the YAML."""
     assert options.config_path is not None
     changed = training_options(options.config_path.parent, packed, keys={**KEYS, **keys})
@@ -105,7 +105,7 @@ def interrupted_at(start_of_line: str) -> Iterator[None]:
 
 
 def test_a_run_carries_the_effective_configuration(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     train(with_keys(options, packed, CPU_BATCH_SIZE=5000, LEARNING_RATE="1e-3"))
     (run,) = runs_of(client)
@@ -152,7 +152,7 @@ def test_a_run_carries_the_effective_configuration(
 
 
 def test_a_run_carries_identity_and_lineage(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     result = train(replace(options, run_uuid="0a1b", mlflow_run_name="first try"))
     (run,) = runs_of(client)
@@ -168,7 +168,7 @@ def test_a_run_carries_identity_and_lineage(
         "run_uuid": "0a1b",
         "config_sha256": record["config_sha256"],
         "data_digest": digest,
-        "training_data_folder": str(Path(packed.manifest["files"][0]["path"]).parent),
+        "training_data_folder": str(Path(packed.manifest.files[0].path).parent),
         "n_training_files_used": "3",
         "lanflow_version": __version__,
     }
@@ -266,7 +266,7 @@ def test_the_experiment_is_made_once_with_its_artifact_location(
 
 
 def test_a_training_that_diverges_fails_with_the_reason(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     wild = with_keys(options, packed, LEARNING_RATE=1e20, OPTIMIZER_="sgd", ACTIVATIONS=[["relu"]])
     with pytest.raises(TrainingError, match="Lower LEARNING_RATE"):
@@ -282,7 +282,7 @@ def test_a_training_that_diverges_fails_with_the_reason(
 
 
 def test_an_interrupted_training_is_killed_and_continued_as_the_same_run(
-    options: TrainingOptions, client: MlflowClient, tmp_path: Path, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, tmp_path: Path, packed: PackedData
 ) -> None:
     whole = replace(options, network_name="net", networks_path_base=tmp_path / "whole")
     train(replace(whole, mlflow_on=False))
@@ -327,7 +327,7 @@ def test_a_training_interrupted_while_its_files_are_copied_is_not_finished_anywh
 
 @pytest.mark.parametrize("keys", [{"LEARNING_RATE": 0.02}, {"N_EPOCHS": 5}], ids=str)
 def test_an_interrupted_run_is_not_continued_with_other_settings(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData, keys: dict[str, Any]
+    options: TrainingOptions, client: MlflowClient, packed: PackedData, keys: dict[str, Any]
 ) -> None:
     with interrupted_at("epoch 2/"):
         train(options)
@@ -432,7 +432,7 @@ def test_a_finished_training_whose_network_was_removed_is_written_again_under_it
 def test_another_training_in_place_of_one_that_was_removed_is_a_run_of_its_own(
     options: TrainingOptions,
     client: MlflowClient,
-    packed: LocatedData,
+    packed: PackedData,
     caplog: pytest.LogCaptureFixture,
     keys: dict[str, Any],
     n_trained: int,
@@ -497,7 +497,7 @@ def test_a_run_that_was_made_elsewhere_takes_a_training(
 
 
 def test_a_run_of_other_settings_is_refused_and_left_as_it_is(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     run_id = train(options)["mlflow_run_id"]
     before = client.get_run(run_id).to_dictionary()
@@ -536,7 +536,7 @@ def accept_metrics(store: Store) -> None:
 
 
 def test_a_store_that_refuses_for_a_while_gets_the_epochs_later(
-    client: MlflowClient, store: Store, packed: LocatedData, tmp_path: Path
+    client: MlflowClient, store: Store, packed: PackedData, tmp_path: Path
 ) -> None:
     job = training_job(packed, make_kernel("torch"), **KEYS)
     history = [Epoch(i, i + 0.5, i + 0.25, 0.01, 1.0) for i in range(4)]

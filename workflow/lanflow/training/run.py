@@ -15,11 +15,11 @@ from lanflow.core.progress import format_seconds
 from lanflow.data import locate
 from lanflow.data.dataset import DataSet, check_repeats
 from lanflow.data.prepare import (
-    LocatedData,
+    PackedData,
     download_absent,
     freeze,
+    materialise_once,
     open_packed,
-    pack_once,
     query_experiment,
 )
 from lanflow.networks import folder as network_folder
@@ -130,7 +130,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 def _prepare(
     options: TrainingOptions,
     config: TrainingConfig,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> tuple[Kernel, TrainingJob]:
     """The backend on its device, and the job for it."""
@@ -177,7 +177,7 @@ def _train(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> dict[str, Any]:
     """Train, and record it; nobody else writes in the network's folder."""
@@ -242,7 +242,7 @@ def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig
 
 def _locate_data(
     options: TrainingOptions, file: TrainingFile, config: TrainingConfig, store: Store
-) -> LocatedData:
+) -> PackedData:
     """The data set of one of the modes: packed, MLflow-first, validation, traditional."""
     if options.data_set is not None:
         manifest = options.manifest or options.data_set.with_name("manifest.json")
@@ -272,8 +272,7 @@ def _locate_data(
     cache = options.data_cache or options.networks_path_base / ".data_sets"
     if query is not None and folder is None:
         places = download_absent(store, query, places, cache / "downloaded")
-    manifest_content = freeze(query=query, places=places, model=config.model)
-    return pack_once(manifest_content, cache)
+    return materialise_once(freeze(query=query, places=places, model=config.model), cache)
 
 
 def plan_job(

@@ -12,7 +12,7 @@ from lanflow import __version__
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.interrupts import defer_signals
 from lanflow.data.manifest import describe_lineage
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.networks.types import NETWORK_TYPES
@@ -27,7 +27,7 @@ _N_PROBES = 64
 _STREAM_PROBES = 4
 
 
-def describe_training_data(data: LocatedData, job: TrainingJob) -> dict[str, Any]:
+def describe_training_data(data: PackedData, job: TrainingJob) -> dict[str, Any]:
     """The lineage record of a training."""
     return describe_lineage(
         data.manifest,
@@ -42,7 +42,7 @@ def save_network(
     options: TrainingOptions,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
     result: TrainingResult,
     mlflow_run_id: str | None,
@@ -68,7 +68,7 @@ def save_network(
         options.backend,
         network_config=job.config.to_lanfactory_network(),
         train_config=job.config.to_lanfactory(batch_size=job.batch_size),
-        data_details=_data_details(options.backend, data.manifest["generator"], job),
+        data_details=_data_details(options.backend, data.manifest.generator, job),
         history=result.history,
         weights=products[f"{network_folder.WEIGHTS[0]}.{kernel.weights_suffix}"],
         onnx=products.get(network_folder.ONNX),

@@ -17,7 +17,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
 from lanflow.core.names import UNFINISHED
 from lanflow.data.manifest import common_folder
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 from lanflow.tracking.record import PENDING_KEY
@@ -46,7 +46,7 @@ def track_training(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> Iterator[RunRecorder | None]:
     """The run of a training, or None where tracking is off; and the record on disk.
@@ -117,7 +117,7 @@ def _open_run(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> Iterator[RunRecorder]:
     """Start the run, or reopen the one given or interrupted, and record what is trained on what."""
@@ -157,8 +157,8 @@ def _open_run(
                 "n_files": tags["n_training_files_used"],
             },
             source={
-                "manifest_digest": data.manifest["digest"],
-                "experiment": data.manifest["experiment"],
+                "manifest_digest": data.manifest.digest,
+                "experiment": data.manifest.experiment and data.manifest.experiment.model_dump(),
                 "folders": common_folder(data.manifest),
             },
         )
@@ -171,7 +171,7 @@ def _tags(
     options: TrainingOptions,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> dict[str, Any]:
     """Identity and lineage."""
@@ -184,8 +184,8 @@ def _tags(
         "training_data_folder": common_folder(data.manifest),
         "n_training_files_used": len({*job.split.train_files, *job.split.val_files}),
     }
-    if data.manifest["experiment"]:
-        tags["data_generation_experiment_id"] = data.manifest["experiment"]["id"]
+    if data.manifest.experiment is not None:
+        tags["data_generation_experiment_id"] = data.manifest.experiment.id
     return tags
 
 

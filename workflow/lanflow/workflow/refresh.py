@@ -1,11 +1,11 @@
 """Rewriting manifests whose experiment or folder has changed; the others keep their files."""
 
-import json
 import logging
 from pathlib import Path
 
 from lanflow.core.files import write_json
 from lanflow.data.locate import Places
+from lanflow.data.manifest import read_manifest
 from lanflow.data.prepare import download_absent, freeze, query_experiment
 from lanflow.study.config import DataConfig, StudyConfig
 from lanflow.tracking.store import Store
@@ -49,15 +49,15 @@ def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
             query = query_experiment(store, data.experiment, data.run_selection)
             places = download_absent(store, query, places, folder / DOWNLOADS_NAME)
         manifest = freeze(query=query, places=places, model=model, relabel=data.relabel)
-        old = json.loads((folder / "manifest.json").read_text())
-        if old["digest"] == manifest["digest"]:
-            log.info("%s: unchanged, %d file(s)", model, len(manifest["files"]))
+        old = read_manifest(folder / "manifest.json")
+        if old.digest == manifest.digest:
+            log.info("%s: unchanged, %d file(s)", model, len(manifest.files))
             continue
         if query is not None:
-            write_json(folder / "query.json", query)
-        write_json(folder / "manifest.json", manifest)
+            write_json(folder / "query.json", query.model_dump())
+        write_json(folder / "manifest.json", manifest.model_dump())
         changed.append(model)
-        log.info("%s: %d file(s), were %d", model, len(manifest["files"]), len(old["files"]))
+        log.info("%s: %d file(s), were %d", model, len(manifest.files), len(old.files))
     return changed
 
 
