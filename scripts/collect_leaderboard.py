@@ -1,4 +1,4 @@
-"""Rule collect_leaderboard: all networks of the study in one table."""
+"""Rule collect_leaderboard: a table of all networks of the study."""
 
 import sys
 from pathlib import Path
@@ -11,11 +11,11 @@ from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
 from lanflow.report.leaderboard import build_leaderboard, find_earlier_networks, format_leaderboard
 from lanflow.tracking.store import resolve_store
-from lanflow.tracking.sync import send_if_waiting
+from lanflow.tracking.sync import sync_if_unsent
 
 given = snakemake.input
 folders = [Path(path).parent for path in given.cards]
-send_if_waiting(folders)
+sync_if_unsent(folders)
 networks = [Network.from_folder(folder) for folder in folders]
 rows = build_leaderboard(
     networks,

@@ -1,4 +1,4 @@
-"""Rule refresh_manifests: write the manifests anew whose content changed."""
+"""Rule refresh_manifests: rewrite each manifest whose experiment or folder has changed."""
 
 import logging
 from pathlib import Path

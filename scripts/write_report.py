@@ -1,4 +1,4 @@
-"""Rule write_report: all of a study in one page."""
+"""Rule write_report: the report of a study as one page."""
 
 import sys
 from pathlib import Path

@@ -18,7 +18,8 @@ import yaml
 
 from lanflow.core.settings import parse_settings
 from lanflow.data.locate import Places
-from lanflow.data.prepare import LocatedData, freeze, pack_once
+from lanflow.data.prepare import PackedData, freeze, materialise_once
+from lanflow.models.simulators import find_model
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.training.backend import Kernel
 from lanflow.training.config import TrainingConfig, TrainingFile, TrainingOptions, select_network
@@ -76,7 +77,7 @@ def make_kernel(backend: str) -> Kernel:
 
 
 def training_job(
-    data: LocatedData,
+    data: PackedData,
     kernel: Kernel,
     *,
     checkpoint_path: Path | None = None,
@@ -96,7 +97,7 @@ def training_job(
 
 def training_options(
     folder: Path,
-    packed: LocatedData,
+    packed: PackedData,
     *,
     backend: Literal["jax", "torch"] = "torch",
     keys: dict[str, Any] | None = None,
@@ -214,13 +215,13 @@ def folder_of_files(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def packed(tmp_path_factory: pytest.TempPathFactory) -> LocatedData:
+def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedData:
     """Three files of ten parameter sets each, packed; nobody writes to them."""
     folder = tmp_path_factory.mktemp("packed")
     for i in range(3):
         write_training_file(folder / "files" / f"training_data_{i}.pickle", seed=i)
     manifest = freeze(query=None, places=Places(folder=folder / "files"), model="ddm")
-    return pack_once(manifest, folder / "cache")
+    return materialise_once(manifest, folder / "cache")
 
 
 @pytest.fixture(scope="session")
@@ -289,3 +290,12 @@ def token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], No
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "no-token"))
     return lambda text: monkeypatch.setenv("HF_TOKEN", text)
+
+
+@pytest.fixture
+def without_ssms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ssm-simulators is not installed."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "ssms"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "ssms", None)
+    find_model.cache_clear()

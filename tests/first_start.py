@@ -22,22 +22,22 @@ GENERATION_YAML: dict[str, Any] = {
 _RACE = """
 import os, sys
 os.environ["LANFLOW_STORE_PATIENCE"] = "60"
-from lanflow.tracking.retry import patiently
+from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import resolve_store
-from lanflow.tracking.runs import TrackedRun
+from lanflow.tracking.delivery import MlflowRun
 from lanflow.tracking.client import connect, ensure_experiment
 import alembic.command, mlflow.store.tracking.sqlalchemy_store
 
 def log(store):
-    client = patiently(lambda: connect(store))
-    experiment = patiently(lambda: ensure_experiment(client, store, "x"))
+    client = with_retries(lambda: connect(store))
+    experiment = with_retries(lambda: ensure_experiment(client, store, "x"))
     run = client.create_run(experiment.id)
     client.log_metric(run.info.run_id, "m", 1.0)
     artifact = f"{os.getpid()}.txt"
     client.log_text(run.info.run_id, "text", artifact)
-    tracked = TrackedRun(client, run.info.run_id, experiment.id)
+    tracked = MlflowRun(client, run.info.run_id)
     for digest in "01234":
-        patiently(lambda: tracked.log_data_set(name="d", digest=digest, profile={}, source={}))
+        with_retries(lambda: tracked.log_data_set(name="d", digest=digest, profile={}, source={}))
     client.set_terminated(run.info.run_id)
 
 store = resolve_store(uri=sys.argv[1])

@@ -153,7 +153,8 @@ def write_network(
     )
     folder.mkdir(parents=True, exist_ok=True)
     documents = {
-        "config.json": config.model_dump(mode="json") | {"batch_size": 64},
+        "config.json": config.model_dump(mode="json")
+        | {"batch_size": 64, "seed": described["seed"]},
         "run.json": {"mlflow_run_id": described["mlflow_run_id"]},
         "training_data_lineage.json": {
             "data_digest": described["data_digest"],

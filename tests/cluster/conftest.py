@@ -1,4 +1,4 @@
-"""Fixtures: the servers, and the tiny study as it comes out of them."""
+"""Fixtures: the servers, and the tiny study run with them."""
 
 import os
 import shutil
@@ -58,7 +58,7 @@ class ClusterCheckout:
 
 @pytest.fixture(scope="session")
 def services_folder() -> Iterator[Path]:
-    """Short, for sockets; and open to the user that PostgreSQL runs as."""
+    """A folder with a short path, as sockets need it, that the user of PostgreSQL can read."""
     assert not missing_packages(), f"missing: {missing_packages()}; see .ci/install-system-packages"
     folder = Path(tempfile.mkdtemp(prefix="lanflow-"))
     folder.chmod(0o755)
@@ -92,7 +92,7 @@ def server(services_folder: Path) -> Iterator[TrackingServer]:
 def _local_build(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator["Future[Checkout]"]:
-    """A local run that goes on beside what mostly waits for Slurm; none if no test looks at it."""
+    """A local run of the study, started beside the one in Slurm if a test needs it."""
     is_wanted = any("local_study" in getattr(i, "fixturenames", ()) for i in request.session.items)
     built = make_checkout(tmp_path_factory.mktemp("local"))
 
@@ -112,7 +112,7 @@ def cluster_study(
     server: TrackingServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> ClusterCheckout:
-    """The tiny study by the README's commands, with a password in the URI of the server."""
+    """Run the tiny study with the README's commands and a password in the server's URI."""
     built = ClusterCheckout(
         make_checkout(tmp_path_factory.mktemp("cluster")),
         slurm,

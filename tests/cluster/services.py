@@ -40,12 +40,12 @@ _SLURM_CPUS = 8
 
 
 def find(program: str) -> str | None:
-    """Path of a program, where Debian's packages put them too."""
+    """Return the path of a program, also where Debian's packages put it."""
     return shutil.which(program) or shutil.which(program, path=_PATH)
 
 
 def missing_packages() -> list[str]:
-    """Debian packages that are not installed, and "root" where one is not root."""
+    """List Debian packages that are missing, and "root" unless this is root."""
     absent = [package for package, names in _PROGRAMS.items() if not all(map(find, names))]
     return absent + ["root"] * (os.geteuid() != 0)
 
@@ -57,7 +57,7 @@ def free_port() -> int:
 
 
 def wait_for(condition: Callable[[], object], what: str, *, seconds: float = 120) -> None:
-    """Wait until a condition holds; the limit is for a machine that is very busy."""
+    """Wait until a condition holds; the limit allows for a very busy machine."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
@@ -138,7 +138,7 @@ class Slurm:
     environment: dict[str, str]
 
     def ask(self, *command: str, check: bool = True) -> str:
-        """What a command of Slurm prints."""
+        """Run a command of Slurm and return what it prints."""
         done = subprocess.run(
             command,
             env={**os.environ, **self.environment},
@@ -151,19 +151,19 @@ class Slurm:
         return done.stdout
 
     def jobs(self) -> dict[str, tuple[str, str]]:
-        """Jobs that wait or run: id -> state and comment, the rule."""
+        """Return the jobs that wait or run: id -> state and comment (the rule)."""
         lines = self.ask("squeue", "--noheader", "--format=%A|%T|%k").splitlines()
         return {job: (state, comment) for job, state, comment in (x.split("|") for x in lines)}
 
     def running(self, rule: str) -> str | None:
-        """Id of a running job of a rule, if there is one."""
+        """Return the id of a running job of a rule, or None."""
         found = [job for job, (state, comment) in self.jobs().items() if rule in comment]
         return next((job for job in found if self.jobs().get(job, ("",))[0] == "RUNNING"), None)
 
 
 @contextlib.contextmanager
 def run_slurm(folder: Path) -> Iterator[Slurm]:
-    """munge, slurmctld and slurmd."""
+    """Start munge, slurmctld and slurmd."""
     socket_path = folder / "munge.socket"
     key = folder / "munge.key"
     key.write_bytes(secrets.token_bytes(128))
@@ -289,7 +289,7 @@ class TrackingServer:
 
 @contextlib.contextmanager
 def run_postgres(folder: Path) -> Iterator[str]:
-    """A database of the tests' own; gives its URI, with a password."""
+    """Create a database for the tests and return its URI, with a password."""
     # PostgreSQL refuses to run as root; Debian's package makes a user for it.
     user = "postgres" if os.geteuid() == 0 else None
     if user is not None:
@@ -328,7 +328,7 @@ def run_postgres(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def run_s3(folder: Path) -> Iterator[dict[str, str]]:
-    """moto's S3 server with one bucket; gives the variables a client needs."""
+    """Start moto's S3 server with one bucket; yields the variables that a client needs."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1"]
@@ -349,7 +349,7 @@ def run_s3(folder: Path) -> Iterator[dict[str, str]]:
 
 
 def _mlflow_command(port: str, database: str) -> list[str]:
-    """The command of README.md, with our places for its."""
+    """Return the command of README.md with the paths of this machine."""
     install, *variables, serve = commands_with("mlflow server")
     # What it says to install is installed, and the variables it says to set are those of our store.
     for package in install.removeprefix("pip install ").split():

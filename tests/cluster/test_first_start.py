@@ -1,4 +1,4 @@
-"""Many processes start at once on an empty database of PostgreSQL."""
+"""Many processes start at once on an empty PostgreSQL database."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Jobs that are cancelled, requeued, stopped at their time limit, or left without the server."""
+"""Jobs that are cancelled, requeued, stopped at their time limit, or that lose their server."""
 
 import contextlib
 import json
@@ -32,7 +32,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 @pytest.fixture
 def study(cluster_study: ClusterCheckout, tmp_path: Path) -> ClusterCheckout:
-    """The tiny study with all its data, and networks of other names to train for longer."""
+    """The tiny study with its data made, and further networks that train for longer."""
     folder = tmp_path / "study"
     shutil.copytree(cluster_study.folder, folder, symlinks=True)
     shutil.rmtree(folder / ".snakemake" / "slurm_logs")
@@ -67,7 +67,7 @@ def _start(study: ClusterCheckout, *targets: str, **keys: Any) -> "subprocess.Po
 
 @pytest.fixture
 def start(study: ClusterCheckout) -> Iterator[Callable[..., "subprocess.Popen[bytes]"]]:
-    """Start workflows; none of them outlives the test."""
+    """Start workflows, which are stopped at the end of the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start_one(*targets: str, **keys: Any) -> "subprocess.Popen[bytes]":
@@ -111,7 +111,7 @@ def _runs_of(server: TrackingServer, experiment_name: str, name: str) -> list[An
 
 
 def _n_epochs(server: TrackingServer, network: str) -> int:
-    """Epochs that the server has of a training that runs."""
+    """Return the epochs that the server has of a running training."""
     runs = _runs(server, network)
     if not runs or runs[0].info.status != "RUNNING":
         return 0
@@ -130,7 +130,7 @@ def _wait_for_epochs(
 
 
 def _check_one_whole_run(server: TrackingServer, network: str) -> None:
-    """One run, FINISHED, with every epoch once."""
+    """Check that there is one run, FINISHED, with every epoch once."""
     (run,) = _runs(server, network)
     assert run.info.status == "FINISHED"
     client = MlflowClient(tracking_uri=server.url)
@@ -139,7 +139,7 @@ def _check_one_whole_run(server: TrackingServer, network: str) -> None:
 
 
 def _job_of(study: ClusterCheckout, part: str) -> str:
-    """The job that has a network, or a model and chunk, in its comment."""
+    """Find the job with a network, or a model and chunk, in its comment."""
     (job,) = [j for j, (_, rule) in study.slurm.jobs().items() if part in rule]
     return job
 

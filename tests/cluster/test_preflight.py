@@ -1,4 +1,4 @@
-"""What would fail on a node an hour later fails before the first job that matters."""
+"""An unusable store fails before the first job, not on a node an hour later."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture
 def study(slurm: Slurm, tmp_path: Path) -> ClusterCheckout:
-    """A fresh copy, with the site file and nothing else."""
+    """A fresh copy of the repository with a site file."""
     fresh = ClusterCheckout(make_checkout(tmp_path), slurm, dict(slurm.environment))
     fresh.run("lanflow", "site")
     return fresh

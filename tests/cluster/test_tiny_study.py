@@ -1,4 +1,4 @@
-"""The tiny study through Slurm, with the server store, against a local run."""
+"""The tiny study through Slurm, with an MLflow server, compared with a local run."""
 
 import json
 import re
@@ -24,7 +24,7 @@ _TIMES = {"cost.seconds", "cost.rows_per_second"}
 
 
 def _runs(uri: str) -> dict[str, dict[str, Any]]:
-    """Every run of a store by name: what it holds, less where and when it was made."""
+    """Read every run of a store, by name, without its paths and times."""
     client = MlflowClient(tracking_uri=uri)
     experiments = {e.experiment_id: e.name for e in client.search_experiments()}
     found = {}
@@ -83,7 +83,7 @@ def test_the_same_bytes_as_a_local_run(
 
 
 def _slurm_records(study: ClusterCheckout) -> str:
-    """What Slurm tells about every job, scripts included."""
+    """Return everything that Slurm shows of every job, with its script."""
     records = study.slurm.ask("scontrol", "show", "job", "--details")
     for job in re.findall(r"JobId=(\d+)", records):
         records += study.slurm.ask("scontrol", "write", "batch_script", job, "-", check=False)
@@ -123,7 +123,7 @@ def _field(record: str, name: str) -> str:
 def test_a_password_in_the_uri_is_in_no_file_and_no_record_of_slurm(
     cluster_study: ClusterCheckout, server: TrackingServer
 ) -> None:
-    """Of Slurm's own files only the environment of each job holds it, and root's eyes alone."""
+    """Only the environments of jobs, which only root can read, hold the password."""
     secret = PASSWORD.encode()
     searched = 0
     for root in (cluster_study.folder, cluster_study.slurm.folder):

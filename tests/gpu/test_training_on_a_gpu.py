@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lanflow.cli.cluster import check_node
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks.onnx import check_equal, export_onnx
 from lanflow.tracking.store import resolve_store
 from lanflow.training import backend as training_backend
@@ -39,7 +39,7 @@ def gpu_kernel(backend: str) -> Kernel:
     return kernel
 
 
-def run_command(backend: str, packed: LocatedData, folder: Path) -> dict[str, Any]:
+def run_command(backend: str, packed: PackedData, folder: Path) -> dict[str, Any]:
     """``jaxtrain`` or ``torchtrain`` as a process of its own; the JSON that it prints."""
     folder.mkdir()
     config = folder / "training.yaml"
@@ -87,7 +87,7 @@ def test_a_node_with_a_gpu_passes_its_check(backend: Literal["jax", "torch"]) ->
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_network_predicts_on_the_gpu_what_its_export_gives(
-    backend: str, packed: LocatedData, record_testsuite_property: Callable[[str, object], None]
+    backend: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     kernel = gpu_kernel(backend)
     job = training_job(packed, kernel, **KEYS)
@@ -99,7 +99,7 @@ def test_a_network_predicts_on_the_gpu_what_its_export_gives(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_two_trainings_of_a_process_give_the_same_bytes(backend: str, packed: LocatedData) -> None:
+def test_two_trainings_of_a_process_give_the_same_bytes(backend: str, packed: PackedData) -> None:
     kernel = gpu_kernel(backend)
     job = training_job(packed, kernel, **KEYS)
     first, second = (fit(job, gpu_kernel(backend)) for _ in range(2))
@@ -109,7 +109,7 @@ def test_two_trainings_of_a_process_give_the_same_bytes(backend: str, packed: Lo
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_killed_training_continues_to_the_same_bytes(
-    backend: str, packed: LocatedData, tmp_path: Path
+    backend: str, packed: PackedData, tmp_path: Path
 ) -> None:
     kernel = gpu_kernel(backend)
     whole = fit(training_job(packed, kernel, **KEYS), kernel)
@@ -124,7 +124,7 @@ def test_a_killed_training_continues_to_the_same_bytes(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_training_on_the_gpu_follows_one_on_the_cpu(
-    backend: str, packed: LocatedData, record_testsuite_property: Callable[[str, object], None]
+    backend: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     cpu = training_backend.make_kernel(backend, device="cpu", threads=1)
     on_cpu, on_gpu = (
@@ -139,7 +139,7 @@ def test_a_training_on_the_gpu_follows_one_on_the_cpu(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_command_trains_on_the_gpu_and_two_processes_give_the_same_bytes(
-    backend: str, packed: LocatedData, tmp_path: Path
+    backend: str, packed: PackedData, tmp_path: Path
 ) -> None:
     results = [run_command(backend, packed, tmp_path / name) for name in ("first", "second")]
     contents = []

@@ -1,4 +1,4 @@
-"""An MLflow server that can be killed and started again where it was."""
+"""An MLflow server that can be killed and started again with the same store."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ import pytest
 
 
 class Server:
-    """``mlflow server`` over SQLite, on the loopback; its runs outlive it."""
+    """``mlflow server`` over SQLite on the loopback; the store outlives the server."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,7 +53,7 @@ class Server:
         raise AssertionError(f"{self.url} did not answer:\n{log.read_text()}")
 
     def kill(self) -> None:
-        """As a power cut does: the server and its workers, at once."""
+        """Kill the server and its workers at once, as a power cut does."""
         assert self._process is not None
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from lanflow.cli.main import main
 from lanflow.cli.train import torchtrain
 from lanflow.core.progress import Progress
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from tests.conftest import TRAINING_YAML, content_of_run
 from tests.outage.conftest import Server
 
@@ -30,7 +30,7 @@ GENERATION_YAML: dict[str, Any] = {
 
 @contextlib.contextmanager
 def at_lines(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
-    """Do something when a line with this beginning is logged."""
+    """Call a function when a line with this beginning is logged."""
 
     class Acting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -47,9 +47,9 @@ def at_lines(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
 
 
 class Work:
-    """Trainings and generations by their commands, in folders of their own."""
+    """Run trainings and generations with their commands, each in its own folder."""
 
-    def __init__(self, folder: Path, packed: LocatedData, capsys: Any) -> None:
+    def __init__(self, folder: Path, packed: PackedData, capsys: Any) -> None:
         self.folder, self._capsys = folder, capsys
         self._data_set = packed.data_set.folder
         keys = {"N_EPOCHS": 6, "LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]]}
@@ -79,7 +79,7 @@ class Work:
 
 
 def of_generation(client: MlflowClient, run_id: str) -> dict[str, Any]:
-    """The content of a run, less the folder that its files are in."""
+    """Return the content of a run without the folder of its files."""
     content = content_of_run(client, run_id)
     del content["params"]["data_output_folder"]
     return content
@@ -89,11 +89,11 @@ def of_generation(client: MlflowClient, run_id: str) -> dict[str, Any]:
 def test_a_server_that_dies_and_comes_back_has_all_that_an_uninterrupted_one_has(
     server: Server,
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """One life of a server for all of it, as each start takes seconds."""
+    """All steps use one server, because each start takes seconds."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     work = Work(tmp_path, packed, capsys)
     trained, generated = work.train("whole"), work.generate("whole_chunk")

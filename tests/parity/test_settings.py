@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.training.config import LearningRateSchedulerParams, TrainingFile
 from lanflow.training.fit import TrainingResult, fit
 from tests.conftest import BACKENDS, make_kernel, training_job
@@ -107,7 +107,7 @@ NO_CHANGES = [
 
 
 @pytest.fixture(scope="module")
-def train(packed: LocatedData) -> Any:
+def train(packed: PackedData) -> Any:
     """Train with settings given as pairs; each once."""
 
     @cache

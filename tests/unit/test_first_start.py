@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect
 from lanflow.tracking.preflight import prepare
 from lanflow.tracking.store import Store, resolve_store
@@ -22,7 +22,7 @@ N_RACERS = 8
 
 @pytest.mark.slow
 def test_commands_of_every_kind_make_one_store_and_log_all_their_runs(
-    tmp_path: Path, packed: LocatedData
+    tmp_path: Path, packed: PackedData
 ) -> None:
     lines = command_lines(tmp_path, packed.data_set.folder, N_STARTERS)
     store = resolve_store(uri=f"sqlite:///{tmp_path}/store/mlflow.db")

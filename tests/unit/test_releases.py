@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from lanflow.core.errors import UserError
+from lanflow.data.dataset import materialise
 from lanflow.data.locate import Places
-from lanflow.data.prepare import freeze, pack
+from lanflow.data.prepare import freeze
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from tests.conftest import REPOSITORY
 
@@ -81,7 +82,7 @@ def test_files_of_releases_are_packed_together_and_relabelled(tmp_path: Path) ->
             (tmp_path / name).write_bytes((FILES / name).read_bytes())
     places = Places(folder=tmp_path)
     manifest = freeze(query=None, places=places, model="ddm", relabel="analytic")
-    data_set = pack(manifest, tmp_path / "packed")
+    data_set = materialise(manifest, tmp_path / "packed")
     # Two of the releases draw the same vectors in every file.
     assert (data_set.n_sets, len(data_set.files)) == (8, 5)
     features, labels = (np.asarray(data_set.array("lan", kind)) for kind in ("features", "labels"))

@@ -52,7 +52,7 @@ STORE_SETTINGS = {
 export_environment(
     STORE,
     contacts=Path(PLACED_STUDY.results, "tracking", "contacts"),
-    source=PLACE.installable,
+    source=PLACE.pip_requirement,
 )
 
 

@@ -74,12 +74,8 @@ def test_files_that_are_not_there_are_named(
     assert "did you mean 'ddm'" in caplog.text
 
 
-def test_without_ssm_simulators_the_extra_is_named(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "ssms"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "ssms.config", None)
+@pytest.mark.usefixtures("without_ssms")
+def test_without_ssm_simulators_the_extra_is_named(caplog: pytest.LogCaptureFixture) -> None:
     onnx = str(networks.FIXTURES / "ddm_lan.onnx")
     assert main(["evaluate", "--onnx", onnx, "--model", "ddm"]) == 1
     assert "install lanflow[generate,evaluate]" in caplog.text

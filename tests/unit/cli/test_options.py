@@ -20,7 +20,7 @@ from lanflow.cli.options import (
     whole_number,
 )
 from lanflow.core.errors import UsageError, UserError
-from lanflow.core.interrupts import uninterrupted
+from lanflow.core.interrupts import defer_signals
 from tests.conftest import lose_an_interruption
 
 
@@ -126,7 +126,7 @@ def test_an_interruption_that_python_lost_is_raised_by_the_next_check() -> None:
     def call(_: argparse.Namespace) -> None:
         lose_an_interruption(signal.SIGTERM)
         done.append("lost")
-        with uninterrupted():
+        with defer_signals():
             done.append("never")
 
     assert run(call) == 130

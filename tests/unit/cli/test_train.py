@@ -16,7 +16,7 @@ import yaml
 from mlflow.entities import Run
 
 from lanflow.cli.train import build_parser, jaxtrain, torchtrain
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.store import Store
 from tests.conftest import TRAINING_YAML, lose_an_interruption
@@ -38,7 +38,7 @@ def write_yaml(folder: Path, **keys: Any) -> Path:
     return path
 
 
-def arguments(folder: Path, packed: LocatedData, *more: str, **keys: Any) -> list[str]:
+def arguments(folder: Path, packed: PackedData, *more: str, **keys: Any) -> list[str]:
     """Options of a training of packed data into ``folder``."""
     data_set = packed.data_set.folder
     return [
@@ -62,7 +62,7 @@ def run_of(store: Store, experiment: str = "ddm-training") -> Run:
 
 @pytest.mark.parametrize("backend", COMMANDS)
 def test_a_training_ends_with_status_0_and_one_json_object(
-    backend: str, tmp_path: Path, packed: LocatedData, capsys: pytest.CaptureFixture[str]
+    backend: str, tmp_path: Path, packed: PackedData, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert COMMANDS[backend](arguments(tmp_path, packed)) == 0
     result = last_line(capsys)
@@ -73,7 +73,7 @@ def test_a_training_ends_with_status_0_and_one_json_object(
 
 
 def test_every_option_reaches_the_training(
-    tmp_path: Path, packed: LocatedData, capsys: pytest.CaptureFixture[str], store: Store
+    tmp_path: Path, packed: PackedData, capsys: pytest.CaptureFixture[str], store: Store
 ) -> None:
     keys = {"LAYER_SIZES": [[8, 1], [5, 1]], "ACTIVATIONS": [["tanh"], ["relu"]], "MODEL": None}
     given = arguments(
@@ -100,7 +100,7 @@ def test_every_option_reaches_the_training(
 
 def test_a_store_and_an_experiment_come_from_options_then_environment_then_default(
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -145,7 +145,7 @@ def test_a_store_and_an_experiment_come_from_options_then_environment_then_defau
     ids=" ".join,
 )
 def test_options_that_make_no_sense_end_with_status_2(
-    tmp_path: Path, packed: LocatedData, change: list[str], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, packed: PackedData, change: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         torchtrain(arguments(tmp_path, packed, *change))
@@ -158,7 +158,7 @@ def test_options_that_make_no_sense_end_with_status_2(
 
 def test_mistakes_end_with_status_1_and_one_message(
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     store: Store,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
@@ -191,7 +191,7 @@ def test_mistakes_end_with_status_1_and_one_message(
 
 
 def test_a_training_that_diverges_ends_with_status_1_and_what_to_do(
-    tmp_path: Path, packed: LocatedData, store: Store, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, packed: PackedData, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = {"LEARNING_RATE": 1e20, "OPTIMIZER_": "sgd", "ACTIVATIONS": [["relu"]]}
     more = ["--mlflow-on", "--mlflow-tracking-uri", store.uri]
@@ -202,7 +202,7 @@ def test_a_training_that_diverges_ends_with_status_1_and_what_to_do(
 
 def test_without_mlflow_a_training_goes_on_untracked(
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capsys: pytest.CaptureFixture[str],
@@ -218,7 +218,7 @@ def test_without_mlflow_a_training_goes_on_untracked(
 @pytest.mark.parametrize("option", ["--data-generation-experiment-id", "--mlflow-run-id"])
 def test_what_cannot_be_done_without_mlflow_is_an_error(
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     option: str,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -308,7 +308,7 @@ def test_a_training_that_is_stopped_continues_as_the_same_run_to_the_same_bytes(
     backend: str,
     numbers: list[signal.Signals],
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     store: Store,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -359,7 +359,7 @@ def check_stopped(command: Command, number: signal.Signals, folder: Path, store:
 
 @pytest.mark.parametrize("backend", COMMANDS)
 def test_of_the_same_command_typed_twice_at_once_the_second_is_refused(
-    backend: str, tmp_path: Path, packed: LocatedData, store: Store
+    backend: str, tmp_path: Path, packed: PackedData, store: Store
 ) -> None:
     more = ["--mlflow-on", "--mlflow-tracking-uri", store.uri]
     given = arguments(tmp_path, packed, *more, N_EPOCHS=MANY_EPOCHS)
@@ -386,7 +386,7 @@ def test_of_the_same_command_typed_twice_at_once_the_second_is_refused(
 def test_a_training_whose_interruption_is_lost_is_stopped_all_the_same(
     phase: str,
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     store: Store,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -422,7 +422,7 @@ def losing_an_interruption_at(start_of_line: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 2.5])
 def test_a_training_that_is_stopped_while_it_starts_ends_without_a_traceback(
-    seconds: float, tmp_path: Path, packed: LocatedData, store: Store
+    seconds: float, tmp_path: Path, packed: PackedData, store: Store
 ) -> None:
     more = ["--mlflow-on", "--mlflow-tracking-uri", store.uri]
     with Command("jax", arguments(tmp_path, packed, *more, N_EPOCHS=10_000)) as command:
@@ -437,7 +437,7 @@ def test_a_training_that_is_stopped_while_it_starts_ends_without_a_traceback(
     assert {run.info.status for run in client.search_runs(experiments)} <= {"KILLED"}
 
 
-def test_a_password_is_shown_nowhere(tmp_path: Path, packed: LocatedData, store: Store) -> None:
+def test_a_password_is_shown_nowhere(tmp_path: Path, packed: PackedData, store: Store) -> None:
     """Neither that of a server that is not there nor one inside the URI of a store."""
     for uri, status in (
         ("http://ada:pa55word@127.0.0.1:1", 1),

@@ -1,4 +1,4 @@
-"""The profile that Snakemake reads, found from its command line as Snakemake finds it."""
+"""The profile that Snakemake reads, found from its command line."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def workflow(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the command is typed, and no profiles of the user's."""
+    """The working directory of the command; the user has no profiles."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)

@@ -1,4 +1,4 @@
-"""What a cluster says of itself; the commands are stood in for by programs that print."""
+"""Queries of a Slurm cluster, whose commands are replaced by programs that print."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_the_largest_figures_of_each_partition_that_is_up() -> None:
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of commands, and nothing else to be found but a shell's."""
+    """A folder of commands, the only ones on the PATH besides the shell's."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", os.pathsep.join([str(folder), "/bin", "/usr/bin"]))

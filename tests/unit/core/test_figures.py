@@ -22,7 +22,7 @@ def history(n_epochs: int, *, val_loss: float = 1.0) -> list[dict[str, float]]:
 
 
 def draw(epochs: list[dict[str, float]], *, title: str = "ddm lan (jax)") -> np.ndarray:
-    """The picture as an array (height, width, colours)."""
+    """Decode a PNG to an array of shape (height, width, colours)."""
     image: np.ndarray = imread(io.BytesIO(draw_training_curve(epochs, title=title, loss="Huber")))
     return image[:, :, :3]
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import fresh_folder, read_record, write_bytes, write_json, write_text
+from lanflow.core.files import read_record, replace_folder, write_bytes, write_json, write_text
 
 OWN = ("file", "old", "new")
 
@@ -66,7 +66,7 @@ def test_files_and_folders_have_the_permissions_that_the_umask_says(
     before = os.umask(umask)
     try:
         write_text(tmp_path / "file", "content")
-        with fresh_folder(tmp_path / "folder", OWN, what="this test"):
+        with replace_folder(tmp_path / "folder", OWN, what="this test"):
             pass
     finally:
         os.umask(before)
@@ -117,7 +117,7 @@ def test_content_that_json_cannot_hold_leaves_the_old_file_alone(tmp_path: Path)
 
 def test_a_folder_appears_whole_at_the_end(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "folder"
-    with fresh_folder(folder, OWN, what="this test") as fresh:
+    with replace_folder(folder, OWN, what="this test") as fresh:
         (fresh / "file").write_text("content")
         assert not folder.exists()
         assert fresh.parent == folder.parent
@@ -128,7 +128,7 @@ def test_a_folder_appears_whole_at_the_end(tmp_path: Path) -> None:
 def test_a_new_folder_takes_the_whole_place_of_the_old(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     for name in ("old", "new"):
-        with fresh_folder(folder, OWN, what="this test") as fresh:
+        with replace_folder(folder, OWN, what="this test") as fresh:
             (fresh / name).touch()
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [folder]
@@ -143,7 +143,7 @@ def test_a_folder_that_could_not_be_filled_leaves_the_old_one(
     (folder / "old").touch()
 
     def fill() -> None:
-        with fresh_folder(folder, OWN, what="this test") as fresh:
+        with replace_folder(folder, OWN, what="this test") as fresh:
             (fresh / "new").touch()
             raise error
 
@@ -157,7 +157,7 @@ def test_the_old_folder_comes_back_if_the_new_one_cannot_take_its_place(tmp_path
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "old").touch()
-    with pytest.raises(FileNotFoundError), fresh_folder(folder, OWN, what="this test") as fresh:
+    with pytest.raises(FileNotFoundError), replace_folder(folder, OWN, what="this test") as fresh:
         fresh.rmdir()
     assert [path.name for path in folder.iterdir()] == ["old"]
     assert list(tmp_path.iterdir()) == [folder]
@@ -168,7 +168,7 @@ def test_a_file_that_came_into_the_old_folder_meanwhile_is_not_lost(tmp_path: Pa
     folder.mkdir()
     with (
         pytest.raises(UserError, match=r"not of this test \(thesis.txt\)"),
-        fresh_folder(folder, OWN, what="this test"),
+        replace_folder(folder, OWN, what="this test"),
     ):
         (folder / "thesis.txt").touch()
     assert list(tmp_path.rglob("*")) == [folder, folder / "thesis.txt"]
@@ -179,7 +179,7 @@ def test_a_link_to_a_folder_stays_one(tmp_path: Path) -> None:
     large.mkdir(parents=True)
     (large / "old").touch()
     link.symlink_to(large)
-    with fresh_folder(link, OWN, what="this test") as fresh:
+    with replace_folder(link, OWN, what="this test") as fresh:
         (fresh / "new").touch()
     assert link.readlink() == large
     assert [path.name for path in large.iterdir()] == ["new"]

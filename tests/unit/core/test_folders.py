@@ -1,4 +1,4 @@
-"""No command that writes a folder touches one that holds anything but its own."""
+"""Commands refuse to write into a folder that holds files of someone else."""
 
 import json
 import os
@@ -13,11 +13,11 @@ import yaml
 from lanflow.cli.main import main
 from lanflow.cli.train import jaxtrain, torchtrain
 from lanflow.core.errors import UserError
-from lanflow.core.folders import require_own
+from lanflow.core.folders import refuse_foreign_files
 from lanflow.data.generation.config import read_generation_file
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.store import Store
 from tests import networks
 from tests.conftest import TRAINING_YAML
@@ -32,9 +32,9 @@ GENERATION_YAML: dict[str, Any] = {
 
 
 class Place:
-    """Somebody's working directory, with what the commands need; ``out`` is what they write."""
+    """A working directory with the inputs of all commands; they write the folder ``out``."""
 
-    def __init__(self, folder: Path, packed: LocatedData, store: Store) -> None:
+    def __init__(self, folder: Path, packed: PackedData, store: Store) -> None:
         self.folder, self.store = folder, store
         self.out = folder / "out"
         self.packed = packed.data_set.folder
@@ -96,7 +96,7 @@ class Place:
         return self.train_named(torchtrain, "--dry-run")
 
     def cache(self) -> int:
-        """A training that packs its data into a cache; ``out`` is the data set in there."""
+        """Train with data that is packed into a cache; ``out`` is the data set in it."""
         files = str(self.packed.parents[1] / "files")
         cache = self.folder / "cache"
         cache.mkdir(exist_ok=True)
@@ -109,7 +109,7 @@ class Place:
         )
 
     def download(self) -> int:
-        """Files of a run that logged them; ``out`` is the run's folder."""
+        """Download the files that a run logged; ``out`` is the run's folder."""
         query = self.folder / "query.json"
         given = ["--mlflow-tracking-uri", self.store.uri]
         if not query.exists():
@@ -149,14 +149,14 @@ COMMANDS = [
 
 @pytest.fixture
 def place(
-    tmp_path: Path, packed: LocatedData, store: Store, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, packed: PackedData, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> Place:
     monkeypatch.chdir(tmp_path)
     return Place(tmp_path, packed, store)
 
 
 def content_of(folder: Path) -> dict[str, bytes | None]:
-    """All there is below a folder, times included where a file was written again."""
+    """Return the paths, times and contents of everything below a folder."""
     return {
         f"{path.relative_to(folder)} {path.lstat().st_mtime_ns}": (
             path.read_bytes() if path.is_file() else None
@@ -223,14 +223,14 @@ def test_an_archive_of_somebody_else_is_not_written_over(
 
 def test_own_files_may_be_there_or_not_and_leftovers_of_a_kill_too(tmp_path: Path) -> None:
     own = ("a.json", "arrays/lan_*.npy", "records/")
-    require_own(tmp_path / "none", own, what="this test")
-    require_own(tmp_path, own, what="this test")
+    refuse_foreign_files(tmp_path / "none", own, what="this test")
+    refuse_foreign_files(tmp_path, own, what="this test")
     for name in ("a.json", ".a.json.0123456789abcdef", "arrays/lan_x.npy", ".DS_Store"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "records" / "any" / "depth").mkdir(parents=True)
     (tmp_path / "records" / "any" / "name").touch()
-    require_own(tmp_path, own, what="this test")
+    refuse_foreign_files(tmp_path, own, what="this test")
 
 
 @pytest.mark.parametrize(
@@ -244,14 +244,14 @@ def test_other_names_are_not_ones_own(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
     with pytest.raises(UserError, match="holds what is not of this test"):
-        require_own(tmp_path, ("a.json", "arrays/lan_*.npy", "records/"), what="this test")
+        refuse_foreign_files(tmp_path, ("a.json", "arrays/lan_*.npy", "records/"), what="this test")
 
 
 def test_three_are_named_and_the_others_counted(tmp_path: Path) -> None:
     for name in (b"a", b"b\n", b"c\xff", b"d", b"e"):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).touch()
     with pytest.raises(UserError) as caught:
-        require_own(tmp_path, (), what="this test")
+        refuse_foreign_files(tmp_path, (), what="this test")
     assert str(caught.value) == (
         f"{tmp_path}: holds what is not of this test (a, 'b\\n', 'c\\udcff' and 2 more); name a "
         "folder of its own, or move that elsewhere. Nothing was changed"
@@ -261,4 +261,4 @@ def test_three_are_named_and_the_others_counted(tmp_path: Path) -> None:
 def test_a_file_on_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=rf"^{tmp_path}/file: is a file; name a folder"):
-        require_own(tmp_path / "file" / "deep" / "folder", (), what="this test")
+        refuse_foreign_files(tmp_path / "file" / "deep" / "folder", (), what="this test")

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from lanflow.core.interrupts import check, interruptible, is_under_way, uninterrupted
+from lanflow.core.interrupts import check, defer_signals, interruptible, is_handling_interrupt
 from tests.conftest import lose_an_interruption
 
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """SIGTERM raises, as in a command; what was is restored."""
+    """Let SIGTERM raise as in a command, and restore the handlers afterwards."""
 
     def interrupt(number: int, _frame: object) -> None:
         raise KeyboardInterrupt(signal.Signals(number).name)
@@ -26,7 +26,7 @@ def test_a_signal_waits_until_the_work_is_whole(number: signal.Signals) -> None:
     done: list[str] = []
 
     def work() -> None:
-        with uninterrupted():
+        with defer_signals():
             signal.raise_signal(number)
             done.append("whole")
         done.append("after")
@@ -40,8 +40,8 @@ def test_a_signal_waits_for_the_outermost_work() -> None:
     done: list[str] = []
 
     def work() -> None:
-        with uninterrupted():
-            with uninterrupted():
+        with defer_signals():
+            with defer_signals():
                 signal.raise_signal(signal.SIGTERM)
             done.append("whole")
 
@@ -52,14 +52,14 @@ def test_a_signal_waits_for_the_outermost_work() -> None:
 
 def test_without_a_signal_nothing_changes() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with uninterrupted():
+    with defer_signals():
         pass
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_a_signal_comes_out_of_work_that_failed() -> None:
     def work() -> None:
-        with uninterrupted():
+        with defer_signals():
             signal.raise_signal(signal.SIGTERM)
             raise ValueError("no luck")
 
@@ -72,7 +72,7 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
     done: list[str] = []
 
     def work() -> None:
-        with uninterrupted():
+        with defer_signals():
             signal.raise_signal(signal.SIGINT)
             done.append("first")
             signal.raise_signal(signal.SIGINT)
@@ -85,7 +85,7 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 
 def test_a_signal_that_is_ignored_stays_ignored() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with uninterrupted():
+    with defer_signals():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
@@ -94,7 +94,7 @@ def test_other_threads_may_use_it_too() -> None:
     done: list[str] = []
 
     def work() -> None:
-        with uninterrupted():
+        with defer_signals():
             done.append("whole")
 
     thread = threading.Thread(target=work)
@@ -105,21 +105,21 @@ def test_other_threads_may_use_it_too() -> None:
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[BaseException | None]:
-    """What Python tells of exceptions that nobody can catch."""
+    """Collect what Python reports of exceptions that cannot be caught."""
     told: list[BaseException | None] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda lost: told.append(lost.exc_value))
     return told
 
 
 class Interrupted:
-    """Its last reference goes just when a signal arrives."""
+    """An object whose last reference is dropped just when a signal arrives."""
 
     def __del__(self) -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
 def interrupted(work: Callable[[], None]) -> str:
-    """Do work that is interrupted; the name of the signal."""
+    """Do work that is interrupted and return the name of the signal."""
     with pytest.raises(KeyboardInterrupt) as caught, interruptible():
         work()
     return str(caught.value)
@@ -176,7 +176,7 @@ def test_an_interruption_lost_in_a_collection_comes_out_before_work_that_must_be
     def work() -> None:
         lose_an_interruption(number)
         done.append("lost")
-        with uninterrupted():
+        with defer_signals():
             done.append("never")
 
     assert interrupted(work) == number.name
@@ -201,12 +201,12 @@ def test_what_is_tidied_up_after_an_interruption_is_not_interrupted_again() -> N
     done: list[str] = []
 
     def tidy() -> None:
-        assert is_under_way()
+        assert is_handling_interrupt()
         try:
             raise OSError
         except OSError:
             check()  # an error on the way does not hide what is under way
-        with uninterrupted():
+        with defer_signals():
             signal.raise_signal(signal.SIGTERM)
         done.append("tidy")
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.core.locks import lock_beside, locked
+from lanflow.core.locks import lock_path, locked
 
 # Takes a lock, says so, and holds it until it is killed.
 HOLD = """
@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def holder_of(path: Path) -> "subprocess.Popen[str]":
-    """Another process that holds a lock."""
+    """Start another process that holds a lock."""
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True
     )
@@ -164,4 +164,4 @@ def test_a_lock_in_a_folder_that_was_removed_leaves_the_next_ones_alone(path: Pa
 
 
 def test_the_lock_of_a_folder_that_is_replaced_is_beside_it(tmp_path: Path) -> None:
-    assert lock_beside(tmp_path / "data_set") == tmp_path / ".data_set.lock"
+    assert lock_path(tmp_path / "data_set") == tmp_path / ".data_set.lock"

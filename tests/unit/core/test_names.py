@@ -1,4 +1,4 @@
-"""A name that could lead out of its folder is refused everywhere, before anything is written."""
+"""A name that leads outside its folder is refused everywhere, before anything is written."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from lanflow.cli.main import main
 from lanflow.cli.train import jaxtrain, torchtrain
 from lanflow.core.errors import UserError
 from lanflow.core.names import MAX_LENGTH, check_name, is_name
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.network import Network
@@ -70,7 +70,7 @@ def test_a_training_refuses_them_before_anything_is_written(
     more: list[str],
     option: str,
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "training.yaml").write_text(yaml.safe_dump(TRAINING_YAML))
@@ -99,7 +99,7 @@ def test_other_commands_refuse_them_for_a_model(
 
 
 def test_a_model_of_a_training_file_is_refused_with_its_key(
-    tmp_path: Path, packed: LocatedData, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, packed: PackedData, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "training.yaml"
     path.write_text(yaml.safe_dump({**TRAINING_YAML, "MODEL": "../../x"}))
@@ -119,9 +119,9 @@ def test_a_place_for_a_network_takes_names_only(field: str) -> None:
 
 
 def test_a_run_of_the_store_cannot_lead_elsewhere(
-    store: Store, tmp_path: Path, packed: LocatedData, caplog: pytest.LogCaptureFixture
+    store: Store, tmp_path: Path, packed: PackedData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whoever can write to the store sets tags; one of them names the files to go on with."""
+    """Anyone who can write to the store sets tags, and one of them names the files to continue."""
     client = connect(store)
     experiment = ensure_experiment(client, store, "ddm-training")
     tags = {"phase": "train", "run_uuid": "../../../../escaped"}

@@ -9,7 +9,7 @@ from lanflow.core.processes import worker_pool
 
 
 def test_a_scheduler_s_signal_costs_no_result_and_leaves_nobody_waiting() -> None:
-    """A result of 50 MB is handed over in many pieces; signals arrive between them."""
+    """A result of 50 MB is sent in many pieces; signals arrive between them."""
     with worker_pool(1) as executor:
         worker = executor.submit(os.getpid).result()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,7 +48,7 @@ def test_a_worker_ends_with_the_process_that_leads_it(tmp_path: Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether a process runs; one that ended and nobody asked about does not."""
+    """Tell whether a process runs; a zombie does not count."""
     try:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from lanflow.core.progress import Progress, format_seconds
 
 
 class Terminal(io.StringIO):
-    """Text that believes to be a screen."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True

@@ -8,10 +8,10 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.data import audit as audit_module
-from lanflow.data.audit import audit_data_set
+from lanflow.data.audit import Audit, RowCounts, SetCounts, audit_data_set, read_audit
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
-from lanflow.data.prepare import LocatedData, freeze, pack_once
+from lanflow.data.prepare import PackedData, freeze, materialise_once
 from lanflow.report.content import ReportedData
 from lanflow.report.figures.records import draw_audit
 from lanflow.report.sections import data_section, describe_audit
@@ -20,19 +20,20 @@ from tests.conftest import training_file_content, write_training_file
 BOX = np.array([[-3, 0.3, 0.1, 0], [3, 2.5, 0.9, 2]])
 
 
-def packed_of(folder: Path, *contents: dict[str, Any]) -> LocatedData:
+def packed_of(folder: Path, *contents: dict[str, Any]) -> PackedData:
     """A packed data set of files with these contents."""
     for i, content in enumerate(contents):
         write_training_file(folder / "files" / f"{i}.pickle", content)
     manifest = freeze(query=None, places=Places(folder=folder / "files"), model="ddm")
-    return pack_once(manifest, folder / "cache")
+    return materialise_once(manifest, folder / "cache")
 
 
-def audit_of(folder: Path, *contents: dict[str, Any]) -> dict[str, Any]:
+def audit_of(folder: Path, *contents: dict[str, Any]) -> Audit:
     data = packed_of(folder, *contents)
-    record = audit_data_set(data.data_set, data.manifest)
+    audit = audit_data_set(data.data_set, data.manifest)
+    record = audit.model_dump()
     assert json.loads(json.dumps(record)) == record
-    return record
+    return audit
 
 
 def content_of(theta: np.ndarray, **keys: Any) -> dict[str, Any]:
@@ -55,18 +56,18 @@ def same_sets(n_files: int) -> list[dict[str, Any]]:
     return [content_of(theta, seed=i) for i in range(n_files)]
 
 
-def test_files_of_different_sets_hold_what_they_claim(packed: LocatedData) -> None:
-    record = audit_data_set(packed.data_set, packed.manifest)
-    assert record["sets"] == {"distinct": 30, "claimed": 30, "repeated_share": 0.0}
-    assert record["rows"]["lan"] == {"n": 600, "min_per_file": 200, "max_per_file": 200}
-    assert record["digest"] == packed.manifest["digest"]
-    assert (record["n_files"], record["n_not_finite"], record["warnings"]) == (3, 0, [])
+def test_files_of_different_sets_hold_what_they_claim(packed: PackedData) -> None:
+    audit = audit_data_set(packed.data_set, packed.manifest)
+    assert audit.sets == SetCounts(distinct=30, claimed=30, repeated_share=0.0)
+    assert audit.rows["lan"] == RowCounts(n=600, min_per_file=200, max_per_file=200)
+    assert audit.digest == packed.manifest.digest
+    assert (audit.n_files, audit.n_not_finite, audit.warnings) == (3, 0, [])
 
 
 def test_files_that_repeat_the_same_sets_are_warned_of(tmp_path: Path) -> None:
-    record = audit_of(tmp_path, *same_sets(4))
-    assert record["sets"] == {"distinct": 10, "claimed": 40, "repeated_share": 0.75}
-    (warning,) = record["warnings"]
+    audit = audit_of(tmp_path, *same_sets(4))
+    assert audit.sets == SetCounts(distinct=10, claimed=40, repeated_share=0.75)
+    (warning,) = audit.warnings
     assert "only 10 distinct parameter sets, not the 40 they claim: 75.0% are repeats" in warning
 
 
@@ -81,16 +82,16 @@ def test_sets_are_counted_from_whatever_the_files_hold(
     # Files of choice probabilities alone would be byte-identical, and count once.
     for i, content in enumerate(contents):
         content["generator_config"]["number"] = i
-    sets = audit_of(tmp_path, *contents)["sets"]
-    assert (sets["distinct"], sets["claimed"]) == (10, 30)
+    sets = audit_of(tmp_path, *contents).sets
+    assert (sets.distinct, sets.claimed) == (10, 30)
 
 
 def test_small_blocks_give_the_same_audit(
-    packed: LocatedData, monkeypatch: pytest.MonkeyPatch
+    packed: PackedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = audit_data_set(packed.data_set, packed.manifest)
+    whole = audit_data_set(packed.data_set, packed.manifest).model_dump()
     monkeypatch.setattr(audit_module, "_BLOCK_ROWS", 7)
-    in_blocks = audit_data_set(packed.data_set, packed.manifest)
+    in_blocks = audit_data_set(packed.data_set, packed.manifest).model_dump()
     mean = in_blocks["labels"].pop("mean")
     assert mean == pytest.approx(whole["labels"].pop("mean"))
     assert in_blocks == whole
@@ -98,9 +99,9 @@ def test_small_blocks_give_the_same_audit(
 
 def test_a_shorter_file_shows_in_the_rows_per_file(tmp_path: Path) -> None:
     contents = [training_file_content(seed=i, n_sets=n) for i, n in enumerate((10, 4))]
-    rows = audit_of(tmp_path, *contents)["rows"]
-    assert rows["lan"] == {"n": 280, "min_per_file": 80, "max_per_file": 200}
-    assert rows["cpn"] == {"n": 14, "min_per_file": 4, "max_per_file": 10}
+    rows = audit_of(tmp_path, *contents).rows
+    assert rows["lan"] == RowCounts(n=280, min_per_file=80, max_per_file=200)
+    assert rows["cpn"] == RowCounts(n=14, min_per_file=4, max_per_file=10)
 
 
 def test_uniform_draws_are_told_from_others(tmp_path: Path) -> None:
@@ -108,40 +109,44 @@ def test_uniform_draws_are_told_from_others(tmp_path: Path) -> None:
     theta = uniform_vectors(2000)
     theta[:, 0] = np.abs(theta[:, 0])
     uneven = audit_of(tmp_path / "uneven", content_of(theta, n_per_set=1))
-    for record, is_even in ((even, True), (uneven, False)):
-        limit = record["coverage"]["uniform_below"]
+    for audit, is_even in ((even, True), (uneven, False)):
+        limit = audit.coverage.uniform_below
         distances = {
-            name: parameter["distance_from_uniform"] < limit
-            for name, parameter in record["coverage"]["parameters"].items()
+            name: parameter.distance_from_uniform < limit
+            for name, parameter in audit.coverage.parameters.items()
         }
         assert distances == {"v": is_even, "a": True, "z": True, "t": True}
-        counts = record["coverage"]["parameters"]["v"]["counts"]
+        counts = audit.coverage.parameters["v"].counts
         assert (sum(counts), len(counts)) == (2000, 20)
-    assert even["warnings"] == []
-    assert even["coverage"]["corners"]["n_corners"] == 24
-    assert even["coverage"]["corners"]["expected_sets"] == pytest.approx(20)
-    assert 1 <= even["coverage"]["corners"]["emptiest_sets"] <= 20
-    assert uneven["coverage"]["corners"]["n_empty"] == 6  # v low, with either end of the others
-    assert uneven["coverage"]["corners"]["emptiest"].startswith("v low, ")
-    assert "6 of 24 corners of the parameter box hold no parameter set" in uneven["warnings"][0]
+    assert even.warnings == []
+    corners = even.coverage.corners
+    assert corners is not None
+    assert corners.n_corners == 24
+    assert corners.expected_sets == pytest.approx(20)
+    assert 1 <= corners.emptiest_sets <= 20
+    corners = uneven.coverage.corners
+    assert corners is not None
+    assert corners.n_empty == 6  # v low, with either end of the others
+    assert corners.emptiest.startswith("v low, ")
+    assert "6 of 24 corners of the parameter box hold no parameter set" in uneven.warnings[0]
 
 
 def test_sets_outside_of_the_bounds_are_counted(tmp_path: Path) -> None:
     theta = uniform_vectors(10)
     theta[:3, 1] = 2.6
     theta[3] = BOX[1]  # the edge is inside
-    record = audit_of(tmp_path, content_of(theta))
-    outside = {n: p["n_outside"] for n, p in record["coverage"]["parameters"].items()}
+    audit = audit_of(tmp_path, content_of(theta))
+    outside = {name: each.n_outside for name, each in audit.coverage.parameters.items()}
     assert outside == {"v": 0, "a": 3, "z": 0, "t": 0}
-    assert record["warnings"] == ["3 parameter sets have a outside of its bounds"]
+    assert audit.warnings == ["3 parameter sets have a outside of its bounds"]
 
 
-def test_a_box_that_was_not_recorded_is_not_judged(tmp_path: Path) -> None:
+def test_bounds_that_were_not_recorded_are_not_judged(tmp_path: Path) -> None:
     content = training_file_content()
     del content["model_config"]["param_bounds"]
-    coverage = audit_of(tmp_path, content)["coverage"]
-    assert coverage["parameters"] == {}
-    assert coverage["corners"] is None
+    coverage = audit_of(tmp_path, content).coverage
+    assert coverage.parameters == {}
+    assert coverage.corners is None
 
 
 def test_labels_rts_and_choices_are_measured(tmp_path: Path) -> None:
@@ -153,16 +158,17 @@ def test_labels_rts_and_choices_are_measured(tmp_path: Path) -> None:
     trial[:20, 1] = -1
     content["lan_labels"][:] = -2
     content["lan_labels"][:20] = -66.77497
-    record = audit_of(tmp_path, content)
-    labels = record["labels"]
-    assert labels["floor_share"] == 0.1
-    assert (labels["min"], labels["max"]) == (pytest.approx(-66.77497), -2)
-    assert labels["mean"] == pytest.approx(-2 * 0.9 - 66.77497 * 0.1)
-    trials = record["trials"]
-    assert (trials["rt_min"], trials["rt_max"]) == (-0.5, 4.5)
-    assert trials["negative_rt_share"] == 0.1
-    assert trials["choice_shares"] == {"-1": 0.25, "1": 0.75}
-    assert sum(map(sum, trials["rt_counts"].values())) == 200
+    audit = audit_of(tmp_path, content)
+    labels, trials = audit.labels, audit.trials
+    assert labels is not None
+    assert labels.floor_share == 0.1
+    assert (labels.min, labels.max) == (pytest.approx(-66.77497), -2)
+    assert labels.mean == pytest.approx(-2 * 0.9 - 66.77497 * 0.1)
+    assert trials is not None
+    assert (trials.rt_min, trials.rt_max) == (-0.5, 4.5)
+    assert trials.negative_rt_share == 0.1
+    assert trials.choice_shares == {"-1": 0.25, "1": 0.75}
+    assert sum(map(sum, trials.rt_counts.values())) == 200
 
 
 def test_the_floor_is_the_one_that_the_files_were_made_with(tmp_path: Path) -> None:
@@ -170,16 +176,17 @@ def test_the_floor_is_the_one_that_the_files_were_made_with(tmp_path: Path) -> N
     content["generator_config"]["training"] = {"negative_rt_log_likelihood": -16.0}
     content["lan_labels"][:50] = -16
     content["lan_labels"][50:] = -1
-    labels = audit_of(tmp_path, content)["labels"]
-    assert (labels["floor"], labels["floor_share"]) == (-16.0, 0.25)
+    labels = audit_of(tmp_path, content).labels
+    assert labels is not None
+    assert (labels.floor, labels.floor_share) == (-16.0, 0.25)
 
 
 def test_data_without_trials_has_no_labels_or_rts_to_measure(tmp_path: Path) -> None:
     content = training_file_content()
     del content["lan_data"]
-    record = audit_of(tmp_path, content)
-    assert (record["labels"], record["trials"]) == (None, None)
-    assert "rt" not in dict(describe_audit(record))
+    audit = audit_of(tmp_path, content)
+    assert (audit.labels, audit.trials) == (None, None)
+    assert "rt" not in dict(describe_audit(audit.model_dump()))
 
 
 def test_more_repeats_than_accepted_are_refused(tmp_path: Path) -> None:
@@ -192,9 +199,10 @@ def test_more_repeats_than_accepted_are_refused(tmp_path: Path) -> None:
 
 def test_the_page_of_the_data_shows_the_audit_and_its_warnings(tmp_path: Path) -> None:
     data = packed_of(tmp_path, *same_sets(2))
-    record = audit_data_set(data.data_set, data.manifest)
+    record = audit_data_set(data.data_set, data.manifest).model_dump()
     data_set = json.loads((data.data_set.folder / "data_set.json").read_text())
-    html = data_section([ReportedData("ddm", data.manifest, data_set, record, draw_audit(record))])
+    manifest = data.manifest.model_dump()
+    html = data_section([ReportedData("ddm", manifest, data_set, record, draw_audit(record))])
     assert '<p class="warning">the files hold only 10 distinct parameter sets' in html
     for what, value in describe_audit(record):
         assert f"<td>{what}</td>" in html
@@ -212,9 +220,29 @@ def test_the_command_writes_the_audit_warns_and_fails_above_the_share(
     assert "WARNING: ddm: the files hold only 10 distinct" in caplog.text
     result = json.loads(capsys.readouterr().out)
     assert (result["n_distinct_sets"], result["n_claimed_sets"]) == (10, 20)
-    assert json.loads(output.read_text())["audit_version"] == 1
+    assert read_audit(output).sets.distinct == 10
     assert (tmp_path / "audit.png").read_bytes().startswith(b"\x89PNG")
     assert main([*command, "--max-repeated-sets", "0.4"]) == 1
     assert "50.0% of the parameter sets are repeats" in caplog.text
     with pytest.raises(SystemExit):
         main([*command, "--max-repeated-sets", "2"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"audit_version": 7}, "audit_version is 7, this lanflow reads 1"),
+        ({"more": 1}, "unknown key 'more'"),
+        ({"sets": {"distinct": "many"}}, "sets.distinct: "),
+    ],
+)
+def test_what_is_no_audit_is_named_with_its_key(
+    packed: PackedData, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    record = audit_data_set(packed.data_set, packed.manifest).model_dump()
+    path = tmp_path / "audit.json"
+    path.write_text(json.dumps({**record, **change}))
+    with pytest.raises(UserError) as caught:
+        read_audit(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert said in str(caught.value)

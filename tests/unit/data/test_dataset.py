@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
+from lanflow.core.progress import Progress
 from lanflow.data.dataset import DataSet, materialise, open_data_set
-from lanflow.data.locate import list_folder
-from lanflow.data.manifest import build_manifest
+from lanflow.data.locate import Places
+from lanflow.data.manifest import Manifest
+from lanflow.data.prepare import freeze
 from tests.conftest import sha256, training_file_content, write_training_file
 
 
@@ -22,8 +24,7 @@ def packed(tmp_path: Path) -> DataSet:
     for key in ("opn_data", "opn_labels"):
         del content[key]
     write_training_file(tmp_path / "files/1.pickle", content)
-    manifest = build_manifest(list_folder(tmp_path / "files"), query=None, model="ddm")
-    return materialise(manifest, tmp_path / "packed")
+    return materialise(manifest_of(tmp_path / "files"), tmp_path / "packed")
 
 
 def test_arrays_are_mapped_float32_with_the_index_of_the_set_of_each_row(packed: DataSet) -> None:
@@ -102,17 +103,17 @@ def test_a_record_without_a_key_is_named(packed: DataSet) -> None:
     record = json.loads(path.read_text())
     del record["files"]
     path.write_text(json.dumps(record))
-    with pytest.raises(UserError, match=r"data_set\.json: damaged .*materialise it again"):
+    with pytest.raises(UserError, match=r"data_set\.json: damaged \(files: .*materialise it again"):
         open_data_set(packed.folder)
 
 
 KINDS = ("lan", "cpn", "opn", "gonogo")
 
 
-def manifest_of(folder: Path) -> dict[str, Any]:
+def manifest_of(folder: Path) -> Manifest:
     """The manifest of a folder, as it reads back from disk."""
-    manifest = build_manifest(list_folder(folder), query=None, model=None)
-    return json.loads(json.dumps(manifest))  # type: ignore[no-any-return]
+    manifest = freeze(query=None, places=Places(folder=folder), model=None)
+    return Manifest.model_validate(json.loads(json.dumps(manifest.model_dump())))
 
 
 def content_of(folder: Path) -> list[dict[str, Any]]:
@@ -136,7 +137,7 @@ def test_the_arrays_are_those_of_the_files_one_behind_the_other(
     manifest = manifest_of(folder_of_files)
     data_set = materialise(manifest, tmp_path / "packed")
     assert_packed(data_set, content_of(folder_of_files))
-    assert (data_set.digest, data_set.model) == (manifest["digest"], "ddm")
+    assert (data_set.digest, data_set.model) == (manifest.digest, "ddm")
     assert data_set.parameters == ("v", "a", "z", "t")
     assert data_set.bounds["a"] == (0.3, 2.5)
     assert data_set.n_sets == 30
@@ -231,9 +232,13 @@ def test_packing_twice_gives_the_same_bytes(folder_of_files: Path, tmp_path: Pat
         )
 
 
-def test_progress_is_told_after_each_file(folder_of_files: Path, tmp_path: Path) -> None:
+def test_progress_is_told_after_each_file(
+    folder_of_files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
-    materialise(manifest_of(folder_of_files), tmp_path / "packed", on_file=lambda: calls.append(1))
+    manifest = manifest_of(folder_of_files)
+    monkeypatch.setattr(Progress, "advance", lambda _: calls.append(1))
+    materialise(manifest, tmp_path / "packed")
     assert len(calls) == 3
 
 
@@ -302,24 +307,29 @@ def test_a_damaged_file_anywhere_is_named(
     manifest = manifest_of(folder_of_files)
     i = ("first", "middle", "last").index(place)
     paths[i].write_bytes(paths[i].read_bytes()[:-100])
-    manifest["files"][i]["sha256"] = sha256(paths[i])
+    manifest.files[i] = manifest.files[i].model_copy(update={"sha256": sha256(paths[i])})
     with pytest.raises(UserError, match=rf"^{paths[i]}: not a readable training file"):
         materialise(manifest, tmp_path / "packed")
 
 
 @pytest.mark.parametrize("error", [UserError, KeyboardInterrupt])
 def test_packing_that_is_interrupted_leaves_nothing_behind(
-    folder_of_files: Path, tmp_path: Path, error: type[BaseException]
+    folder_of_files: Path,
+    tmp_path: Path,
+    error: type[BaseException],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     calls: list[int] = []
+    manifest = manifest_of(folder_of_files)
 
-    def interrupt() -> None:
+    def interrupt(_: Progress) -> None:
         calls.append(1)
         if len(calls) == 2:
             raise error
 
+    monkeypatch.setattr(Progress, "advance", interrupt)
     with pytest.raises(error):
-        materialise(manifest_of(folder_of_files), tmp_path / "packed", on_file=interrupt)
+        materialise(manifest, tmp_path / "packed")
     assert list(tmp_path.iterdir()) == [folder_of_files]
 
 

@@ -8,13 +8,15 @@ import pytest
 
 from lanflow.core.errors import UserError
 from lanflow.data.experiment import (
+    QueryLeftOut,
+    QuerySelection,
     RunSelection,
     build_query,
     check_one_configuration,
     configuration_of,
+    read_query,
 )
-from lanflow.tracking.runs import FoundRun
-from lanflow.tracking.store import FILES_TAG
+from lanflow.tracking.store import FILES_TAG, FoundRun
 from tests.conftest import sha256
 from tests.unit.data.test_locate import EXPERIMENT, entry, files_in, query_of, run_of
 
@@ -28,9 +30,10 @@ def test_a_query_holds_the_runs_and_their_files_as_plain_data(tmp_path: Path) ->
         [entry(c)],
         tags={"generation_batch_id": "batch", FILES_TAG: "training_data"},
     )
-    assert query_of(run, tagged) == {
+    query = query_of(run, tagged)
+    assert query.model_dump() == {
         "query_version": 3,
-        "experiment": EXPERIMENT,
+        "experiment": {"id": "7", "name": "ddm-data-generation"},
         "policy": "complete",
         "selection": {"batch_id": None, "run_ids": None, "filter": None},
         "runs": [
@@ -58,6 +61,9 @@ def test_a_query_holds_the_runs_and_their_files_as_plain_data(tmp_path: Path) ->
         ],
         "left_out": [],
     }
+    path = tmp_path / "query.json"
+    path.write_text(json.dumps(query.model_dump()))
+    assert read_query(path) == query
 
 
 @pytest.mark.parametrize(
@@ -66,9 +72,9 @@ def test_a_query_holds_the_runs_and_their_files_as_plain_data(tmp_path: Path) ->
 def test_dry_runs_are_left_out_and_reported(tmp_path: Path, keys: dict[str, Any]) -> None:
     (a,) = files_in(tmp_path, "a.pickle")
     query = query_of(run_of("r1", str(tmp_path), [entry(a)]), run_of("dry", None, None, **keys))
-    assert [run["run_id"] for run in query["runs"]] == ["r1"]
-    assert query["left_out"] == [
-        {"run_id": "dry", "run_name": "worker dry", "status": "FINISHED", "reason": "a dry run"}
+    assert [run.run_id for run in query.runs] == ["r1"]
+    assert query.left_out == [
+        QueryLeftOut(run_id="dry", run_name="worker dry", status="FINISHED", reason="a dry run")
     ]
 
 
@@ -76,7 +82,7 @@ def test_named_runs_only_are_taken_and_a_missing_one_is_named(tmp_path: Path) ->
     (a,) = files_in(tmp_path, "a.pickle")
     runs = [run_of(name, str(tmp_path), [entry(a)]) for name in ("r1", "r2")]
     query = build_query(EXPERIMENT, iter(runs), RunSelection(run_ids=["r2"]))
-    assert [run["run_id"] for run in query["runs"]] == ["r2"]
+    assert [run.run_id for run in query.runs] == ["r2"]
     with pytest.raises(UserError, match=r"'ddm-data-generation' has no run gone, lost$"):
         build_query(EXPERIMENT, runs, RunSelection(run_ids=["r2", "lost", "gone"]))
 
@@ -134,9 +140,9 @@ def test_complete_refuses_naming_each_incomplete_run_and_why(tmp_path: Path) -> 
 
 def test_salvage_takes_what_is_whole_and_reports_the_rest(tmp_path: Path) -> None:
     query = query_of(*some_incomplete_runs(tmp_path), policy="salvage")
-    assert query["policy"] == "salvage"
-    assert [run["run_id"] for run in query["runs"]] == ["whole"]
-    assert {entry["run_id"]: entry["reason"] for entry in query["left_out"]} == REASONS
+    assert query.policy == "salvage"
+    assert [run.run_id for run in query.runs] == ["whole"]
+    assert {entry.run_id: entry.reason for entry in query.left_out} == REASONS
 
 
 def test_salvage_of_nothing_whole_is_refused_naming_why(tmp_path: Path) -> None:
@@ -150,9 +156,7 @@ def test_a_deleted_run_is_reported_and_asks_nothing_more(tmp_path: Path) -> None
     (a,) = files_in(tmp_path, "a.pickle")
     whole = run_of("r1", str(tmp_path), [entry(a)])
     query = query_of(whole, with_deleted(run_of("gone", "x", None)))
-    assert [(e["run_id"], e["reason"]) for e in query["left_out"]] == [
-        ("gone", "deleted in MLflow")
-    ]
+    assert [(e.run_id, e.reason) for e in query.left_out] == [("gone", "deleted in MLflow")]
 
 
 def test_a_deleted_run_that_is_asked_for_is_refused(tmp_path: Path) -> None:
@@ -161,14 +165,14 @@ def test_a_deleted_run_that_is_asked_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"run gone is deleted in MLflow$"):
         build_query(EXPERIMENT, runs, RunSelection(run_ids=["r1", "gone"]))
     salvage = RunSelection(run_ids=["r1", "gone"], policy="salvage")
-    assert len(build_query(EXPERIMENT, runs, salvage)["runs"]) == 1
+    assert len(build_query(EXPERIMENT, runs, salvage).runs) == 1
 
 
 @pytest.mark.parametrize("status", ["RUNNING", "FAILED", "KILLED"])
 def test_the_status_of_a_run_with_an_inventory_decides_nothing(tmp_path: Path, status: str) -> None:
     (a,) = files_in(tmp_path, "a.pickle")
     query = query_of(replace(run_of("r1", str(tmp_path), [entry(a)]), status=status))
-    assert query["runs"][0]["status"] == status
+    assert query.runs[0].status == status
 
 
 def test_runs_of_a_batch_only_are_taken_and_an_unknown_one_lists_those_there_are(
@@ -181,9 +185,9 @@ def test_runs_of_a_batch_only_are_taken_and_an_unknown_one_lists_those_there_are
     ]
     runs.append(run_of("crashed", "x", None))
     query = build_query(EXPERIMENT, runs, RunSelection(batch_id="b2"))
-    assert [run["run_id"] for run in query["runs"]] == ["b2"]
-    assert query["left_out"] == []
-    assert query["selection"] == {"batch_id": "b2", "run_ids": None, "filter": None}
+    assert [run.run_id for run in query.runs] == ["b2"]
+    assert query.left_out == []
+    assert query.selection == QuerySelection(batch_id="b2", run_ids=None, filter=None)
     with pytest.raises(UserError, match=r"has no run of batch b3; its batches: b1, b2$"):
         build_query(EXPERIMENT, runs, RunSelection(batch_id="b3"))
 
@@ -196,7 +200,7 @@ def test_runs_of_two_configurations_are_refused(tmp_path: Path) -> None:
     ]
     with pytest.raises(UserError, match="holds data of 2 configurations"):
         query_of(*runs)
-    assert len(build_query(EXPERIMENT, runs, RunSelection(run_ids=["ddm"]))["runs"]) == 1
+    assert len(build_query(EXPERIMENT, runs, RunSelection(run_ids=["ddm"])).runs) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,19 @@ from typing import Any
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.data.experiment import TO_SALVAGE, Policy, RunSelection, build_query
-from lanflow.data.locate import Places, extra_files, list_folder, locate_files
-from lanflow.tracking.runs import FoundRun
+from lanflow.data.experiment import (
+    TO_SALVAGE,
+    GenerationExperiment,
+    Policy,
+    Query,
+    RunSelection,
+    build_query,
+)
+from lanflow.data.locate import LocatedFile, Places, locate_files
+from lanflow.tracking.store import FoundRun
 from tests.conftest import sha256
 
-EXPERIMENT = {"id": "7", "name": "ddm-data-generation"}
+EXPERIMENT = GenerationExperiment(id="7", name="ddm-data-generation")
 
 
 def entry(path: Path, *, digest: bool = False, **keys: Any) -> dict[str, Any]:
@@ -37,7 +44,7 @@ def run_of(
     )
 
 
-def query_of(*runs: FoundRun, policy: Policy = "complete") -> dict[str, Any]:
+def query_of(*runs: FoundRun, policy: Policy = "complete") -> Query:
     return build_query(EXPERIMENT, runs, RunSelection(policy=policy))
 
 
@@ -56,12 +63,12 @@ def test_tracked_files_are_found_where_they_were_recorded(tmp_path: Path) -> Non
         run_of("r2", str(tmp_path / "two"), [entry(b, digest=True)]),
     )
     found = locate_files(query, Places()).files
-    assert [(file["name"], file["path"], file["run_id"]) for file in found] == [
-        ("a.pickle", str(a), "r1"),
-        ("b.pickle", str(b), "r2"),
-        ("c.pickle", str(c), "r1"),
+    assert [(file.name, file.path, file.run_id) for file in found] == [
+        ("a.pickle", a, "r1"),
+        ("b.pickle", b, "r2"),
+        ("c.pickle", c, "r1"),
     ]
-    assert [file["sha256"] for file in found] == [None, sha256(b), None]
+    assert [file.sha256 for file in found] == [None, sha256(b), None]
 
 
 def test_relative_folders_are_resolved_against_root_or_the_working_directory(
@@ -69,15 +76,15 @@ def test_relative_folders_are_resolved_against_root_or_the_working_directory(
 ) -> None:
     (a,) = files_in(tmp_path / "data" / "x", "a.pickle")
     query = query_of(run_of("r1", "data/x", [entry(a)]))
-    assert locate_files(query, Places(root=tmp_path)).files[0]["path"] == str(a)
+    assert locate_files(query, Places(root=tmp_path)).files[0].path == a
     monkeypatch.chdir(tmp_path)
-    assert locate_files(query, Places()).files[0]["path"] == str(a)
+    assert locate_files(query, Places()).files[0].path == a
 
 
 def test_an_absolute_folder_is_not_moved_by_root(tmp_path: Path) -> None:
     (a,) = files_in(tmp_path / "data", "a.pickle")
     query = query_of(run_of("r1", str(tmp_path / "data"), [entry(a)]))
-    assert locate_files(query, Places(root=Path("/elsewhere"))).files[0]["path"] == str(a)
+    assert locate_files(query, Places(root=Path("/elsewhere"))).files[0].path == a
 
 
 @pytest.mark.parametrize(
@@ -105,7 +112,7 @@ def test_in_validation_mode_every_file_is_looked_for_in_the_folder(tmp_path: Pat
     (a,) = files_in(tmp_path / "elsewhere", "a.pickle")
     query = query_of(run_of("r1", "/not/visible/here", [entry(a)]))
     found = locate_files(query, Places(folder=tmp_path / "elsewhere")).files
-    assert [file["path"] for file in found] == [str(a)]
+    assert [file.path for file in found] == [a]
 
 
 def test_folders_that_are_not_visible_here_are_listed_with_what_to_set(tmp_path: Path) -> None:
@@ -140,8 +147,8 @@ def test_salvage_finds_whole_files_and_reports_the_rest_by_run(tmp_path: Path) -
     c.write_text("other")
     d.unlink()
     located = locate_files(query, Places())
-    assert [file["name"] for file in located.files] == ["a.pickle"]
-    assert [(e["run_id"], e["reason"], e["files"]) for e in located.left_out] == [
+    assert [file.name for file in located.files] == ["a.pickle"]
+    assert [(e.run_id, e.reason, e.files) for e in located.left_out] == [
         ("r1", "missing here", ["b.pickle"]),
         ("r1", "not of the recorded size", ["c.pickle"]),
         ("r2", "missing here", ["d.pickle"]),
@@ -208,11 +215,11 @@ def test_a_file_that_two_runs_claim_counts_once(tmp_path: Path, seen_size: int |
         run_of("r2", str(tmp_path / "." / ""), [entry(b)]),
     )
     found = locate_files(query, Places()).files
-    assert [(file["name"], file["size_bytes"]) for file in found] == [
+    assert [(file.name, file.size_bytes) for file in found] == [
         ("a.pickle", a.stat().st_size),
         ("b.pickle", b.stat().st_size),
     ]
-    assert found[1]["run_id"] == ("r1" if seen_size is None else "r2")
+    assert found[1].run_id == ("r1" if seen_size is None else "r2")
 
 
 def test_a_missing_file_that_two_runs_claim_is_missing_once(tmp_path: Path) -> None:
@@ -256,8 +263,8 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
         f"give the folder that the files are in, or copy them\n{TO_SALVAGE}"
     )
     located = locate_files(query_of(run, policy="salvage"), Places())
-    assert [file["name"] for file in located.files] == ["within.pickle"]
-    assert [(e["reason"], e["files"]) for e in located.left_out] == [
+    assert [file.name for file in located.files] == ["within.pickle"]
+    assert [(e.reason, e.files) for e in located.left_out] == [
         ("a link out of its folder", ["link.pickle", "up.pickle"])
     ]
     # The folder itself may be a link.
@@ -270,27 +277,21 @@ def test_a_folder_without_lineage_gives_its_pickles_in_order(tmp_path: Path) -> 
     b, a = files_in(tmp_path, "b.pickle", "a.pickle")
     files_in(tmp_path, "notes.txt")
     (tmp_path / "folder.pickle").mkdir()
-    listed = list_folder(tmp_path)
-    assert [file["path"] for file in listed] == [str(a), str(b)]
-    assert listed[0] == {
-        "name": "a.pickle",
-        "size_bytes": a.stat().st_size,
-        "sha256": None,
-        "path": str(a),
-        "run_id": None,
-    }
+    located = locate_files(None, Places(folder=tmp_path))
+    assert [file.path for file in located.files] == [a, b]
+    assert located.files[0] == LocatedFile("a.pickle", a, a.stat().st_size, None, None)
+    assert (located.extra, located.left_out) == ([], [])
 
 
 def test_a_folder_that_is_missing_or_holds_no_training_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"^training data folder {tmp_path}/gone does not exist$"):
-        list_folder(tmp_path / "gone")
+        locate_files(None, Places(folder=tmp_path / "gone"))
     with pytest.raises(UserError, match=rf"^training data folder {tmp_path} holds no \.pickle"):
-        list_folder(tmp_path)
+        locate_files(None, Places(folder=tmp_path))
 
 
 def test_files_in_the_folder_that_no_run_tracks_are_reported(tmp_path: Path) -> None:
     a, *_ = files_in(tmp_path, "a.pickle", "z.pickle", "b.pickle", "notes.txt")
-    query = query_of(run_of("r1", "/recorded", [entry(a)]))
-    found = locate_files(query, Places(folder=tmp_path)).files
-    assert extra_files(found, tmp_path) == ["b.pickle", "z.pickle"]
-    assert extra_files(found, None) == []
+    query = query_of(run_of("r1", str(tmp_path), [entry(a)]))
+    assert locate_files(query, Places(folder=tmp_path)).extra == ["b.pickle", "z.pickle"]
+    assert locate_files(query, Places()).extra == []

@@ -4,13 +4,13 @@ import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lanflow.cli.main import main
 from lanflow.core.errors import StoreError, UserError
 from lanflow.core.settings import parse_settings
+from lanflow.data.experiment import Query, QueryFile, QueryRun
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
@@ -49,7 +49,7 @@ def generated(folder: Path, store: Store, *, chunks: int = 2, log_files: bool = 
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, store: Store) -> dict[str, Any]:
+def elsewhere(tmp_path: Path, store: Store) -> Query:
     """What another machine gets from a query of runs that logged their files."""
     generated(tmp_path / "there", store)
     (tmp_path / "there").rename(tmp_path / "not_seen")
@@ -61,27 +61,27 @@ def artifacts_of(store: Store, run_id: str) -> Path:
 
 
 def test_files_that_runs_logged_are_downloaded_where_their_folder_is_not_seen(
-    tmp_path: Path, store: Store, elsewhere: dict[str, Any], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: Store, elsewhere: Query, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert [run["artifact_path"] for run in elsewhere["runs"]] == ["training_data"] * 2
+    assert [run.artifact_path for run in elsewhere.runs] == ["training_data"] * 2
     folder = tmp_path / "downloads"
     with caplog.at_level(logging.INFO, logger="lanflow"):
         places = download_absent(store, elsewhere, Places(), folder)
     assert f"downloaded 4 file(s) of 2 run(s) to {folder}; 0 were there already" in caplog.text
     manifest = freeze(query=elsewhere, places=places, model="ddm")
-    for run in elsewhere["runs"]:
-        for file in run["files"]:
-            path = folder / run["run_id"] / file["name"]
-            assert sha256(path) == file["sha256"]
-            assert str(path) in {entry["path"] for entry in manifest["files"]}
+    for run in elsewhere.runs:
+        for file in run.files:
+            path = folder / run.run_id / file.name
+            assert sha256(path) == file.sha256
+            assert str(path) in {entry.path for entry in manifest.files}
     there = tmp_path / "not_seen"
     mapped = Places(path_map={str(tmp_path / "there"): str(there)})
-    assert freeze(query=elsewhere, places=mapped, model="ddm")["digest"] == manifest["digest"]
+    assert freeze(query=elsewhere, places=mapped, model="ddm").digest == manifest.digest
     assert not list(folder.glob(".downloading-*"))
 
 
 def test_what_is_there_whole_is_kept_and_the_rest_is_downloaded_again(
-    tmp_path: Path, store: Store, elsewhere: dict[str, Any], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, store: Store, elsewhere: Query, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / "downloads"
     download_absent(store, elsewhere, Places(), folder)
@@ -115,11 +115,11 @@ def test_a_folder_that_is_seen_is_not_downloaded(tmp_path: Path, store: Store) -
 
 
 def test_an_artifact_that_is_not_what_was_recorded_is_refused_and_never_seen(
-    tmp_path: Path, store: Store, elsewhere: dict[str, Any]
+    tmp_path: Path, store: Store, elsewhere: Query
 ) -> None:
-    run = elsewhere["runs"][0]
-    file = run["files"][0]
-    path = artifacts_of(store, run["run_id"]) / "training_data" / file["name"]
+    run = elsewhere.runs[0]
+    file = run.files[0]
+    path = artifacts_of(store, run.run_id) / "training_data" / file.name
     content = path.read_bytes()
     folder = tmp_path / "downloads"
     for wrong, said in (
@@ -130,27 +130,37 @@ def test_an_artifact_that_is_not_what_was_recorded_is_refused_and_never_seen(
         with pytest.raises(UserError) as caught:
             download_absent(store, elsewhere, Places(), folder)
         assert str(caught.value).startswith(
-            f"run {run['run_id']}: its artifact training_data/{file['name']} is not the file that "
+            f"run {run.run_id}: its artifact training_data/{file.name} is not the file that "
             f"was generated ({said}"
         )
-        assert not (folder / run["run_id"] / file["name"]).exists()
+        assert not (folder / run.run_id / file.name).exists()
         assert not list(folder.glob(".downloading-*"))
 
 
 def test_an_artifact_that_is_gone_is_one_message(
-    tmp_path: Path, store: Store, elsewhere: dict[str, Any]
+    tmp_path: Path, store: Store, elsewhere: Query
 ) -> None:
-    run = elsewhere["runs"][1]
-    shutil.rmtree(artifacts_of(store, run["run_id"]) / "training_data")
-    with pytest.raises(StoreError, match=f"^run {run['run_id']}: training_data/.* cannot be downl"):
+    run = elsewhere.runs[1]
+    shutil.rmtree(artifacts_of(store, run.run_id) / "training_data")
+    with pytest.raises(StoreError, match=f"^run {run.run_id}: training_data/.* cannot be downl"):
         download_absent(store, elsewhere, Places(), tmp_path / "downloads")
 
 
 @pytest.mark.parametrize("name", ["../out.pickle", "/etc/passwd", "..", "a/b"])
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
-    file = {"name": "a.pickle", "size_bytes": 1, "sha256": None}
-    run = {"run_id": "r1", "artifact_path": "training_data", "files": [file]}
-    for wrong in ({**run, "files": [{**file, "name": name}]}, {**run, "run_id": name}):
+    file = QueryFile(name="a.pickle", size_bytes=1, sha256=None)
+    run = QueryRun(
+        run_id="r1",
+        run_name="worker",
+        status="FINISHED",
+        data_output_folder="x",
+        batch_id=None,
+        artifact_path="training_data",
+        files=[file],
+    )
+    wrong_file = file.model_copy(update={"name": name})
+    for change in ({"files": [wrong_file]}, {"run_id": name}):
+        wrong = run.model_copy(update=change)
         with pytest.raises(UserError, match=f"leads out of {tmp_path}"):
             plan_downloads([wrong], tmp_path)
     (tmp_path / "downloads").mkdir()
@@ -233,7 +243,7 @@ def test_the_commands_log_query_and_download(
 
 
 def test_a_folder_that_is_not_seen_is_told_with_the_way_to_download(
-    tmp_path: Path, store: Store, elsewhere: dict[str, Any]
+    tmp_path: Path, store: Store, elsewhere: Query
 ) -> None:
     with pytest.raises(UserError, match="; 2 of them logged their files: --download DIR fetches"):
         freeze(query=elsewhere, places=Places(), model="ddm")
@@ -243,6 +253,6 @@ def test_files_are_artifacts_only_if_asked(tmp_path: Path, store: Store) -> None
     (run_id,) = generated(tmp_path / "there", store, chunks=1, log_files=False)
     assert not (artifacts_of(store, run_id) / "training_data").exists()
     query = query_experiment(store, EXPERIMENT)
-    assert query["runs"][0]["artifact_path"] is None
+    assert query.runs[0].artifact_path is None
     (tmp_path / "there").rename(tmp_path / "not_seen")
     assert runs_to_download(query, Places()) == []

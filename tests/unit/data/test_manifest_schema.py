@@ -7,14 +7,15 @@ import pytest
 
 from lanflow.core.errors import UserError
 from lanflow.data.locate import Places
-from lanflow.data.prepare import freeze, read_manifest
+from lanflow.data.manifest import Manifest, read_manifest
+from lanflow.data.prepare import freeze
 from tests.conftest import REPOSITORY
 from tests.unit.data.test_manifest import query_of
 
 SCHEMA = json.loads((REPOSITORY / "config" / "manifest.schema.json").read_text())
 
 
-def freeze_folder(folder: Path) -> dict[str, Any]:
+def freeze_folder(folder: Path) -> Manifest:
     return freeze(query=None, places=Places(folder=folder), model="ddm")
 
 
@@ -23,20 +24,19 @@ def test_a_real_manifest_fits_the_schema_of_the_repository(
     folder_of_files: Path, tmp_path: Path, tracked: bool
 ) -> None:
     if tracked:
-        query = {**query_of([folder_of_files]), "policy": "salvage"}
-        (folder_of_files / "training_data_1.pickle").unlink()
         crashed = {"run_id": "c", "run_name": "c", "status": "FINISHED", "reason": "a dry run"}
-        query["left_out"] = [crashed]
+        query = query_of([folder_of_files], policy="salvage", left_out=[crashed])
+        (folder_of_files / "training_data_1.pickle").unlink()
         manifest = freeze(query=query, places=Places(), model="ddm")
-        assert [entry["files"] for entry in manifest["left_out"]] == [
+        assert [entry.files for entry in manifest.left_out] == [
             [],
             ["training_data_1.pickle"],
         ]
     else:
         manifest = freeze_folder(folder_of_files)
-    jsonschema.validate(manifest, SCHEMA)
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(manifest.model_dump()))
+    jsonschema.validate(json.loads(path.read_text()), SCHEMA)
     assert read_manifest(path) == manifest
 
 
@@ -52,7 +52,7 @@ def test_a_real_manifest_fits_the_schema_of_the_repository(
 def test_what_is_no_manifest_fits_neither_schema_nor_reader(
     folder_of_files: Path, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    manifest = {**freeze_folder(folder_of_files), **change}
+    manifest = {**freeze_folder(folder_of_files).model_dump(mode="json"), **change}
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(manifest, SCHEMA)
     path = tmp_path / "manifest.json"

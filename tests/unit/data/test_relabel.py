@@ -1,7 +1,6 @@
 import json
 import logging
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +10,12 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.core.settings import parse_settings
-from lanflow.data.dataset import DataSet, open_data_set
+from lanflow.data.dataset import DataSet, materialise, open_data_set
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.locate import Places
-from lanflow.data.prepare import freeze, pack
+from lanflow.data.prepare import freeze
 from lanflow.data.relabel import group_by_vector, relabel_source, relabeller
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from lanflow.models.analytic import choice_probability
@@ -49,7 +48,7 @@ def kde(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def packed(files: Path, folder: Path, relabel: str | None, **keys: Any) -> DataSet:
     manifest = freeze(query=None, places=Places(folder=files), model=None, relabel=relabel)
-    return pack(manifest, folder, **keys)
+    return materialise(manifest, folder, **keys)
 
 
 def expected_labels(data_set: DataSet, kind: str, source: Any = "analytic") -> np.ndarray:
@@ -187,10 +186,8 @@ def test_a_source_that_a_model_has_not_is_refused(
     assert str(caught.value).startswith(said)
 
 
-def test_a_generator_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "ssms"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "ssms", None)
+@pytest.mark.usefixtures("without_ssms")
+def test_a_generator_that_is_not_installed_is_named() -> None:
     with pytest.raises(UserError, match=r"^relabelling data needs ssms\S*; install lanflow\[gen"):
         relabel_source("auto", "ddm")
 
@@ -242,10 +239,10 @@ def test_a_relabelled_manifest_says_so_and_is_another_data_set(folder_of_files: 
         freeze(query=None, places=places, model="ddm", relabel=relabel)
         for relabel in (None, "analytic", "auto", "solver")
     )
-    assert [m["relabel"] for m in (plain, analytic, solver)] == [None, "analytic", "solver"]
+    assert [m.relabel for m in (plain, analytic, solver)] == [None, "analytic", "solver"]
     assert auto == analytic
-    assert len({m["digest"] for m in (plain, analytic, solver)}) == 3
-    assert plain == {**analytic, "digest": plain["digest"], "relabel": None}
+    assert len({m.digest for m in (plain, analytic, solver)}) == 3
+    assert plain == analytic.model_copy(update={"digest": plain.digest, "relabel": None})
 
 
 def test_the_commands_freeze_relabel_and_verify(

@@ -4,18 +4,18 @@ from typing import Any
 
 import pytest
 
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
 from lanflow.networks.network import Network
 from lanflow.report.leaderboard import find_earlier_networks
 from lanflow.tracking import client as tracking_client
-from lanflow.tracking.runs import tracked_run
 from lanflow.tracking.store import Store, resolve_store
-from lanflow.tracking.sync import send_runs
+from lanflow.tracking.sync import sync_runs
 from lanflow.training.run import train
 from tests import networks
 from tests.conftest import training_options
+from tests.mlflow_runs import made_run
 from tests.unit.evaluation.test_record import SAMPLE
 
 PARAMS = {
@@ -33,7 +33,7 @@ def trained(store: Store, *, digest: str = networks.DIGEST, **params: Any) -> st
     client = tracking_client.connect(store)
     experiment = tracking_client.ensure_experiment(client, store, "ddm-training")
     tags = {"phase": "train", "data_digest": digest}
-    with tracked_run(client, experiment, name="ddm-net", tags=tags) as run:
+    with made_run(client, experiment, name="ddm-net", tags=tags) as run:
         run.log_params({**PARAMS, **params})
         run.log_metrics({"best_val_loss": 0.1, "best_epoch": 1}, step=1)
     return str(run.id)
@@ -91,7 +91,7 @@ def test_an_evaluation_waits_for_a_store_that_does_not_answer(
     client = tracking_client.connect(store)
     assert "evaluation_verdict" not in client.get_run(run_id).data.tags
     path.unlink()  # what waits is the record's own
-    sent = send_runs([tmp_path], uri=store.uri)
+    sent = sync_runs([tmp_path], uri=store.uri)
     assert (sent.run_ids, sent.unsent) == ([run_id], {})
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["evaluation_verdict"]) == ("FINISHED", "failed")
@@ -101,7 +101,7 @@ def test_an_evaluation_waits_for_a_store_that_does_not_answer(
 
 
 def test_an_evaluation_of_a_run_that_waits_is_sent_with_it(
-    packed: LocatedData, store: Store, tmp_path: Path
+    packed: PackedData, store: Store, tmp_path: Path
 ) -> None:
     options = training_options(
         tmp_path, packed, mlflow_on=True, mlflow_tracking_uri=store.uri, mlflow_send="later"
@@ -110,7 +110,7 @@ def test_an_evaluation_of_a_run_that_waits_is_sent_with_it(
     path = write_record(network.folder)
     for _ in range(2):  # twice counts once
         assert track_evaluation(network, RECORD, path, store) is None
-    (run_id,) = send_runs([tmp_path], uri=store.uri).run_ids
+    (run_id,) = sync_runs([tmp_path], uri=store.uri).run_ids
     client = tracking_client.connect(store)
     run = client.get_run(run_id)
     assert (run.info.status, run.data.tags["evaluation_verdict"]) == ("FINISHED", "failed")

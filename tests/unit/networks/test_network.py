@@ -72,3 +72,72 @@ def test_a_damaged_folder_is_named(tmp_path: Path) -> None:
         (folder / "card.json").write_text(text)
         with pytest.raises(UserError, match=message):
             read_card(folder / "card.json")
+
+
+DDM_LAN = networks.FIXTURES / "ddm_lan.onnx"
+TRIALS = {"rt": [0.5, 0.8, 1.4], "choice": [1, -1, 1]}
+THETA = {"v": 1.0, "a": 1.5, "z": 0.5, "t": 0.3}
+
+
+def test_a_likelihood_network_is_called_by_names() -> None:
+    network = Network.from_onnx(DDM_LAN, model="ddm")
+    rows = [[*THETA.values(), rt, c] for rt, c in zip(*TRIALS.values(), strict=True)]
+    expected = network(np.array(rows, np.float32))[:, 0]
+    np.testing.assert_array_equal(network.log_likelihood(**TRIALS, **THETA), expected)
+    per_trial = network.log_likelihood(**TRIALS, **{**THETA, "v": [1.0, 1.0, 2.0]})
+    assert (per_trial[:2] == expected[:2]).all()
+    assert per_trial[2] != expected[2]
+
+
+def test_slopes_are_by_parameter_and_agree_with_differences() -> None:
+    network = Network.from_onnx(DDM_LAN, model="ddm")
+    slopes = network.gradient(**TRIALS, **THETA)
+    assert list(slopes) == list(THETA)
+    for name, slope in slopes.items():
+        ends = [
+            network.perceptron.values(network._rows({**THETA, name: value}, *TRIALS.values()))
+            for value in (THETA[name] + 1e-6, THETA[name] - 1e-6)
+        ]
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, abs=1e-5, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "theta", [{}, {"v": 1.0}, {**THETA, "theta": 0.1}], ids=["none", "too few", "too many"]
+)
+def test_parameters_that_are_missing_or_too_many_are_named(theta: dict[str, float]) -> None:
+    network = Network.from_onnx(DDM_LAN, model="ddm")
+    for function in (network.log_likelihood, network.gradient, network.jax_function()):
+        with pytest.raises(UserError, match=r"ddm lan network takes v, a, z, t.*; given were "):
+            function(**TRIALS, **theta)
+
+
+def test_each_type_has_the_function_that_fits_it() -> None:
+    lan = Network.from_onnx(DDM_LAN, model="ddm")
+    cpn = Network.from_onnx(networks.FIXTURES / "ddm_cpn.onnx", model="ddm", network_type="cpn")
+    assert cpn.log_probability(**THETA).shape == (1,)
+    with pytest.raises(UserError, match=r"a lan network has log_likelihood\(\)"):
+        lan.log_probability(**THETA)
+    with pytest.raises(UserError, match=r"a cpn network has log_probability\(\)"):
+        cpn.log_likelihood(**TRIALS, **THETA)
+
+
+def test_jax_traces_differentiates_and_batches_the_network() -> None:
+    jax = pytest.importorskip("jax")
+    network = Network.from_onnx(DDM_LAN, model="ddm")
+    function = network.jax_function()
+    trials = {name: np.asarray(values, np.float32) for name, values in TRIALS.items()}
+    expected = network.log_likelihood(**TRIALS, **THETA)
+    np.testing.assert_allclose(jax.jit(function)(**trials, **THETA), expected, atol=1e-5)
+
+    def total(theta: dict[str, float]) -> object:
+        return function(**trials, **theta).sum()
+
+    slopes, ours = jax.grad(total)(THETA), network.gradient(**TRIALS, **THETA)
+    for name, slope in ours.items():
+        assert slopes[name] == pytest.approx(slope.sum(), rel=1e-3, abs=1e-4)
+    drifts = np.linspace(-1, 1, 5, dtype=np.float32)
+    many = jax.vmap(lambda v: function(**trials, **{**THETA, "v": v}))(drifts)
+    assert many.shape == (5, 3)
+    cpn = Network.from_onnx(networks.FIXTURES / "ddm_cpn.onnx", model="ddm", network_type="cpn")
+    given = jax.jit(cpn.jax_function())(**THETA)
+    np.testing.assert_allclose(given, cpn.log_probability(**THETA)[0], atol=1e-5)

@@ -7,8 +7,14 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lanflow.networks.onnx import ContractError, check_contract, check_equal, export_onnx, run_onnx
-from lanflow.networks.types import NETWORK_TYPES, Activation, Architecture, NetworkTypeName
+from lanflow.networks.onnx import check_contract, check_equal, export_onnx, run_onnx
+from lanflow.networks.types import (
+    NETWORK_TYPES,
+    Activation,
+    Architecture,
+    ContractError,
+    NetworkTypeName,
+)
 from lanflow.training.fit import initial_weights
 from tests.conftest import BACKENDS, make_kernel, training_config
 

@@ -7,9 +7,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lanflow.core.errors import UserError
 from lanflow.networks.network import Network
-from lanflow.networks.onnx import ContractError, export_onnx, run_onnx
+from lanflow.networks.onnx import export_onnx, run_onnx
 from lanflow.networks.runtime import OnnxSession, Perceptron
-from lanflow.networks.types import NETWORK_TYPES, Activation, Architecture
+from lanflow.networks.types import NETWORK_TYPES, Activation, Architecture, ContractError
 from lanflow.training.fit import initial_weights
 from tests import networks
 

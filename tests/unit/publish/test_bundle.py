@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.publish.bundle import archive_bundle, bundle_files, write_bundle
 from lanflow.training.run import train
@@ -75,7 +75,7 @@ def test_a_network_that_failed_can_be_packed_and_says_so(folder: Path) -> None:
     assert b"did not pass its gates: density" in files["README.md"]
 
 
-def test_what_a_training_left_is_packed(packed: LocatedData, tmp_path: Path) -> None:
+def test_what_a_training_left_is_packed(packed: PackedData, tmp_path: Path) -> None:
     keys = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 1}
     train(training_options(tmp_path, packed, keys=keys))
     folder = tmp_path / "networks" / "lan" / "ddm" / "net"

@@ -8,7 +8,8 @@ import pytest
 from mlflow.models import Model
 
 from lanflow.core.errors import StoreError, UserError
-from lanflow.networks.onnx import ContractError, export_onnx
+from lanflow.networks.onnx import export_onnx
+from lanflow.networks.types import ContractError
 from lanflow.publish.registry import Entry, Registry, Version, shorten
 from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
 from lanflow.tracking.store import Store, resolve_store

@@ -12,7 +12,7 @@ import yaml
 
 from lanflow.core.files import write_bytes, write_json, write_text
 from lanflow.data.audit import audit_data_set
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import parse_evaluation
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import read_history
@@ -59,7 +59,7 @@ def evaluation(verdict: str = "failed", **keys: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory, packed: LocatedData) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, packed: PackedData) -> Path:
     """Results of a study of one network, trained for a moment, without an evaluation."""
     results = tmp_path_factory.mktemp("results")
     train(training_options(results, packed, keys={"N_EPOCHS": 1}, network_name="net_torch"))
@@ -68,10 +68,10 @@ def made(tmp_path_factory: pytest.TempPathFactory, packed: LocatedData) -> Path:
     for name in network_folder.PLOTS.values():
         write_bytes(folder / name, curve)
     data = results / "ddm"
-    write_json(data / "manifest.json", packed.manifest)
+    write_json(data / "manifest.json", packed.manifest.model_dump())
     (data / "data_set").mkdir()
     shutil.copy(packed.data_set.folder / "data_set.json", data / "data_set")
-    audit = audit_data_set(packed.data_set, packed.manifest)
+    audit = audit_data_set(packed.data_set, packed.manifest).model_dump()
     write_json(data / "audit.json", {**audit, "warnings": ["half of the <sets> are repeats"]})
     write_bytes(data / "audit.png", draw_audit(audit))
     return results

@@ -1,4 +1,4 @@
-"""The net under a study's end: what is missing, or was made of something else, has a line."""
+"""The check of a finished study: files that are missing or were made from something else."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ def study_in(folder: Path, **keys: Any) -> StudyConfig:
 
 @pytest.fixture
 def study(tmp_path: Path) -> StudyConfig:
-    """A study with results as its jobs would leave them, as far as they are looked at."""
+    """A study with results as its jobs leave them, as far as they are checked."""
     study = study_in(tmp_path)
     results = tmp_path / "results"
     (config,) = read_generations(study).values()

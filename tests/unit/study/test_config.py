@@ -105,7 +105,7 @@ NO_WORDS = {"", "  ", "a\nb", "a\0b", "-x", "a" * 1001}
 
 
 def at(key: str, value: Any) -> dict[str, Any]:
-    """A sound study with another value of one key."""
+    """Return a valid study with another value of one key."""
     experiment = {"experiment": "e"}
     content: dict[str, Any] = {
         "models": {"ddm": {"data": experiment, "networks": {"lan": {"config": "t.yaml"}}}}

@@ -1,4 +1,4 @@
-"""Names in a study: beside it, where Snakemake runs, in the workflow; and who is told."""
+"""Files that a study names: the places searched, and the lines for the user."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 
 from lanflow.core.errors import UserError
 from lanflow.study.config import load_study
-from lanflow.study.files import Search, locate_files, tell_once
+from lanflow.study.files import FileSearch, locate_files, print_once
 
 STUDY: dict[str, Any] = {
     "models": {
@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def beside(tmp_path: Path) -> Path:
-    """The folder that the study file is in."""
+    """The folder of the study file."""
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "study.yaml").write_text(yaml.safe_dump(STUDY))
     return tmp_path / "lab"
@@ -54,13 +54,13 @@ def located(
     *config_paths: Path | str,
     own: Path,
     content: dict[str, Any] = STUDY,
-    moved: Callable[[str], str] = lambda path: path,
+    with_prefix: Callable[[str], str] = lambda path: path,
 ) -> tuple[dict[str, Any], list[str]]:
-    def own_file(name: str) -> str | None:
+    def workflow_file(name: str) -> str | None:
         return str(own / name) if (own / name).exists() else None
 
     study, lines = locate_files(
-        load_study(content, config_paths), Search(config_paths, own_file, moved)
+        load_study(content, config_paths), FileSearch(config_paths, workflow_file, with_prefix)
     )
     return study.models["ddm"].model_dump(), lines
 
@@ -112,7 +112,7 @@ def test_names_are_kept_as_they_were_written_where_they_hold(here: Path, own: Pa
 
 def test_a_prefix_of_a_module_does_not_reach_what_the_study_names(here: Path, own: Path) -> None:
     touch(here / "generation.yaml", here / "net/training.yaml")
-    model, _ = located(own=own, moved=lambda path: f"prefix/{path}")
+    model, _ = located(own=own, with_prefix=lambda path: f"prefix/{path}")
     assert configs(model) == (f"{here}/generation.yaml", f"{here}/net/training.yaml")
 
 
@@ -166,7 +166,7 @@ def test_folders_and_interpreters_are_found_beside_a_study_or_left_as_they_are(
     }
     study = beside / "study.yaml"
     study.write_text(yaml.safe_dump(content))
-    search = Search([study], lambda _: None, lambda path: path)
+    search = FileSearch([study], lambda _: None, lambda path: path)
     found, _ = locate_files(load_study(content, [study]), search)
     assert found.models["ddm"].data.folder == f"{beside}/files"
     assert found.evaluation.hssm_python == f"{beside}/venv/bin/python"
@@ -185,5 +185,5 @@ def test_folders_and_interpreters_are_found_beside_a_study_or_left_as_they_are(
 
 def test_a_line_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
-        tell_once("x.yaml of study.yaml: taken from /x.yaml")
+        print_once("x.yaml of study.yaml: taken from /x.yaml")
     assert capsys.readouterr().err == "x.yaml of study.yaml: taken from /x.yaml\n"

@@ -4,7 +4,7 @@ import pytest
 
 from lanflow.core.errors import UserError
 from lanflow.study.config import load_study
-from lanflow.study.nested_keys import advice, check_command_line, check_nesting
+from lanflow.study.nested_keys import check_command_line, check_nesting, explain_nesting
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,7 @@ from lanflow.study.nested_keys import advice, check_command_line, check_nesting
 def test_a_key_inside_another_is_shown_with_its_quotes(
     path: list[str], value: str, written: str
 ) -> None:
-    assert f"--config {written} on the command line" in advice(path, value)
+    assert f"--config {written} on the command line" in explain_nesting(path, value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,7 @@
 import logging
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,10 @@ from lanflow.tracking.client import (
     connect,
     ensure_experiment,
     find_experiment,
-    prepare_store,
+    prepare_experiments,
 )
-from lanflow.tracking.runs import tracked_run
 from lanflow.tracking.store import Store, resolve_store
+from tests.mlflow_runs import made_run
 
 
 @pytest.fixture
@@ -155,7 +158,7 @@ def test_a_folder_as_a_store_works_and_is_warned_of(
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "false")
     folder = resolve_store(uri=str(tmp_path / "mlruns"))
     client = connect(folder)
-    with tracked_run(client, ensure_experiment(client, folder, "x")) as run:
+    with made_run(client, ensure_experiment(client, folder, "x")) as run:
         run.log_params({"n_epochs": 3})
     assert list((tmp_path / "mlruns").rglob("n_epochs"))
     (message,) = [text for text in caplog.messages if "mlflow migrate-filestore" in text]
@@ -164,12 +167,24 @@ def test_a_folder_as_a_store_works_and_is_warned_of(
 
 def test_preparing_a_store_makes_its_experiments_once(store: Store, tmp_path: Path) -> None:
     names = ["ddm-data-generation", "ddm-training"]
-    prepared = prepare_store(store, names)
-    assert [entry["name"] for entry in prepared["experiments"]] == names
-    assert {entry["artifact_location"] for entry in prepared["experiments"]} == {
+    prepared = prepare_experiments(store, names)
+    assert [experiment.name for experiment in prepared] == names
+    assert {experiment.artifact_location for experiment in prepared} == {
         str(tmp_path / "mlartifacts")
     }
-    assert prepared["tracking_uri"] == store.uri
-    assert prepare_store(store, names) == prepared
+    assert prepare_experiments(store, names) == prepared
     client = connect(store)
     assert sorted(e.name for e in client.search_experiments()) == ["Default", *names]
+
+
+@pytest.mark.parametrize("module", ["tracking.client", "publish.registry"])
+def test_mlflow_is_imported_with_its_telemetry_off(module: str) -> None:
+    program = (
+        f"import lanflow.{module}; from mlflow.telemetry.client import get_telemetry_client; "
+        "raise SystemExit(get_telemetry_client() is not None)"
+    )
+    # Without the variables by which MLflow recognises tests and CI, where it is off anyway.
+    kept = {"PATH", "HOME", "PYTHONPATH", "LANG"}
+    environment = {name: value for name, value in os.environ.items() if name in kept}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=False)
+    assert done.returncode == 0

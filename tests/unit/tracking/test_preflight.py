@@ -1,4 +1,4 @@
-"""What is found out before the first job."""
+"""Checks of the store before the first job."""
 
 import sqlite3
 from pathlib import Path
@@ -11,9 +11,9 @@ from lanflow.core.errors import UserError
 from lanflow.tracking import preflight
 from lanflow.tracking.client import connect
 from lanflow.tracking.preflight import (
+    check_first_contact,
     check_location,
     file_system_of,
-    make_contact,
     prepare,
     sqlite_warnings,
 )
@@ -61,7 +61,7 @@ def test_the_warning_is_told_and_recorded(
 ) -> None:
     monkeypatch.setattr(preflight, "read_mounts", lambda: "server:/ / nfs rw 0 0\n")
     record = prepare(store, ["one"])
-    assert "network file system (nfs)" in record["warnings"][0]
+    assert "network file system (nfs)" in record.warnings[0]
     assert "network file system (nfs)" in caplog.text
 
 
@@ -104,7 +104,7 @@ def test_a_database_of_an_older_mlflow_is_upgraded_once_and_kept(store: Store) -
 
     current = utils._get_latest_schema_revision()
     _downgrade(store)
-    assert prepare(store, ["one"])["experiments"]
+    assert prepare(store, ["one"]).experiments
     with sqlite3.connect(store.sqlite_path) as database:
         assert database.execute("SELECT version_num FROM alembic_version").fetchone() == (current,)
     (kept,) = Path(store.sqlite_path).parent.glob("mlflow.db.before-*")
@@ -112,7 +112,7 @@ def test_a_database_of_an_older_mlflow_is_upgraded_once_and_kept(store: Store) -
 
 
 def _downgrade(store: Store) -> None:
-    """Take the last migration of MLflow back."""
+    """Undo the last migration of MLflow."""
     from alembic import command
     from mlflow.store.db import utils
 
@@ -143,7 +143,7 @@ def test_a_gpu_that_was_asked_for_and_is_not_seen_is_an_error(
 
 @pytest.fixture
 def contacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for contacts, as the workflow names one to its jobs."""
+    """The folder of contacts, set as the workflow sets it for its jobs."""
     monkeypatch.setenv("LANFLOW_STORE_CONTACTS", str(tmp_path / "contacts"))
     return tmp_path / "contacts"
 
@@ -153,23 +153,23 @@ def test_the_first_job_must_reach_the_store_and_later_ones_need_not(
 ) -> None:
     away = resolve_store(uri="http://ada:pa55word@127.0.0.1:1")
     with pytest.raises(UserError, match=r"^from node .*\*\*\*@127.0.0.1:1: cannot be opened"):
-        make_contact(away, "one", "try")
+        check_first_contact(away, "one", "try")
     assert not contacts.exists()
-    make_contact(store, "one", "try")
+    check_first_contact(store, "one", "try")
     assert len(list(contacts.iterdir())) == 1
     Path(store.sqlite_path).write_text("no database any more")
-    make_contact(store, "one", "try")
+    check_first_contact(store, "one", "try")
     with pytest.raises(UserError, match="from node"):
-        make_contact(store, "two", "try")
+        check_first_contact(store, "two", "try")
 
 
-@pytest.mark.parametrize("sending", ["now", "later"])
+@pytest.mark.parametrize("send_mode", ["now", "later"])
 def test_contact_is_not_made_where_the_store_must_answer_anyway_or_is_left_alone(
-    contacts: Path, sending: Literal["now", "later"]
+    contacts: Path, send_mode: Literal["now", "later"]
 ) -> None:
-    make_contact(resolve_store(uri="http://127.0.0.1:1"), "one", sending)
+    check_first_contact(resolve_store(uri="http://127.0.0.1:1"), "one", send_mode)
     assert not contacts.exists()
 
 
 def test_a_command_that_is_typed_by_hand_makes_no_contact_of_its_own() -> None:
-    make_contact(resolve_store(uri="http://127.0.0.1:1"), "one", "try")
+    check_first_contact(resolve_store(uri="http://127.0.0.1:1"), "one", "try")

@@ -33,7 +33,7 @@ def test_a_record_is_read_as_it_was_written(folder: RecordFolder) -> None:
     )
     folder.save(record)
     assert folder.exists()
-    assert folder.load() == record
+    assert folder.read_checked() == record
     assert folder.results == folder.path.parents[1]
 
 
@@ -69,7 +69,7 @@ def test_a_damaged_record_is_an_error_that_names_the_file(
     folder.save(make_record())
     damage(folder.path / "run.json")
     with pytest.raises(UserError) as caught:
-        folder.load()
+        folder.read_checked()
     assert str(folder.path / "run.json") in str(caught.value)
     assert message in str(caught.value)
 
@@ -79,14 +79,14 @@ def test_a_file_of_a_record_that_is_gone_or_cut_is_an_error_that_names_it(
 ) -> None:
     folder.results.mkdir()
     (folder.results / "model.onnx").write_bytes(b"network")
-    artifact = folder.describe(folder.results / "model.onnx", "training_output/model.onnx")
+    artifact = folder.make_artifact(folder.results / "model.onnx", "training_output/model.onnx")
     folder.save(make_record(artifacts=[artifact]))
     (folder.results / "model.onnx").write_bytes(b"net")
     with pytest.raises(UserError, match=r"model.onnx has 3 bytes; .*run.json recorded 7 bytes"):
-        folder.load()
+        folder.read_checked()
     (folder.results / "model.onnx").unlink()
     with pytest.raises(UserError, match=r"model.onnx is missing"):
-        folder.load()
+        folder.read_checked()
 
 
 @pytest.mark.parametrize("has_links", [True, False])
@@ -101,13 +101,13 @@ def test_a_record_keeps_files_that_later_results_take_the_place_of(
     folder.results.mkdir()
     path = folder.results / "model.onnx"
     path.write_bytes(b"network")
-    record = make_record(artifacts=[folder.describe(path, "training_output/model.onnx")])
+    record = make_record(artifacts=[folder.make_artifact(path, "training_output/model.onnx")])
     record.artifacts.append(folder.write_document({"a": 1}, "lineage.json"))
     for _ in range(2):  # again does no harm
-        folder.keep_files(record)
+        folder.copy_artifacts(record)
     path.unlink()
     path.write_bytes(b"another network")
-    kept = {artifact.name: folder.file_of(artifact) for artifact in folder.load().artifacts}
+    kept = {artifact.name: folder.file_of(artifact) for artifact in folder.read_checked().artifacts}
     assert kept["training_output/model.onnx"].read_bytes() == b"network"
     assert json.loads(kept["lineage.json"].read_text()) == {"a": 1}
 
@@ -118,11 +118,11 @@ def test_a_record_that_moves_with_its_results_is_still_whole(
     folder.results.mkdir()
     (folder.results / "model.onnx").write_bytes(b"network")
     folder.save(
-        make_record(artifacts=[folder.describe(folder.results / "model.onnx", "model.onnx")])
+        make_record(artifacts=[folder.make_artifact(folder.results / "model.onnx", "model.onnx")])
     )
     folder.results.rename(tmp_path / "moved")
     (found,) = find_records([tmp_path])
-    (artifact,) = found.load().artifacts
+    (artifact,) = found.read_checked().artifacts
     assert found.file_of(artifact).read_bytes() == b"network"
 
 

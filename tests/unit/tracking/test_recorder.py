@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from mlflow.tracking import MlflowClient
 
-from lanflow.core.errors import StoreAwayError, StoreError, UserError
+from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.tracking.client import connect, ensure_experiment
-from lanflow.tracking.delivery import Delivery
+from lanflow.tracking.delivery import Delivery, MlflowRun
 from lanflow.tracking.record import find_records
-from lanflow.tracking.recorder import RecordedRun, interrupted_run, mark_unfinished, recorded_run
-from lanflow.tracking.runs import TrackedRun
+from lanflow.tracking.recorder import RunRecorder, find_unfinished, record_run, write_unfinished
 from lanflow.tracking.store import Store, resolve_store
-from lanflow.tracking.sync import send_runs
+from lanflow.tracking.sync import sync_runs
 
 NAMES: dict[str, Any] = {"experiment": "e", "name": "a name", "tags": {"phase": "train"}}
 NOWHERE = "http://127.0.0.1:1"
@@ -31,7 +30,7 @@ def test_a_run_leaves_no_record_when_the_store_has_all_of_it(
 ) -> None:
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "model.onnx").write_bytes(b"network")
-    with recorded_run(store, tmp_path / "net", sending="now", **NAMES) as run:
+    with record_run(store, tmp_path / "net", send_mode="now", **NAMES) as run:
         run.log_params({"learning_rate": 0.1})
         assert run.id is None  # nothing is sent before it begins
         run.begin()
@@ -57,28 +56,28 @@ def test_a_run_leaves_no_record_when_the_store_has_all_of_it(
     assert len(found.inputs.dataset_inputs) == 1
 
 
-def begin(store: Store, folder: Path, sending: Any) -> RecordedRun:
-    with recorded_run(store, folder, sending=sending, **NAMES) as run:
+def begin(store: Store, folder: Path, send_mode: Any) -> RunRecorder:
+    with record_run(store, folder, send_mode=send_mode, **NAMES) as run:
         run.begin()
-        assert run.reach() is None
+        assert run.ensure_id() is None
         run.log_metrics({"val_loss": 0.5}, step=0)
     return run
 
 
-@pytest.mark.parametrize("sending", ["try", "later"])
+@pytest.mark.parametrize("send_mode", ["try", "later"])
 def test_a_store_that_is_not_there_gets_the_run_later_where_that_is_said(
-    sending: str, tmp_path: Path, store: Store, client: MlflowClient
+    send_mode: str, tmp_path: Path, store: Store, client: MlflowClient
 ) -> None:
-    run = begin(resolve_store(uri=NOWHERE), tmp_path / "net", sending)
+    run = begin(resolve_store(uri=NOWHERE), tmp_path / "net", send_mode)
     assert (run.id, run.experiment_id) == (None, None)
     assert run.pending is not None
     assert run.pending.is_dir()
-    (run_id,) = send_runs([tmp_path], uri=store.uri).run_ids
+    (run_id,) = sync_runs([tmp_path], uri=store.uri).run_ids
     assert client.get_run(run_id).data.metrics == {"val_loss": 0.5}
 
 
 def test_a_store_that_is_not_there_is_an_error_where_nothing_else_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StoreAwayError, match=r"http://127.0.0.1:1: cannot be opened"):
+    with pytest.raises(StoreUnavailableError, match=r"http://127.0.0.1:1: cannot be opened"):
         begin(resolve_store(uri=NOWHERE), tmp_path / "net", "now")
     assert not list(find_records([tmp_path]))  # there was no run
 
@@ -92,9 +91,9 @@ def test_a_deleted_experiment_is_an_error_whatever_is_said(
 
 
 def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path, store: Store) -> None:
-    with recorded_run(store, tmp_path, sending="later", **NAMES) as run:
+    with record_run(store, tmp_path, send_mode="later", **NAMES) as run:
         run.begin()
-        again = recorded_run(store, tmp_path, sending="later", key=run.key, **NAMES)
+        again = record_run(store, tmp_path, send_mode="later", key=run.key, **NAMES)
         with pytest.raises(UserError, match="another process is writing this run"), again:
             pass
 
@@ -107,9 +106,9 @@ def test_a_store_that_is_away_slows_the_work_down_by_a_tenth_at_most(
     def hang(_: Delivery) -> None:
         tries.append(now[0])
         now[0] += 30
-        raise StoreAwayError("timed out")
+        raise StoreUnavailableError("timed out")
 
-    with recorded_run(store, tmp_path, sending="now", **NAMES) as run:
+    with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
         run.begin()
         with monkeypatch.context() as patch:
             patch.setattr(Delivery, "send", hang)
@@ -125,29 +124,29 @@ def test_a_store_that_is_away_slows_the_work_down_by_a_tenth_at_most(
 def test_an_answer_that_was_lost_is_no_second_run_and_no_second_value(
     tmp_path: Path, store: Store, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store took it, and its answer did not arrive."""
+    """The store carried out the request, and its answer did not arrive."""
     from lanflow.tracking import delivery
 
-    create_run, log_points = delivery.create_run, TrackedRun.log_points
+    create_run, log_points = delivery.create_run, MlflowRun.log_points
     lost: list[str] = []
 
     def create(*given: Any, **keys: Any) -> Any:
         created = create_run(*given, **keys)
         if "run" not in lost:
             lost.append("run")
-            raise StoreAwayError("no answer")
+            raise StoreUnavailableError("no answer")
         return created
 
-    def log(run: TrackedRun, points: Any) -> None:
+    def log(run: MlflowRun, points: Any) -> None:
         log_points(run, points)
         if "points" not in lost:
             lost.append("points")
-            raise StoreAwayError("no answer")
+            raise StoreUnavailableError("no answer")
 
     monkeypatch.setattr(delivery, "create_run", create)
-    monkeypatch.setattr(TrackedRun, "log_points", log)
+    monkeypatch.setattr(MlflowRun, "log_points", log)
     monkeypatch.setenv("LANFLOW_STORE_PATIENCE", "30")
-    with recorded_run(store, tmp_path, sending="now", **NAMES) as run:
+    with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
         run.begin()
         run.log_metrics({"val_loss": 0.5}, step=0)
         run.log_metrics({"val_loss": 0.25}, step=1)
@@ -165,13 +164,13 @@ def test_what_a_store_refuses_costs_no_error_and_stays_recorded(
     def refuse(*_: object) -> None:
         raise StoreError("read-only")
 
-    with recorded_run(store, tmp_path, sending="now", **NAMES) as run:
+    with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
         run.begin()
-        monkeypatch.setattr(TrackedRun, "log_points", refuse)
+        monkeypatch.setattr(MlflowRun, "log_points", refuse)
         run.log_metrics({"val_loss": 0.5}, step=0)
     assert run.pending is not None
     (left,) = find_records([tmp_path])
-    record = left.load()
+    record = left.read_checked()
     assert (record.status, len(record.metrics), record.run_id) == ("FINISHED", 1, run.id)
 
 
@@ -181,7 +180,7 @@ N_WRITERS, N_EPOCHS = 8, 15
 def write_run(uri: str, folder: str, number: int) -> None:
     store = resolve_store(uri=uri)
     names = {**NAMES, "name": f"writer-{number}"}
-    with recorded_run(store, Path(folder, str(number)), sending="try", **names) as run:
+    with record_run(store, Path(folder, str(number)), send_mode="try", **names) as run:
         run.begin()
         for step in range(N_EPOCHS):
             run.log_metrics({"train_loss": number + step, "val_loss": number - step}, step=step)
@@ -192,7 +191,7 @@ def write_run(uri: str, folder: str, number: int) -> None:
 def test_eight_processes_write_to_one_sqlite_store_and_lose_nothing(
     tmp_path: Path, store: Store, client: MlflowClient
 ) -> None:
-    """What the store does not take in time waits beside the results, and is sent at the end."""
+    """Runs that the store does not take in time stay beside the results and are sent at the end."""
     experiment = ensure_experiment(client, store, "e")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["lanflow.tracking.delivery"])  # one import of MLflow, not eight
@@ -205,7 +204,7 @@ def test_eight_processes_write_to_one_sqlite_store_and_lose_nothing(
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * N_WRITERS
-    assert not send_runs([tmp_path / "runs"]).unsent
+    assert not sync_runs([tmp_path / "runs"]).unsent
     runs = client.search_runs([experiment.id])
     assert sorted(run.info.run_name for run in runs) == [f"writer-{i}" for i in range(N_WRITERS)]
     for run in runs:
@@ -223,13 +222,13 @@ WORK = {"mlflow_experiment": "ddm-training", "n_epochs": 3}
 
 @pytest.fixture
 def marked(tmp_path: Path) -> tuple[Path, str]:
-    """The mark of a run that no store was told of, and the run's key."""
+    """The ``unfinished.json`` of a run that was sent to no store, and the run's key."""
     nowhere = Store(f"sqlite:///{tmp_path}/none.db")
     path = tmp_path / "unfinished.json"
-    with recorded_run(
-        nowhere, tmp_path, experiment="ddm-training", name="mine", tags={}, sending="later"
+    with record_run(
+        nowhere, tmp_path, experiment="ddm-training", name="mine", tags={}, send_mode="later"
     ) as run:
-        mark_unfinished(path, WORK, run)
+        write_unfinished(path, WORK, run)
         return path, run.key
 
 
@@ -238,9 +237,9 @@ def test_the_same_work_finds_its_run_and_other_work_does_not(
 ) -> None:
     path, key = marked
     nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    assert interrupted_run(nowhere, "later", path, WORK) == (key, None)
-    assert interrupted_run(nowhere, "later", path, {**WORK, "n_epochs": 4}) == (None, None)
-    assert interrupted_run(nowhere, "later", tmp_path / "none.json", WORK) == (None, None)
+    assert find_unfinished(nowhere, "later", path, WORK) == (key, None)
+    assert find_unfinished(nowhere, "later", path, {**WORK, "n_epochs": 4}) == (None, None)
+    assert find_unfinished(nowhere, "later", tmp_path / "none.json", WORK) == (None, None)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", json.dumps(WORK)])
@@ -248,7 +247,7 @@ def test_a_damaged_mark_is_none(tmp_path: Path, marked: tuple[Path, str], conten
     path, _ = marked
     path.write_text(content)
     nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    assert interrupted_run(nowhere, "later", path, WORK) == (None, None)
+    assert find_unfinished(nowhere, "later", path, WORK) == (None, None)
 
 
 def test_a_run_that_the_store_does_not_know_gives_way_to_another(
@@ -256,4 +255,4 @@ def test_a_run_that_the_store_does_not_know_gives_way_to_another(
 ) -> None:
     path, _ = marked
     path.write_text(json.dumps({**json.loads(path.read_text()), "mlflow_run_id": "f" * 32}))
-    assert interrupted_run(store, "now", path, WORK) == (None, None)
+    assert find_unfinished(store, "now", path, WORK) == (None, None)

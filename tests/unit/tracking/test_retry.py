@@ -5,14 +5,20 @@ import time
 import pytest
 from mlflow.exceptions import MlflowException, RestException
 
-from lanflow.core.errors import StoreAwayError, StoreError, UserError
+from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.core.interrupts import interruptible
-from lanflow.tracking.retry import asking, is_passing, patience_seconds, patiently, store_error
+from lanflow.tracking.retry import (
+    is_temporary,
+    retry_seconds,
+    store_error,
+    store_request,
+    with_retries,
+)
 from tests.conftest import lose_an_interruption
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only during sleeps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
@@ -26,7 +32,7 @@ class Clock:
 
 
 class Store:
-    """Answers from some time on."""
+    """A request that succeeds from some time on."""
 
     def __init__(self, clock: Clock, back_at: float) -> None:
         self.clock, self.back_at, self.n_asked = clock, back_at, 0
@@ -34,7 +40,7 @@ class Store:
     def __call__(self) -> str:
         self.n_asked += 1
         if self.clock.now < self.back_at:
-            raise StoreAwayError("away")
+            raise StoreUnavailableError("away")
         return "here"
 
 
@@ -42,7 +48,7 @@ def test_a_store_is_asked_until_it_answers(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock(monkeypatch)
-    assert patiently(Store(clock, back_at=12), seconds=60) == "here"
+    assert with_retries(Store(clock, back_at=12), seconds=60) == "here"
     assert clock.pauses == [1, 2, 4, 8]
     assert caplog.messages == ["away; asking again for 60 s"]  # once
 
@@ -50,8 +56,8 @@ def test_a_store_is_asked_until_it_answers(
 def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     store = Store(clock, back_at=1000)
-    with pytest.raises(StoreAwayError):
-        patiently(store, seconds=20)
+    with pytest.raises(StoreUnavailableError):
+        with_retries(store, seconds=20)
     assert clock.now == 20
     assert store.n_asked == 6
 
@@ -63,17 +69,17 @@ def test_a_store_that_refuses_is_not_asked_again(monkeypatch: pytest.MonkeyPatch
         raise StoreError("no")
 
     with pytest.raises(StoreError, match="no"):
-        patiently(refuse, seconds=60)
+        with_retries(refuse, seconds=60)
     assert clock.pauses == []
 
 
 def test_how_long_is_the_users_to_say() -> None:
-    assert patience_seconds({}) == 60
-    assert patience_seconds({"LANFLOW_STORE_PATIENCE": ""}) == 60
-    assert patience_seconds({"LANFLOW_STORE_PATIENCE": "2.5"}) == 2.5
+    assert retry_seconds({}) == 60
+    assert retry_seconds({"LANFLOW_STORE_PATIENCE": ""}) == 60
+    assert retry_seconds({"LANFLOW_STORE_PATIENCE": "2.5"}) == 2.5
     for text in ("a while", "-1", "inf", "nan"):
         with pytest.raises(UserError, match=r"LANFLOW_STORE_PATIENCE: .* is not a number of sec"):
-            patience_seconds({"LANFLOW_STORE_PATIENCE": text})
+            retry_seconds({"LANFLOW_STORE_PATIENCE": text})
 
 
 def test_an_interruption_that_was_lost_ends_the_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +92,7 @@ def test_an_interruption_that_was_lost_ends_the_waiting(monkeypatch: pytest.Monk
 
     def work() -> None:
         with interruptible():
-            patiently(ask, seconds=60)
+            with_retries(ask, seconds=60)
 
     with pytest.raises(KeyboardInterrupt):
         work()
@@ -94,7 +100,7 @@ def test_an_interruption_that_was_lost_ends_the_waiting(monkeypatch: pytest.Monk
 
 
 class HTTPClientError(Exception):
-    """As boto3 has it, for a server that does not answer."""
+    """An error as boto3 raises it for a server that does not answer."""
 
 
 @pytest.mark.parametrize(
@@ -115,12 +121,12 @@ class HTTPClientError(Exception):
     ids=str,
 )
 def test_what_may_be_over_soon_is_told_from_a_refusal(error: Exception, passing: bool) -> None:
-    assert is_passing(error) == passing
-    assert isinstance(store_error("opening", error), StoreAwayError) == passing
+    assert is_temporary(error) == passing
+    assert isinstance(store_error("opening", error), StoreUnavailableError) == passing
 
 
 def ask(error: Exception) -> None:
-    with asking("looking for the run"):
+    with store_request("looking for the run"):
         raise error
 
 

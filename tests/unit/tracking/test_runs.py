@@ -10,8 +10,10 @@ from mlflow.tracking import MlflowClient
 from lanflow.core.errors import StoreError, UserError
 from lanflow.tracking import client as tracking_client
 from lanflow.tracking.client import Experiment, connect, ensure_experiment
-from lanflow.tracking.runs import TrackedRun, find_run, search_runs, tracked_run
+from lanflow.tracking.delivery import MlflowRun
+from lanflow.tracking.runs import find_run, search_runs
 from lanflow.tracking.store import INVENTORY_NAME, Store
+from tests.mlflow_runs import made_run
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def experiment(client: MlflowClient, store: Store) -> Experiment:
     return ensure_experiment(client, store, "ddm-training")
 
 
-def log_inventory(client: MlflowClient, run: TrackedRun, content: Any) -> None:
+def log_inventory(client: MlflowClient, run: MlflowRun, content: Any) -> None:
     text = content if isinstance(content, str) else json.dumps(content)
     client.log_text(run.id, text, INVENTORY_NAME)
 
@@ -32,12 +34,12 @@ def log_inventory(client: MlflowClient, run: TrackedRun, content: Any) -> None:
 def test_runs_are_found_oldest_first_with_their_inventories(
     client: MlflowClient, experiment: Experiment
 ) -> None:
-    with tracked_run(client, experiment, name="one", tags={"phase": "datagen"}) as one:
+    with made_run(client, experiment, name="one", tags={"phase": "datagen"}) as one:
         one.log_params({"data_output_folder": "data"})
         log_inventory(client, one, {"files": [{"filename": "a.pickle"}]})
-    with tracked_run(client, experiment, name="two") as two:
+    with made_run(client, experiment, name="two") as two:
         pass
-    with tracked_run(client, experiment, name="deleted") as deleted:
+    with made_run(client, experiment, name="deleted") as deleted:
         pass
     client.delete_run(deleted.id)
     found = search_runs(client, experiment)
@@ -54,7 +56,7 @@ def test_runs_can_be_filtered_and_deleted_ones_asked_for(
     client: MlflowClient, experiment: Experiment
 ) -> None:
     for name in ("one", "two", "gone"):
-        with tracked_run(client, experiment, name=name) as run:
+        with made_run(client, experiment, name=name) as run:
             run.log_params({"delta_t": "0.005" if name == "two" else "0.001"})
             log_inventory(client, run, {"files": []})
     client.delete_run(run.id)
@@ -88,7 +90,7 @@ def test_a_filter_that_mlflow_does_not_understand_is_named(
 def test_a_file_that_is_no_inventory_is_refused_with_the_run(
     client: MlflowClient, experiment: Experiment, content: str, message: str
 ) -> None:
-    with tracked_run(client, experiment) as run:
+    with made_run(client, experiment) as run:
         log_inventory(client, run, content)
     with pytest.raises(UserError, match=f"^run {run.id}: {INVENTORY_NAME} .*{message}"):
         search_runs(client, experiment)
@@ -96,7 +98,7 @@ def test_a_file_that_is_no_inventory_is_refused_with_the_run(
 
 def test_runs_are_chosen_by_mlflows_filters(client: MlflowClient, experiment: Experiment) -> None:
     for phase in ("datagen", "train"):
-        with tracked_run(client, experiment, name=phase, tags={"phase": phase}):
+        with made_run(client, experiment, name=phase, tags={"phase": phase}):
             pass
     found = search_runs(client, experiment, filter_string="tags.phase = 'train'")
     assert [run.name for run in found] == ["train"]
@@ -107,7 +109,7 @@ def test_runs_are_chosen_by_mlflows_filters(client: MlflowClient, experiment: Ex
 def test_deleted_runs_are_given_when_asked_for(
     client: MlflowClient, experiment: Experiment
 ) -> None:
-    with tracked_run(client, experiment) as run:
+    with made_run(client, experiment) as run:
         log_inventory(client, run, {"files": []})
     client.delete_run(run.id)
     assert search_runs(client, experiment) == []
@@ -138,7 +140,7 @@ def break_table(store: Store, name: str) -> None:
 def test_more_runs_than_one_page_holds_are_all_found(
     client: MlflowClient, experiment: Experiment, store: Store
 ) -> None:
-    with tracked_run(client, experiment) as run:
+    with made_run(client, experiment) as run:
         pass
     with contextlib.closing(sqlite3.connect(store.sqlite_path)) as database:
         columns = [row[1] for row in database.execute("PRAGMA table_info(runs)")]
@@ -156,7 +158,7 @@ def test_a_query_is_one_search_and_inventories_are_read_side_by_side(
     client: MlflowClient, experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for i in range(4):
-        with tracked_run(client, experiment, name=str(i)) as run:
+        with made_run(client, experiment, name=str(i)) as run:
             log_inventory(client, run, {"files": [{"filename": f"{i}.pickle"}]})
     together = threading.Barrier(4, timeout=60)
     asked: list[str] = []

@@ -16,7 +16,7 @@ from lanflow.tracking.store import (
     generation_experiment,
     redact,
     require_commands,
-    resolve_sending,
+    resolve_send_mode,
     resolve_store,
     training_experiment,
 )
@@ -198,13 +198,13 @@ def test_credentials_are_taken_out_of_the_middle_of_a_message() -> None:
 
 def test_when_a_run_is_sent_comes_from_option_then_environment_then_default() -> None:
     variables = {"LANFLOW_MLFLOW_SEND": "later"}
-    assert resolve_sending("try", environment=variables) == "try"
-    assert resolve_sending(environment=variables) == "later"
-    assert resolve_sending(environment={"LANFLOW_MLFLOW_SEND": ""}) == "now"
+    assert resolve_send_mode("try", environment=variables) == "try"
+    assert resolve_send_mode(environment=variables) == "later"
+    assert resolve_send_mode(environment={"LANFLOW_MLFLOW_SEND": ""}) == "now"
     with pytest.raises(
         UserError, match="LANFLOW_MLFLOW_SEND: 'never' is not one of now, try, later"
     ):
-        resolve_sending(environment={"LANFLOW_MLFLOW_SEND": "never"})
+        resolve_send_mode(environment={"LANFLOW_MLFLOW_SEND": "never"})
 
 
 def test_jobs_of_the_workflow_try_unless_the_user_says_otherwise(
@@ -258,7 +258,7 @@ def test_two_modules_of_one_workflow_share_a_store(monkeypatch: pytest.MonkeyPat
 
 
 def post_deploy(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the script with a Python that tells what it was asked for."""
+    """Run the script with a fake Python that prints its arguments."""
     python = folder / "bin" / "python"
     python.parent.mkdir(exist_ok=True)
     python.write_text('#!/bin/sh\necho "$@"\n')

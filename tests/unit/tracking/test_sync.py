@@ -1,4 +1,4 @@
-"""Runs that reached no store, and what bringing them in leaves there."""
+"""Runs that reached no store at first, and their content after ``lanflow sync``."""
 
 import json
 import shutil
@@ -15,13 +15,19 @@ from mlflow.tracking import MlflowClient
 
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect
+from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.record import RecordFolder, find_records
-from lanflow.tracking.recorder import RecordedRun, recorded_run
-from lanflow.tracking.runs import FAILURE_TAG
+from lanflow.tracking.recorder import RunRecorder, record_run
 from lanflow.tracking.store import Store, resolve_store
-from lanflow.tracking.sync import Sent, describe_unsent, run_ids_of, send_if_waiting, send_runs
+from lanflow.tracking.sync import (
+    SyncResult,
+    describe_unsent,
+    read_run_ids,
+    sync_if_unsent,
+    sync_runs,
+)
 from lanflow.training.config import TrainingOptions
 from lanflow.training.run import train
 from tests.conftest import TRAINING_YAML, content_of_run, training_options
@@ -35,7 +41,7 @@ def client(store: Store) -> MlflowClient:
 
 
 @pytest.fixture
-def offline(tmp_path: Path, store: Store, packed: LocatedData) -> TrainingOptions:
+def offline(tmp_path: Path, store: Store, packed: PackedData) -> TrainingOptions:
     return training_options(
         tmp_path,
         packed,
@@ -66,7 +72,7 @@ def test_a_training_that_reached_no_store_becomes_the_run_that_it_would_have_bee
     assert [run.info.run_id for run in runs_of(client)] == [expected.info.run_id]
     assert Path(result["mlflow_pending"]).is_dir()
     card_time = (folder_of(offline) / "card.json").stat().st_mtime_ns
-    sent = send_runs([offline.networks_path_base])
+    sent = sync_runs([offline.networks_path_base])
     (run,) = (run for run in runs_of(client) if run.info.run_id != expected.info.run_id)
     assert sent.run_ids == [run.info.run_id]
     assert content_of_run(client, run.info.run_id) == content_of_run(client, expected.info.run_id)
@@ -84,15 +90,15 @@ def test_a_training_that_reached_no_store_becomes_the_run_that_it_would_have_bee
 def test_a_run_that_is_sent_twice_is_one_run(
     offline: TrainingOptions, client: MlflowClient, tmp_path: Path
 ) -> None:
-    """As after a sync that was stopped when it had sent everything but did not know yet."""
+    """The first sync was stopped after it had sent everything, before it noted that."""
     kept = Path(train(offline)["mlflow_pending"])
     copy = tmp_path / "copy" / "unsent_runs" / kept.name
     copy.parent.mkdir(parents=True)
     shutil.copytree(kept, copy)
-    (first,) = send_runs([offline.networks_path_base]).run_ids
+    (first,) = sync_runs([offline.networks_path_base]).run_ids
     before = client.get_run(first).to_dictionary()
-    assert send_runs([offline.networks_path_base]).run_ids == []
-    assert send_runs([tmp_path / "copy"]).run_ids == [first]
+    assert sync_runs([offline.networks_path_base]).run_ids == []
+    assert sync_runs([tmp_path / "copy"]).run_ids == [first]
     after = client.get_run(first).to_dictionary()
     assert after == before
     history = client.get_metric_history(first, "val_loss")
@@ -106,9 +112,9 @@ def test_two_syncs_at_once_make_one_run(
     train(offline)
     barrier = threading.Barrier(2)
 
-    def send(_: int) -> Sent:
+    def send(_: int) -> SyncResult:
         barrier.wait()
-        return send_runs([offline.networks_path_base])
+        return sync_runs([offline.networks_path_base])
 
     with ThreadPoolExecutor(2) as pool:
         assert not any(sent.unsent for sent in pool.map(send, range(2)))
@@ -117,14 +123,14 @@ def test_two_syncs_at_once_make_one_run(
 
 
 def interrupted(options: TrainingOptions, monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    def interrupt(run: RecordedRun, history: Any) -> None:
+    def interrupt(run: RunRecorder, history: Any) -> None:
         log_history(run, history)
         if len([p for p in run._record.metrics if p[0] == "val_loss"]) == epoch:
             raise KeyboardInterrupt("SIGTERM")
 
-    log_history = RecordedRun.log_history
+    log_history = RunRecorder.log_history
     with monkeypatch.context() as patch:
-        patch.setattr(RecordedRun, "log_history", interrupt)
+        patch.setattr(RunRecorder, "log_history", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(options)
 
@@ -141,12 +147,12 @@ def test_a_training_interrupted_offline_goes_on_as_the_same_run(
     assert record["status"] == "KILLED"
     assert (folder_of(offline) / record["mlflow_pending"]).is_dir()
     if is_sent_between:
-        (run_id,) = send_runs([offline.networks_path_base]).run_ids
+        (run_id,) = sync_runs([offline.networks_path_base]).run_ids
         run = client.get_run(run_id)
         assert run.info.status == "KILLED"
         assert [m.step for m in client.get_metric_history(run_id, "val_loss")] == [0, 1]
     train(offline)
-    (last,) = send_runs([offline.networks_path_base]).run_ids
+    (last,) = sync_runs([offline.networks_path_base]).run_ids
     (run,) = runs_of(client)
     assert run.info.run_id == last
     assert run.info.status == "FINISHED"
@@ -161,7 +167,7 @@ def test_a_run_begun_online_and_finished_offline_keeps_its_id(
     result = train(offline)
     assert result["mlflow_run_id"] == killed.info.run_id
     assert client.get_run(killed.info.run_id).info.status == "KILLED"
-    assert send_runs([offline.networks_path_base]).run_ids == [killed.info.run_id]
+    assert sync_runs([offline.networks_path_base]).run_ids == [killed.info.run_id]
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "val_loss")
@@ -169,29 +175,29 @@ def test_a_run_begun_online_and_finished_offline_keeps_its_id(
 
 
 @pytest.fixture
-def writing(tmp_path: Path, store: Store) -> Iterator[RecordedRun]:
-    """A run that goes on."""
+def writing(tmp_path: Path, store: Store) -> Iterator[RunRecorder]:
+    """A run that is still being recorded."""
     names: dict[str, Any] = {"experiment": "e", "name": "n", "tags": {"phase": "train"}}
-    with recorded_run(store, tmp_path / "net", sending="later", **names) as run:
+    with record_run(store, tmp_path / "net", send_mode="later", **names) as run:
         run.begin()
         yield run
 
 
 def test_a_run_that_goes_on_is_left_alone(
-    writing: RecordedRun, tmp_path: Path, client: MlflowClient
+    writing: RunRecorder, tmp_path: Path, client: MlflowClient
 ) -> None:
-    sent = send_runs([tmp_path])
+    sent = sync_runs([tmp_path])
     assert (sent.run_ids, sent.unsent) == ([], {})
     assert [path.name for path in sent.being_written] == [writing.key]
     assert runs_of(client, "e") == []
 
 
 def test_a_run_whose_process_was_killed_reads_killed(
-    writing: RecordedRun, tmp_path: Path, client: MlflowClient
+    writing: RunRecorder, tmp_path: Path, client: MlflowClient
 ) -> None:
     writing.log_metrics({"val_loss": 0.5}, step=0)
     writing._folder.unlock()  # as its end does, whatever ended it
-    (run_id,) = send_runs([tmp_path]).run_ids
+    (run_id,) = sync_runs([tmp_path]).run_ids
     run = client.get_run(run_id)
     assert (run.info.status, run.data.metrics) == ("KILLED", {"val_loss": 0.5})
     assert run.info.end_time >= run.info.start_time
@@ -199,7 +205,7 @@ def test_a_run_whose_process_was_killed_reads_killed(
 
 def fail(store: Store, folder: Path) -> None:
     names: dict[str, Any] = {"experiment": "e", "name": "n", "tags": {}}
-    with recorded_run(store, folder, sending="later", **names) as run:
+    with record_run(store, folder, send_mode="later", **names) as run:
         run.begin()
         raise ValueError("no luck with http://ada:pa55word@host/x")
 
@@ -207,7 +213,7 @@ def fail(store: Store, folder: Path) -> None:
 def test_a_run_that_failed_offline_says_why(tmp_path: Path, store: Store) -> None:
     with pytest.raises(ValueError, match="no luck"):
         fail(store, tmp_path / "net")
-    (run_id,) = send_runs([tmp_path]).run_ids
+    (run_id,) = sync_runs([tmp_path]).run_ids
     run = connect(store).get_run(run_id)
     assert run.info.status == "FAILED"
     assert run.data.tags[FAILURE_TAG] == "ValueError: no luck with http://***@host/x"
@@ -227,13 +233,13 @@ def test_a_store_with_credentials_must_be_named_again(
     offline: TrainingOptions, client: MlflowClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(replace(offline, mlflow_tracking_uri=AWAY))
-    (reason,) = send_runs([offline.networks_path_base]).unsent.values()
+    (reason,) = sync_runs([offline.networks_path_base]).unsent.values()
     assert reason == (
         "the store http://***@127.0.0.1:1 needs credentials, which no record holds: set "
         "MLFLOW_TRACKING_URI"
     )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
-    assert len(send_runs([offline.networks_path_base]).run_ids) == 1
+    assert len(sync_runs([offline.networks_path_base]).run_ids) == 1
     assert len(runs_of(client)) == 1
 
 
@@ -272,7 +278,7 @@ def test_a_run_that_was_deleted_in_the_store_is_not_made_again(
     (killed,) = runs_of(client)
     train(offline)
     client.delete_run(killed.info.run_id)
-    (reason,) = send_runs([offline.networks_path_base]).unsent.values()
+    (reason,) = sync_runs([offline.networks_path_base]).unsent.values()
     assert reason == f"run {killed.info.run_id!r} is deleted in MLflow"
     assert runs_of(client) == []
 
@@ -284,19 +290,19 @@ def test_results_that_are_read_next_name_runs_that_waited(
     record = next(find_records([folder_of(offline)])).path / "run.json"
     content = record.read_text()
     record.write_text("{")
-    send_if_waiting([folder_of(offline)])
+    sync_if_unsent([folder_of(offline)])
     assert "is still to be sent" in caplog.text
     record.write_text(content)
-    send_if_waiting([folder_of(offline)])
+    sync_if_unsent([folder_of(offline)])
     (run,) = runs_of(client)
     card = json.loads((folder_of(offline) / "card.json").read_text())
     assert card["mlflow_run_id"] == run.info.run_id
 
 
 def test_a_later_training_does_not_take_the_id_of_one_that_waits(
-    offline: TrainingOptions, client: MlflowClient, packed: LocatedData
+    offline: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
-    """Both are sent, each with files of its own."""
+    """Both runs are sent, each with its own files."""
     assert offline.config_path is not None
     train(offline)
     onnx = (folder_of(offline) / "model.onnx").read_bytes()
@@ -304,7 +310,7 @@ def test_a_later_training_does_not_take_the_id_of_one_that_waits(
         offline.config_path.parent, packed, keys={**TRAINING_YAML, "LEARNING_RATE": 0.02}
     )
     train(replace(offline, config_path=other.config_path, run_uuid="2c3d"))
-    assert len(send_runs([offline.networks_path_base]).run_ids) == 2
+    assert len(sync_runs([offline.networks_path_base]).run_ids) == 2
     runs = {run.data.tags["run_uuid"]: run.info.run_id for run in runs_of(client)}
     first = Path(client.download_artifacts(runs["0a1b"], "training_output/model.onnx"))
     assert first.read_bytes() == onnx
@@ -322,11 +328,11 @@ def test_records_of_generation_are_sent_before_their_ids_are_read(tmp_path: Path
         if content is not None:
             path.write_text(content)
         with pytest.raises(UserError, match=message):
-            run_ids_of([path])
+            read_run_ids([path])
     path.write_text('{"run_id": "r1"}')
-    assert run_ids_of([path]) == ["r1"]
+    assert read_run_ids([path]) == ["r1"]
 
 
 def test_a_folder_that_holds_only_records_is_found(tmp_path: Path) -> None:
     assert not RecordFolder.of_run(tmp_path, "k").exists()
-    assert send_runs([tmp_path]).run_ids == []
+    assert sync_runs([tmp_path]).run_ids == []

@@ -1,4 +1,4 @@
-"""Runs of a finished study in another store than the one they were made with."""
+"""Finished runs that are recorded in another store after a change of store."""
 
 import json
 import shutil
@@ -9,12 +9,12 @@ from mlflow.entities import Run
 
 from lanflow.cli.main import main
 from lanflow.core.names import SENT_RUNS
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
 from lanflow.networks.network import Network
 from lanflow.tracking.client import connect
-from lanflow.tracking.recorder import recorded_run
+from lanflow.tracking.recorder import record_run
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import move_runs
 from lanflow.training.run import train
@@ -23,7 +23,7 @@ from tests.conftest import content_of_run, training_options
 
 @pytest.fixture
 def other(_prepared_database: Path, tmp_path: Path) -> Store:
-    """A second store, empty."""
+    """A second, empty store."""
     path = tmp_path / "other" / "mlflow.db"
     path.parent.mkdir()
     shutil.copy(_prepared_database, path)
@@ -37,7 +37,7 @@ def runs_of(store: Store, experiment: str = "ddm-training") -> list[Run]:
 
 
 @pytest.fixture
-def trained(tmp_path: Path, store: Store, packed: LocatedData) -> Path:
+def trained(tmp_path: Path, store: Store, packed: PackedData) -> Path:
     """The folder of a network whose run is in ``store``."""
     options = training_options(
         tmp_path, packed, mlflow_on=True, mlflow_tracking_uri=store.uri, run_uuid="0a1b"
@@ -95,19 +95,19 @@ def test_trainings_name_the_experiment_of_their_simulations_in_the_new_store(
     store: Store, other: Store, tmp_path: Path
 ) -> None:
     connect(other).create_experiment("so that ids differ")
-    with recorded_run(
+    with record_run(
         *(store, tmp_path / "chunk"),
         experiment="ddm-data-generation",
         name="c",
-        sending="now",
+        send_mode="now",
         tags={"phase": "datagen"},
     ) as chunk:
         chunk.begin()
-    with recorded_run(
+    with record_run(
         *(store, tmp_path / "a_network"),
         experiment="ddm-training",
         name="n",
-        sending="now",
+        send_mode="now",
         tags={"data_generation_experiment_id": chunk.experiment_id},
     ) as network:
         network.begin()
@@ -133,8 +133,8 @@ def test_the_results_of_a_new_run_are_no_longer_those_of_the_old(
 ) -> None:
     keys = []
     for name in ("first", "second"):
-        with recorded_run(
-            store, tmp_path / "net", experiment="e", name=name, tags={}, sending="now"
+        with record_run(
+            store, tmp_path / "net", experiment="e", name=name, tags={}, send_mode="now"
         ) as run:
             run.begin()
             keys.append(run.key)
@@ -144,8 +144,8 @@ def test_the_results_of_a_new_run_are_no_longer_those_of_the_old(
 
 def test_a_run_that_failed_leaves_no_record(store: Store, tmp_path: Path) -> None:
     def fail() -> None:
-        with recorded_run(
-            store, tmp_path / "net", experiment="e", name="n", tags={}, sending="now"
+        with record_run(
+            store, tmp_path / "net", experiment="e", name="n", tags={}, send_mode="now"
         ) as run:
             run.begin()
             raise ValueError("boom")

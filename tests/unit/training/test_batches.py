@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.data.dataset import ARRAYS_NAME, DataSet, PackedFile
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.training.batches import EpochRows, RowMemory, rows_in_order
 from lanflow.training.fit import fit
 from lanflow.training.split import RowRuns, stream
@@ -182,7 +182,7 @@ def test_rows_in_order_come_in_blocks_of_the_bytes_asked_for() -> None:
     assert np.concatenate([block for _, block in blocks]).ravel().tolist() == rows.rows().tolist()
 
 
-def write_data_set(folder: Path, *, n_sets: int, n_per_set: int, n_files: int = 4) -> LocatedData:
+def write_data_set(folder: Path, *, n_sets: int, n_per_set: int, n_files: int = 4) -> PackedData:
     """A packed data set, made without training files; rows grouped by parameter set."""
     arrays = folder / ARRAYS_NAME
     arrays.mkdir(parents=True)
@@ -220,7 +220,7 @@ def write_data_set(folder: Path, *, n_sets: int, n_per_set: int, n_files: int = 
         ),
         shapes={"lan": (n_rows, 6, 1)},
     )
-    return LocatedData(data_set, {})
+    return PackedData(data_set, {})
 
 
 LIMITED = """
@@ -304,7 +304,7 @@ def test_data_of_four_times_the_memory_of_the_process_is_trained_on(tmp_path: Pa
 
 
 def loss_curve(
-    data: LocatedData, *, seed: int, memory: RowMemory | None = None, **keys: Any
+    data: PackedData, *, seed: int, memory: RowMemory | None = None, **keys: Any
 ) -> np.ndarray:
     """Validation losses of a training, with a memory of so many rows or megabytes."""
     kernel = make_kernel("torch")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import Architecture
 from lanflow.training.backend import Epoch
@@ -93,14 +93,14 @@ def killer(after: int) -> Callable[[Sequence[Epoch]], None]:
     return on_epoch
 
 
-def fresh_fit(packed: LocatedData, backend: str, **keys: Any) -> tuple[TrainingResult, TrainingJob]:
+def fresh_fit(packed: PackedData, backend: str, **keys: Any) -> tuple[TrainingResult, TrainingJob]:
     kernel = make_kernel(backend)
     job = training_job(packed, kernel, **{**SETTINGS, **keys})
     return fit(job, kernel), job
 
 
 def kill_after(
-    packed: LocatedData, backend: str, path: Path, epochs: int, **keys: Any
+    packed: PackedData, backend: str, path: Path, epochs: int, **keys: Any
 ) -> TrainingJob:
     kernel = make_kernel(backend)
     job = training_job(packed, kernel, checkpoint_path=path, **{**SETTINGS, **keys})
@@ -111,7 +111,7 @@ def kill_after(
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 480, 5000])
 def test_an_epoch_trains_on_every_row_once_whatever_the_batch_size(
-    packed: LocatedData, batch_size: int
+    packed: PackedData, batch_size: int
 ) -> None:
     kernel = RowsSeen()
     job = training_job(packed, kernel, **{**SETTINGS, "CPU_BATCH_SIZE": batch_size, "N_EPOCHS": 2})
@@ -126,7 +126,7 @@ def test_an_epoch_trains_on_every_row_once_whatever_the_batch_size(
     assert kernel.batches == 2 * ([batch_size] * (480 // batch_size) + rest)
 
 
-def test_validation_sees_the_other_rows_once_an_epoch(packed: LocatedData) -> None:
+def test_validation_sees_the_other_rows_once_an_epoch(packed: PackedData) -> None:
     kernel = RowsSeen()
     job = training_job(packed, kernel, **{**SETTINGS, "N_EPOCHS": 1})
     fit(job, kernel)
@@ -134,7 +134,7 @@ def test_validation_sees_the_other_rows_once_an_epoch(packed: LocatedData) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_losses_are_means_over_rows(packed: LocatedData, backend: str) -> None:
+def test_losses_are_means_over_rows(packed: PackedData, backend: str) -> None:
     kernel = make_kernel(backend)
     # A rate so small that the network stays what it was at the start of the epoch.
     keys = {**SETTINGS, "N_EPOCHS": 1, "LEARNING_RATE": 1e-12, "OPTIMIZER_": "sgd"}
@@ -152,7 +152,7 @@ def test_losses_are_means_over_rows(packed: LocatedData, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_the_best_epoch_is_kept_and_so_is_the_last(packed: LocatedData, backend: str) -> None:
+def test_the_best_epoch_is_kept_and_so_is_the_last(packed: PackedData, backend: str) -> None:
     result, job = fresh_fit(packed, backend, N_EPOCHS=12, LEARNING_RATE=0.3)
     losses = [epoch.val_loss for epoch in result.history]
     assert result.best.val_loss == min(losses)
@@ -170,7 +170,7 @@ def test_the_best_epoch_is_kept_and_so_is_the_last(packed: LocatedData, backend:
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_training_killed_after_every_epoch_ends_at_the_same_bytes(
-    packed: LocatedData, tmp_path: Path, backend: str, schedule: str, optimizer: str
+    packed: PackedData, tmp_path: Path, backend: str, schedule: str, optimizer: str
 ) -> None:
     keys = {**SCHEDULES[schedule], "OPTIMIZER_": optimizer}
     path = tmp_path / "checkpoint.npz"
@@ -192,7 +192,7 @@ def test_a_training_killed_after_every_epoch_ends_at_the_same_bytes(
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_training_killed_before_its_first_checkpoint_starts_again(
-    packed: LocatedData, tmp_path: Path, backend: str
+    packed: PackedData, tmp_path: Path, backend: str
 ) -> None:
     whole, job = fresh_fit(packed, backend)
     kernel = make_kernel(backend)
@@ -212,7 +212,7 @@ class InterruptedKernel(TorchKernel):
 
 
 def test_a_finished_checkpoint_gives_the_result_without_training(
-    packed: LocatedData, tmp_path: Path
+    packed: PackedData, tmp_path: Path
 ) -> None:
     path = tmp_path / "checkpoint.npz"
     kernel = RowsSeen()
@@ -223,7 +223,7 @@ def test_a_finished_checkpoint_gives_the_result_without_training(
     assert again.trained == []
 
 
-def test_more_epochs_continue_a_finished_training(packed: LocatedData, tmp_path: Path) -> None:
+def test_more_epochs_continue_a_finished_training(packed: PackedData, tmp_path: Path) -> None:
     longer, job = fresh_fit(packed, "torch", N_EPOCHS=6)
     path = tmp_path / "checkpoint.npz"
     kernel = RowsSeen()
@@ -242,7 +242,7 @@ def with_memory_for(rows: int, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_training_of_more_rows_than_memory_holds_continues_to_the_same_bytes(
-    packed: LocatedData, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
+    packed: PackedData, tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "checkpoint.npz"
     in_memory, _ = fresh_fit(packed, backend)
@@ -271,7 +271,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("change", OTHERS.values(), ids=OTHERS)
 def test_a_checkpoint_of_other_settings_is_not_continued(
-    packed: LocatedData,
+    packed: PackedData,
     tmp_path: Path,
     change: dict[str, Any],
     caplog: pytest.LogCaptureFixture,
@@ -287,7 +287,7 @@ def test_a_checkpoint_of_other_settings_is_not_continued(
 
 
 def test_a_checkpoint_of_a_cosine_of_other_length_is_not_continued(
-    packed: LocatedData, tmp_path: Path
+    packed: PackedData, tmp_path: Path
 ) -> None:
     path = tmp_path / "checkpoint.npz"
     schedule = SCHEDULES["warmup_cosine"]
@@ -300,7 +300,7 @@ def test_a_checkpoint_of_a_cosine_of_other_length_is_not_continued(
 
 
 def test_a_checkpoint_of_other_data_another_backend_or_other_threads_is_not_continued(
-    packed: LocatedData, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    packed: PackedData, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "checkpoint.npz"
     for kernel, data in (
@@ -335,7 +335,7 @@ def damage(path: Path, how: str) -> None:
 
 @pytest.mark.parametrize("how", ["empty", "cut", "cut short", "a flipped byte", "text"])
 def test_a_damaged_checkpoint_is_not_continued(
-    packed: LocatedData, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
+    packed: PackedData, tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "checkpoint.npz"
     kill_after(packed, "torch", path, 2)
@@ -357,7 +357,7 @@ def test_a_damaged_checkpoint_is_not_continued(
     ],
 )
 def test_a_loss_that_is_not_finite_ends_the_training(
-    packed: LocatedData, backend: str, side: str, keys: dict[str, Any], tmp_path: Path
+    packed: PackedData, backend: str, side: str, keys: dict[str, Any], tmp_path: Path
 ) -> None:
     kernel = make_kernel(backend)
     path = tmp_path / "checkpoint.npz"
@@ -371,7 +371,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(
     assert not path.exists()
 
 
-def test_a_checkpoint_is_whole_before_an_epoch_is_told(packed: LocatedData, tmp_path: Path) -> None:
+def test_a_checkpoint_is_whole_before_an_epoch_is_told(packed: PackedData, tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.npz"
     kernel = make_kernel("torch")
     job = training_job(packed, kernel, checkpoint_path=path, **SETTINGS)
@@ -384,7 +384,7 @@ def test_a_checkpoint_is_whole_before_an_epoch_is_told(packed: LocatedData, tmp_
     assert len(fit(job, kernel, on_epoch=on_epoch).history) == 4
 
 
-def test_the_learning_rate_of_the_history_is_that_of_the_last_update(packed: LocatedData) -> None:
+def test_the_learning_rate_of_the_history_is_that_of_the_last_update(packed: PackedData) -> None:
     result, _ = fresh_fit(packed, "torch", **SCHEDULES["multiply"])
     rates = [epoch.learning_rate for epoch in result.history]
     assert rates == pytest.approx([0.01, 0.005, 0.0025, 0.00125])
@@ -419,7 +419,7 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
     assert not np.array_equal(first["layers_0/kernel"], other["layers_0/kernel"])
 
 
-def test_the_architecture_follows_the_data(packed: LocatedData) -> None:
+def test_the_architecture_follows_the_data(packed: PackedData) -> None:
     lan = build_architecture(training_config(), packed.data_set)
     cpn = build_architecture(training_config(NETWORK_TYPE="cpn"), packed.data_set)
     assert (lan.input_dim, cpn.input_dim) == (6, 4)
@@ -427,13 +427,13 @@ def test_the_architecture_follows_the_data(packed: LocatedData) -> None:
     assert lan.n_weights == 6 * 16 + 16 + 16 * 16 + 16 + 16 + 1
 
 
-def test_a_last_layer_that_does_not_fit_the_labels_is_refused(packed: LocatedData) -> None:
+def test_a_last_layer_that_does_not_fit_the_labels_is_refused(packed: PackedData) -> None:
     config = training_config(LAYER_SIZES=[[16, 16, 2]])
     with pytest.raises(UserError, match=r"LAYER_SIZES.*network 0 has 2 unit.*lan_labels has 1"):
         build_architecture(config, packed.data_set)
 
 
-def test_a_network_type_that_the_data_lacks_is_refused(packed: LocatedData) -> None:
+def test_a_network_type_that_the_data_lacks_is_refused(packed: PackedData) -> None:
     shapes = {"lan": packed.data_set.shapes["lan"]}
     data_set = replace(packed.data_set, shapes=shapes)
     with pytest.raises(UserError, match=r"no opn data in these training files"):

@@ -13,7 +13,7 @@ from lanflow.core.errors import UsageError, UserError
 from lanflow.data.generation.config import read_generation_file
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.store import Store
 from lanflow.training.backend import Epoch
@@ -35,7 +35,7 @@ Options = Callable[..., TrainingOptions]
 
 
 @pytest.fixture
-def options(tmp_path: Path, packed: LocatedData) -> Options:
+def options(tmp_path: Path, packed: PackedData) -> Options:
     """Options of a training by Torch; ``keys`` replace those of the YAML."""
 
     def make(*, keys: dict[str, Any] | None = None, **given: Any) -> TrainingOptions:
@@ -313,7 +313,7 @@ def test_a_backend_that_is_not_installed_is_named(
 
 
 def test_batches_are_of_the_devices_size_and_never_larger_than_the_data(
-    packed: LocatedData,
+    packed: PackedData,
 ) -> None:
     kernel = make_kernel("torch")
     for wanted, used in ((64, 64), (5000, 480)):
@@ -334,7 +334,7 @@ def test_the_configuration_file_may_be_damaged(options: Options, tmp_path: Path)
 
 
 def test_each_epoch_is_told_in_one_line(
-    packed: LocatedData, caplog: pytest.LogCaptureFixture
+    packed: PackedData, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "lanflow")
     feed = EpochFeed(None, training_job(packed, make_kernel("torch"), N_EPOCHS=4))

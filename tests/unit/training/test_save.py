@@ -14,10 +14,11 @@ import pytest
 
 from lanflow import __version__
 from lanflow.core.names import UNFINISHED
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
-from lanflow.networks.onnx import ContractError, run_onnx
+from lanflow.networks.onnx import run_onnx
+from lanflow.networks.types import ContractError
 from lanflow.training.backend import Kernel
 from lanflow.training.config import TrainingOptions
 from lanflow.training.fit import TrainingJob, TrainingResult, fit
@@ -31,7 +32,7 @@ SUFFIXES = {"jax": "jax", "torch": "pt"}
 class Trained:
     """A finished training that can be saved to any place."""
 
-    def __init__(self, data: LocatedData, backend: str, folder: Path, **keys: Any) -> None:
+    def __init__(self, data: PackedData, backend: str, folder: Path, **keys: Any) -> None:
         self.data = data
         self.kernel: Kernel = make_kernel(backend)
         self.job: TrainingJob = training_job(data, self.kernel, **{**SETTINGS, **keys})
@@ -57,14 +58,14 @@ class Trained:
 @pytest.fixture(scope="module", params=["torch", "jax"])
 def trained(
     request: pytest.FixtureRequest,
-    packed: LocatedData,
+    packed: PackedData,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Trained:
     return Trained(packed, request.param, tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture(scope="module")
-def by_torch(packed: LocatedData, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def by_torch(packed: PackedData, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return Trained(packed, "torch", tmp_path_factory.mktemp("torch"))
 
 
@@ -166,7 +167,7 @@ def test_the_card_says_what_a_user_must_know(trained: Trained, tmp_path: Path) -
 
 
 def test_the_card_of_a_choice_network_has_no_trial_among_its_inputs(
-    packed: LocatedData, tmp_path: Path
+    packed: PackedData, tmp_path: Path
 ) -> None:
     trained = Trained(packed, "torch", tmp_path, NETWORK_TYPE="cpn")
     place = trained.place(tmp_path)
@@ -227,7 +228,7 @@ def snapshot(place: NetworkPlace) -> dict[str, bytes]:
 
 
 def test_an_interruption_inside_saving_leaves_nothing_that_looks_finished(
-    by_torch: Trained, packed: LocatedData, tmp_path: Path, interrupt_at: Callable[[int], None]
+    by_torch: Trained, packed: PackedData, tmp_path: Path, interrupt_at: Callable[[int], None]
 ) -> None:
     other = Trained(packed, "torch", tmp_path, seed=2)
     by_torch.save(by_torch.place(tmp_path / "before", uuid="first"))

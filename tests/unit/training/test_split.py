@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
 from lanflow.data.dataset import DataSet, materialise
-from lanflow.data.locate import list_folder
-from lanflow.data.manifest import build_manifest
+from lanflow.data.locate import Places
+from lanflow.data.prepare import freeze
 from lanflow.training import split as training_split
 from lanflow.training.split import RowRuns, Split, runs_of_equal, split_rows, stream
 from tests.conftest import training_file_content, write_training_file
@@ -19,7 +19,7 @@ from tests.conftest import training_file_content, write_training_file
 def pack(folder: Path, contents: list[dict[str, Any]]) -> DataSet:
     for i, content in enumerate(contents):
         write_training_file(folder / f"files/{i:03}.pickle", {**content, "note": i})
-    manifest = build_manifest(list_folder(folder / "files"), query=None, model=None)
+    manifest = freeze(query=None, places=Places(folder=folder / "files"), model=None)
     return materialise(manifest, folder / "packed")
 
 

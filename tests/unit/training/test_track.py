@@ -16,18 +16,19 @@ from mlflow.tracking import MlflowClient
 from lanflow import __version__
 from lanflow.core.errors import StoreError, UserError
 from lanflow.core.locks import locked
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.record import find_records
-from lanflow.tracking.recorder import recorded_run
-from lanflow.tracking.runs import FAILURE_TAG, find_run, tracked_run
+from lanflow.tracking.recorder import record_run
 from lanflow.tracking.store import Store
-from lanflow.tracking.sync import send_runs
+from lanflow.tracking.sync import sync_runs
 from lanflow.training.backend import Epoch
 from lanflow.training.config import TrainingOptions
 from lanflow.training.fit import TrainingError
 from lanflow.training.run import EpochFeed, train
 from tests.conftest import make_kernel, training_job, training_options
+from tests.mlflow_runs import made_run
 
 KEYS: dict[str, Any] = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 4}
 
@@ -38,14 +39,14 @@ def client(store: Store) -> MlflowClient:
 
 
 @pytest.fixture
-def options(tmp_path: Path, store: Store, packed: LocatedData) -> TrainingOptions:
+def options(tmp_path: Path, store: Store, packed: PackedData) -> TrainingOptions:
     """A tracked training by Torch."""
     return training_options(
         tmp_path, packed, keys=KEYS, mlflow_on=True, mlflow_tracking_uri=store.uri
     )
 
 
-def with_keys(options: TrainingOptions, packed: LocatedData, **keys: Any) -> TrainingOptions:
+def with_keys(options: TrainingOptions, packed: PackedData, **keys: Any) -> TrainingOptions:
     """The same with other keys of the YAML."""
     assert options.config_path is not None
     changed = training_options(options.config_path.parent, packed, keys={**KEYS, **keys})
@@ -104,7 +105,7 @@ def interrupted_at(start_of_line: str) -> Iterator[None]:
 
 
 def test_a_run_carries_the_effective_configuration(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     train(with_keys(options, packed, CPU_BATCH_SIZE=5000, LEARNING_RATE="1e-3"))
     (run,) = runs_of(client)
@@ -151,7 +152,7 @@ def test_a_run_carries_the_effective_configuration(
 
 
 def test_a_run_carries_identity_and_lineage(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     result = train(replace(options, run_uuid="0a1b", mlflow_run_name="first try"))
     (run,) = runs_of(client)
@@ -167,7 +168,7 @@ def test_a_run_carries_identity_and_lineage(
         "run_uuid": "0a1b",
         "config_sha256": record["config_sha256"],
         "data_digest": digest,
-        "training_data_folder": str(Path(packed.manifest["files"][0]["path"]).parent),
+        "training_data_folder": str(Path(packed.manifest.files[0].path).parent),
         "n_training_files_used": "3",
         "lanflow_version": __version__,
     }
@@ -265,7 +266,7 @@ def test_the_experiment_is_made_once_with_its_artifact_location(
 
 
 def test_a_training_that_diverges_fails_with_the_reason(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     wild = with_keys(options, packed, LEARNING_RATE=1e20, OPTIMIZER_="sgd", ACTIVATIONS=[["relu"]])
     with pytest.raises(TrainingError, match="Lower LEARNING_RATE"):
@@ -281,7 +282,7 @@ def test_a_training_that_diverges_fails_with_the_reason(
 
 
 def test_an_interrupted_training_is_killed_and_continued_as_the_same_run(
-    options: TrainingOptions, client: MlflowClient, tmp_path: Path, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, tmp_path: Path, packed: PackedData
 ) -> None:
     whole = replace(options, network_name="net", networks_path_base=tmp_path / "whole")
     train(replace(whole, mlflow_on=False))
@@ -326,7 +327,7 @@ def test_a_training_interrupted_while_its_files_are_copied_is_not_finished_anywh
 
 @pytest.mark.parametrize("keys", [{"LEARNING_RATE": 0.02}, {"N_EPOCHS": 5}], ids=str)
 def test_an_interrupted_run_is_not_continued_with_other_settings(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData, keys: dict[str, Any]
+    options: TrainingOptions, client: MlflowClient, packed: PackedData, keys: dict[str, Any]
 ) -> None:
     with interrupted_at("epoch 2/"):
         train(options)
@@ -431,7 +432,7 @@ def test_a_finished_training_whose_network_was_removed_is_written_again_under_it
 def test_another_training_in_place_of_one_that_was_removed_is_a_run_of_its_own(
     options: TrainingOptions,
     client: MlflowClient,
-    packed: LocatedData,
+    packed: PackedData,
     caplog: pytest.LogCaptureFixture,
     keys: dict[str, Any],
     n_trained: int,
@@ -485,7 +486,7 @@ def test_a_run_that_was_made_elsewhere_takes_a_training(
 ) -> None:
     """As by a script that starts the run and logs things of its own."""
     experiment = ensure_experiment(client, store, "mine")
-    with tracked_run(client, experiment, name="mine") as mine:
+    with made_run(client, experiment, name="mine") as mine:
         mine.log_params({"idea": "wider"})
     result = train(replace(options, mlflow_run_id=mine.id))
     (run,) = runs_of(client, "mine")
@@ -496,7 +497,7 @@ def test_a_run_that_was_made_elsewhere_takes_a_training(
 
 
 def test_a_run_of_other_settings_is_refused_and_left_as_it_is(
-    options: TrainingOptions, client: MlflowClient, packed: LocatedData
+    options: TrainingOptions, client: MlflowClient, packed: PackedData
 ) -> None:
     run_id = train(options)["mlflow_run_id"]
     before = client.get_run(run_id).to_dictionary()
@@ -535,19 +536,22 @@ def accept_metrics(store: Store) -> None:
 
 
 def test_a_store_that_refuses_for_a_while_gets_the_epochs_later(
-    client: MlflowClient, store: Store, packed: LocatedData, tmp_path: Path
+    client: MlflowClient, store: Store, packed: PackedData, tmp_path: Path
 ) -> None:
     job = training_job(packed, make_kernel("torch"), **KEYS)
     history = [Epoch(i, i + 0.5, i + 0.25, 0.01, 1.0) for i in range(4)]
     names = {"experiment": "x", "name": "a name", "tags": {}}
-    with recorded_run(store, tmp_path, sending="now", **names) as run:
+    with record_run(store, tmp_path, send_mode="now", **names) as run:
         run.begin()
         feed = EpochFeed(run, job)
         feed(history[:1])
         refuse_metrics(store)
         feed(history[:2])
         (left,) = find_records([tmp_path])
-        assert [point[3] for point in left.load().metrics if point[0] == "val_loss"] == [0, 1]
+        assert [point[3] for point in left.read_checked().metrics if point[0] == "val_loss"] == [
+            0,
+            1,
+        ]
         accept_metrics(store)
         feed(history[:3])  # too soon to ask again
         assert run.id is not None
@@ -572,7 +576,7 @@ def test_a_store_that_refuses_to_the_end_costs_neither_results_nor_history(
     assert run.info.status == "RUNNING"  # as far as the store knows
     assert result["mlflow_run_id"] == run.info.run_id
     accept_metrics(store)
-    assert send_runs([options.networks_path_base]).run_ids == [run.info.run_id]
+    assert sync_runs([options.networks_path_base]).run_ids == [run.info.run_id]
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     for column, metric in ((1, "train_loss"), (2, "val_loss"), (3, "learning_rate")):
@@ -613,4 +617,5 @@ def test_a_password_of_the_store_is_in_no_record(
     for path in (tmp_path / "networks").rglob("*"):
         assert not path.is_file() or b"pa55word" not in path.read_bytes(), path
     assert "pa55word" not in json.dumps(result)
-    assert "pa55word" not in json.dumps(find_run(client, result["mlflow_run_id"]).to_dictionary())
+    found = client.get_run(result["mlflow_run_id"])
+    assert "pa55word" not in json.dumps(found.to_dictionary())

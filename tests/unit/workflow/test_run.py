@@ -1,4 +1,4 @@
-"""The store is made ready before the first job of a study, once."""
+"""Before the first job of a study, its store is prepared once; at the end, runs are sent."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.study.config import StudyConfig
 from lanflow.tracking.client import connect, find_experiment
 from lanflow.tracking.store import Store, resolve_store
@@ -17,7 +17,7 @@ from tests.conftest import training_options
 
 @pytest.fixture
 def exported(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A store as the workflow hands it to its commands."""
+    """A store in the environment, as the workflow sets it for its jobs."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
     return store
 
@@ -64,7 +64,7 @@ def test_a_store_that_is_not_there_starts_nothing_and_its_password_stays_hidden(
 
 def test_a_study_ends_by_sending_what_waits_and_saying_what_still_does(
     tmp_path: Path,
-    packed: LocatedData,
+    packed: PackedData,
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

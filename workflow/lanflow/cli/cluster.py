@@ -1,4 +1,4 @@
-"""Commands for clusters: ``lanflow check-node``, ``lanflow site``, and ``lanflow sync``."""
+"""The commands ``lanflow check-node``, ``lanflow site`` and ``lanflow sync``."""
 
 import argparse
 import os
@@ -10,15 +10,13 @@ from typing import Any, Literal
 from lanflow.cli.options import add_store, store_of
 from lanflow.core.errors import UserError
 from lanflow.tracking.preflight import prepare
-from lanflow.tracking.store import Store, resolve_store
+from lanflow.tracking.store import SEND_MODE_VARIABLE, Store
 
-# As cli.main._command: the commands' parsers, name, help and what is called.
+# The type of cli.main._command: takes the subparsers, name, help, and the function to call.
 AddCommand = Callable[[Any, str, str, Any], argparse.ArgumentParser]
 
-# MLflow would ask a server that is not there for four minutes; a check may be told at once.
+# MLflow retries a server that does not answer for four minutes; a check can fail sooner.
 _RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-
-_SENDING = "LANFLOW_MLFLOW_SEND"
 
 Backend = Literal["jax", "torch"]
 
@@ -45,20 +43,17 @@ def add_check_node(commands: Any, add: AddCommand) -> None:
 def _check_node(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_json
 
-    fail_soon()
-    # Nodes that reach no server keep their runs beside the results, to be sent from elsewhere.
-    experiments = parsed.experiments if os.environ.get(_SENDING) != "later" else []
-    store = resolve_store(
-        uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
-    )
-    record = check_node(store, experiments, backend=parsed.gpu_for)
+    limit_mlflow_retries()
+    # Jobs that do not send their runs need no store: the runs are sent from another machine.
+    experiments = parsed.experiments if os.environ.get(SEND_MODE_VARIABLE) != "later" else []
+    record = check_node(store_of(parsed), experiments, backend=parsed.gpu_for)
     if parsed.output:
         write_json(parsed.output, record)
     return record
 
 
-def fail_soon() -> None:
-    """Let a check tell of a server that is not there soon; what a user has set stays."""
+def limit_mlflow_retries() -> None:
+    """Let checks of a server that does not answer fail soon, unless the user set the variable."""
     os.environ.setdefault(*_RETRIES)
 
 
@@ -107,11 +102,8 @@ def _site(parsed: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-# ``lanflow sync``: bring runs into the MLflow store whose records wait beside the results.
-
-
-def add_options(command: argparse.ArgumentParser) -> None:
-    """Add the command's options."""
+def add_sync_options(command: argparse.ArgumentParser) -> None:
+    """Add the options of ``sync``."""
     command.add_argument(
         "results",
         nargs="+",
@@ -129,16 +121,16 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 
 def sync(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Send what waits, and what another store has, if that is asked for."""
+    """Send unsent runs and, with ``--moved``, finished runs that another store has."""
     from lanflow.core.files import write_json
-    from lanflow.tracking.sync import check_sent, move_runs, send_runs
+    from lanflow.tracking.sync import move_runs, require_all_sent, sync_runs
 
-    sent = send_runs(
+    sent = sync_runs(
         parsed.results,
         uri=parsed.mlflow_tracking_uri,
         artifact_location=parsed.mlflow_artifact_location,
     )
-    check_sent(sent)
+    require_all_sent(sent)
     result: dict[str, Any] = {
         "n_runs_sent": len(sent.run_ids),
         "mlflow_run_ids": sent.run_ids,
@@ -156,29 +148,29 @@ def sync(parsed: argparse.Namespace) -> dict[str, Any]:
 def check_node(
     store: Store, experiments: Sequence[str], *, backend: Backend | None = None
 ) -> dict[str, Any]:
-    """Check, where jobs run, that they reach the store and see the GPU they asked for.
+    """Check from a node that its jobs can reach the store and see a GPU.
 
     Parameters
     ----------
     store, experiments
-        That jobs will use; no experiments where nodes are not to reach the store.
+        The store, and the names of its experiments; none if jobs do not contact the store.
     backend
-        One that is to train on a GPU; ``None`` where none is needed.
+        A backend that needs a GPU; ``None`` if none does.
 
     Returns
     -------
     dict
-        Where this was, and what it saw.
+        The node, the store, and the GPU that was found.
 
     Raises
     ------
     UserError
-        If the store is not reached or the GPU not seen from here.
+        If the node cannot reach the store or sees no GPU.
     """
     node = socket.gethostname()
     try:
         if experiments:
-            prepare(store, experiments)  # which a module of another workflow has not done
+            prepare(store, experiments)  # not done yet for a module of another workflow
     except UserError as e:
         raise UserError(f"from node {node}: {e}") from e
     device = None if backend is None else _find_gpu(backend, node)
@@ -186,6 +178,7 @@ def check_node(
 
 
 def _find_gpu(backend: Backend, node: str) -> str:
+    """Return the name of the GPU that a backend sees."""
     from lanflow.training.backend import make_kernel
 
     try:

@@ -1,6 +1,7 @@
 """Commands that make a data set and check it, from ``lanflow query`` to ``lanflow audit``."""
 
 import argparse
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,34 +19,29 @@ from lanflow.cli.options import (
 )
 from lanflow.core.errors import UsageError
 
+log = logging.getLogger(__name__)
+
 
 def add_data(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands; ``add`` makes one (``commands``, name, help, function)."""
-    _add_query(
-        add(commands, "query", "list the runs and files of a data-generation experiment", _query)
-    )
-    _add_manifest(
-        add(
-            commands,
+    for name, text, add_options, run in (
+        ("query", "list the runs and files of a data-generation experiment", _add_query, _query),
+        (
             "manifest",
             "find training files and freeze what a network is trained on",
+            _add_manifest,
             _manifest,
-        )
-    )
-    _add_verify(
-        add(commands, "verify", "check that a manifest's files are still what was frozen", _verify)
-    )
-    _add_materialise(
-        add(
-            commands,
+        ),
+        ("verify", "check that a manifest's files are still what was frozen", _add_verify, _verify),
+        (
             "materialise",
             "pack a manifest's files into arrays for training",
+            _add_materialise,
             _materialise,
-        )
-    )
-    _add_audit(
-        add(commands, "audit", "measure what a data set holds, and warn of what it lacks", _audit)
-    )
+        ),
+        ("audit", "measure what a data set holds, and warn of what it lacks", _add_audit, _audit),
+    ):
+        add_options(add(commands, name, text, run))
 
 
 def _add_query(command: argparse.ArgumentParser) -> None:
@@ -75,11 +71,11 @@ def _query(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_json
     from lanflow.data.experiment import RunSelection
     from lanflow.data.prepare import query_experiment
-    from lanflow.tracking.sync import run_ids_of
+    from lanflow.tracking.sync import read_run_ids
 
     run_ids = parsed.run_ids
     if parsed.records is not None:
-        run_ids = run_ids_of(
+        run_ids = read_run_ids(
             parsed.records,
             uri=parsed.mlflow_tracking_uri,
             artifact_location=parsed.mlflow_artifact_location,
@@ -88,12 +84,12 @@ def _query(parsed: argparse.Namespace) -> dict[str, Any]:
         policy=parsed.policy, batch_id=parsed.batch_id, run_ids=run_ids, filter=parsed.filter
     )
     query = query_experiment(store_of(parsed), parsed.experiment, selection)
-    write_json(parsed.output, query)
+    write_json(parsed.output, query.model_dump())
     return {
         "query": str(parsed.output),
-        "n_runs": len(query["runs"]),
-        "n_files": sum(len(run["files"]) for run in query["runs"]),
-        "n_runs_left_out": len(query["left_out"]),
+        "n_runs": len(query.runs),
+        "n_files": sum(len(run.files) for run in query.runs),
+        "n_runs_left_out": len(query.left_out),
     }
 
 
@@ -124,16 +120,14 @@ def _add_manifest(command: argparse.ArgumentParser) -> None:
 
 
 def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.core.files import read_record, write_json
-    from lanflow.data.experiment import QUERY_VERSION
+    from lanflow.core.files import write_json
+    from lanflow.data.experiment import read_query
     from lanflow.data.locate import Places
     from lanflow.data.prepare import download_absent, freeze
 
     if parsed.query is None and parsed.folder is None:
         raise UsageError("give --query, --folder, or both")
-    query = None
-    if parsed.query is not None:
-        query = read_record(parsed.query, "query_version", QUERY_VERSION)
+    query = None if parsed.query is None else read_query(parsed.query)
     places = Places(
         folder=parsed.folder,
         root=parsed.root,
@@ -143,11 +137,11 @@ def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
     if query is not None and parsed.download is not None:
         places = download_absent(store_of(parsed), query, places, parsed.download)
     manifest = freeze(query=query, places=places, model=parsed.model, relabel=parsed.relabel)
-    write_json(parsed.output, manifest)
+    write_json(parsed.output, manifest.model_dump())
     return {
         "manifest": str(parsed.output),
-        "digest": manifest["digest"],
-        "n_files": len(manifest["files"]),
+        "digest": manifest.digest,
+        "n_files": len(manifest.files),
     }
 
 
@@ -156,15 +150,15 @@ def _add_verify(command: argparse.ArgumentParser) -> None:
 
 
 def _verify(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.data.prepare import read_manifest, verify
+    from lanflow.data.manifest import read_manifest, verify_manifest
 
     manifest = read_manifest(parsed.manifest)
-    verify(manifest)
+    verify_manifest(manifest)
     return {
         "manifest": str(parsed.manifest),
-        "digest": manifest["digest"],
-        "n_files": len(manifest["files"]),
-        "size_bytes": sum(file["size_bytes"] for file in manifest["files"]),
+        "digest": manifest.digest,
+        "n_files": len(manifest.files),
+        "size_bytes": sum(file.size_bytes for file in manifest.files),
     }
 
 
@@ -181,12 +175,13 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
 
 
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.core.locks import lock_beside, locked
-    from lanflow.data.prepare import pack, read_manifest
+    from lanflow.core.locks import lock_path, locked
+    from lanflow.data.dataset import materialise
+    from lanflow.data.manifest import read_manifest
 
     manifest = read_manifest(parsed.manifest)
-    with locked(lock_beside(parsed.output), f"{parsed.output} is being packed"):
-        data_set = pack(manifest, parsed.output, n_processes=parsed.processes)
+    with locked(lock_path(parsed.output), f"{parsed.output} is being packed"):
+        data_set = materialise(manifest, parsed.output, n_processes=parsed.processes)
     return {
         "data_set": str(parsed.output),
         "digest": data_set.digest,
@@ -207,19 +202,23 @@ def _add_audit(command: argparse.ArgumentParser) -> None:
 
 def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes, write_json
+    from lanflow.data.audit import audit_data_set
     from lanflow.data.dataset import check_repeats
-    from lanflow.data.prepare import audit, open_packed
+    from lanflow.data.prepare import open_packed
     from lanflow.report.figures.records import draw_audit
 
     data = open_packed(parsed.data_set, parsed.manifest)
-    record = audit(data)
+    audit = audit_data_set(data.data_set, data.manifest)
+    for warning in audit.warnings:
+        log.warning("WARNING: %s: %s", audit.model, warning)
+    record = audit.model_dump()
     write_json(parsed.output, record)
     if parsed.plot is not None:
         write_bytes(parsed.plot, draw_audit(record))
     check_repeats(data.data_set, max_repeated_sets=parsed.max_repeated_sets)
     return {
         "audit": str(parsed.output),
-        "n_distinct_sets": record["sets"]["distinct"],
-        "n_claimed_sets": record["sets"]["claimed"],
-        "n_warnings": len(record["warnings"]),
+        "n_distinct_sets": audit.sets.distinct,
+        "n_claimed_sets": audit.sets.claimed,
+        "n_warnings": len(audit.warnings),
     }

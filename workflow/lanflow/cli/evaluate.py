@@ -1,6 +1,7 @@
 """Commands that judge a network: ``lanflow evaluate``, ``check-gates``, ``plot``, ``recover``."""
 
 import argparse
+import functools
 import logging
 import sys
 from collections.abc import Mapping
@@ -175,29 +176,24 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes
-    from lanflow.core.folders import require_own
+    from lanflow.core.folders import refuse_foreign_files
     from lanflow.evaluation.reference import choose_reference
-    from lanflow.report.figures.network import draw_network
+    from lanflow.report.figures.network import FIGURES, draw_figure
 
     network = _network(parsed)
     if parsed.output is None and network.folder is None:
         raise UsageError("--onnx: give --output, the folder of the figures")
     folder = parsed.output or parsed.folder
     if parsed.output is not None:
-        require_own(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
+        refuse_foreign_files(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
     network.require_inputs()
     reference = choose_reference(network.model)
-    plots = draw_network(
-        network,
-        reference,
-        _scores(network, reference, parsed),
-        seed=parsed.seed,
-        on_plot=lambda name: log.info("%s: drawing %s", network.title, name),
-    )
+    scores = functools.cache(lambda: _scores(network, reference, parsed))
     paths = {}
-    for name, png in plots:
+    for name in FIGURES:
+        log.info("%s: drawing %s", network.title, name)
         paths[name] = folder / network_folder.PLOTS[name]
-        write_bytes(paths[name], png)
+        write_bytes(paths[name], draw_figure(name, network, reference, scores, seed=parsed.seed))
     return {"plots": {name: str(path) for name, path in paths.items()}}
 
 
@@ -205,18 +201,11 @@ def _scores(network: Any, reference: Any, parsed: argparse.Namespace) -> Any:
     """Those of the network's evaluation; made here where there are none."""
     from lanflow.evaluation.evaluate import score
     from lanflow.evaluation.record import EvaluationSettings
-    from lanflow.evaluation.scores import read_scores
+    from lanflow.evaluation.scores import read_own_scores
 
-    if network.folder is not None and parsed.draws is None:
-        scores = read_scores(
-            network.folder / network_folder.SCORES,
-            onnx_sha256=network.sha256,
-            n_parameters=len(network.bounds),
-        )
-        if scores is not None:
-            return scores
+    stored = read_own_scores(network) if parsed.draws is None else None
     settings = EvaluationSettings(n_sets=parsed.draws)
-    return score(network, reference, settings, seed=parsed.seed)
+    return stored or score(network, reference, settings, seed=parsed.seed)
 
 
 def add_recover(command: argparse.ArgumentParser) -> None:

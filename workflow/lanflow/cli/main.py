@@ -1,16 +1,21 @@
-"""``lanflow``: the steps of the workflow that a person would type."""
+"""The command ``lanflow``; its subcommands are the steps of the workflow."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli import cluster
-from lanflow.cli.cluster import add_check_node, add_site, fail_soon
+from lanflow.cli.cluster import (
+    add_check_node,
+    add_site,
+    add_sync_options,
+    limit_mlflow_retries,
+    sync,
+)
 from lanflow.cli.data import add_data
 from lanflow.cli.evaluate import add_check_gates, add_evaluate, add_plot, add_recover
 from lanflow.cli.options import (
     add_log_level,
-    add_sending,
+    add_send_mode,
     add_store,
     count,
     n_cores,
@@ -21,12 +26,12 @@ from lanflow.cli.options import (
 )
 from lanflow.cli.publish import add_publishing
 from lanflow.core.errors import UsageError
-from lanflow.core.interrupts import uninterrupted
-from lanflow.tracking.store import generation_experiment, resolve_sending
+from lanflow.core.interrupts import defer_signals
+from lanflow.tracking.store import generation_experiment, resolve_send_mode
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
+    """Build the parser of all subcommands and their options."""
     parser = argparse.ArgumentParser(
         prog="lanflow",
         description="From simulations of a cognitive model to a trained likelihood network.",
@@ -37,8 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(commands)
     add_data(commands, _command)
     _add_sync(commands)
-    for add_with in (add_check_node, add_site):
-        add_with(commands, _command)
+    add_check_node(commands, _command)
+    add_site(commands, _command)
     add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
     add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
     add_recover(_command(commands, "recover", "find the parameters of simulated subjects again"))
@@ -48,6 +53,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argparse.ArgumentParser:
+    """Add a subcommand with ``--log-level``; ``call`` does its work."""
     command: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
@@ -73,8 +79,8 @@ def _prepare(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_json
     from lanflow.tracking.preflight import prepare
 
-    fail_soon()
-    record = prepare(store_of(parsed), parsed.experiments)
+    limit_mlflow_retries()
+    record = prepare(store_of(parsed), parsed.experiments).model_dump(mode="json")
     if parsed.output:
         write_json(parsed.output, record)
     return record
@@ -108,11 +114,11 @@ def _add_generate(commands: Any) -> None:
         help="log the files as artifacts of the run, for machines that do not see the folder",
     )
     add_store(command)
-    add_sending(command)
+    add_send_mode(command)
 
 
 def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
-    with uninterrupted():
+    with defer_signals():
         from lanflow.data.generation.config import read_generation_file
         from lanflow.data.generation.plan import ChunkPlan
         from lanflow.data.generation.run import generate
@@ -129,15 +135,15 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
         experiment_name=parsed.mlflow_experiment_name or generation_experiment(config.model_name),
         run_name=parsed.mlflow_run_name,
         log_files=parsed.log_files,
-        sending=resolve_sending(parsed.mlflow_send),
+        send_mode=resolve_send_mode(parsed.mlflow_send),
     )
 
 
 def _add_sync(commands: Any) -> None:
     help_text = "send runs to the MLflow store whose records wait beside the results"
-    cluster.add_options(_command(commands, "sync", help_text, cluster.sync))
+    add_sync_options(_command(commands, "sync", help_text, sync))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command."""
+    """Run one command and return its exit status."""
     return run_command(build_parser(), lambda parsed: parsed.call(parsed), arguments)

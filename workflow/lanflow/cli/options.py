@@ -1,4 +1,4 @@
-"""What all commands share: options, exit status, the JSON line at the end, signals."""
+"""Common parts of all commands: options, exit status, the JSON line at the end, signals."""
 
 import argparse
 import json
@@ -14,27 +14,27 @@ from typing import Any
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.interrupts import interruptible
 from lanflow.core.names import check_name
-from lanflow.tracking.store import SENDING_VARIABLE, SENDINGS, Store, redact, resolve_store
+from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
 
 log = logging.getLogger("lanflow")
 
 
 def whole_number(text: str) -> int:
-    """A non-negative whole number, for argparse."""
+    """Parse a non-negative whole number, for argparse."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a non-negative whole number")
     return int(text)
 
 
 def count(text: str) -> int:
-    """A positive whole number, for argparse."""
+    """Parse a positive whole number, for argparse."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
     return int(text)
 
 
 def share(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
+    """Parse a number from 0 to 1, for argparse."""
     try:
         number = float(text)
     except ValueError:
@@ -45,7 +45,7 @@ def share(text: str) -> float:
 
 
 def plain_name(text: str) -> str:
-    """A name that becomes part of a path, for argparse."""
+    """Parse a name that becomes part of a path, for argparse."""
     try:
         return check_name(text)
     except ValueError as e:
@@ -53,7 +53,7 @@ def plain_name(text: str) -> str:
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -85,25 +85,25 @@ def add_store(group: Any) -> None:
 
 
 def store_of(parsed: argparse.Namespace) -> Store:
-    """The MLflow store that the options of :func:`add_store` name."""
+    """Return the MLflow store that the options of :func:`add_store` name."""
     return resolve_store(
         uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
     )
 
 
-def add_sending(group: Any) -> None:
+def add_send_mode(group: Any) -> None:
     """Add ``--mlflow-send``."""
     group.add_argument(
         "--mlflow-send",
-        choices=SENDINGS,
+        choices=SEND_MODES,
         help="now: the store must answer at the start; try: if it does not, the run is kept beside "
         "the results for 'lanflow sync'; later: it is kept there, the store is not asked "
-        f"({SENDING_VARIABLE}, then now)",
+        f"({SEND_MODE_VARIABLE}, then now)",
     )
 
 
 def add_places(group: Any) -> None:
-    """Add the options that say where recorded folders are on this machine."""
+    """Add the options that map recorded folders to folders of this machine."""
     group.add_argument(
         "--root",
         type=Path,
@@ -136,7 +136,7 @@ def add_max_repeated_sets(group: Any, help_text: str) -> None:
 
 
 def parse_path_map(entries: list[str]) -> dict[str, str]:
-    """``RECORDED=HERE`` entries as a mapping.
+    """Parse ``RECORDED=HERE`` entries into a mapping.
 
     Raises
     ------
@@ -157,22 +157,22 @@ def run_command(
     call: Callable[[argparse.Namespace], dict[str, Any] | None],
     arguments: list[str] | None = None,
 ) -> int:
-    """Parse, call, print one line of JSON, give the exit status.
+    """Parse the command line, run a command, print its result as one line of JSON.
 
     Parameters
     ----------
     parser
-        The command's options; ``--log-level`` among them.
+        The command's options, with ``--log-level``.
     call
-        Does the work; what it returns is printed.
+        Does the work and returns the result.
     arguments
-        In place of ``sys.argv``, for tests.
+        The arguments; those of this process when left out.
 
     Returns
     -------
     int
-        0; 1 for a mistake, a person's or ours; 2 for options that make no sense; 130 when
-        interrupted.
+        The exit status: 0; 1 for an error, of the user or of lanflow; 2 for options that
+        contradict each other; 130 after an interruption.
     """
     parsed = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
@@ -189,7 +189,7 @@ def run_command(
     except KeyboardInterrupt:
         log.error("%s: interrupted", parser.prog)
         return 130
-    except Exception:  # a bug: all of the traceback, less the password that a URI may hold
+    except Exception:  # a bug: print its traceback, without the password that a URI may hold
         log.error("%s: unexpected error\n%s", parser.prog, redact(traceback.format_exc()))
         return 1
     if result is not None:

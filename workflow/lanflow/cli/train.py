@@ -11,7 +11,7 @@ from lanflow.cli.options import (
     add_log_level,
     add_max_repeated_sets,
     add_places,
-    add_sending,
+    add_send_mode,
     add_store,
     count,
     n_cores,
@@ -21,8 +21,8 @@ from lanflow.cli.options import (
     whole_number,
 )
 from lanflow.core.errors import UserError
-from lanflow.core.interrupts import uninterrupted
-from lanflow.tracking.store import resolve_sending
+from lanflow.core.interrupts import defer_signals
+from lanflow.tracking.store import resolve_send_mode
 from lanflow.training.config import DEFAULT_MEMORY_MB
 
 log = logging.getLogger(__name__)
@@ -181,7 +181,7 @@ def _add_mlflow(group: Any) -> None:
         help="experiment of the run (MLFLOW_EXPERIMENT_NAME, then {model}-training)",
     )
     add_store(group)
-    add_sending(group)
+    add_send_mode(group)
 
 
 def jaxtrain(arguments: list[str] | None = None) -> int:
@@ -195,7 +195,7 @@ def torchtrain(arguments: list[str] | None = None) -> int:
 
 
 def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict[str, Any]:
-    with uninterrupted():
+    with defer_signals():
         from lanflow.training.config import TrainingOptions, without_tracking
         from lanflow.training.run import train
 
@@ -228,7 +228,7 @@ def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict
         mlflow_experiment_name=parsed.mlflow_experiment_name,
         mlflow_tracking_uri=parsed.mlflow_tracking_uri,
         mlflow_artifact_location=parsed.mlflow_artifact_location,
-        mlflow_send=resolve_sending(parsed.mlflow_send),
+        mlflow_send=resolve_send_mode(parsed.mlflow_send),
     )
     if options.is_tracked and importlib.util.find_spec("mlflow") is None:
         for given, option in (

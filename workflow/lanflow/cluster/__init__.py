@@ -1,1 +1,1 @@
-"""The site file of a cluster, the profile that reads it, and the report of Slurm."""
+"""Slurm clusters: the site file, the profile that reads it, and queries of Slurm."""

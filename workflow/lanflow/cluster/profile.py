@@ -1,7 +1,7 @@
-"""Finds the profile that Snakemake reads, and the working directory that its jobs will have.
+"""The folder of the profile that Snakemake reads, and the working directory of its jobs.
 
-Snakemake tells a profile neither: paths in it count from where the command was typed. So both are
-found as Snakemake finds them, from its own command line.
+Snakemake tells a profile neither, and paths in a profile are relative to the folder in which the
+command was typed. So both are found from Snakemake's own command line, as Snakemake finds them.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pathlib import Path
 
 SITE_NAME = "site.yaml"
 
-# A profile that has a site file calls this function of lanflow.cluster.site.
+# Profiles with a site file are recognised by their call of this function of lanflow.cluster.site.
 _CALL = "enter_profile"
 
 
@@ -24,12 +24,12 @@ class ProfilePlace:
 
     @property
     def site_path(self) -> Path:
-        """The site file that belongs to the profile, there or not."""
+        """The path of the profile's site file, which need not exist."""
         return self.folder / SITE_NAME
 
 
 def find_profile(arguments: Sequence[str] | None = None) -> ProfilePlace:
-    """Find the profile that is being read, among those that Snakemake was started with.
+    """Find the profile that is being read among those on Snakemake's command line.
 
     Parameters
     ----------
@@ -42,13 +42,13 @@ def find_profile(arguments: Sequence[str] | None = None) -> ProfilePlace:
     names = [*(given.profile or []), *_workflow_profiles(given.workflow_profile, given.snakefile)]
     found = filter(None, (get_profile_dir(str(name)) for name in names))
     folders = [folder for folder, config in found if _CALL in Path(config).read_text("utf-8")]
-    # Of several, the last one decides, as it does for every key.
+    # The last of several profiles wins, as it does for every key.
     folder = folders[-1] if folders else Path()
     return ProfilePlace(Path.cwd() / folder, Path.cwd() / (given.directory or ""))
 
 
 def _workflow_profiles(name: str | None, snakefile: str | None) -> Iterator[Path]:
-    """The path that ``--workflow-profile`` stands for: here, in profiles/, or by the Snakefile."""
+    """Find the folder of ``--workflow-profile``: here, in profiles/, or beside the Snakefile."""
     from snakemake.api import resolve_snakefile
 
     if name == "none":

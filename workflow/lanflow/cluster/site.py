@@ -1,7 +1,7 @@
-"""What a machine or cluster has of its own: account, partitions, the store; and the profile's part.
+"""The site file of a machine or cluster (account, partitions, store), and its use by a profile.
 
-A profile of the repository holds nothing of a site. Beside it lies a site file that git ignores;
-``lanflow site`` writes it. The profile calls :func:`enter_profile` when Snakemake reads it.
+A profile in the repository holds nothing of a site. Beside it lies a site file, which git ignores
+and ``lanflow site`` writes. The profile calls :func:`enter_profile` when Snakemake reads it.
 """
 
 import os
@@ -25,7 +25,7 @@ _HEADER = """\
 
 
 class Site(Settings):
-    """A site file."""
+    """The content of a site file."""
 
     account: str | None = Field(None, description="that jobs are charged to")
     status_command: Literal["sacct", "squeue"] | None = Field(
@@ -44,44 +44,45 @@ def enter_profile(
     environment: MutableMapping[str, str] = os.environ,
     **variables: str,
 ) -> Site:
-    """Set the variables of a profile for Snakemake and all its jobs, and give its site file.
+    """Set a profile's environment variables for Snakemake and its jobs, and read its site file.
 
-    A variable that is set already stays as it is; then comes the site file's value, then the
-    profile's own. A profile's list of ``config`` entries would be lost with the first ``--config``
-    on the command line; a variable is not, and ``tracking`` in the study still wins over it.
+    A variable that is set already keeps its value; else the site file's value is used, else the
+    profile's. Variables are used because a ``--config`` on the command line would replace a
+    profile's whole list of ``config`` entries. ``tracking`` in the study has precedence over them.
 
     Parameters
     ----------
     place
-        Of the profile, as :func:`~lanflow.cluster.profile.find_profile` finds it.
+        The profile, as :func:`~lanflow.cluster.profile.find_profile` finds it.
     environment
-        Where variables are set.
+        The mapping in which variables are set.
     **variables
-        The profile's own. Relative paths are of the working directory, which jobs share.
+        The profile's variables. Relative paths are resolved in the working directory of the jobs.
 
     Returns
     -------
     Site
-        Empty where there is no site file, which is said on standard error.
+        The site file; empty if there is none, which is reported on standard error.
 
     Raises
     ------
     UserError
-        Naming the site file and the key.
+        If the site file is wrong; names the file and the key.
     """
     path = place.site_path
     if path.exists():
         site = parse_settings(Site, read_yaml(path), str(path))
     else:
         site = Site()
-        _tell_of_no_site(place.folder)
+        _report_missing_site(place.folder)
     for given in (site.environment, variables):
         _set_absent(environment, given, place.directory)
     return site
 
 
 @cache  # Snakemake reads a profile more than once
-def _tell_of_no_site(profile: Path) -> None:
+def _report_missing_site(profile: Path) -> None:
+    """Say on standard error, once, that there is no site file."""
     sys.stderr.write(
         f"no site file: {profile / SITE_NAME} is not there, so jobs name no account and know no "
         f"partitions; 'lanflow site --profile {profile}' writes it\n"
@@ -91,7 +92,7 @@ def _tell_of_no_site(profile: Path) -> None:
 def _set_absent(
     environment: MutableMapping[str, str], given: Mapping[str, str], directory: Path
 ) -> None:
-    """Set what is not set; an artifact location goes with the store it was given for."""
+    """Set variables that are not set; an artifact location only together with its store."""
     store = resolve_store(
         folder=directory,
         uri=given.get(URI_VARIABLE),
@@ -99,7 +100,7 @@ def _set_absent(
         environment={},
     )
     absolute = {URI_VARIABLE: store.uri, ARTIFACT_VARIABLE: store.artifact_location}
-    # An empty variable counts as not set, as everywhere.
+    # An empty variable counts as not set.
     has_store = bool(environment.get(URI_VARIABLE)) and URI_VARIABLE in given
     for name, value in given.items():
         if environment.get(name) or (name == ARTIFACT_VARIABLE and has_store):
@@ -108,9 +109,9 @@ def _set_absent(
 
 
 def write_site(profile: Path, site: Site, *, overwrite: bool = False) -> tuple[Path, Path]:
-    """Write a site file beside a profile, and a link so that ``--profile NAME`` finds it.
+    """Write a site file beside a profile, and link the profile into the working directory.
 
-    Snakemake looks for a profile in the working directory first, by its name alone.
+    Snakemake looks for ``--profile NAME`` in the working directory first.
 
     Returns
     -------
@@ -120,8 +121,8 @@ def write_site(profile: Path, site: Site, *, overwrite: bool = False) -> tuple[P
     Raises
     ------
     UserError
-        If there is no such profile, the file is there already, a variable holds a password, or
-        something else has the link's name.
+        If there is no such profile, the file exists already, a variable holds a password, or
+        another file has the link's name.
     """
     import yaml
 

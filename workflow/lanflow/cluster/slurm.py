@@ -1,11 +1,10 @@
-"""What a Slurm cluster says of itself: partitions, accounts, whether it keeps accounts at all."""
+"""Queries of a Slurm cluster: its partitions, the user's accounts, whether it has accounting."""
 
 import getpass
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from typing import Any
 
 from lanflow.cluster.site import Site
 from lanflow.core.errors import UserError
@@ -17,21 +16,21 @@ _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P
 
 
 def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -> Site:
-    """Ask ``sinfo``, ``scontrol`` and, where there is accounting, ``sacctmgr``.
+    """Describe this cluster with ``sinfo``, ``scontrol`` and, if it has accounting, ``sacctmgr``.
 
     Parameters
     ----------
     account
-        In place of the user's default account.
+        Account to use in place of the user's default account.
     partitions
-        Only these; all that are up when left out.
+        Names of the partitions to use; all that are up when left out.
 
     Raises
     ------
     UserError
         If there is no Slurm here, it does not answer, or has no such partition or account.
     """
-    found = parse_partitions(_ask("sinfo", "--noheader", f"--format={_PARTITION_FORMAT}"))
+    found = parse_partitions(_run("sinfo", "--noheader", f"--format={_PARTITION_FORMAT}"))
     if partitions:
         unknown = sorted(set(partitions) - set(found))
         if unknown:
@@ -40,7 +39,7 @@ def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -
                 f"{', '.join(sorted(found)) or 'none'}"
             )
         found = {name: found[name] for name in partitions}
-    settings = _ask("scontrol", "show", "config")
+    settings = _run("scontrol", "show", "config")
     has_accounts = re.search(r"AccountingStorageType\s*=\s*\S*slurmdbd", settings) is not None
     if has_accounts:
         account = _check_account(account)
@@ -51,12 +50,13 @@ def describe_cluster(*, account: str | None, partitions: Sequence[str] | None) -
     )
 
 
-def parse_partitions(report: str) -> dict[str, dict[str, Any]]:
-    """Limits of each partition that is up, in the words of the Slurm executor plugin.
+def parse_partitions(report: str) -> dict[str, dict[str, int]]:
+    """Read the limits of each partition that is up, under the Slurm executor plugin's names.
 
-    A partition of different nodes has a line for each kind; the largest of each figure counts.
+    The report of ``sinfo`` has one line for each kind of node in a partition; the largest value of
+    each limit is taken.
     """
-    limits: dict[str, dict[str, Any]] = {}
+    limits: dict[str, dict[str, int]] = {}
     for line in report.splitlines():
         name, state, time, memory, cores, resources = line.strip().split("|")
         if state != "up":
@@ -75,7 +75,7 @@ def parse_partitions(report: str) -> dict[str, dict[str, Any]]:
 
 
 def _minutes(time: str) -> int | None:
-    """A time limit in minutes; None for no limit."""
+    """Convert a time limit to minutes; None if there is no limit."""
     match = _TIME.fullmatch(time)
     if match is None:
         return None
@@ -84,15 +84,15 @@ def _minutes(time: str) -> int | None:
 
 
 def _check_account(account: str | None) -> str | None:
-    """The user's default account, or the given one if it is the user's."""
+    """Return the given account if the user has it, or the user's default account if left out."""
     user = getpass.getuser()
     if account is None:
-        report = _ask(
+        report = _run(
             *("sacctmgr", "--noheader", "--parsable2"),
             *("show", "user", user, "format=DefaultAccount"),
         )
         return next((line.strip() for line in report.splitlines() if line.strip()), None)
-    report = _ask(
+    report = _run(
         *("sacctmgr", "--noheader", "--parsable2"),
         *("show", "associations", f"user={user}", "format=Account"),
     )
@@ -105,8 +105,8 @@ def _check_account(account: str | None) -> str | None:
     return account
 
 
-def _ask(*command: str) -> str:
-    """What a command of Slurm prints."""
+def _run(*command: str) -> str:
+    """Run a command of Slurm and return what it prints."""
     program = shutil.which(command[0])
     if program is None:
         raise UserError(

@@ -1,21 +1,21 @@
-"""The mistakes of a person: one message each, no traceback."""
+"""Errors that are shown to the user as one message, without a traceback."""
 
 
 class UserError(Exception):
-    """Something a person can mend: a file, a key, a folder, a value.
+    """An error that the user can correct: a file, a key, a folder or a value.
 
-    The message names what is wrong, where, and what is accepted. A command that meets one prints
-    the message alone and exits with status 1.
+    The message names the fault, its place, and what is accepted. A command prints the message
+    alone and exits with status 1.
     """
 
 
 class UsageError(UserError):
-    """Options that do not fit together; the command exits with status 2."""
+    """An error for options that contradict each other; the command exits with status 2."""
 
 
 class StoreError(UserError):
-    """An MLflow store that refuses, or does not answer."""
+    """An MLflow store that refuses a request or does not answer."""
 
 
-class StoreAwayError(StoreError):
-    """An MLflow store that does not answer now; later it may."""
+class StoreUnavailableError(StoreError):
+    """An MLflow store that does not answer now but may do so later."""

@@ -1,21 +1,22 @@
-"""Figures, drawn without a screen."""
+"""Matplotlib figures as PNG files, drawn without a screen: the style and common parts."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-# Okabe & Ito's palette: told apart by colour-blind readers too.
+# The palette of Okabe & Ito (2008), which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
 YELLOW = "#F0E442"
-# Letters that fit over a panel.
+# Number of characters that fit over a panel.
 _TITLE_LENGTH = 46
-# Of a model's choices, in order.
+# Colours of a model's choices, in order.
 CHOICE_COLOURS = (ORANGE, BLUE, GREEN, PURPLE, GREY)
 DASHES = (0, (4, 2))
 
@@ -38,7 +39,7 @@ def _png(figure: Figure) -> bytes:
 
 
 def draw_png(size: tuple[float, float], fill: Callable[[Figure], None]) -> bytes:
-    """A figure in the house's style as a PNG.
+    """Draw a figure in lanflow's style as a PNG.
 
     Parameters
     ----------
@@ -54,22 +55,22 @@ def draw_png(size: tuple[float, float], fill: Callable[[Figure], None]) -> bytes
 
 
 def number(value: float, digits: int = 3) -> str:
-    """A number for reading: few digits, a proper minus."""
+    """Format a number for reading, with few digits and a typographic minus."""
     return f"{value:.{digits}g}".replace("-", "\N{MINUS SIGN}")
 
 
 def choice_name(choice: float) -> str:
-    """A choice, for reading."""
+    """Format a choice for reading."""
     return f"choice {number(choice)}"
 
 
 def choice_colour(i: int) -> str:
-    """Colour of a model's i-th choice."""
+    """Return the colour of a model's i-th choice."""
     return CHOICE_COLOURS[i % len(CHOICE_COLOURS)]
 
 
-def show_parameters(theta: Mapping[str, float]) -> str:
-    """A parameter vector as the title of a panel, on two lines if it is long."""
+def format_parameters(theta: Mapping[str, float]) -> str:
+    """Format a parameter vector as the title of a panel, on two lines if it is long."""
     parts = [f"{name} = {number(value, 2)}" for name, value in theta.items()]
     if len(", ".join(parts)) <= _TITLE_LENGTH:
         return ", ".join(parts)
@@ -78,24 +79,24 @@ def show_parameters(theta: Mapping[str, float]) -> str:
 
 
 def axis_label(name: str) -> str:
-    """A parameter's name for an axis, with its unit where it has one."""
+    """Return a parameter's label for an axis, with its unit if it has one."""
     return f"{name} (s)" if name in ("t", "st", "deadline") else name
 
 
 def area_key(colour: str, label: str, *, alpha: float) -> Patch:
-    """An entry of a legend for a filled area."""
+    """Make a legend's entry for a filled area."""
     return Patch(facecolor=colour, alpha=alpha, label=label, lw=0)
 
 
 def line_key(colour: str, label: str, **style: Any) -> Line2D:
-    """An entry of a legend for a line or a marker."""
+    """Make a legend's entry for a line or a marker."""
     return Line2D([], [], color=colour, label=label, **style)
 
 
 def put_title(figure: Figure, title: str, *notes: str) -> None:
-    """A figure's title, to the left, and smaller notes under it."""
+    """Put a title at the top left of a figure, with smaller notes under it."""
     height = figure.get_size_inches()[1]
-    # Space for all lines, in which two texts of different weight are put.
+    # A blank title reserves the space of all lines; the texts differ in weight and are put there.
     figure.suptitle(" " + "\n " * len(notes), x=0.01, ha="left", fontsize=11.5)
     figure.text(0.01, 1 - 0.06 / height, title, va="top", fontsize=12, fontweight="bold")
     for i, note in enumerate(notes):
@@ -103,27 +104,27 @@ def put_title(figure: Figure, title: str, *notes: str) -> None:
 
 
 def put_legend(figure: Figure, keys: Sequence[Any], *, dark: bool = False) -> None:
-    """One legend for all panels, under them; on a dark ground for light lines."""
+    """Put one legend for all panels under them; light lines need a dark background."""
     style: Any = {"facecolor": "#414487", "labelcolor": "white", "framealpha": 1} if dark else {}
     figure.legend(
         handles=list(keys), loc="outside lower center", ncols=len(keys), frameon=dark, **style
     )
 
 
-def _plain_ticks(value: float, _position: int | None) -> str:
-    """Label 1, 2 and 5 of a logarithmic axis as plain numbers."""
+def _plain_ticks(value: float, _position: float | None) -> str:
+    """Label the ticks 1, 2 and 5 of each decade of a logarithmic axis as plain numbers."""
     return f"{value:g}" if f"{value:e}"[0] in "125" else ""
 
 
 def draw_training_curve(history: Sequence[Mapping[str, float]], *, title: str, loss: str) -> bytes:
-    """Loss of both sides over epochs, and the learning rate below.
+    """Draw training and validation loss over epochs, and the learning rate below.
 
     Parameters
     ----------
     history
-        Epochs: epoch, train_loss, val_loss, learning_rate.
+        Epochs, with keys epoch (counted from 0), train_loss, val_loss and learning_rate.
     title
-        What was trained.
+        Name of what was trained.
     loss
         Name and unit of the loss, for the axis.
 
@@ -132,48 +133,48 @@ def draw_training_curve(history: Sequence[Mapping[str, float]], *, title: str, l
     bytes
         A PNG.
     """
-    epochs = [entry["epoch"] + 1 for entry in history]
-    best = min(history, key=lambda entry: entry["val_loss"])
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(6.4, 4.4), layout="constrained")
         losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        marker = "o" if len(history) <= 30 else None
-        losses.plot(
-            epochs,
-            [e["train_loss"] for e in history],
-            color=BLUE,
-            marker=marker,
-            ms=3,
-            label="training",
-        )
-        losses.plot(
-            epochs,
-            [e["val_loss"] for e in history],
-            color=ORANGE,
-            marker=marker,
-            ms=3,
-            label="validation",
-        )
-        losses.plot(
-            best["epoch"] + 1,
-            best["val_loss"],
-            "*",
-            color=ORANGE,
-            ms=13,
-            markeredgecolor="black",
-            label=f"best: {best['val_loss']:.4g} in epoch {best['epoch'] + 1:.0f}",
-        )
-        losses.set_yscale("log")
-        for axis in (losses.yaxis.set_major_formatter, losses.yaxis.set_minor_formatter):
-            axis(_plain_ticks)
+        _draw_losses(losses, history)
         losses.set_ylabel(loss)
         losses.set_title(title, loc="left", fontweight="bold")
         losses.legend(frameon=False)
-        rates.step(epochs, [e["learning_rate"] for e in history], where="mid", color=GREY)
-        rates.set_yscale("log")
-        rates.yaxis.set_major_formatter(_plain_ticks)
-        rates.yaxis.set_minor_formatter("")
-        rates.set_ylabel("learning rate")
-        rates.set_xlabel("epoch")
-        rates.xaxis.get_major_locator().set_params(integer=True)
+        _draw_learning_rate(rates, history)
         return _png(figure)
+
+
+def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    """Draw training and validation loss, and mark the epoch of the smallest validation loss."""
+    epochs = [entry["epoch"] + 1 for entry in history]
+    marker = "o" if len(history) <= 30 else None
+    for key, colour, label in (
+        ("train_loss", BLUE, "training"),
+        ("val_loss", ORANGE, "validation"),
+    ):
+        values = [entry[key] for entry in history]
+        axes.plot(epochs, values, color=colour, marker=marker, ms=3, label=label)
+    best = min(history, key=lambda entry: entry["val_loss"])
+    axes.plot(
+        best["epoch"] + 1,
+        best["val_loss"],
+        "*",
+        color=ORANGE,
+        ms=13,
+        markeredgecolor="black",
+        label=f"best: {best['val_loss']:.4g} in epoch {best['epoch'] + 1:.0f}",
+    )
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain_ticks)
+    axes.yaxis.set_minor_formatter(_plain_ticks)
+
+
+def _draw_learning_rate(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
+    epochs = [entry["epoch"] + 1 for entry in history]
+    axes.step(epochs, [entry["learning_rate"] for entry in history], where="mid", color=GREY)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(_plain_ticks)
+    axes.yaxis.set_minor_formatter("")
+    axes.set_ylabel("learning rate")
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="x", integer=True)

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, also where many processes start at once."""
+"""Files and folders that appear complete or not at all, also if many processes start at once."""
 
 import contextlib
 import fcntl
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UserError
-from lanflow.core.folders import require_own
+from lanflow.core.folders import refuse_foreign_files
 
-# How long a process waits for its turn: many times what one turn takes.
+# Seconds that a process waits for a folder's lock: many times what its holder needs.
 _LONGEST_WAIT = 120.0
 
 _READ_BYTES = 2**22
@@ -25,22 +25,21 @@ _READ_BYTES = 2**22
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file in one step: readers see the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _fresh_name(path)
+    fresh = _temporary_path(path)
     try:
         with fresh.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-    except BaseException:
+    finally:
         fresh.unlink(missing_ok=True)
-        raise
 
 
-def _fresh_name(path: Path) -> Path:
-    """A hidden name beside ``path`` that no other process uses.
+def _temporary_path(path: Path) -> Path:
+    """Return a hidden path beside ``path`` that no other process uses.
 
-    Unlike :mod:`tempfile`, what is created under it has the permissions the user's umask says.
+    Files created there have the permissions of the user's umask, unlike those of :mod:`tempfile`.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
@@ -56,52 +55,51 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextlib.contextmanager
-def fresh_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[Path]:
-    """Fill a new folder beside ``folder`` and put it in its place at the end.
+def replace_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator[Path]:
+    """Fill a new folder beside ``folder``, which replaces it at the end.
 
-    If the body raises, the new folder is removed and the old one, if any, stays. An old one that
-    holds more than ``own`` is refused, before the body and once more before it is replaced.
+    If the body raises, the new folder is removed and the old one stays. An old folder that holds
+    anything but ``own`` is refused before the body, and again before it is replaced.
 
     Parameters
     ----------
     folder
-        Where the new one goes; a link to a folder stays a link.
+        The folder to replace, if it exists; a link to a folder stays a link.
     own, what
-        As for :func:`lanflow.core.folders.require_own`.
+        As for :func:`lanflow.core.folders.refuse_foreign_files`.
 
     Raises
     ------
     UserError
-        If something else is in the old folder: nothing of it is touched.
+        If the old folder holds anything else; it is left as it is.
     """
-    require_own(folder, own, what=what)
+    refuse_foreign_files(folder, own, what=what)
     folder = folder.resolve() if folder.is_symlink() else folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _fresh_name(folder)
-    old = _fresh_name(folder)
+    fresh = _temporary_path(folder)
+    old = _temporary_path(folder)
     fresh.mkdir()
     try:
         yield fresh
-        require_own(folder, own, what=what)
+        refuse_foreign_files(folder, own, what=what)
         if folder.exists():
             folder.rename(old)
         fresh.rename(folder)
-    except BaseException:
+    finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
-    # Another job may still map files of the old folder, which some file systems do not delete.
-    shutil.rmtree(old, ignore_errors=True)
+        # Another job may still map files of the old folder, which some file systems do not delete.
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def in_turn(folder: Path) -> Iterator[bool]:
-    """Let one process at a time do something in a folder; give whether the others are kept out.
+def lock_folder(folder: Path) -> Iterator[bool]:
+    """Lock a folder during the body, and yield whether that succeeded.
 
-    The lock is on the folder itself: it leaves no file, and ends with the process that holds it. On
-    a file system without locks, or when the others take minutes, the body runs all the same, so it
-    must not rely on its turn where results could be lost.
+    The lock is on the folder itself: it leaves no file and ends with the process. On a file system
+    without locks, or when other processes hold it for minutes, the body runs without the lock, so
+    results must not depend on it.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -111,6 +109,7 @@ def in_turn(folder: Path) -> Iterator[bool]:
 
 
 def _lock(handle: int) -> bool:
+    """Lock an open folder; False if there are no locks or the wait was too long."""
     end = time.monotonic() + _LONGEST_WAIT
     while time.monotonic() < end:
         try:
@@ -125,28 +124,28 @@ def _lock(handle: int) -> bool:
 
 
 def create_once(path: Path, make: Callable[[Path], None]) -> None:
-    """Make a file that is not there, or is empty; of many processes that do, one makes it.
+    """Create a file that is missing or empty, in one of the processes that need it.
 
-    It is made beside its place and linked there whole, so a process that is killed meanwhile leaves
-    no part of it, and one that is later never replaces what another has put there and used.
+    The file is written beside its place and linked there when it is complete. So a process that is
+    killed leaves no part of it, and a late process never replaces a file that another one uses.
 
     Parameters
     ----------
     path
-        Where it appears.
+        The file.
     make
-        Writes it to the path given, and has closed it when it returns.
+        Writes and closes a file at the path that it is given.
     """
-    if not _is_absent(path):
+    if not _is_missing_or_empty(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    with in_turn(path.parent) as is_alone:
-        if not _is_absent(path):
+    with lock_folder(path.parent) as is_locked:
+        if not _is_missing_or_empty(path):
             return
-        if is_alone:
+        if is_locked:
             for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}*"):
-                left.unlink(missing_ok=True)  # by a process that was killed
-        fresh = _fresh_name(path)
+                left.unlink(missing_ok=True)  # of a process that was killed
+        fresh = _temporary_path(path)
         try:
             make(fresh)
             _link_into_place(fresh, path)
@@ -154,40 +153,38 @@ def create_once(path: Path, make: Callable[[Path], None]) -> None:
             fresh.unlink(missing_ok=True)
 
 
-def _is_absent(path: Path) -> bool:
+def _is_missing_or_empty(path: Path) -> bool:
     return not path.exists() or (path.is_file() and path.stat().st_size == 0)
 
 
 def _link_into_place(fresh: Path, path: Path) -> None:
+    """Put a new file in its place, unless another process has done so."""
     if path.exists():  # and empty
         fresh.replace(path)
         return
     try:
         os.link(fresh, path)
     except FileExistsError:
-        return  # of another process, on a file system without locks
+        return  # another process was faster, on a file system without locks
     except OSError:  # a file system without links
         if not path.exists():
             fresh.rename(path)
 
 
-# JSON that lanflow wrote, read back.
-
-
 def read_json(path: Path, *, hint: str = "") -> dict[str, Any]:
-    """The content of a JSON file of keys and values.
+    """Read a JSON file that holds keys and values.
 
     Parameters
     ----------
     path
         The file.
     hint
-        What to say of a file that cannot be read.
+        Advice for a file that cannot be read; part of the error message.
 
     Raises
     ------
     UserError
-        If it is missing, damaged, or holds anything else.
+        If the file is missing, damaged, or holds anything else.
     """
     try:
         content = json.loads(path.read_text())
@@ -201,12 +198,12 @@ def read_json(path: Path, *, hint: str = "") -> dict[str, Any]:
 
 
 def read_record(path: Path, version_key: str, version: int) -> dict[str, Any]:
-    """The content of a record that has a version.
+    """Read a JSON file that must have a certain version under ``version_key``.
 
     Raises
     ------
     UserError
-        If it is missing, damaged, or of another version.
+        If the file is missing, damaged, or of another version.
     """
     content = read_json(path)
     found = content.get(version_key)
@@ -216,12 +213,12 @@ def read_record(path: Path, version_key: str, version: int) -> dict[str, Any]:
 
 
 def file_sha256(path: Path) -> str:
-    """Sha256 (hex) of a file of any size.
+    """Compute the SHA-256 digest of a file, as hexadecimal text.
 
     Raises
     ------
     UserError
-        If it cannot be read.
+        If the file cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -234,5 +231,5 @@ def file_sha256(path: Path) -> str:
 
 
 def absolute(path: str | os.PathLike[str]) -> Path:
-    """A path from the root, without ``..``; links stay, so a path stays what a person typed."""
+    """Return a path from the root without ``..``; links are not resolved."""
     return Path(os.path.normpath(Path.cwd() / path))

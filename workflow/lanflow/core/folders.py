@@ -1,4 +1,4 @@
-"""Folders that lanflow writes: one that holds anything else is refused, and stays as it is."""
+"""Protection of folders: lanflow does not write into one that holds files of someone else."""
 
 import os
 import re
@@ -8,33 +8,33 @@ from pathlib import Path
 
 from lanflow.core.errors import UserError
 
-# What file managers, NFS and Snakemake leave in any folder.
+# Files that file managers, NFS and Snakemake leave in any folder.
 _ANYWHERE = (".DS_Store", ".nfs*", ".snakemake_timestamp")
-# What lanflow.core.files leaves of a file when its process is killed.
+# A temporary file of lanflow.core.files, left by a process that was killed.
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}")
 _N_NAMED = 3
 
 
-def require_own(folder: Path, own: Iterable[str], *, what: str) -> None:
-    """Refuse to write into a folder that holds anything but what its writer makes.
+def refuse_foreign_files(folder: Path, own: Iterable[str], *, what: str) -> None:
+    """Raise if a folder holds anything that its writer does not make.
 
-    Every command that writes a folder calls this before it writes anything.
+    Every command that writes a folder calls this before it writes.
 
     Parameters
     ----------
     folder
-        Need not exist.
+        The folder; it need not exist.
     own
         Paths in the folder that the writer makes, as patterns of :mod:`fnmatch` with ``/``
-        between folders; one that ends with ``/`` is a folder with all that is in it.
+        between folders. A pattern that ends with ``/`` is a folder with all its content.
     what
-        The writer makes, for the message: "this bundle".
+        Name of what the writer makes, for the message: "this bundle".
 
     Raises
     ------
     UserError
-        If it, or a folder that it is to lie in, is a file; if it cannot be read; or naming what is
-        in it and is not the writer's.
+        If the folder or one of its parents is a file, if it cannot be read, or if it holds other
+        files, which the message names.
     """
     for place in (folder, *folder.parents):
         if place.is_dir():
@@ -55,7 +55,7 @@ def require_own(folder: Path, own: Iterable[str], *, what: str) -> None:
 
 
 def _others(folder: Path, own: tuple[str, ...]) -> Iterator[str]:
-    """Paths in a folder that no pattern stands for; what is in a foreign folder is not listed."""
+    """List the paths in a folder that no pattern matches; a foreign folder counts as one path."""
     for place, inner, files in os.walk(folder, onerror=_refuse):
         at = Path(place).relative_to(folder)
         paths = [(at / name).as_posix() for name in files]

@@ -1,14 +1,13 @@
-"""Interruptions: they wait for what must not be cut in two, and none is lost.
+"""Interruptions by signals: they are deferred where work must not be cut in two, and never lost.
 
-Python can lose the exception that a signal's handler raises: one that lands in a callback whose
-exceptions it only prints (of the garbage collector, ``__del__``, a weak reference), or inside
-somebody's ``except:``, ends there and the work goes on. So a handler also notes that an
-interruption was asked for, and :func:`check`, which long work calls again and again, raises it once
-more. The lost one is no error to be told of.
+Python can lose the exception that a signal handler raises. If the signal arrives during a callback
+whose exceptions Python only prints (the garbage collector, ``__del__``, a weak reference) or inside
+a library's ``except:``, the work goes on. So the handler also notes the interruption, and
+:func:`check`, which long work calls again and again, raises it once more. The swallowed exception
+is not reported.
 
-Worse, an exception in a callback of C++, which JAX and others have many of, aborts the process. So
-their work and their import are done as what must not be cut in two: block by block, the signal
-waits until they are done.
+An exception in a callback from C++, of which JAX and others have many, even aborts the process. So
+such libraries are imported and used inside :func:`defer_signals`, block by block.
 """
 
 import contextlib
@@ -19,12 +18,12 @@ from collections.abc import Iterator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# Names of the signals that asked this process to stop, since `interruptible` was entered.
-_asked_for: list[str] = []
+# Names of the signals that asked this process to stop since `interruptible` was entered.
+_pending: list[str] = []
 
 
-def is_under_way() -> bool:
-    """Whether an interruption is being handled here: the work is being left, or tidied up after."""
+def is_handling_interrupt() -> bool:
+    """Tell whether a KeyboardInterrupt is being handled, as while the work is cleaned up."""
     error = sys.exception()
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
@@ -34,61 +33,60 @@ def is_under_way() -> bool:
 
 
 def check() -> None:
-    """Raise the interruption that was asked for, if what raised it first was lost.
+    """Raise a pending interruption again, if its exception was lost.
 
     Raises
     ------
     KeyboardInterrupt
         With the signal's name.
     """
-    if _asked_for and not is_under_way() and _is_main_thread():
-        raise KeyboardInterrupt(_asked_for[0])
+    if _pending and not is_handling_interrupt() and _is_main_thread():
+        raise KeyboardInterrupt(_pending[0])
 
 
 def _interrupt(number: int, _frame: object) -> None:
-    _asked_for.append(signal.Signals(number).name)
-    # Schedulers repeat SIGTERM; recording the end that the first began must not be cut short.
-    if number == signal.SIGTERM and is_under_way():
+    _pending.append(signal.Signals(number).name)
+    # Schedulers repeat SIGTERM; the work that the first one ended must still be recorded.
+    if number == signal.SIGTERM and is_handling_interrupt():
         return
-    raise KeyboardInterrupt(_asked_for[-1])
+    raise KeyboardInterrupt(_pending[-1])
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let SIGTERM, which a scheduler sends to stop a job, end the work like Ctrl-C does."""
+    """Let SIGTERM, by which a scheduler stops a job, raise KeyboardInterrupt as Ctrl-C does."""
     numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as behind nohup
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored, for example, by nohup
         numbers.append(signal.SIGINT)
-    _asked_for.clear()
-    tell = sys.unraisablehook
+    _pending.clear()
+    report = sys.unraisablehook
 
-    def tell_of_others(lost: "sys.UnraisableHookArgs") -> None:
-        if not (_asked_for and isinstance(lost.exc_value, KeyboardInterrupt)):
-            tell(lost)
+    def report_others(lost: "sys.UnraisableHookArgs") -> None:
+        if not (_pending and isinstance(lost.exc_value, KeyboardInterrupt)):
+            report(lost)
 
-    sys.unraisablehook = tell_of_others
+    sys.unraisablehook = report_others
     before = [signal.signal(number, _interrupt) for number in numbers]
     try:
         yield
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
-        sys.unraisablehook = tell
-        _asked_for.clear()
+        sys.unraisablehook = report
+        _pending.clear()
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let SIGINT and SIGTERM wait until the body is done, then let them do what they do.
+def defer_signals() -> Iterator[None]:
+    """Defer SIGINT and SIGTERM until the body is done.
 
-    A transaction that is cut in two stays open, and its database locked for what must still be
-    recorded. A second Ctrl-C does not wait. Only the main thread gets signals; in others this does
-    nothing.
+    A transaction that is cut in two would stay open and keep its database locked. A second Ctrl-C
+    is not deferred. Only the main thread gets signals; in other threads this does nothing.
 
     Raises
     ------
     KeyboardInterrupt
-        Before the body, if an interruption was asked for earlier and lost.
+        Before the body, if an earlier interruption was lost.
     """
     if not _is_main_thread():
         yield

@@ -1,9 +1,9 @@
-"""A lock on a folder of results: one process at a time writes there.
+"""Lock of a folder of results: one process at a time writes there.
 
-The kernel keeps the lock for the process that took it and frees it when that process ends, however
-it ends, so that no lock is ever left over. The lock's file says who holds it, for messages only.
-It works between processes of one machine, and between machines where their file system has locks
-(NFS 4, Lustre with ``flock``, BeeGFS and others where they are switched on).
+The kernel releases a lock when its process ends, however it ends, so no lock is ever left over. The
+lock's file names the holder, for messages only. Locks work between processes of one machine, and
+between machines where their file system has locks (NFS 4, Lustre with ``flock``, BeeGFS and others
+where they are enabled).
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from lanflow.core.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Who takes a lock writes its name a moment later; who is refused reads again for this long.
+# A process writes its name a moment after it took a lock; others wait this long for the name.
 _SECONDS_TO_READ_THE_HOLDER = 1.0
 
 # File descriptors of the locks that this process holds.
@@ -29,7 +29,7 @@ _held: set[int] = set()
 
 
 def _leave_to_parent() -> None:
-    """Close the locks of the process that this one was forked from, or they would outlive it."""
+    """Close the locks that a forked process inherits, which would outlive their holder."""
     for file in _held:
         os.close(file)
     _held.clear()
@@ -38,8 +38,8 @@ def _leave_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_to_parent)
 
 
-def lock_beside(folder: Path) -> Path:
-    """The lock of a folder that is replaced as a whole."""
+def lock_path(folder: Path) -> Path:
+    """Return the lock's file for a folder that is replaced as a whole: it is beside the folder."""
     return folder.absolute().with_name(f".{folder.name}.lock")
 
 
@@ -50,17 +50,17 @@ def locked(path: Path, what_happens: str, *, wait: bool = False) -> Iterator[Non
     Parameters
     ----------
     path
-        The lock's file. It is made here and removed at the end; one that a killed process left
-        locks nobody out.
+        The lock's file. It is created here and removed at the end. A file that a killed process
+        left locks nobody out.
     what_happens
-        Begins the message for others: ``"results/net is being trained"``.
+        Start of the message for other processes: ``"results/net is being trained"``.
     wait
-        Wait for a process that holds the lock, and say so, in place of an error.
+        Wait for the process that holds the lock, and log that, instead of raising.
 
     Raises
     ------
     UserError
-        Naming the process that holds the lock; or if its file cannot be written.
+        If another process, which is named, holds the lock, or the file cannot be written.
     """
     file = _take(path, what_happens, wait=wait)
     _held.add(file)
@@ -69,14 +69,14 @@ def locked(path: Path, what_happens: str, *, wait: bool = False) -> Iterator[Non
         yield
     finally:
         with contextlib.suppress(OSError):
-            if _is_at(path, file):  # and not another's, in a folder that was removed meanwhile
+            if _is_at(path, file):  # the folder, and its lock, may have been replaced meanwhile
                 path.unlink()
         _held.discard(file)
         os.close(file)
 
 
 def _take(path: Path, what_happens: str, *, wait: bool) -> int:
-    """Open and lock the file that is at ``path`` then; the one before may remove its own."""
+    """Open and lock the file at ``path``; repeated if the last holder removed it meanwhile."""
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,12 +105,13 @@ def _lock(file: int, *, wait: bool = False) -> bool:
     except BlockingIOError:
         return False
     except OSError as e:
-        if e.errno != errno.ESTALE:  # removed on another machine: opened again
+        if e.errno != errno.ESTALE:  # removed on another machine, and opened again by the caller
             log.warning("this file system has no locks (%s); start nothing twice", e.strerror)
     return True
 
 
 def _is_at(path: Path, file: int) -> bool:
+    """Tell whether an open file is the one at a path."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file))
     except OSError:
@@ -125,7 +126,7 @@ def _write_holder(file: int) -> None:
 
 
 def _read_holder(path: Path) -> str:
-    """Who holds a lock, in words."""
+    """Describe the process that holds a lock."""
     end = time.monotonic() + _SECONDS_TO_READ_THE_HOLDER
     while time.monotonic() < end:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

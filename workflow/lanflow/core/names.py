@@ -1,25 +1,26 @@
-"""Names that become part of a path: one that could lead elsewhere is refused."""
+"""Names of files and folders; a name that could lead outside its folder is refused."""
 
 from lanflow.core.errors import UserError
 
-MAX_LENGTH = 100  # bytes: three such names and a suffix are what file systems take
+MAX_LENGTH = 100  # bytes: two such names and a suffix fit into the 255 of a file name
 ACCEPTED = (
     f"a name of at most {MAX_LENGTH} printable characters, without / and \\, that begins with "
     "neither - nor . and has no blanks at its ends"
 )
 
-UNFINISHED = "unfinished.json"  # which run a training belongs to that may be continued
-# Both, once the training has finished: should its files be removed, they are written from these.
+UNFINISHED = "unfinished.json"  # names the run to continue if the same work starts again
+# The checkpoint and that file once the work has finished. If its results are removed, they are
+# written again from these.
 FINISHED_CHECKPOINT, FINISHED = ".finished.npz", ".finished.json"
-UNSENT_RUNS = "unsent_runs"  # the folder of records that a store is still to be told
-SENT_RUNS = ".sent_runs"  # and of those that it has
+UNSENT_RUNS = "unsent_runs"  # folder of records of runs that are still to be sent to a store
+SENT_RUNS = ".sent_runs"  # folder of records of runs that a store has
 
 
 def is_name(text: object) -> bool:
-    """Tell whether a text can be the name of a file or folder anywhere, and of nothing else."""
+    """Tell whether a text is a valid name of a file or folder on every system."""
     return (
         isinstance(text, str)
-        and text.isprintable()  # no control characters, no bytes that are no text
+        and text.isprintable()  # no control characters, no undecodable bytes
         and 0 < len(text.encode()) <= MAX_LENGTH
         and not text.startswith(("-", "."))
         and not set(text) & {"/", "\\"}
@@ -28,12 +29,12 @@ def is_name(text: object) -> bool:
 
 
 def check_name(text: str) -> str:
-    """The same text, for a setting.
+    """Return a name unchanged, or raise the error that pydantic expects of a validator.
 
     Raises
     ------
     ValueError
-        If it is not a name; says what is accepted.
+        If it is not a valid name; the message says what is accepted.
     """
     if not is_name(text):
         raise ValueError(f"{_shown(text)} is not a name; accepted is {ACCEPTED}")
@@ -41,19 +42,19 @@ def check_name(text: str) -> str:
 
 
 def require_name(text: str, what: str) -> str:
-    """The same text, for what a person or a store gave.
+    """Return a name unchanged, or raise an error that says where it came from.
 
     Parameters
     ----------
     text
-        To become part of a path.
+        The name, which is to become part of a path.
     what
-        The option or the place that it came from.
+        The option or the place of the name, for the message.
 
     Raises
     ------
     UserError
-        If it is not a name; says what is accepted.
+        If it is not a valid name; the message says what is accepted.
     """
     try:
         return check_name(text)

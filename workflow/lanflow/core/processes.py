@@ -1,8 +1,8 @@
-"""Processes that work for this one, and end when it says so, or with it.
+"""Worker processes that end when this process says so, or with it.
 
-A scheduler stops a job by a signal to each of its processes. A worker that dies of it while it
-hands over a result leaves half a message behind, for the rest of which its pool waits for ever. So
-workers leave such signals to the process that leads them; should that die, they end by themselves.
+A scheduler stops a job by a signal to each of its processes. A worker that dies of the signal while
+it returns a result leaves half a message, and its pool waits forever for the rest. So workers
+ignore these signals and leave them to their parent; if the parent dies, they exit.
 """
 
 import multiprocessing
@@ -23,14 +23,14 @@ def _nothing() -> None:
 def worker_pool(
     n_processes: int, start: Callable[..., None] = _nothing, *arguments: Any
 ) -> Iterator[ProcessPoolExecutor]:
-    """Processes for the body; when it is left, those at work finish what they are at.
+    """Start worker processes for the body; at its end, tasks that have begun are finished.
 
     Parameters
     ----------
     n_processes
-        How many.
+        Number of processes.
     start
-        Called in each with ``arguments``, before it works.
+        Called with ``arguments`` in each process before its first task.
     """
     executor = ProcessPoolExecutor(
         n_processes,
@@ -47,11 +47,11 @@ def worker_pool(
 def _start(start: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_end_with_leader, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     start(*arguments)
 
 
-def _end_with_leader() -> None:
+def _exit_with_parent() -> None:
     leader = multiprocessing.parent_process()
     assert leader is not None
     leader.join()

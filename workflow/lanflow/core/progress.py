@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar on a terminal, or a line every few seconds in a log."""
 
 import logging
 import sys
@@ -16,14 +16,14 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts finished units and tells how many are left, how fast, and for how long.
+    """Counts finished units and shows the rate and the time left.
 
     Parameters
     ----------
     total
-        Units to do.
+        Number of units.
     description, unit
-        What is done, and in what.
+        Name of the work and of its unit, in the singular.
     """
 
     def __init__(self, total: int, description: str, unit: str) -> None:
@@ -44,7 +44,7 @@ class Progress:
         self._bar.close()
 
     def advance(self, n: int = 1) -> None:
-        """Count ``n`` more units as done; an interruption that was lost is raised here."""
+        """Count ``n`` more units as done, and raise an interruption that was lost."""
         interrupts.check()
         self._n_done += n
         self._bar.update(n)
@@ -66,7 +66,7 @@ class Progress:
 
 
 def format_seconds(seconds: float) -> str:
-    """A duration for people: ``12 s``, ``3.5 min``, ``2.1 h``."""
+    """Format a duration for reading: ``12 s``, ``3.5 min``, ``2.1 h``."""
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"

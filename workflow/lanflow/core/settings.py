@@ -1,6 +1,6 @@
-"""Reading YAML into frozen, typed settings; the only reader of YAML.
+"""YAML files read into frozen, typed settings; the only reader of YAML.
 
-A key that is not known, a value of the wrong type and a file that is not there each end in one
+An unknown key, a value of the wrong type or a missing file raises one
 :class:`~lanflow.core.errors.UserError` that names the file and the key and says what is accepted.
 """
 
@@ -39,8 +39,8 @@ _FUNCTIONS: dict[str, Callable[..., float]] = {
 }
 
 
-# What a path or a word must be to reach every command as it was written. Snakemake takes braces for
-# wildcards, a command takes what begins with a dash for an option, nobody expands ~ and $.
+# Patterns of a path and a word that reach every command unchanged. Snakemake takes braces for
+# wildcards, a command takes a leading dash for an option, and ~ and $ are not expanded.
 _BEGINNING = r"^(?![-~\s])(?!.*\s$)"
 _PATH = _BEGINNING + r"(?!.*[^/]{256})[^{}$\x00-\x1f\x7f]{1,1000}$"
 _WORD = _BEGINNING + r"[^\x00-\x1f\x7f]{1,1000}$"
@@ -68,13 +68,13 @@ def _check_word(value: str) -> str:
     return value
 
 
-# Part of a path of the workflow; and a text that becomes one word of a command.
+# PathText: a path, or part of one, in the workflow. Word: a text that is one word of a command.
 PathText = Annotated[str, AfterValidator(_check_path), Field(json_schema_extra={"pattern": _PATH})]
 Word = Annotated[str, AfterValidator(_check_word), Field(json_schema_extra={"pattern": _WORD})]
 
 
 class Settings(BaseModel):
-    """Base of all settings: frozen, and unknown keys are refused."""
+    """Base class of all settings: frozen, and unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -95,7 +95,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is missing, is not YAML, or holds something else than a mapping.
+        If the file is missing, is not YAML, or does not hold a mapping.
     """
     import yaml
 
@@ -126,12 +126,12 @@ def parse_settings(
     content
         Keys and values as read.
     where
-        The file they came from, named in errors; or a function that tells the file of a key.
+        The file of the content, for errors; or a function that returns the file of a key.
 
     Raises
     ------
     UserError
-        With a line for each thing wrong: the file, the key, what is accepted.
+        With one line for each fault: the file, the key, and what is accepted.
     """
     try:
         return cls.model_validate(content)
@@ -144,8 +144,8 @@ def parse_settings(
 
 
 def _explain(cls: type[BaseModel], error: Any) -> str:
-    """One error of pydantic's in words that name the key."""
-    location = [str(part) for part in error["loc"] if not _is_noise(part)]
+    """Describe one of pydantic's errors in words that name the key."""
+    location = [str(part) for part in error["loc"] if not _is_mark(part)]
     key = ".".join(location) or "(top level)"
     match error["type"]:
         case "extra_forbidden":
@@ -163,26 +163,26 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
 
 
 def _short(value: object) -> str:
-    """A value as an error shows it."""
+    """Format a value for an error message."""
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _is_noise(part: object) -> bool:
-    """Tell pydantic's own marks inside a location from keys of the file."""
+def _is_mark(part: object) -> bool:
+    """Tell whether part of an error's location is a mark of pydantic and not a key of the file."""
     return isinstance(part, str) and (part.startswith("function-") or part == "[key]")
 
 
 def _accepted_keys(cls: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """The keys that the settings class found at ``location`` accepts."""
+    """Return the keys that the settings class at ``location`` accepts."""
     parts = iter(location)
     for part in parts:
-        if isinstance(part, int):  # place in a list
+        if isinstance(part, int):  # index of a list
             continue
         annotation = _fields_by_key(cls)[part].annotation
         cls = next(_settings_in(annotation), cls)
         if get_origin(annotation) is dict:
-            next(parts, None)  # a name of the user's own
+            next(parts, None)  # a name that the user chose
     return list(_fields_by_key(cls))
 
 
@@ -191,7 +191,7 @@ def _fields_by_key(cls: type[BaseModel]) -> dict[str, FieldInfo]:
 
 
 def _settings_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """The settings classes inside ``X | None`` or ``dict[str, X]``."""
+    """Yield the settings classes inside ``X | None`` or ``dict[str, X]``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):
@@ -199,7 +199,7 @@ def _settings_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def suggest(word: str, accepted: Sequence[str]) -> str:
-    """A tail for a message: the nearest accepted word, and all of them."""
+    """Make the end of an error message: the nearest accepted word, and all accepted words."""
     if not accepted:
         return ""
     in_lower_case = {name.lower(): name for name in accepted}
@@ -209,16 +209,16 @@ def suggest(word: str, accepted: Sequence[str]) -> str:
 
 
 def parse_number(value: object) -> object:
-    """Turn a number, or a text such as ``np.log(1e-7)``, into a float without evaluating code.
+    """Convert a number, or a text such as ``np.log(1e-7)``, to a float without running code.
 
-    Accepted are numbers, ``+ - * / **``, brackets, and log, log2, log10, exp and sqrt, bare or
-    behind ``np.`` or ``math.``. Other types are returned for pydantic to judge.
+    Accepted are numbers, ``+ - * / **``, brackets, and log, log2, log10, exp and sqrt, alone or
+    after ``np.`` or ``math.``. Values of other types are returned unchanged, for pydantic to check.
 
     Raises
     ------
     ValueError
-        If the text is anything else, or the value is true or false, which pydantic takes for 1
-        and 0.
+        If the text is anything else, or the value is a boolean, which pydantic would take for 0
+        or 1.
     """
     accepted = "accepted are numbers and expressions such as np.log(1e-7)"
     if isinstance(value, bool):
@@ -229,7 +229,7 @@ def parse_number(value: object) -> object:
         raise ValueError(f"the expression is longer than 200 characters; {accepted}")
     try:
         return _evaluate(ast.parse(value.strip(), mode="eval").body)
-    except (SyntaxError, ArithmeticError, TypeError, ValueError, RecursionError) as e:
+    except (SyntaxError, ArithmeticError, ValueError, RecursionError) as e:
         raise ValueError(f"{value!r} is not a number that can be read; {accepted}") from e
 
 
@@ -240,6 +240,7 @@ Positive = Annotated[Number, Field(gt=0)]
 
 
 def _evaluate(node: ast.expr) -> float:
+    """Compute an arithmetic expression; raises ValueError for any other expression."""
     match node:
         case ast.Constant(value=int() | float() as number) if not isinstance(number, bool):
             return float(number)

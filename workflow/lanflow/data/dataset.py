@@ -1,33 +1,50 @@
-"""A packed data set on disk: memory-mapped arrays and their record.
+"""A data set: the arrays packed from a manifest's training files, and their record.
 
 A data set is a folder of ``.npy`` arrays beside ``data_set.json``. For each network type that the
 files hold there are features (rows, inputs), labels (rows, outputs) and the index of the parameter
 set of every row. Equal parameter vectors share an index, whatever file they came from, so a split
 by index never has a vector on both sides.
+
+A data set is opened by :func:`open_data_set`, which maps the arrays into memory when they are used,
+and packed by :func:`materialise`, which holds one training file in memory at a time.
 """
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import fresh_folder, write_json
-from lanflow.data.manifest import label_source_of
+from lanflow.core.files import replace_folder, write_json
+from lanflow.core.progress import Progress
+from lanflow.data.manifest import Manifest, ManifestFile
+from lanflow.data.relabel import relabeller
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from lanflow.networks.types import NETWORK_TYPES
+
+log = logging.getLogger(__name__)
 
 RECORD_NAME = "data_set.json"
 ARRAYS_NAME = "arrays"
 DATA_SET_VERSION = 2
 
+# Every file of a data set.
+DATA_SET_FILES = (
+    RECORD_NAME,
+    *(f"{ARRAYS_NAME}/{network_type}_*.npy" for network_type in NETWORK_TYPES),
+)
 
-@dataclass(frozen=True)
+_STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_STRICT)
 class PackedFile:
     """Where the rows of one training file lie: network type -> (first row, number of rows)."""
 
@@ -36,9 +53,9 @@ class PackedFile:
     rows: Mapping[str, tuple[int, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=_STRICT)
 class DataSet:
-    """A packed data set on disk.
+    """A data set on disk; ``data_set.json`` holds all of it but the folder.
 
     Attributes
     ----------
@@ -46,18 +63,22 @@ class DataSet:
         Where ``data_set.json`` is.
     digest
         The manifest's digest.
+    model
+        The cognitive model.
     parameters
         Names of the model's parameters, in the order of the columns.
     bounds
-        Parameter -> (lower, upper) of the box it was drawn from; empty where not recorded.
+        Parameter -> (lower, upper) bound of the values it was drawn from; empty where not recorded.
     n_sets
         Number of distinct parameter vectors.
-    files
-        In the manifest's order.
-    label_source
-        Where the labels come from; ``None`` where the files do not say.
     n_claimed_sets
         Sum over files of the parameter vectors in each, repeats counted.
+    files
+        In the manifest's order.
+    shapes
+        Network type -> (rows, inputs, outputs).
+    label_source
+        Where the labels come from; ``None`` where the files do not say.
     """
 
     folder: Path
@@ -111,7 +132,8 @@ def open_data_set(folder: Path) -> DataSet:
     Raises
     ------
     UserError
-        If the folder holds none, a damaged one, or one of another version.
+        If the folder holds none, a damaged one, or one of another version; naming the key that is
+        wrong.
     """
     path = folder / RECORD_NAME
     try:
@@ -125,22 +147,21 @@ def open_data_set(folder: Path) -> DataSet:
             "materialise it again"
         )
     try:
-        record["parameters"] = tuple(record["parameters"])
-        record["bounds"] = {name: (low, high) for name, (low, high) in record["bounds"].items()}
-        record["files"] = tuple(PackedFile(**file) for file in record["files"])
-        record["shapes"] = {name: tuple(shape) for name, shape in record["shapes"].items()}
-        return DataSet(folder=folder, **record)
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise UserError(f"{path}: damaged ({e!r}); materialise it again") from e
+        return DataSet(**{**record, "folder": folder})
+    except ValidationError as e:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in e.errors()
+        )
+        raise UserError(f"{path}: damaged ({wrong}); materialise it again") from e
 
 
 def check_repeats(data_set: DataSet, *, max_repeated_sets: float) -> None:
-    """Refuse a data set with a larger share of repeated parameter sets.
+    """Refuse a data set in which more than this share of the parameter sets are repeats.
 
     Raises
     ------
     UserError
-        If it has.
+        If it has more.
     """
     if data_set.repeated_share > max_repeated_sets:
         raise UserError(
@@ -150,14 +171,7 @@ def check_repeats(data_set: DataSet, *, max_repeated_sets: float) -> None:
         )
 
 
-# From training files to a packed data set, one file in memory at a time.
-
-
-# Every file of a data set.
-DATA_SET_FILES = (
-    RECORD_NAME,
-    *(f"{ARRAYS_NAME}/{network_type}_*.npy" for network_type in NETWORK_TYPES),
-)
+# Packing: training files become arrays, one file at a time.
 
 
 class _GrowingArray:
@@ -196,50 +210,65 @@ class _Packer:
         self._folder = folder
         self._n_parameters = n_parameters
         self._arrays: dict[str, tuple[_GrowingArray, _GrowingArray, _GrowingArray]] = {}
-        self._set_index: dict[bytes, int] = {}
+        self._index_of_set: dict[bytes, int] = {}
+        self.files: list[PackedFile] = []
+        self.n_claimed_sets = 0
 
-    def add(self, name: str, network_type: str, features: np.ndarray, labels: np.ndarray) -> int:
-        """Append the rows of a file; gives how many parameter sets the file claims to hold."""
+    def add(self, entry: ManifestFile, content: TrainingFileContent) -> None:
+        """Append the rows of a file, and note where they are."""
+        rows, n_claimed_sets = {}, 0
+        for network_type, (features, labels) in content.arrays.items():
+            first, n_sets = self._append(entry.path, network_type, features, labels)
+            rows[network_type] = first, len(features)
+            n_claimed_sets = max(n_claimed_sets, n_sets)
+        self.n_claimed_sets += n_claimed_sets
+        self.files.append(PackedFile(name=entry.name, sha256=entry.sha256, rows=rows))
+
+    def _append(
+        self, path: str, network_type: str, features: np.ndarray, labels: np.ndarray
+    ) -> tuple[int, int]:
+        """Append rows of one network type; gives the first, and how many sets they claim to be."""
         if network_type not in self._arrays:
             self._arrays[network_type] = (
-                _GrowingArray(
-                    self._folder / f"{network_type}_features.npy", "<f4", features.shape[1]
-                ),
-                _GrowingArray(self._folder / f"{network_type}_labels.npy", "<f4", labels.shape[1]),
-                _GrowingArray(self._folder / f"{network_type}_sets.npy", "<i4", None),
+                self._open(f"{network_type}_features", "<f4", features.shape[1]),
+                self._open(f"{network_type}_labels", "<f4", labels.shape[1]),
+                self._open(f"{network_type}_sets", "<i4", None),
             )
         arrays = self._arrays[network_type]
+        first = arrays[0].n_rows
         for array, rows in zip(arrays[:2], (features, labels), strict=True):
             if array.columns != rows.shape[1]:
                 raise UserError(
-                    f"{name}: its {network_type} arrays have {rows.shape[1]} columns, those of the "
+                    f"{path}: its {network_type} arrays have {rows.shape[1]} columns, those of the "
                     f"files before it {array.columns}; these files do not belong together"
                 )
             array.append(rows)
         sets = self._number_sets(features[:, : self._n_parameters])
         arrays[2].append(sets)
         # Without trials there is a row for each set.
-        return len(np.unique(sets)) if NETWORK_TYPES[network_type].has_trial else len(sets)
+        return first, len(np.unique(sets)) if NETWORK_TYPES[network_type].has_trial else len(sets)
+
+    def _open(self, name: str, dtype: str, columns: int | None) -> _GrowingArray:
+        return _GrowingArray(self._folder / f"{name}.npy", dtype, columns)
 
     def _number_sets(self, theta: np.ndarray) -> np.ndarray:
         """Index of the parameter vector of every row; rows of a set stand together in a file."""
         theta = np.ascontiguousarray(theta, dtype=np.float32) + np.float32(0)  # -0.0 equals 0.0
         starts = np.flatnonzero(np.r_[True, np.any(theta[1:] != theta[:-1], axis=1)])
-        numbers = [
-            self._set_index.setdefault(theta[i].tobytes(), len(self._set_index)) for i in starts
+        indices = [
+            self._index_of_set.setdefault(theta[i].tobytes(), len(self._index_of_set))
+            for i in starts
         ]
         lengths = np.diff(np.r_[starts, len(theta)])
-        return np.repeat(np.array(numbers, dtype=np.int32), lengths)
-
-    def n_rows(self, network_type: str) -> int:
-        return self._arrays[network_type][0].n_rows if network_type in self._arrays else 0
+        return np.repeat(np.array(indices, dtype=np.int32), lengths)
 
     @property
     def n_sets(self) -> int:
-        return len(self._set_index)
+        return len(self._index_of_set)
 
     @property
     def shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Network type -> (rows, inputs, outputs)."""
         shapes = {}
         for network_type, (features, labels, _) in self._arrays.items():
             assert features.columns is not None
@@ -254,30 +283,23 @@ class _Packer:
 
 
 def materialise(
-    manifest: Mapping[str, Any],
-    folder: Path,
-    *,
-    relabel: Callable[[TrainingFileContent, Path], TrainingFileContent] = lambda file, _: file,
-    also_own: Sequence[str] = (),
-    on_file: Callable[[], None] = lambda: None,
+    manifest: Manifest, folder: Path, *, n_processes: int = 1, also_own: Sequence[str] = ()
 ) -> DataSet:
-    """Pack the files of a manifest into a data set.
+    """Pack the files of a manifest into a data set, with a progress bar.
 
-    Each file is read once, with the restricted reader, and must have the recorded sha256. Memory
-    holds one file at a time.
+    Each file is read once, with the restricted reader, and must have the recorded sha256. Labels
+    that the manifest wants anew are computed on ``n_processes`` processes.
 
     Parameters
     ----------
     manifest
-        As :func:`lanflow.data.manifest.build_manifest` made it.
+        Which files, and where their labels come from.
     folder
         Where the data set appears, whole or not at all.
-    relabel
-        Gives a file the labels that the manifest says; see :mod:`lanflow.data.relabel`.
+    n_processes
+        Parameter sets that are relabelled at a time.
     also_own
         What the caller keeps in the folder beside the data set, and may be replaced with it.
-    on_file
-        Called after each file.
 
     Raises
     ------
@@ -285,75 +307,66 @@ def materialise(
         If a file is missing, changed, or not a sound training file of the manifest's model; or if
         anything but an earlier data set is in the folder, which is left as it is.
     """
-    files: list[PackedFile] = []
-    n_claimed_sets = 0
-    parameters = tuple(manifest["parameters"])
-    with fresh_folder(folder, (*DATA_SET_FILES, *also_own), what="a data set") as fresh:
+    doing = f"packing files, labels {manifest.relabel}" if manifest.relabel else "packing files"
+    with (
+        Progress(len(manifest.files), doing, "file") as progress,
+        relabeller(manifest.relabel, n_processes=n_processes) as relabel,
+        replace_folder(folder, (*DATA_SET_FILES, *also_own), what="a data set") as fresh,
+    ):
         arrays = fresh / ARRAYS_NAME
         arrays.mkdir()
-        with contextlib.closing(_Packer(arrays, len(parameters))) as packer:
-            for entry in manifest["files"]:
-                file, n_claimed = _pack_file(packer, entry, manifest, relabel)
-                files.append(file)
-                n_claimed_sets += n_claimed
-                on_file()
+        with contextlib.closing(_Packer(arrays, len(manifest.parameters))) as packer:
+            for entry in manifest.files:
+                # No name for what is read, so that it is gone before the next file is.
+                packer.add(entry, relabel(_read_file(entry, manifest), Path(entry.path)))
+                progress.advance()
         data_set = DataSet(
             folder=folder,
-            digest=manifest["digest"],
-            model=manifest["model"],
-            parameters=parameters,
-            bounds={name: (low, high) for name, (low, high) in manifest["bounds"].items()},
+            digest=manifest.digest,
+            model=manifest.model,
+            parameters=tuple(manifest.parameters),
+            bounds=manifest.bounds,
             n_sets=packer.n_sets,
-            n_claimed_sets=n_claimed_sets,
-            files=tuple(files),
+            n_claimed_sets=packer.n_claimed_sets,
+            files=tuple(packer.files),
             shapes=packer.shapes,
-            label_source=label_source_of(manifest),
+            label_source=manifest.label_source,
         )
-        record = {"data_set_version": DATA_SET_VERSION, **asdict(data_set)}
+        record = asdict(data_set)
         del record["folder"]
-        write_json(fresh / RECORD_NAME, record)
+        write_json(fresh / RECORD_NAME, {"data_set_version": DATA_SET_VERSION, **record})
+    n_files = len(data_set.files)
+    rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
+    log.info("packed %d file(s), %d parameter sets; rows: %s", n_files, data_set.n_sets, rows)
     return data_set
 
 
-def _pack_file(
-    packer: _Packer,
-    entry: Mapping[str, Any],
-    manifest: Mapping[str, Any],
-    relabel: Callable[[TrainingFileContent, Path], TrainingFileContent],
-) -> tuple[PackedFile, int]:
-    """Append a file; gives where its rows are, and how many parameter sets it claims to hold."""
-    path = Path(entry["path"])
+def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
+    """Read a training file, and check that it is the one that was frozen and fits the others."""
+    path = Path(entry.path)
     try:
         content = path.read_bytes()
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror}), but the manifest lists it") from e
     sha256 = hashlib.sha256(content).hexdigest()
-    if sha256 != entry["sha256"]:
+    if sha256 != entry.sha256:
         raise UserError(
             f"{path}: its content is not what the manifest froze (sha256 {sha256[:12]}... instead "
-            f"of {entry['sha256'][:12]}...); restore the file, or refresh the manifest to accept it"
+            f"of {entry.sha256[:12]}...); restore the file, or refresh the manifest to accept it"
         )
     training_file = read_training_file(content, path)
-    _check_belongs(training_file, manifest, path)
-    rows, n_claimed = {}, 0
-    for network_type, (features, labels) in relabel(training_file, path).arrays.items():
-        rows[network_type] = (packer.n_rows(network_type), len(features))
-        n_claimed = max(n_claimed, packer.add(str(path), network_type, features, labels))
-    return PackedFile(name=entry["name"], sha256=sha256, rows=rows), n_claimed
-
-
-def _check_belongs(
-    training_file: TrainingFileContent, manifest: Mapping[str, Any], path: Path
-) -> None:
-    """Refuse a file of another model, other parameters, or another box of them."""
-    bounds = {name: list(pair) for name, pair in training_file.bounds.items()}
     for what, found, expected in (
-        ("model", training_file.model, manifest["model"]),
-        ("parameters", list(training_file.parameters), manifest["parameters"]),
-        ("bounds", bounds, manifest["bounds"]),
+        ("model", training_file.model, manifest.model),
+        ("parameters", list(training_file.parameters), manifest.parameters),
+        ("bounds", _listed(training_file.bounds), _listed(manifest.bounds)),
     ):
         if found != expected:
             raise UserError(
                 f"{path}: {what} {found}, the data set's first file has {expected}; these files "
                 "do not belong together"
             )
+    return training_file
+
+
+def _listed(bounds: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {name: list(pair) for name, pair in bounds.items()}

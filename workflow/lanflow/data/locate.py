@@ -1,4 +1,8 @@
-"""Where the files of a query, or of a folder, are on this machine."""
+"""Where the training files of a query, or of a folder, are on this machine.
+
+First, files are found in the folders that their runs recorded, or where these lie here. Second,
+files that runs logged as artifacts are downloaded where their folder is not on this machine.
+"""
 
 import shutil
 import tempfile
@@ -8,11 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import Field
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import file_sha256
-from lanflow.data.experiment import TO_SALVAGE, first_ten, is_plain_name
+from lanflow.core.settings import Settings
+from lanflow.data.experiment import (
+    TO_SALVAGE,
+    GenerationRun,
+    Query,
+    QueryFile,
+    QueryRun,
+    first_ten,
+    is_plain_name,
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,7 @@ class Places:
     path_map
         Recorded prefix -> prefix here; the longest that fits is used.
     use_extra_files
-        Take files of ``folder`` that no run tracks too.
+        Take files of ``folder`` that no run tracks, too.
     downloaded
         Run id -> folder that its files were downloaded to.
     """
@@ -39,9 +54,9 @@ class Places:
     use_extra_files: bool = False
     downloaded: Mapping[str, Path] = field(default_factory=dict)
 
-    def folder_of(self, run: Mapping[str, Any]) -> Path:
+    def folder_of(self, run: GenerationRun) -> Path:
         """Folder on this machine of a run's files."""
-        return self.downloaded.get(run["run_id"]) or self.locate(run["data_output_folder"])
+        return self.downloaded.get(run.run_id) or self.locate(run.data_output_folder)
 
     def locate(self, recorded_folder: str) -> Path:
         """Folder on this machine of a recorded one."""
@@ -55,79 +70,95 @@ class Places:
 
 
 @dataclass(frozen=True)
+class LocatedFile:
+    """A training file on this machine; ``sha256`` and ``run_id`` where a run recorded them."""
+
+    name: str
+    path: Path
+    size_bytes: int
+    sha256: str | None = None
+    run_id: str | None = None
+
+
+class LeftOut(Settings):
+    """A run, or files of one, that is not part of the data set."""
+
+    run_id: str = Field(description="MLflow's id of the run")
+    run_name: str = Field(description="its name")
+    reason: str = Field(description="why it was left out")
+    files: list[str] = Field(description="which of its files; empty: all of the run")
+
+
+@dataclass(frozen=True)
 class LocatedFiles:
-    """Files found here, and what was left out because it is not whole.
+    """The training files that were found, and those that were not.
 
     Attributes
     ----------
     files
-        name, size_bytes, sha256 (None where not recorded), path, run_id.
+        In the order of the rows of the data set.
+    extra
+        Names of files in the folder that no run tracks.
     left_out
-        run_id, run_name, reason, files (names).
+        Tracked files that are not whole here.
     """
 
-    files: list[dict[str, Any]]
-    left_out: list[dict[str, Any]]
+    files: list[LocatedFile]
+    extra: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
 
 
-_Wrong = Literal["folder", "link", "missing", "size"]
+def locate_files(query: Query | None, places: Places) -> LocatedFiles:
+    """Find every tracked file here, with its recorded size; without a query, all of a folder.
 
-
-@dataclass(frozen=True)
-class _Claim:
-    """A file that a run recorded, and what is wrong with what is here; nothing if whole."""
-
-    run: Mapping[str, Any]
-    file: Mapping[str, Any]
-    path: Path
-    wrong: _Wrong | None
-
-
-def locate_files(query: Mapping[str, Any], places: Places) -> LocatedFiles:
-    """Find every tracked file here, with its recorded size.
-
-    A file that two runs claim (workers that shared a folder) counts once, with the record of the
+    A file that two runs list (workers that shared a folder) counts once, with the record of the
     run that saw it whole: the other may have listed the folder while the file was being written.
 
     Raises
     ------
     UserError
         Listing folders that are not visible here, files that are missing, or of another size; with
-        the policy ``salvage`` only if no file is whole.
+        the policy ``salvage`` only if no file is whole. Without a query, if the folder is missing
+        or empty.
     """
-    if places.folder is not None and not places.folder.is_dir():
-        raise UserError(f"folder {places.folder} does not exist")
-    claims = [claim for run in query["runs"] for claim in _find_files(run, places.folder_of(run))]
-    found: dict[Path, dict[str, Any]] = {}
-    for claim in claims:
-        if claim.wrong is None:
-            entry = {**claim.file, "path": str(claim.path), "run_id": claim.run["run_id"]}
-            found.setdefault(claim.path.resolve(), entry)
-    lost = [claim for claim in claims if claim.wrong and claim.path.resolve() not in found]
-    if lost and (query["policy"] == "complete" or not found):
-        n_tracked = len({claim.path for claim in claims})
+    folder = places.folder
+    if query is None:
+        assert folder is not None
+        return LocatedFiles(_list_folder(folder))
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"folder {folder} does not exist")
+    tracked = [file for run in query.runs for file in _find_files(run, places.folder_of(run))]
+    found: dict[Path, LocatedFile] = {}
+    for file in tracked:
+        if file.fault is None:
+            found.setdefault(file.path.resolve(), file.located())
+    lost = [file for file in tracked if file.fault and file.path.resolve() not in found]
+    if lost and (query.policy == "complete" or not found):
+        n_tracked = len({file.path for file in tracked})
         raise UserError(_explain_lost(query, lost, n_tracked, places))
-    files = sorted(found.values(), key=lambda file: (file["name"], file["path"]))
-    return LocatedFiles(files, _leave_out(lost))
+    files = sorted(found.values(), key=lambda file: (file.name, str(file.path)))
+    extra: list[str] = []
+    if folder is not None:
+        in_folder = {path.name for path in folder.glob("*.pickle")}
+        extra = sorted(in_folder - {file.recorded.name for file in tracked})
+        if extra and places.use_extra_files:
+            files += [file for file in _list_folder(folder) if file.name in extra]
+    return LocatedFiles(files, extra, _leave_out(lost))
 
 
-def _find_files(run: Mapping[str, Any], folder: Path) -> Iterator[_Claim]:
-    is_here = folder.is_dir()
-    for file in run["files"]:
-        path = folder / file["name"]
-        wrong: _Wrong | None = None
-        if not is_here:
-            wrong = "folder"
-        elif path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-            wrong = "link"
-        elif not path.is_file():
-            wrong = "missing"
-        elif path.stat().st_size != file["size_bytes"]:
-            wrong = "size"
-        yield _Claim(run, file, path, wrong)
+def _list_folder(folder: Path) -> list[LocatedFile]:
+    """The training files of a folder, by name."""
+    if not folder.is_dir():
+        raise UserError(f"training data folder {folder} does not exist")
+    paths = sorted(path for path in folder.glob("*.pickle") if path.is_file())
+    if not paths:
+        raise UserError(f"training data folder {folder} holds no .pickle file")
+    return [LocatedFile(path.name, path, path.stat().st_size) for path in paths]
 
 
-_REASONS = {
+_Fault = Literal["folder", "link", "missing", "size"]
+
+_REASONS: dict[_Fault, str] = {
     "folder": "its folder is not visible here",
     "link": "a link out of its folder",
     "missing": "missing here",
@@ -135,46 +166,66 @@ _REASONS = {
 }
 
 
-def _leave_out(lost: Sequence[_Claim]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class _TrackedFile:
+    """A file that a run recorded, where it should be, and what is wrong there; None if whole."""
+
+    run: QueryRun
+    recorded: QueryFile
+    path: Path
+    fault: _Fault | None
+
+    def located(self) -> LocatedFile:
+        size_bytes, sha256 = self.recorded.size_bytes, self.recorded.sha256
+        return LocatedFile(self.recorded.name, self.path, size_bytes, sha256, self.run.run_id)
+
+
+def _find_files(run: QueryRun, folder: Path) -> Iterator[_TrackedFile]:
+    is_here = folder.is_dir()
+    for file in run.files:
+        path = folder / file.name
+        fault = _find_fault(folder, path, file.size_bytes) if is_here else "folder"
+        yield _TrackedFile(run, file, path, fault)
+
+
+def _find_fault(folder: Path, path: Path, size_bytes: int) -> _Fault | None:
+    if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+        return "link"
+    if not path.is_file():
+        return "missing"
+    return None if path.stat().st_size == size_bytes else "size"
+
+
+def _leave_out(lost: Sequence[_TrackedFile]) -> list[LeftOut]:
     """One entry for each run and reason."""
-    entries: dict[tuple[str, str], dict[str, Any]] = {}
-    for claim in lost:
-        assert claim.wrong is not None
-        run, reason = claim.run, _REASONS[claim.wrong]
-        entry = {"run_id": run["run_id"], "run_name": run["run_name"], "reason": reason}
-        listed = entries.setdefault((run["run_id"], reason), {**entry, "files": []})
-        listed["files"].append(claim.file["name"])
-    return list(entries.values())
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for file in lost:
+        assert file.fault is not None
+        key = file.run.run_id, file.run.run_name, _REASONS[file.fault]
+        names.setdefault(key, []).append(file.recorded.name)
+    return [
+        LeftOut(run_id=run_id, run_name=run_name, reason=reason, files=files)
+        for (run_id, run_name, reason), files in names.items()
+    ]
 
 
 def _explain_lost(
-    query: Mapping[str, Any], lost: Sequence[_Claim], n_tracked: int, places: Places
+    query: Query, lost: Sequence[_TrackedFile], n_tracked: int, places: Places
 ) -> str:
-    """The first kind of trouble: a folder that is not seen makes the rest of no interest."""
-    name = query["experiment"]["name"]
-    advice = f"\n{TO_SALVAGE}" if query["policy"] == "complete" else ""
-    if absent := {c.run["run_id"]: c for c in lost if c.wrong == "folder"}:
-        lines = [
-            f"  run {c.run['run_id']} ({c.run['run_name']}): recorded "
-            f"{c.run['data_output_folder']}, looked for {c.path.parent}"
-            for c in absent.values()
-        ]
-        return (
-            f"experiment {name!r}: the folders of {len(absent)} run(s) are not visible here:\n"
-            + "\n".join(lines)
-            + "\nset 'root' (--root) to the folder the generation was started in, if the recorded "
-            "folder is relative, or 'path_map' (--path-map RECORDED=HERE) if it lies elsewhere on "
-            f"this machine{_offer_download(absent.values())}{advice}"
-        )
-    if links := sorted({c.path for c in lost if c.wrong == "link"}):
+    """The message about the first kind of fault: behind an unseen folder, others are unknown."""
+    name = query.experiment.name
+    advice = f"\n{TO_SALVAGE}" if query.policy == "complete" else ""
+    if unseen := {file.run.run_id: file for file in lost if file.fault == "folder"}:
+        return _explain_unseen(name, list(unseen.values())) + advice
+    if links := sorted({file.path for file in lost if file.fault == "link"}):
         shown = first_ten([f"{path} -> {path.resolve()}" for path in links])
         return (
             f"experiment {name!r}: {len(links)} tracked file(s) are links out of their folder, "
             f"which are not followed: {shown}\ngive the folder that the files are in, or copy them"
             f"{advice}"
         )
-    if missing := [c for c in lost if c.wrong == "missing"]:
-        paths = sorted({c.path for c in missing})
+    if missing := [file for file in lost if file.fault == "missing"]:
+        paths = sorted({file.path for file in missing})
         names = [path.name if places.folder is not None else str(path) for path in paths]
         where = f" from {places.folder}" if places.folder is not None else ""
         return (
@@ -182,8 +233,9 @@ def _explain_lost(
             f"{first_ten(names)}\n{_count_by_run(missing)}{advice}"
         )
     sizes = {
-        c.path: f"{c.path} has {c.path.stat().st_size} bytes, recorded are {c.file['size_bytes']}"
-        for c in lost
+        file.path: f"{file.path} has {file.path.stat().st_size} bytes, recorded are "
+        f"{file.recorded.size_bytes}"
+        for file in lost
     }
     return (
         f"{len(sizes)} tracked file(s) changed: {first_ten(list(sizes.values()))}\n"
@@ -191,66 +243,44 @@ def _explain_lost(
     )
 
 
-def _offer_download(claims: Iterable[_Claim]) -> str:
-    n_runs = sum(bool(claim.run.get("artifact_path")) for claim in claims)
-    return f"; {n_runs} of them logged their files: --download DIR fetches those" if n_runs else ""
+def _explain_unseen(name: str, files: Sequence[_TrackedFile]) -> str:
+    """The message about folders that are not visible here; one file of each run."""
+    lines = "".join(
+        f"\n  run {file.run.run_id} ({file.run.run_name}): recorded "
+        f"{file.run.data_output_folder}, looked for {file.path.parent}"
+        for file in files
+    )
+    n_logged = sum(bool(file.run.artifact_path) for file in files)
+    download = f"; {n_logged} of them logged their files: --download DIR fetches those"
+    return (
+        f"experiment {name!r}: the folders of {len(files)} run(s) are not visible here:{lines}"
+        "\nset 'root' (--root) to the folder the generation was started in, if the recorded "
+        "folder is relative, or 'path_map' (--path-map RECORDED=HERE) if it lies elsewhere on "
+        f"this machine{download if n_logged else ''}"
+    )
 
 
-def _count_by_run(claims: Sequence[_Claim]) -> str:
-    runs = {claim.run["run_id"]: claim.run for claim in claims}
-    counts = Counter(claim.run["run_id"] for claim in claims)
+def _count_by_run(lost: Sequence[_TrackedFile]) -> str:
+    runs = {file.run.run_id: file.run for file in lost}
+    counts = Counter(file.run.run_id for file in lost)
     return "\n".join(
-        f"  run {run_id} ({run['run_name']}): {counts[run_id]} of its {len(run['files'])} file(s)"
+        f"  run {run_id} ({run.run_name}): {counts[run_id]} of its {len(run.files)} file(s)"
         for run_id, run in runs.items()
     )
 
 
-def list_folder(folder: Path) -> list[dict[str, Any]]:
-    """The training files of a folder, without lineage (traditional mode).
-
-    Raises
-    ------
-    UserError
-        If the folder does not exist or holds no ``.pickle`` file.
-    """
-    if not folder.is_dir():
-        raise UserError(f"training data folder {folder} does not exist")
-    paths = sorted(path for path in folder.glob("*.pickle") if path.is_file())
-    if not paths:
-        raise UserError(f"training data folder {folder} holds no .pickle file")
-    return [
-        {
-            "name": p.name,
-            "size_bytes": p.stat().st_size,
-            "sha256": None,
-            "path": str(p),
-            "run_id": None,
-        }
-        for p in paths
-    ]
-
-
-def extra_files(files: Sequence[Mapping[str, Any]], folder: Path | None) -> list[str]:
-    """Names of training files in the folder that no run tracks."""
-    if folder is None:
-        return []
-    known = {file["name"] for file in files}
-    return sorted(path.name for path in folder.glob("*.pickle") if path.name not in known)
-
-
-# Training files that runs logged as artifacts, brought to this machine.
-
+# Downloading the files that runs logged as artifacts.
 
 AT_A_TIME = 8
 _PARTIAL = ".downloading-"
 
-# Downloads an artifact of a run (its path there) into a folder; where it is now.
+# Downloads an artifact of a run (run id, path among its artifacts) into a folder; gives its path.
 Fetch = Callable[[str, str, Path], Path]
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file to have here.
+    """A file to download.
 
     Attributes
     ----------
@@ -269,7 +299,7 @@ class Download:
     sha256: str | None
 
     def difference(self, path: Path) -> str | None:
-        """What is wrong with a file for this one; ``None`` if it is the file."""
+        """How a file here differs from the one that was recorded; ``None`` if it does not."""
         if path.is_symlink() or not path.is_file():
             return "not a file"
         size = path.stat().st_size
@@ -280,16 +310,12 @@ class Download:
         return None
 
 
-def runs_to_download(query: Mapping[str, Any], places: Places) -> list[Mapping[str, Any]]:
+def runs_to_download(query: Query, places: Places) -> list[QueryRun]:
     """Runs whose files are among their artifacts, and whose folder is not on this machine."""
-    return [
-        run
-        for run in query["runs"]
-        if run.get("artifact_path") and not places.folder_of(run).is_dir()
-    ]
+    return [run for run in query.runs if run.artifact_path and not places.folder_of(run).is_dir()]
 
 
-def plan_downloads(runs: Sequence[Mapping[str, Any]], folder: Path) -> list[Download]:
+def plan_downloads(runs: Iterable[QueryRun], folder: Path) -> list[Download]:
     """The files of runs, each run with a folder of its own.
 
     Raises
@@ -299,19 +325,16 @@ def plan_downloads(runs: Sequence[Mapping[str, Any]], folder: Path) -> list[Down
     """
     downloads = []
     for run in runs:
-        run_folder = folder / run["run_id"]
-        names = [run["run_id"], *(file["name"] for file in run["files"])]
+        assert run.artifact_path is not None
+        run_folder = folder / run.run_id
+        names = [run.run_id, *(file.name for file in run.files)]
         outside = [name for name in names if not is_plain_name(name)]
         if outside or not run_folder.resolve().is_relative_to(folder.resolve()):
-            raise UserError(
-                f"run {run['run_id']!r}: {(outside or names)[0]!r} leads out of {folder}"
-            )
-        for file in run["files"]:
-            artifact = str(PurePosixPath(run["artifact_path"], file["name"]))
-            path = run_folder / file["name"]
-            downloads.append(
-                Download(run["run_id"], artifact, path, file["size_bytes"], file["sha256"])
-            )
+            raise UserError(f"run {run.run_id!r}: {(outside or names)[0]!r} leads out of {folder}")
+        for file in run.files:
+            artifact = str(PurePosixPath(run.artifact_path, file.name))
+            path = run_folder / file.name
+            downloads.append(Download(run.run_id, artifact, path, file.size_bytes, file.sha256))
     return downloads
 
 
@@ -322,19 +345,19 @@ def download_files(
     *,
     on_file: Callable[[], None] = lambda: None,
 ) -> int:
-    """Have files here; those that are here already are kept.
+    """Download files, several at a time; those that are here already are kept.
 
-    A file appears under its name once it is whole and of the recorded size and sha256, so what an
-    interrupted download leaves is gone on with.
+    A file appears under its name once it is whole and of the recorded size and sha256, so an
+    interrupted download goes on with the files that are still missing.
 
     Parameters
     ----------
     downloads
         From :func:`plan_downloads`.
     folder
-        Of one process at a time.
+        Holds partial files meanwhile; only one process downloads into it at a time.
     fetch
-        Downloads one.
+        Downloads one file.
     on_file
         Called after each file.
 
@@ -351,25 +374,26 @@ def download_files(
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(left)
-    with _pool() as pool:
+    with _threads() as threads:
         n_fetched = 0
-        for was_fetched in pool.map(lambda download: _have(download, folder, fetch), downloads):
+        for was_fetched in threads.map(lambda each: _download(each, folder, fetch), downloads):
             n_fetched += was_fetched
             on_file()
     return n_fetched
 
 
 @contextmanager
-def _pool() -> Iterator[ThreadPoolExecutor]:
-    """Threads; what has not begun when something fails is not begun."""
-    pool = ThreadPoolExecutor(AT_A_TIME)
+def _threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads to download with; if one fails, downloads that have not begun are dropped."""
+    threads = ThreadPoolExecutor(AT_A_TIME)
     try:
-        yield pool
+        yield threads
     finally:
-        pool.shutdown(cancel_futures=True)
+        threads.shutdown(cancel_futures=True)
 
 
-def _have(download: Download, folder: Path, fetch: Fetch) -> bool:
+def _download(download: Download, folder: Path, fetch: Fetch) -> bool:
+    """Download a file unless it is here; tells whether it was downloaded."""
     if download.difference(download.path) is None:
         return False
     with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=folder) as partial:

@@ -49,7 +49,7 @@ def relabel_source(asked: str, model: str) -> Source:
         If the model has no such source, or ssm-simulators, which describes it, is not installed.
     """
     try:
-        wish = cast(Literal["auto", "analytic", "solver"], asked)  # as the options accept it
+        wish = cast("Literal['auto', 'analytic', 'solver']", asked)  # as the options accept it
         source = label_source(wish, find_model(model), key="relabel")
     except ImportError as e:
         raise UserError(f"relabelling data needs {e.name}; install lanflow[generate]") from e

@@ -1,4 +1,10 @@
-"""One training file of ssm-simulators, checked: arrays, parameters, generator settings."""
+"""One training file of ssm-simulators, checked: arrays, parameters, generator settings.
+
+A training file is a pickle of a dict: pairs of arrays for each network type (``lan_data`` and
+``lan_labels``, and so on), the description of the model, and the settings of the generator. It is
+read by :mod:`lanflow.data.unpickling`, which runs nothing; here its shapes, types and values are
+checked before anything is trained on it.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +18,7 @@ from lanflow.core.errors import UserError
 from lanflow.data.unpickling import Placeholder, read_pickle
 from lanflow.networks.types import NETWORK_TYPES, NetworkType
 
-# What the settings of a generator may hold: parts and characters, and how deep.
+# Limits on the settings of a generator: parts and characters together, and depth of nesting.
 _MAX_SETTINGS, _MAX_DEPTH = 1_000_000, 50
 
 
@@ -27,12 +33,12 @@ class TrainingFileContent:
     parameters
         Its parameters, in the order of the columns.
     bounds
-        Parameter -> (lower, upper) of the box they were drawn from; a bound that depends on
-        another parameter is left out.
+        Parameter -> (lower, upper) bound of the values it was drawn from; a parameter whose bounds
+        depend on another parameter is left out.
     generator
         The generator's settings, plain values only.
     arrays
-        Network type -> features (rows, inputs) and labels (rows, outputs), float32.
+        Network type -> features (rows, inputs) and labels (rows, outputs), both float32.
     """
 
     model: str
@@ -50,7 +56,7 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
     content
         The file's bytes.
     path
-        Its name, for errors.
+        The file's name, for errors.
 
     Raises
     ------
@@ -69,14 +75,13 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
     if not arrays:
         expected = ", ".join(t.features_key for t in NETWORK_TYPES.values())
         raise UserError(f"{path}: holds none of {expected} with its labels")
-    generator = data.get("generator_config")
+    settings = data.get("generator_config")
+    plain = _PlainSettings("generator_config", path)
     return TrainingFileContent(
         model=model,
         parameters=parameters,
         bounds=bounds,
-        generator=_Plain("generator_config", path)(generator)
-        if isinstance(generator, dict)
-        else {},
+        generator=plain(settings) if isinstance(settings, dict) else {},
         arrays=arrays,
     )
 
@@ -84,6 +89,7 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
 def _model_of(
     data: Mapping[str, Any], path: Path
 ) -> tuple[str, tuple[str, ...], dict[str, tuple[float, float]]]:
+    """Name, parameters and bounds of the model."""
     config = data.get("model_config")
     if not isinstance(config, dict):
         raise UserError(f"{path}: key 'model_config' is missing or not a dict")
@@ -96,6 +102,7 @@ def _model_of(
 
 
 def _bounds_of(config: Mapping[str, Any], parameters: list[str]) -> dict[str, tuple[float, float]]:
+    """Bounds by name, or as rows of lower and of upper bounds; what is neither is left out."""
     by_name = config.get("param_bounds_dict")
     if not isinstance(by_name, dict):
         rows = config.get("param_bounds")
@@ -143,6 +150,7 @@ def _arrays_of(
 
 
 def _numbers(array: object, key: str, path: Path) -> np.ndarray:
+    """An array as float32; what is no array of finite numbers is refused."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise UserError(f"{path}: {key} is {kind}, expected an array of numbers")
@@ -154,11 +162,11 @@ def _numbers(array: object, key: str, path: Path) -> np.ndarray:
     return numbers
 
 
-class _Plain:
-    """The part of a configuration that JSON can hold; placeholders become their names.
+class _PlainSettings:
+    """Turns settings into what JSON can hold; placeholders become their names.
 
-    A file can refer to one part of it from many places, and a part to itself: what is written out
-    is bounded.
+    A pickle can refer to one part from many places, and a part can contain itself, so the size and
+    the depth of what is written out are bounded.
     """
 
     def __init__(self, key: str, path: Path) -> None:
@@ -186,7 +194,7 @@ class _Plain:
         return self._text(value)
 
     def _text(self, value: Any) -> str:
-        """A key or what is no container, as text."""
+        """A key, or a value that is no container, as text."""
         if isinstance(value, Placeholder):
             value = value.qualified_name
         if isinstance(value, str | bytes | bytearray):

@@ -14,8 +14,8 @@ from lanflow.evaluation.record import Gate
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card
 from lanflow.networks.folder import read_part
-from lanflow.networks.onnx import ContractError, check_contract, input_and_output_sizes
-from lanflow.networks.types import Architecture, NetworkType
+from lanflow.networks.onnx import check_contract, input_and_output_sizes
+from lanflow.networks.types import Architecture, ContractError, NetworkType
 from lanflow.training.backend import make_kernel
 from lanflow.training.config import TrainingConfig
 

@@ -86,6 +86,10 @@ class Evaluation(Settings):
     seed: int
     versions: dict[str, str]
 
+    def summary(self) -> str:
+        """Gates with numbers and limits, scores, the verdict, as a table for a person."""
+        return format_evaluation(self)
+
     @property
     def failed_gates(self) -> list[Gate]:
         """The gates for which the network did not pass: failed ones, essential ones skipped."""

@@ -23,7 +23,8 @@ from lanflow.evaluation.reference import MAX_T, Reference
 from lanflow.models.density import Array
 from lanflow.models.parameters import Bounds
 from lanflow.models.simulators import draw_parameters
-from lanflow.networks.network import Outputs, likelihood_rows
+from lanflow.networks import folder as network_folder
+from lanflow.networks.network import Network, Outputs, likelihood_rows
 from lanflow.networks.types import NetworkTypeName
 
 # Labels are cut off here in training; trials that are less likely under the truth are left out.
@@ -90,12 +91,13 @@ class Scores:
     def numbers(self) -> dict[str, float]:
         """Mean and median absolute error, 99th percentile, mean difference; may be not finite."""
         sizes = np.abs(self.differences)
-        return {
-            "mean_abs_error": float(sizes.mean()),
-            "median_abs_error": float(np.median(sizes)),
-            "p99_abs_error": float(np.percentile(sizes, 99)),
-            "mean_difference": float(self.differences.mean()),
-        }
+        with np.errstate(invalid="ignore"):
+            return {
+                "mean_abs_error": float(sizes.mean()),
+                "median_abs_error": float(np.median(sizes)),
+                "p99_abs_error": float(np.percentile(sizes, 99)),
+                "mean_difference": float(self.differences.mean()),
+            }
 
     def summary(self) -> ScoreSummary:
         """The numbers for the record of an evaluation."""
@@ -264,6 +266,23 @@ def write_scores(path: Path, scores: Scores | None, *, onnx_sha256: str) -> None
     write_bytes(path, content.getvalue())
 
 
+def read_own_scores(network: Network) -> Scores | None:
+    """The scores in a network's folder; None where there are none of this network.
+
+    Raises
+    ------
+    UserError
+        If the file is damaged.
+    """
+    if network.folder is None:
+        return None
+    return read_scores(
+        network.folder / network_folder.SCORES,
+        onnx_sha256=network.sha256,
+        n_parameters=len(network.bounds),
+    )
+
+
 def read_scores(path: Path, *, onnx_sha256: str, n_parameters: int) -> Scores | None:
     """Read a network's scores; None where there are none, or they are of another network.
 
@@ -275,7 +294,7 @@ def read_scores(path: Path, *, onnx_sha256: str, n_parameters: int) -> Scores | 
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             if str(stored["onnx_sha256"]) != onnx_sha256 or "unit" not in stored:
                 return None
             arrays = {name: np.asarray(stored[name]) for name in _ARRAYS}

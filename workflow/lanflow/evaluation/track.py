@@ -11,8 +11,8 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
 from lanflow.tracking.record import PENDING_KEY, RecordFolder, RunRecord, new_key, now_ms
-from lanflow.tracking.retry import patiently
-from lanflow.tracking.store import Store, resolve_sending, training_experiment
+from lanflow.tracking.retry import with_retries
+from lanflow.tracking.store import Store, resolve_send_mode, training_experiment
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +78,9 @@ def track_evaluation(network: Network, record: Evaluation, path: Path, store: St
             path,
         )
         return None
-    if resolve_sending() != "later":
+    if resolve_send_mode() != "later":
         try:
-            patiently(lambda: _send(run_id, network, record, path, store))
+            with_retries(lambda: _send(run_id, network, record, path, store))
             return str(run_id)
         except StoreError as e:
             log.warning("%s", e)
@@ -103,11 +103,11 @@ def _training_record(network: Network) -> dict[str, Any]:
 
 def _send(run_id: str, network: Network, record: Evaluation, path: Path, store: Store) -> None:
     from lanflow.tracking.client import connect
-    from lanflow.tracking.runs import TrackedRun, find_run
+    from lanflow.tracking.delivery import MlflowRun
+    from lanflow.tracking.runs import find_run
 
     client = connect(store)
-    found = find_run(client, run_id)
-    run = TrackedRun(client, run_id, found.info.experiment_id)
+    run = MlflowRun(client, find_run(client, run_id).id)
     run.log_metrics(metrics_of(record) | cost_of(network), step=network.own_card.best_epoch)
     run.set_tags({VERDICT_TAG: record.verdict})
     run.log_files([path])
@@ -128,7 +128,7 @@ def _add_to(
         run = place.read()
         _fill(run, place, network, record, path)
         if keep_files:
-            place.keep_files(run)
+            place.copy_artifacts(run)
         else:
             place.save(run)
     finally:
@@ -148,7 +148,7 @@ def _keep(run_id: str, network: Network, record: Evaluation, path: Path, store: 
         start_time=now_ms(),
     )
     _fill(run, waiting, network, record, path)
-    waiting.keep_files(run)
+    waiting.copy_artifacts(run)
     log.warning("the evaluation is not in MLflow yet; send it with: lanflow sync %s", waiting.path)
 
 
@@ -162,4 +162,4 @@ def _fill(
     run.metrics = [*kept, *((name, value, now, step) for name, value in metrics.items())]
     run.tags[VERDICT_TAG] = record.verdict
     others = [artifact for artifact in run.artifacts if artifact.name != path.name]
-    run.artifacts = [*others, place.describe(path, path.name)]
+    run.artifacts = [*others, place.make_artifact(path, path.name)]

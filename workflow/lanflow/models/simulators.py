@@ -39,7 +39,8 @@ def find_model(name: str) -> Model:
         name=name,
         parameters=tuple(config["params"]),
         bounds=_numeric_bounds(config),
-        choices=tuple(sorted(config["choices"])),
+        # Some models give only the number of their choices, and count them from 0.
+        choices=tuple(sorted(config.get("choices", range(config["nchoices"])))),
         boundary=config.get("boundary_name"),
         drift=config.get("drift_name"),
         simulator=getattr(config["simulator"], "__name__", None),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,10 @@ from lanflow.models.model import Model
 from lanflow.models.parameters import Bounds
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import Card, read_bounds, read_card
-from lanflow.networks.onnx import ContractError
-from lanflow.networks.runtime import OnnxSession, Perceptron, jax_outputs
-from lanflow.networks.types import NETWORK_TYPES, NetworkType
+from lanflow.networks.types import NETWORK_TYPES, ContractError, NetworkType
+
+if TYPE_CHECKING:
+    from lanflow.networks.runtime import OnnxSession, Perceptron
 
 Array = npt.NDArray[np.float64]
 # A network as its users need it: rows of inputs in, shape (rows, outputs) out.
@@ -166,7 +167,7 @@ class Network:
         return self.model.bounds.overlaid(self.trained_bounds)
 
     @cached_property
-    def session(self) -> OnnxSession:
+    def session(self) -> "OnnxSession":
         """The network in onnxruntime.
 
         Raises
@@ -174,13 +175,15 @@ class Network:
         ContractError
             If it does not keep the single-trial contract.
         """
+        from lanflow.networks.runtime import OnnxSession
+
         try:
             return OnnxSession(self.onnx)
         except ContractError as e:
             raise ContractError(f"{self.path}: {e}") from e
 
     @cached_property
-    def perceptron(self) -> Perceptron:
+    def perceptron(self) -> "Perceptron":
         """The network and its gradient in numpy, float64.
 
         Raises
@@ -188,6 +191,8 @@ class Network:
         ContractError
             If it is no chain of layers, or has several outputs.
         """
+        from lanflow.networks.runtime import Perceptron
+
         try:
             return Perceptron(self.onnx)
         except ContractError as e:
@@ -279,6 +284,8 @@ class Network:
             Takes ``rt``, ``choice`` and each parameter by name, as :meth:`log_likelihood` does
             (``log_probability`` for other types), and returns a JAX array, shape (trials,).
         """
+        from lanflow.networks.runtime import jax_outputs
+
         names = [*self.bounds, *(("rt", "choice") if self.network_type.has_trial else ())]
         outputs = jax_outputs(self.perceptron.steps)
 

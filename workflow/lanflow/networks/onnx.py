@@ -18,17 +18,12 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 
-from lanflow.core.errors import UserError
-from lanflow.networks.types import NETWORK_TYPES, Architecture
+from lanflow.networks.types import NETWORK_TYPES, Architecture, ContractError
 
 _OPSET = 17
 _IR_VERSION = 8
 # What HSSM 0.3.0 interprets in both backends (for Relu see above), less what no perceptron needs.
 _ACCEPTED_OPERATORS = {"Add", "Constant", "Exp", "Gemm", "Log", "MatMul", "Neg", "Relu", "Tanh"}
-
-
-class ContractError(UserError):
-    """A network that HSSM could not use one trial at a time."""
 
 
 def export_onnx(architecture: Architecture, weights: Mapping[str, np.ndarray]) -> bytes:

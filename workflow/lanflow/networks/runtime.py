@@ -18,13 +18,13 @@ import numpy.typing as npt
 from lanflow.core.errors import UserError
 from lanflow.models.density import Array
 from lanflow.networks.onnx import (
-    ContractError,
     GraphStep,
     check_contract,
     input_and_output_sizes,
     read_graph,
     with_free_rows,
 )
+from lanflow.networks.types import ContractError
 
 _ROWS_PER_CALL = 2**16
 _N_PROBES = 8

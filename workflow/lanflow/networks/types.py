@@ -9,8 +9,14 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
+from lanflow.core.errors import UserError
+
 Activation = Literal["relu", "tanh", "sigmoid"]
 NetworkTypeName = Literal["lan", "cpn", "opn", "gonogo"]
+
+
+class ContractError(UserError):
+    """A network that HSSM could not use one trial at a time."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import fresh_folder, write_bytes
+from lanflow.core.files import replace_folder, write_bytes
 from lanflow.evaluation.record import Evaluation
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT
@@ -107,7 +107,7 @@ def write_bundle(files: Mapping[str, bytes], folder: Path) -> None:
     UserError
         If the folder holds anything else, of which nothing is touched.
     """
-    with fresh_folder(folder, files.keys(), what="this bundle") as fresh:
+    with replace_folder(folder, files.keys(), what="this bundle") as fresh:
         for name, content in files.items():
             write_bytes(fresh / name, content)
 

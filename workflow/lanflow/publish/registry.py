@@ -12,6 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# First, because it switches MLflow's telemetry off before mlflow is imported.
+from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
+
+# isort: split
+
 import mlflow.onnx
 import numpy as np
 from mlflow.entities import LoggedModelOutput
@@ -21,8 +26,7 @@ from mlflow.types import Schema, TensorSpec
 
 from lanflow.core.errors import StoreError, UserError
 from lanflow.networks.onnx import parse_onnx
-from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
-from lanflow.tracking.retry import asking
+from lanflow.tracking.retry import store_request
 from lanflow.tracking.runs import find_run
 from lanflow.tracking.store import Store
 
@@ -96,7 +100,7 @@ class Registry:
         self._store = store
         self._client: MlflowClient = connect(store)
 
-    @asking("reading the model registry")
+    @store_request("reading the model registry")
     def versions(self, name: str) -> list[Version]:
         """The versions of a registered model that can be loaded, oldest first."""
         found: list[Version] = []
@@ -112,7 +116,7 @@ class Registry:
             if not token:
                 return sorted(found, key=lambda version: version.number)
 
-    @asking("reading the model registry")
+    @store_request("reading the model registry")
     def has_run(self, run_id: str) -> bool:
         """Whether a run is in this store."""
         try:
@@ -123,7 +127,7 @@ class Registry:
             return False
         return True
 
-    @asking("registering the network")
+    @store_request("registering the network")
     def register(self, entry: Entry, *, about: str) -> Version:
         """Add a version to a registered model; make the model if it is not there.
 
@@ -138,7 +142,7 @@ class Registry:
         if entry.run_id is None:
             experiment_id = ensure_experiment(client, self._store, entry.experiment_name).id
         else:
-            experiment_id = find_run(client, entry.run_id).info.experiment_id
+            experiment_id = find_run(client, entry.run_id).experiment_id
         logged = client.create_logged_model(
             experiment_id, name=entry.name, source_run_id=entry.run_id, tags=dict(entry.tags)
         )
@@ -180,7 +184,7 @@ class Registry:
             if e.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    @asking("recording tags of a version")
+    @store_request("recording tags of a version")
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> Version:
         """Set the tags that differ; returns the version with its new tags."""
         for key, value in tags.items():
@@ -188,7 +192,7 @@ class Registry:
                 self._client.set_model_version_tag(version.name, str(version.number), key, value)
         return Version(version.name, version.number, {**version.tags, **tags})
 
-    @asking("setting an alias")
+    @store_request("setting an alias")
     def set_alias(self, alias: str, version: Version) -> None:
         """Point an alias at a version, and at no other."""
         self._client.set_registered_model_alias(version.name, alias, str(version.number))

@@ -1,7 +1,7 @@
-"""A finished study compared with what it should hold: nothing missing, nothing of an older study.
+"""Check of a finished study: no file is missing, none is of an older configuration.
 
-A net under Snakemake's own bookkeeping, which has passed jobs over before (its issue 4166). Nothing
-here asks when a file was written; each is compared by its content with what it was made from.
+This backs up Snakemake's own bookkeeping, which has skipped jobs before (its issue 4166). Files are
+compared by content with what they were made from, never by time.
 """
 
 import hashlib
@@ -22,21 +22,21 @@ def find_faults(
     generations: Mapping[str, GenerationConfig],
     trainings: Iterable[Training],
 ) -> list[str]:
-    """What of a study is missing or was made of something else.
+    """List the files of a study that are missing or were made from something else.
 
     Parameters
     ----------
     study
-        With ``results`` where they are.
+        The study; its ``results`` are relative to the working directory.
     generations
-        Model -> its data-generation settings, of models that are simulated here.
+        Model -> its data-generation settings, for models that are simulated here.
     trainings
-        All of the study.
+        All trainings of the study.
 
     Returns
     -------
     list of str
-        A line for each file; empty if the study is whole.
+        One line for each file; empty if the study is complete.
     """
     results = Path(study.results)
     faults: list[str] = []
@@ -55,12 +55,12 @@ def check_study(
     generations: Mapping[str, GenerationConfig],
     trainings: Iterable[Training],
 ) -> None:
-    """Refuse to call a study finished that is not; as :func:`find_faults`.
+    """Raise if a study is not complete; parameters as for :func:`find_faults`.
 
     Raises
     ------
     UserError
-        With a line for each file that is missing or was made of something else.
+        With one line for each file that is missing or was made from something else.
     """
     if faults := find_faults(study, generations, trainings):
         raise UserError(_describe(faults))
@@ -77,7 +77,7 @@ def _describe(faults: list[str]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """A JSON record; None if it is missing or no record."""
+    """Read a JSON file of keys and values; None if it is missing or damaged."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 
 def _differences(path: Path, expected: Mapping[str, Any]) -> Iterator[str]:
-    """Lines about a record that is missing or says something else."""
+    """Yield a line for each key whose value in a JSON file is not the expected one."""
     content = _read(path)
     if content is None:
         yield f"{path} is missing or damaged"
@@ -102,6 +102,7 @@ def _differences(path: Path, expected: Mapping[str, Any]) -> Iterator[str]:
 def _faults_of_data(
     folder: Path, config: ModelConfig, generation: GenerationConfig | None, seed: int
 ) -> Iterator[str]:
+    """Yield the faults of a model's data: chunks of simulations, manifest, data set, audit."""
     generate = config.data.generate
     if generate is not None and generation is not None:
         for chunk in range(generate.chunks):
@@ -117,6 +118,7 @@ def _faults_of_data(
 
 
 def _faults_of_network(results: Path, training: Training) -> Iterator[str]:
+    """Yield the faults of a network's folder."""
     folder = results / "networks" / training.config.network_type / training.model / training.key
     names = (*network_folder.TRAINED, *network_folder.PLOTS.values())
     missing = [name for name in names if not (folder / name).exists()]

@@ -1,4 +1,4 @@
-"""A study: models, the data of each, the networks to train on it. The workflow's configuration."""
+"""The configuration of a study: its models, the data of each, and the networks to train on it."""
 
 import os.path
 from collections.abc import Callable, Mapping, Sequence
@@ -21,19 +21,16 @@ from lanflow.core.settings import (
 )
 from lanflow.data.experiment import Policy, RunSelection
 from lanflow.data.generation.config import GenerationConfig, read_generation_file
-from lanflow.study.nested_keys import advice_for_text, check_nesting
+from lanflow.study.nested_keys import check_nesting, explain_text
 from lanflow.tracking.store import redact
 from lanflow.training.config import DEFAULT_MEMORY_MB
-
-# Where a study's data comes from: generated here, or one of the three data modes.
-
 
 RecordedPrefix = Annotated[Word, StringConstraints(pattern="^[^=]+$")]
 RelabelSource = Literal["auto", "analytic", "solver"]
 
 
 class GenerateConfig(Settings):
-    """Simulate the data here."""
+    """Data that the study simulates itself."""
 
     config: PathText = Field(description="data-generation YAML in ssm-simulators' format")
     chunks: Annotated[Count, Field(le=100_000)] = Field(
@@ -47,7 +44,7 @@ class GenerateConfig(Settings):
 
 
 class DataConfig(Settings):
-    """Where the data of a model comes from: one of four sources."""
+    """The source of a model's data: simulations, an experiment, a folder, or the last two."""
 
     generate: GenerateConfig | None = Field(
         None, description="simulate it; takes the place of experiment and folder"
@@ -121,14 +118,14 @@ class DataConfig(Settings):
 
     @property
     def run_selection(self) -> RunSelection:
-        """Which runs of the experiment to take."""
+        """The runs of the experiment to take."""
         return RunSelection(
             policy=self.policy, batch_id=self.batch_id, run_ids=self.run_ids, filter=self.filter
         )
 
     @property
     def source(self) -> Literal["generate", "mlflow", "validation", "traditional"]:
-        """The data mode."""
+        """Name of the data mode."""
         if self.generate is not None:
             return "generate"
         if self.experiment:
@@ -180,7 +177,7 @@ class ModelConfig(Settings):
 
 
 class EvaluationConfig(Settings):
-    """How thoroughly each network is evaluated."""
+    """Settings of the evaluation of each network."""
 
     n_sets: Count | None = Field(
         None,
@@ -201,9 +198,9 @@ class EvaluationConfig(Settings):
 
 
 class RecoveryConfig(Settings):
-    """Subjects whose parameters each likelihood network is to find again."""
+    """Settings of parameter recovery: simulated subjects whose parameters are estimated."""
 
-    n_subjects: Count = Field(50, description="subjects, at random parameters inside the box")
+    n_subjects: Count = Field(50, description="subjects, at random parameters inside the bounds")
     n_trials: Count = Field(500, description="simulated trials of each")
     method: Literal["auto", "nuts", "maximum-likelihood"] = Field(
         "auto",
@@ -213,7 +210,7 @@ class RecoveryConfig(Settings):
 
 
 class TrackingConfig(Settings):
-    """The MLflow store. Environment variables come next, then the defaults."""
+    """The MLflow store; else it is taken from environment variables, else the default."""
 
     uri: Word | None = Field(None, description="else MLFLOW_TRACKING_URI, else sqlite:///mlflow.db")
     artifact_location: Word | None = Field(
@@ -283,12 +280,12 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
     content
         The configuration as Snakemake merged it.
     config_paths
-        The files it was merged from, for errors.
+        The files that it was merged from, for errors.
 
     Raises
     ------
     UserError
-        Naming the file and the key.
+        If a key or value is wrong; names the file and the key.
     """
     where = partial(_file_of_key, config_paths, content)
     _check_keys_inside_keys(content, where)
@@ -304,11 +301,11 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
 def _check_keys_inside_keys(
     content: Mapping[str, Any], where: Callable[[Sequence[Any]], str]
 ) -> None:
-    """Refuse keys and texts that are meant as keys inside keys, with the right form."""
+    """Raise, with the right form, for keys and texts that are meant as nested keys."""
     check_nesting(content, where)
     for key in ("tracking", "evaluation", "recovery", "models"):
         text = content.get(key)
-        if isinstance(text, str) and (right_form := advice_for_text(key, text)):
+        if isinstance(text, str) and (right_form := explain_text(key, text)):
             message = f"{key}: expected keys and values, got {text!r}; {right_form}"
             raise UserError(f"{where([key])}: {message}")
 
@@ -316,7 +313,10 @@ def _check_keys_inside_keys(
 def _file_of_key(
     config_paths: Sequence[Path | str], content: Mapping[str, Any], location: Sequence[Any]
 ) -> str:
-    """The last configuration file that holds (the longest part of) a key, or ``--config``."""
+    """Find the configuration file of a key: the last that has it, or the longest part of it.
+
+    It is ``--config`` if no file has the key, or with another value than the merged one.
+    """
     others = ", ".join(map(str, config_paths)) or "the config of a module"
     best, best_depth, best_value = f"--config or {others}", 0, None
     for path in config_paths:
@@ -332,13 +332,17 @@ def _file_of_key(
 
 
 def studies_in(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What of a configuration file may be a study: all of it, or a key of another workflow's."""
+    """Return the mappings in a configuration file that can be a study.
+
+    This is the file itself, and each of its keys whose value has ``models``, since the file of
+    another workflow may hold a study under a key of its own.
+    """
     inside = [value for value in content.values() if isinstance(value, dict) and "models" in value]
     return [content, *inside]
 
 
 def _follow(node: Any, location: Sequence[Any]) -> tuple[int, Any]:
-    """How many parts of a key there are, and what is at the last."""
+    """Return how many parts of a key exist, and the value at the last of them."""
     for depth, part in enumerate(location):
         if not isinstance(node, Mapping) or part not in node:
             return depth, node
@@ -347,7 +351,7 @@ def _follow(node: Any, location: Sequence[Any]) -> tuple[int, Any]:
 
 
 def read_generations(study: StudyConfig) -> dict[str, GenerationConfig]:
-    """The data-generation settings of every model that is simulated here.
+    """Read the data-generation settings of every model that is simulated here.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""The files that a study names: where each is looked for, and which was taken.
+"""The files that a study names: where each is searched for.
 
-A name is looked for beside the study file that gives it, then in the working directory, then in the
-workflow itself. So a study works in a folder of its own, in a checkout, and in a module of another
-workflow.
+A name is searched for beside the study file that gives it, then in the working directory, then in
+the workflow itself. So a study works in a folder of its own, in a checkout, and in a module of
+another workflow.
 """
 
 import os
@@ -22,72 +22,73 @@ Location = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Search:
-    """Where the files of a study are looked for.
+class FileSearch:
+    """The places in which the files of a study are searched for.
 
     Attributes
     ----------
     config_paths
-        The study's files; of two that give the same key, the later one decides.
-    own_file
-        The path of one of the workflow's own files, or None if it has no such file.
-    moved
-        What a module's prefix makes of a relative path; the same path outside of a module.
+        The study's files; if two give the same key, the later one wins.
+    workflow_file
+        Returns the path of one of the workflow's own files, or None if there is no such file.
+    with_prefix
+        Adds the prefix of a module to a relative path; returns it unchanged without a module.
     """
 
     config_paths: Sequence[Path | str]
-    own_file: Callable[[str], str | None]
-    moved: Callable[[str], str]
+    workflow_file: Callable[[str], str | None]
+    with_prefix: Callable[[str], str]
 
 
-def locate_files(study: StudyConfig, search: Search) -> tuple[StudyConfig, list[str]]:
-    """Replace each name of a file or folder in a study by the path of what is there.
+def locate_files(study: StudyConfig, search: FileSearch) -> tuple[StudyConfig, list[str]]:
+    """Replace each name of a file or folder in a study by the path of the file that is found.
 
     Parameters
     ----------
     study
-        With names as they were written.
+        The study, with names as the user wrote them.
     search
-        Where to look.
+        The places to search.
 
     Returns
     -------
     tuple
-        The study with paths that hold in the working directory: relative ones of what is in it,
-        absolute ones of all else. And a line for each name that a person may take for another file
-        than the one it is.
+        The study with paths that are valid in the working directory (relative inside it, absolute
+        outside), and a line for each file that the user might not expect.
 
     Raises
     ------
     UserError
-        If a YAML is nowhere: naming the study file, the key, and where it was looked for.
+        If a YAML file is not found; names the study file, the key, and the places searched.
     """
     contents = [(Path(path), read_yaml(path)) for path in search.config_paths]
     located = study.model_dump()
     lines: dict[str, None] = {}
-    for location, is_required in _names(study):
+    for location, is_required in _file_keys(study):
         *parents, last = location
         node = _value_at(located, parents)
         name = node[last]
-        origin = _origin(contents, location, name)
-        path, is_told = _find(name, origin, search.own_file if is_required else lambda _: None)
+        origin = _find_origin(contents, location, name)
+        path, is_unexpected = _find_file(
+            name, origin, search.workflow_file if is_required else lambda _: None
+        )
         if path is None and is_required:
             raise UserError(_not_found(name, location, origin))
         if path is not None:
-            node[last] = path if search.moved(path) == path else str(absolute(path))
-        if is_told:
+            node[last] = path if search.with_prefix(path) == path else str(absolute(path))
+        if is_unexpected:
             lines[f"{name} of {origin or '--config'}: taken from {path}"] = None
     return StudyConfig.model_validate(located), list(lines)
 
 
 @cache
-def tell_once(line: str) -> None:
-    """Write a line for a person to standard error, once, however often a Snakefile is read."""
+def print_once(line: str) -> None:
+    """Write a line to standard error, once, however often Snakemake reads the Snakefile."""
     sys.stderr.write(f"{line}\n")
 
 
-def _names(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
-    """The place of each name of a file or folder, and whether it must be there already."""
+def _file_keys(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
+    """Yield the key of each file or folder in a study, and whether it must exist already."""
     for model, config in study.models.items():
         data = ("models", model, "data")
         if config.data.generate is not None:
@@ -105,7 +106,7 @@ def _names(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
 
 
 def _value_at(node: Any, location: Sequence[str]) -> Any:
-    """The value at a place in nested mappings; None where there is none."""
+    """Return the value of a key in nested mappings; None if there is none."""
     for part in location:
         if not isinstance(node, Mapping) or part not in node:
             return None
@@ -113,33 +114,36 @@ def _value_at(node: Any, location: Sequence[str]) -> Any:
     return node
 
 
-def _origin(
+def _find_origin(
     contents: Sequence[tuple[Path, Mapping[str, Any]]], location: Location, value: str
 ) -> Path | None:
-    """The last study file that gives a key this value; None if it is from the command line."""
-    said = [
+    """Return the last study file that gives a key this value; None if the command line does."""
+    files = [
         path
         for path, content in contents
         if any(_value_at(study, location) == value for study in studies_in(content))
     ]
-    return said[-1] if said else None
+    return files[-1] if files else None
 
 
-def _find(
-    name: str, origin: Path | None, own_file: Callable[[str], str | None]
+def _find_file(
+    name: str, origin: Path | None, workflow_file: Callable[[str], str | None]
 ) -> tuple[str | None, bool]:
-    """The path of what a name stands for, None if it is nowhere; and whether a person is told."""
+    """Find the file of a name: its path or None, and whether to report where it was found."""
     if origin is not None and (origin.parent / name).exists():
-        beside = _shown(origin.parent / name, name)
+        beside = _as_written(origin.parent / name, name)
         return beside, beside != name and Path(name).exists()
     if Path(name).exists():
         return name, False
-    own = own_file(name)
-    return own, own is not None
+    path = workflow_file(name)
+    return path, path is not None
 
 
-def _shown(path: Path, name: str) -> str:
-    """A path as it was written, if that is the same file; else relative only if it is in here."""
+def _as_written(path: Path, name: str) -> str:
+    """Return a path as the user wrote it, if that is the same file.
+
+    Else it is relative inside the working directory and absolute outside.
+    """
     found, here = absolute(path), Path.cwd()
     if found == absolute(name):
         return name

@@ -1,4 +1,4 @@
-"""Keys inside keys, as people write them and as YAML and ``snakemake --config`` have them."""
+"""Nested keys as users write them by mistake, and as YAML and ``snakemake --config`` need them."""
 
 import json
 import re
@@ -9,20 +9,20 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 
-# Keys below this one are folders, which may hold dots and colons.
+# Keys inside these are folders, whose names may hold dots and colons.
 _FREE_KEYS = {"path_map"}
 _READ_AS_IT_IS = re.compile(r"[-+]?\d[\d.e+-]*|true|false|null|[\[{].*", re.IGNORECASE)
 
 
-def advice(path: Sequence[str], value: str) -> str:
-    """How a key inside others is written.
+def explain_nesting(path: Sequence[str], value: str) -> str:
+    """Explain how a nested key is written in a file and on the command line.
 
     Parameters
     ----------
     path
         The keys, outermost first.
     value
-        As text.
+        The value, as text.
     """
     text = value if _READ_AS_IT_IS.fullmatch(value) else json.dumps(value, ensure_ascii=False)
     for key in reversed(path[1:]):
@@ -38,21 +38,21 @@ def check_nesting(
     where: Callable[[Sequence[Any]], str],
     path: tuple[str, ...] = (),
 ) -> None:
-    """Refuse keys such as ``tracking.uri``, ``uri:x`` and ``uri=x``.
+    """Raise for keys such as ``tracking.uri``, ``uri:x`` and ``uri=x``.
 
     Parameters
     ----------
     content
         Keys and values.
     where
-        Tells the file of a key.
+        Returns the file of a key, for errors.
     path
-        The keys that ``content`` is inside of.
+        The keys above ``content``.
 
     Raises
     ------
     UserError
-        With the right form.
+        With the right form of the key.
     """
     for key, value in content.items():
         place = (*path, str(key))
@@ -60,21 +60,21 @@ def check_nesting(
             inner, rest = parts
             wanted = [*path, *inner]
             text = rest if rest is not None else "..." if value is None else str(value)
-            raise UserError(f"{where(place)}: unknown key {key!r}; {advice(wanted, text)}")
+            raise UserError(f"{where(place)}: unknown key {key!r}; {explain_nesting(wanted, text)}")
         if isinstance(value, Mapping) and key not in _FREE_KEYS:
             check_nesting(value, where, place)
 
 
-def advice_for_text(key: str, text: str) -> str | None:
-    """The advice on ``key: "inner:value"``, if the text looks like that."""
+def explain_text(key: str, text: str) -> str | None:
+    """Explain the right form of ``key: "inner:value"``; None if the text is no such thing."""
     parts = _split(text)
     if parts is None:
         return None
-    return advice([key, *parts[0]], "..." if parts[1] is None else parts[1])
+    return explain_nesting([key, *parts[0]], "..." if parts[1] is None else parts[1])
 
 
 def _split(text: str) -> tuple[list[str], str | None] | None:
-    """``a.b=x`` and ``a:b`` as keys and value; None for what is no such thing."""
+    """Split texts such as ``a.b=x`` and ``a:b`` into keys and value; None for other texts."""
     found = re.fullmatch(r"(\w[\w-]*(?:\.\w[\w-]*)*)(?:\s*[:=]\s*(.*))?", text)
     if found is None or ("." not in found[1] and found[2] is None):
         return None
@@ -82,14 +82,14 @@ def _split(text: str) -> tuple[list[str], str | None] | None:
 
 
 def check_command_line(arguments: Sequence[str] | None = None) -> None:
-    """End Snakemake at a ``--config`` entry that it would answer with a traceback.
+    """Exit with a message for a ``--config`` entry on which Snakemake would print a traceback.
 
-    Profiles call this: Snakemake reads them before its options, and its options before a Snakefile.
+    Profiles call this, because Snakemake reads them before its options.
 
     Parameters
     ----------
     arguments
-        In place of ``sys.argv``, for tests.
+        Snakemake's arguments; those of this process when left out.
     """
     is_config = False
     for word in sys.argv[1:] if arguments is None else arguments:
@@ -101,4 +101,4 @@ def check_command_line(arguments: Sequence[str] | None = None) -> None:
         keys, equals, value = entry.partition("=")
         if is_config and equals and re.fullmatch(r"\w[\w-]*([.:]\w[\w-]*)+", keys):
             path = re.split("[.:]", keys)
-            raise SystemExit(f"snakemake: error: --config {entry}: {advice(path, value)}")
+            raise SystemExit(f"snakemake: error: --config {entry}: {explain_nesting(path, value)}")

@@ -1,4 +1,4 @@
-"""The trainings of a study: each network on each of its backends."""
+"""The trainings of a study: one for each network and backend."""
 
 import uuid
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Literal
 from lanflow.study.config import Backend, StudyConfig
 from lanflow.training.config import TrainingConfig, read_training_file, select_network
 
-# Fixes the names of a study's files: the same study gives the same run uuids anywhere.
+# Namespace of the run uuids: the same study gives the same file names on every machine.
 _NAMESPACE = uuid.UUID("6f0d5c0e-6c3c-4a8f-9e44-1c8a3b6f2d10")
 
 
@@ -21,7 +21,8 @@ class Training:
     key
         ``{network}_{backend}``, the name of the network's folder.
     run_uuid
-        Prefix of the files with LANfactory's names; the same for the same place in a study.
+        Prefix of the files with LANfactory's names; derived from study, model, network, backend
+        and seed.
     """
 
     model: str
@@ -42,7 +43,7 @@ class Training:
 
 
 def list_trainings(study: StudyConfig) -> Iterator[Training]:
-    """All trainings of a study, each with its effective configuration.
+    """List all trainings of a study, each with its effective configuration.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""MLflow, and the only module that imports it: stores and experiments.
+"""MLflow stores and experiments; with :mod:`lanflow.publish.registry` the only importer of MLflow.
 
 Everything goes through ``MlflowClient`` with an explicit run id; MLflow's global state ("the active
 run") is never used.
@@ -16,6 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Set before mlflow is imported, since the import starts telemetry. A variable that the user set
+# keeps its value. Compute nodes should not call home, and a progress bar for each of a thousand
+# inventories is noise. A request is tried once, for half a minute, because nothing can interrupt
+# MLflow's own retries (eight, of two minutes each); lanflow.tracking.retry does the retries.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# Always set: the address that MLflow would print holds the password of the tracking URI.
+os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+
 import mlflow
 from mlflow import artifacts as artifacts
 from mlflow.entities import Dataset as Dataset
@@ -28,30 +39,22 @@ from mlflow.entities import ViewType as ViewType
 from mlflow.exceptions import MlflowException as MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
-from lanflow.core.errors import UserError
-from lanflow.core.files import create_once, in_turn
-from lanflow.core.interrupts import uninterrupted
-from lanflow.tracking.retry import asking, patiently, store_error
+from lanflow.core.errors import StoreError, UserError
+from lanflow.core.files import create_once, lock_folder
+from lanflow.core.interrupts import defer_signals
+from lanflow.tracking.retry import store_error, store_request, with_retries
 from lanflow.tracking.store import Store, redact
-
-# Set before mlflow is imported: a compute node has no business calling home, and a bar for each of
-# a thousand inventories tells nobody anything. A request is tried once and for half a minute, not
-# eight times for two minutes each, as nothing can stop MLflow meanwhile; lanflow.tracking.retry
-# tries again. What the user set stays.
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-# Not setdefault: the address that MLflow would print holds the password of the tracking URI.
-os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 
 log = logging.getLogger(__name__)
 
-# Of lanflow's work on the schema, among the locks that a PostgreSQL database gives to its users.
+# Key of lanflow's advisory lock on the schema of a PostgreSQL database.
 _LOCK_KEY = int.from_bytes(b"lanflow", "big")
 
-# MLflow logs a traceback, SQL included, of an error that it raises as well.
+# MLflow logs the errors that it raises, with traceback and SQL.
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+MLFLOW_VERSION: str = mlflow.__version__
 
 
 @dataclass(frozen=True)
@@ -64,27 +67,91 @@ class Experiment:
 
 
 def connect(store: Store) -> MlflowClient:
-    """Open a store; an SQLite store is created if it is not there.
+    """Open a store; an SQLite store that does not exist is created.
 
     Raises
     ------
-    UserError
-        If it cannot be opened, with MLflow's reason and without credentials.
+    StoreError
+        If the store cannot be opened, with MLflow's reason and without credentials.
     """
     try:
         if store.is_folder:
             _allow_file_store(store)
-        with _schema_in_turn(store), uninterrupted(), _quiet_migrations():
+        with _locked_until_complete(store), defer_signals(), _quiet_migrations():
             client = MlflowClient(tracking_uri=store.uri)
             client.search_experiments(max_results=1)
-    except Exception as e:  # MLflow, SQLAlchemy, requests: each has its own
-        what = f"MLflow store {store.shown_uri}: cannot be opened"
-        raise store_error(_with_mending(store, what, e), e) from e
+    except _opening_errors() as e:
+        raise _opening_error(store, "cannot be opened", e) from e
     return client
 
 
+def _opening_errors() -> tuple[type[Exception], ...]:
+    """Return what MLflow and the libraries below it raise when a store cannot be opened.
+
+    Errors of requests are `OSError`. A wrong URI can be a `ValueError`, a database without its
+    driver an `ImportError`, the answer of something that is no MLflow server a `ParseError`. The
+    libraries are imported here, because a store that works does not need all of them.
+    """
+    from alembic.util.exc import CommandError
+    from google.protobuf.json_format import ParseError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    of_libraries = (MlflowException, SQLAlchemyError, CommandError, ParseError, sqlite3.Error)
+    return (*of_libraries, OSError, ValueError, ImportError)
+
+
+def _opening_error(store: Store, failed: str, error: Exception) -> StoreError:
+    """Make the error to raise from another one, with advice where the schema is half made.
+
+    Parameters
+    ----------
+    store
+        The store.
+    failed
+        What failed, for the message: "cannot be opened".
+    error
+        The reason, which the message quotes.
+    """
+    message = f"MLflow store {store.shown_uri}: {failed}"
+    if store.sqlite_path and _has_broken_schema(store, error):
+        message = f"{message}: {_describe_repair(Path(store.sqlite_path))}. The reason"
+    return store_error(message, error)
+
+
+def _has_broken_schema(store: Store, error: Exception) -> bool:
+    """Tell whether creating or upgrading the schema of an SQLite store ended halfway.
+
+    Such a file has an old schema version and either copies of tables that Alembic leaves, or an
+    error of the database other than a lock. A file that cannot be examined is not called broken,
+    since ``error`` already says what is wrong with it.
+    """
+    from mlflow.store.db import utils
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        with _engine(store) as engine:
+            if utils._get_schema_version(engine) == utils._get_latest_schema_revision():
+                return False
+        with contextlib.closing(sqlite3.connect(store.sqlite_path)) as database:
+            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+    except _opening_errors():
+        return False
+    has_copies = any(name.startswith("_alembic_tmp_") for name in tables)
+    return has_copies or (isinstance(error, DBAPIError) and "locked" not in str(error))
+
+
+def _describe_repair(path: Path) -> str:
+    """Say how to get rid of a half-made schema in an SQLite file."""
+    kept = sorted(path.parent.glob(f"{glob.escape(path.name)}.before-*"))
+    instead = f"put {kept[-1]} in its place" if kept else "run the command again, which makes anew"
+    return (
+        f"making or upgrading its schema was begun and did not end, and cannot be gone on with. "
+        f"Move it away (mv {path} {path}.broken) and {instead}"
+    )
+
+
 def _allow_file_store(store: Store) -> None:
-    """MLflow refuses a folder as a store unless they are told it is meant."""
+    """Allow MLflow to use a folder as a store, and warn that such stores are outdated."""
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
     log.warning(
         "%s is a folder; MLflow keeps such stores working but no longer develops them. Move it to "
@@ -94,11 +161,11 @@ def _allow_file_store(store: Store) -> None:
 
 
 @contextlib.contextmanager
-def _schema_in_turn(store: Store) -> Iterator[None]:
-    """Let MLflow open a database; as long as its schema is not whole, one process at a time.
+def _locked_until_complete(store: Store) -> Iterator[None]:
+    """Hold the schema's lock during the body, if the database's schema is not complete.
 
-    MLflow makes the schema, or brings an old one up, in any process that finds it so. Several that
-    do it at once fail, and leave a database of SQLite broken for good.
+    MLflow creates or upgrades the schema in any process that finds it incomplete. Several
+    processes that do this at once fail, and can leave an SQLite database broken for good.
     """
     if not (store.sqlite_path or store.uri.startswith("postgresql")):
         yield
@@ -107,7 +174,7 @@ def _schema_in_turn(store: Store) -> Iterator[None]:
         path = Path(store.sqlite_path)
         create_once(path, _build_database)
         _check_database(path)
-    if _is_whole(store):
+    if _has_complete_schema(store):
         yield
         return
     with _schema_lock(store):
@@ -115,21 +182,22 @@ def _schema_in_turn(store: Store) -> Iterator[None]:
 
 
 def _build_database(path: Path) -> None:
-    """Fill a new file of SQLite with all that MLflow makes when it opens an empty one."""
+    """Fill a new SQLite file with everything that MLflow makes when it opens an empty one."""
     from mlflow.tracking._tracking_service.utils import _get_sqlalchemy_store
 
-    with uninterrupted(), _quiet_migrations():
+    with defer_signals(), _quiet_migrations():
         _get_sqlalchemy_store(f"sqlite:///{path}", None).engine.dispose()
 
 
 def _check_database(path: Path) -> None:
-    """Let a file that SQLite cannot open fail now; MLflow would try again for 100 seconds."""
+    """Raise now if SQLite cannot open a file; MLflow would retry for 100 seconds."""
     with contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA schema_version")
 
 
 @contextlib.contextmanager
 def _engine(store: Store) -> Iterator[Any]:
+    """Open SQLAlchemy's engine of a database, and close it afterwards."""
     from mlflow.store.db import utils
 
     engine = utils.create_sqlalchemy_engine(store.uri)
@@ -139,8 +207,8 @@ def _engine(store: Store) -> Iterator[Any]:
         engine.dispose()
 
 
-def _is_whole(store: Store) -> bool:
-    """Whether a database has every table, and the experiment that MLflow makes last."""
+def _has_complete_schema(store: Store) -> bool:
+    """Tell whether a database has every table, and the experiment that MLflow makes last."""
     import sqlalchemy
     from mlflow.store.db import utils
 
@@ -154,11 +222,11 @@ def _is_whole(store: Store) -> bool:
 
 @contextlib.contextmanager
 def _schema_lock(store: Store) -> Iterator[None]:
-    """Keep other processes of ours from making or changing the schema meanwhile."""
+    """Keep other processes of lanflow from creating or upgrading the schema meanwhile."""
     import sqlalchemy
 
     if store.sqlite_path:
-        with in_turn(Path(store.sqlite_path).parent):
+        with lock_folder(Path(store.sqlite_path).parent):
             yield
     elif store.uri.startswith("postgresql"):
         lock = sqlalchemy.text("SELECT pg_advisory_xact_lock(:key)")
@@ -169,40 +237,9 @@ def _schema_lock(store: Store) -> Iterator[None]:
         yield
 
 
-def _with_mending(store: Store, message: str, error: Exception) -> str:
-    """The message, with the way out where a schema is half made."""
-    try:
-        is_half_made = bool(store.sqlite_path) and _is_half_made(store, error)
-    except Exception:  # of a file that cannot even be looked into, the first error tells more
-        return message
-    if not is_half_made:
-        return message
-    path = Path(store.sqlite_path)
-    kept = sorted(path.parent.glob(f"{glob.escape(path.name)}.before-*"))
-    instead = f"put {kept[-1]} in its place" if kept else "run the command again, which makes anew"
-    return (
-        f"{message}: making or upgrading its schema was begun and did not end, and cannot be gone "
-        f"on with. Move it away (mv {path} {path}.broken) and {instead}. The reason"
-    )
-
-
-def _is_half_made(store: Store, error: Exception) -> bool:
-    """Whether a database of SQLite has tables half changed, or another schema that stays so."""
-    from mlflow.store.db import utils
-    from sqlalchemy.exc import DBAPIError
-
-    with _engine(store) as engine:
-        if utils._get_schema_version(engine) == utils._get_latest_schema_revision():
-            return False
-    with contextlib.closing(sqlite3.connect(store.sqlite_path)) as database:
-        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
-    has_copies = any(name.startswith("_alembic_tmp_") for name in tables)
-    return has_copies or (isinstance(error, DBAPIError) and "locked" not in str(error))
-
-
 @contextlib.contextmanager
 def _quiet_migrations() -> Iterator[None]:
-    """Keep the hundred lines that creating a database logs out of a person's sight."""
+    """Hide the hundred lines that MLflow logs while it creates a database."""
     alembic = logging.getLogger("alembic")
     level = alembic.level
     alembic.setLevel(logging.WARNING)
@@ -212,12 +249,12 @@ def _quiet_migrations() -> Iterator[None]:
         alembic.setLevel(level)
 
 
-@asking("opening the experiment")
+@store_request("opening the experiment")
 def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experiment:
     """Get an experiment by name, or create it with the store's artifact location.
 
     This is the only place that creates experiments. An experiment keeps the artifact location it
-    was created with; if another is asked for, a warning says which is used.
+    was created with; if the store asks for another, a warning says which one is used.
 
     Raises
     ------
@@ -229,7 +266,7 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experime
         try:
             client.create_experiment(name, artifact_location=store.new_artifact_location)
         except MlflowException as e:
-            # Another job of the same study may have been a moment faster.
+            # Another job of the same study may have created it a moment before.
             if e.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         found = client.get_experiment_by_name(name)
@@ -252,7 +289,7 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experime
     return Experiment(found.experiment_id, found.name, found.artifact_location)
 
 
-@asking("looking for the experiment")
+@store_request("looking for the experiment")
 def find_experiment(client: MlflowClient, store: Store, id_or_name: str) -> Experiment:
     """Get an existing experiment by id or by name.
 
@@ -274,39 +311,27 @@ def find_experiment(client: MlflowClient, store: Store, id_or_name: str) -> Expe
     return Experiment(found.experiment_id, found.name, found.artifact_location)
 
 
-def prepare_store(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
-    """Create or open the store and its experiments, once, before any job uses it.
+def prepare_experiments(store: Store, names: Sequence[str]) -> list[Experiment]:
+    """Create or open the store and its experiments, with retries, before any job uses them."""
 
-    Returns
-    -------
-    dict
-        What was prepared, without credentials.
-    """
-
-    def ask() -> list[Experiment]:
+    def request() -> list[Experiment]:
         client = connect(store)
-        return [ensure_experiment(client, store, name) for name in experiments]
+        return [ensure_experiment(client, store, name) for name in names]
 
-    prepared = patiently(ask)
-    return {
-        "tracking_uri": store.shown_uri,
-        "mlflow_version": mlflow.__version__,
-        "experiments": [
-            {
-                "id": experiment.id,
-                "name": experiment.name,
-                "artifact_location": redact(experiment.artifact_location),
-            }
-            for experiment in prepared
-        ],
-    }
+    return with_retries(request)
 
 
-@asking("upgrading its schema")
+@store_request("upgrading its schema")
 def upgrade_schema(store: Store) -> None:
-    """Bring a database that an older MLflow made up to this one; workers never do.
+    """Upgrade a database that an older MLflow made to the schema of this one.
 
-    An SQLite file is copied first: a migration cannot be taken back.
+    Only ``lanflow prepare`` and the first job do this. An SQLite file is copied first, because a
+    migration cannot be undone.
+
+    Raises
+    ------
+    StoreError
+        If the schema cannot be upgraded.
     """
     from mlflow.store.db import utils
 
@@ -319,32 +344,31 @@ def upgrade_schema(store: Store) -> None:
             return
         log.warning("%s: upgrading its schema from %s to %s", store.shown_uri, found, current)
         kept = path.with_name(f"{path.name}.before-{current}")
-        if store.sqlite_path and not kept.exists():  # one of a try that failed is the better
+        if store.sqlite_path and not kept.exists():  # a copy made by a failed try is better
             fresh = kept.with_name(f".{kept.name}")
             shutil.copy2(path, fresh)
             fresh.replace(kept)
         try:
             with _quiet_migrations():
                 utils._upgrade_db(engine)
-        except Exception as e:
-            what = f"MLflow store {store.shown_uri}: its schema cannot be upgraded"
-            raise store_error(_with_mending(store, what, e), e) from e
+        except _opening_errors() as e:
+            raise _opening_error(store, "its schema cannot be upgraded", e) from e
 
 
 def probe_artifacts(store: Store, location: str) -> None:
-    """Write a file to where artifacts go, and take it away again.
+    """Write a file to an artifact location and delete it again.
 
     Raises
     ------
     StoreError
-        If that cannot be done from here.
+        If this machine cannot do that.
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     name = f".lanflow-{os.getpid()}-{os.urandom(4).hex()}"
     with (
         tempfile.TemporaryDirectory() as folder,
-        asking(f"writing to the artifact location {redact(location)}"),
+        store_request(f"writing to the artifact location {redact(location)}"),
     ):
         path = Path(folder, "probe.txt")
         path.write_text("Written and removed by lanflow's check of the store.\n")

@@ -1,42 +1,174 @@
-"""Bringing a run's record into its store: what the store lacks, and no more.
+"""Sending a run's record to its MLflow store: what the store lacks, and no more.
 
-A request whose answer was lost may have been taken, so what the store has is read again after every
-failure, and a run that was created without our learning its id is found by the record's key.
+:class:`Delivery` compares a record with the run in the store, and :class:`MlflowRun` makes the
+requests. A request whose answer was lost may have been carried out, so after every failure the
+state of the store is read again. A run that was created without our learning its id is found by
+the record's key.
 """
 
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
 from lanflow.core.errors import UserError
-from lanflow.core.interrupts import uninterrupted
-from lanflow.tracking.client import connect, ensure_experiment
-from lanflow.tracking.record import RecordFolder, RunRecord
-from lanflow.tracking.runs import FAILURE_TAG, TrackedRun, create_run, find_run, find_run_by_tag
-from lanflow.tracking.store import Store
+from lanflow.core.interrupts import defer_signals
+from lanflow.tracking.client import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    Metric,
+    MlflowClient,
+    MlflowException,
+    Param,
+    RunTag,
+    connect,
+    ensure_experiment,
+)
+from lanflow.tracking.record import (
+    Point,
+    RecordFolder,
+    RunRecord,
+    now_ms,
+    param_texts,
+    tag_texts,
+)
+from lanflow.tracking.retry import store_request
+from lanflow.tracking.runs import find_run, find_run_by_tag
+from lanflow.tracking.store import FoundRun, Store
 
 # Tag of every run that has a record: the record's key.
 KEY_TAG = "lanflow.run_key"
+# Tag of a FAILED run: why it failed.
+FAILURE_TAG = "lanflow.failure"
+
+# MLflow's limits (mlflow.utils.validation).
+_PARAMS_PER_REQUEST, _METRICS_PER_REQUEST = 100, 1000
+_DIGEST_LENGTH = 36
+
+
+class MlflowRun:
+    """The requests that write to one run of a store.
+
+    Each method raises :class:`~lanflow.core.errors.StoreError` if the store refuses or does not
+    answer.
+    """
+
+    def __init__(self, client: MlflowClient, run_id: str) -> None:
+        self._client = client
+        self.id = run_id
+
+    @store_request("recording configuration")
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Record configuration; MLflow refuses to change a value that it has."""
+        entries = [Param(key, value) for key, value in param_texts(params).items()]
+        for i in range(0, len(entries), _PARAMS_PER_REQUEST):
+            self._client.log_batch(self.id, params=entries[i : i + _PARAMS_PER_REQUEST])
+
+    @store_request("recording tags")
+    def set_tags(self, tags: Mapping[str, Any]) -> None:
+        """Record identity and lineage."""
+        entries = [RunTag(key, value) for key, value in tag_texts(tags).items()]
+        self._client.log_batch(self.id, tags=entries)
+
+    @store_request("removing a tag")
+    def remove_failure(self) -> None:
+        """Remove the tag that says why the run failed before."""
+        self._client.delete_tag(self.id, FAILURE_TAG)
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Record one value of each metric, in one request."""
+        now = now_ms()
+        self.log_points([(key, value, now, step) for key, value in metrics.items()])
+
+    @store_request("recording metrics")
+    def log_points(self, points: Sequence[Point]) -> None:
+        """Record values of metrics."""
+        entries = [Metric(key, float(value), time, step) for key, value, time, step in points]
+        for i in range(0, len(entries), _METRICS_PER_REQUEST):
+            self._client.log_batch(self.id, metrics=entries[i : i + _METRICS_PER_REQUEST])
+
+    @store_request("reading metrics")
+    def steps(self, metric: str) -> set[int]:
+        """Return the steps at which a metric was recorded."""
+        return {entry.step for entry in self._client.get_metric_history(self.id, metric)}
+
+    @store_request("copying files")
+    def log_files(self, paths: Iterable[Path], folder: str | None = None) -> None:
+        """Copy files into the run's artifacts."""
+        for path in paths:
+            self._client.log_artifact(self.id, str(path), folder)
+
+    @store_request("recording the data set")
+    def log_data_set(
+        self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
+    ) -> None:
+        """Record the training data, as the same entity that ``mlflow.log_input`` makes."""
+        data_set = Dataset(
+            name=name,
+            digest=digest[:_DIGEST_LENGTH],
+            source_type="lanflow_manifest",
+            source=json.dumps(source),
+            profile=json.dumps(profile),
+        )
+        inputs = [DatasetInput(data_set, [InputTag("mlflow.data.context", "training")])]
+        try:
+            self._client.log_inputs(self.id, datasets=inputs)
+        except MlflowException as e:
+            if "unique" not in str(e).lower():
+                raise
+            # Another run made the same data set a moment before, and now MLflow finds it there.
+            self._client.log_inputs(self.id, datasets=inputs)
+
+    @store_request("reopening the run")
+    def reopen(self) -> None:
+        """Set the status of a run that ended back to RUNNING."""
+        self._client.update_run(self.id, status="RUNNING")
+
+    @store_request("ending the run")
+    def end(self, status: str, end_time: int | None = None) -> None:
+        """Set how the run ended, and when, in milliseconds since 1970; now when left out."""
+        self._client.set_terminated(self.id, status, end_time)
+
+
+@store_request("creating the run")
+def create_run(
+    client: MlflowClient,
+    experiment: Experiment,
+    *,
+    name: str | None,
+    tags: Mapping[str, Any],
+    start_time: int | None = None,
+) -> MlflowRun:
+    """Create a run that started at a time, in milliseconds since 1970; now when left out."""
+    created = client.create_run(
+        experiment.id, start_time=start_time, run_name=name, tags=tag_texts(tags)
+    )
+    return MlflowRun(client, created.info.run_id)
 
 
 class Delivery:
-    """Brings one record into a store, step by step as the record grows.
+    """Sends one record to a store, step by step as the record grows.
 
     Parameters
     ----------
     store
-        Where to.
+        The store.
     record
-        Gets the run's id once it has one.
+        The record; it gets the run's id once the store has the run.
     folder
-        Where the files of the record are.
+        The record's folder, which has its files.
     """
 
     def __init__(self, store: Store, record: RunRecord, folder: RecordFolder) -> None:
         self._store, self._record, self._folder = store, record, folder
-        self._run: TrackedRun | None = None
         self.is_ended = False
         self._forget()
 
     def _forget(self) -> None:
-        """Know nothing of what the store has."""
-        self._run = None
+        """Forget what the store has, so that it is read again."""
+        self._run: MlflowRun | None = None
         self._status = ""
         self._params: dict[str, str] = {}
         self._tags: dict[str, str] = {}
@@ -45,29 +177,30 @@ class Delivery:
         self._has_data_set = False
         self._files: set[str] = set()
 
-    def reach(self) -> str:
-        """The run's id; the run is created if it is not there.
+    def ensure_run(self) -> str:
+        """Return the run's id; the run is created if the store does not have it.
 
         Raises
         ------
         StoreError
             If the store does not answer or refuses.
         UserError
-            If the run was deleted, or its experiment.
+            If the run or its experiment was deleted.
         """
         try:
-            return self._reach().id
+            return self._open().id
         except UserError:
             self._forget()
             raise
 
     def send(self) -> None:
-        """Bring what the store has not got; raises as :meth:`reach`.
+        """Send what the store lacks; raises as :meth:`ensure_run`.
 
-        FINISHED comes last, when all else is there; another end first, lest it be left out.
+        The status FINISHED is sent last, when all else is there. Any other end is sent first,
+        because what follows may fail.
         """
         try:
-            run = self._reach()
+            run = self._open()
             if self._record.status != "FINISHED":
                 self._send_status(run)
             self._send_start(run)
@@ -78,51 +211,55 @@ class Delivery:
             self._forget()
             raise
 
-    def _reach(self) -> TrackedRun:
+    def _open(self) -> MlflowRun:
+        """Find or create the run, and read what the store has of it."""
         if self._run is None:
-            record = self._record
             client = connect(self._store)
-            with uninterrupted():  # or a run could be left behind that nobody knows
-                if record.run_id is not None:
-                    found = find_run(client, record.run_id)
-                else:
-                    experiment = ensure_experiment(client, self._store, record.experiment)
-                    found = find_run_by_tag(client, experiment, KEY_TAG, record.key)
-                    if found is None:
-                        created = create_run(
-                            client,
-                            experiment,
-                            name=record.name,
-                            tags={**record.tags, KEY_TAG: record.key},
-                            start_time=record.start_time,
-                        )
-                        found = find_run(client, created.id)
-                record.run_id, record.experiment_id = found.info.run_id, found.info.experiment_id
-            run = TrackedRun(client, found.info.run_id, found.info.experiment_id)
-            self._status = found.info.status
-            self._params, self._tags = dict(found.data.params), dict(found.data.tags)
-            self._steps = {name: run.steps(name) for name in found.data.metrics}
+            with defer_signals():  # else the store could keep a run whose id nobody knows
+                found = self._find_or_create(client)
+                self._record.run_id, self._record.experiment_id = found.id, found.experiment_id
+            run = MlflowRun(client, found.id)
+            self._status = found.status
+            self._params, self._tags = dict(found.params), dict(found.tags)
+            self._steps = {name: run.steps(name) for name in found.metrics}
             self._run = run
         return self._run
 
-    def _send_status(self, run: TrackedRun) -> None:
+    def _find_or_create(self, client: MlflowClient) -> FoundRun:
+        record = self._record
+        if record.run_id is not None:
+            return find_run(client, record.run_id)
+        experiment = ensure_experiment(client, self._store, record.experiment)
+        if found := find_run_by_tag(client, experiment, KEY_TAG, record.key):
+            return found
+        created = create_run(
+            client,
+            experiment,
+            name=record.name,
+            tags={**record.tags, KEY_TAG: record.key},
+            start_time=record.start_time,
+        )
+        return find_run(client, created.id)
+
+    def _send_status(self, run: MlflowRun) -> None:
         status = self._record.status
         if status == self._status:
             return
         if status == "RUNNING":
-            run.go_on()
+            run.reopen()
         else:
             run.end(status, self._record.end_time)
             self.is_ended = True
         self._status = status
 
-    def _send_start(self, run: TrackedRun) -> None:
+    def _send_start(self, run: MlflowRun) -> None:
+        """Send tags, params and the data set."""
         record = self._record
         tags = dict(record.tags)
         if record.failure is not None:
             tags[FAILURE_TAG] = record.failure
         elif FAILURE_TAG in self._tags:
-            run.forget_failure()
+            run.remove_failure()
             del self._tags[FAILURE_TAG]
         if changed := {k: v for k, v in tags.items() if self._tags.get(k) != v}:
             run.set_tags(changed)
@@ -134,14 +271,16 @@ class Delivery:
             run.log_data_set(**record.data_set.model_dump())
             self._has_data_set = True
 
-    def _send_points(self, run: TrackedRun) -> None:
+    def _send_points(self, run: MlflowRun) -> None:
+        """Send values of metrics, except at steps that the store has."""
         points = self._record.metrics[self._n_points :]
         new = [point for point in points if point[3] not in self._steps.get(point[0], ())]
         if new:
             run.log_points(new)
         self._n_points += len(points)
 
-    def _send_files(self, run: TrackedRun) -> None:
+    def _send_files(self, run: MlflowRun) -> None:
+        """Send artifacts that this object has not sent yet."""
         for artifact in self._record.artifacts:
             if artifact.name not in self._files:
                 folder, _, _ = artifact.name.rpartition("/")

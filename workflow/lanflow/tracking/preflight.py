@@ -1,4 +1,4 @@
-"""What would fail on a node an hour later, found out before the first job."""
+"""Checks of the store before the first job: what would fail on a node an hour later, fails now."""
 
 import hashlib
 import json
@@ -8,16 +8,16 @@ import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
-from lanflow.tracking.store import CONTACTS_VARIABLE, Sending, Store, redact
+from lanflow.core.settings import Settings
+from lanflow.tracking.store import CONTACTS_VARIABLE, SendMode, Store, redact
 
 log = logging.getLogger(__name__)
 
-# File systems that other machines write to as well (names as in /proc/mounts); FUSE's are behind
-# "fuse.". SQLite's locks need what none of them promises.
+# File systems that several machines write to, with their names in /proc/mounts; those of FUSE have
+# the prefix "fuse.". None of them promises the locks that SQLite needs.
 _NETWORK_FILE_SYSTEMS = {
     *("9p", "acfs", "afs", "beegfs", "ceph", "cifs", "cvmfs", "fhgfs", "gfs2", "glusterfs", "gpfs"),
     *("lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb2", "smb3"),
@@ -27,50 +27,81 @@ _MOUNTS = Path("/proc/mounts")
 _SCHEME = re.compile(r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?P<rest>.*)$")
 
 
-def prepare(store: Store, experiments: Sequence[str]) -> dict[str, Any]:
+class PreparedExperiment(Settings):
+    """An experiment of a prepared store."""
+
+    id: str
+    name: str
+    artifact_location: str
+
+
+class PreparedStore(Settings):
+    """The record that ``lanflow prepare`` writes; it holds no credentials.
+
+    Attributes
+    ----------
+    artifact_location
+        The location that was asked for; None leaves it to MLflow.
+    """
+
+    tracking_uri: str
+    mlflow_version: str
+    experiments: list[PreparedExperiment]
+    artifact_location: str | None
+    warnings: list[str]
+
+
+def prepare(store: Store, experiments: Sequence[str]) -> PreparedStore:
     """Create or upgrade the store and its experiments, and check what jobs will need of it.
 
     Parameters
     ----------
     store, experiments
-        What jobs will use.
-
-    Returns
-    -------
-    dict
-        What was prepared, and warnings; without credentials.
+        The store, and the names of the experiments, that jobs will use.
 
     Raises
     ------
     UserError
         If the store or an artifact location would fail a job.
     """
-    from lanflow.tracking.client import prepare_store, upgrade_schema
+    from lanflow.tracking.client import MLFLOW_VERSION, prepare_experiments, upgrade_schema
 
     warnings = sqlite_warnings(store, read_mounts())
     for warning in warnings:
         log.warning("warning: %s", warning)
     upgrade_schema(store)
-    record = prepare_store(store, experiments)
+    prepared = prepare_experiments(store, experiments)
     check_artifacts(store, experiments)
-    location = redact(store.artifact_location or "") or None
-    return {**record, "artifact_location": location, "warnings": warnings}
+    return PreparedStore(
+        tracking_uri=store.shown_uri,
+        mlflow_version=MLFLOW_VERSION,
+        experiments=[
+            PreparedExperiment(
+                id=experiment.id,
+                name=experiment.name,
+                artifact_location=redact(experiment.artifact_location),
+            )
+            for experiment in prepared
+        ],
+        artifact_location=redact(store.artifact_location or "") or None,
+        warnings=warnings,
+    )
 
 
-def make_contact(store: Store, experiment: str, sending: Sending) -> None:
-    """Make sure, before hours of work, that its store takes what it will be sent.
+def check_first_contact(store: Store, experiment: str, send_mode: SendMode) -> None:
+    """Check that the store can be reached, unless a job of the study has reached it before.
 
-    A job of a study goes on without its store (``try``). The first of them must reach it, though,
-    or a wrong address would be noticed only when all is done. Which experiments were reached is
-    written into the folder that ``LANFLOW_STORE_CONTACTS`` names.
+    A job of a study goes on without its store (send mode ``try``). The first of them must reach
+    it, though, since a wrong address would otherwise be noticed only at the end. Each experiment
+    that was reached has a file in the folder that ``LANFLOW_STORE_CONTACTS`` names.
 
     Raises
     ------
     UserError
-        If the store was not reached from any job so far, and is not from here.
+        If no job has reached the store so far, and this one does not either.
     """
     folder = os.environ.get(CONTACTS_VARIABLE)
-    if sending != "try" or not folder:
+    if send_mode != "try" or not folder:
         return
     identity = json.dumps([store.uri, store.artifact_location, experiment])
     path = Path(folder, f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.json")
@@ -85,7 +116,7 @@ def make_contact(store: Store, experiment: str, sending: Sending) -> None:
 
 
 def check_artifacts(store: Store, experiments: Sequence[str]) -> None:
-    """Write to the artifact location of each experiment."""
+    """Check the artifact location of each experiment, and write to each different one."""
     from lanflow.tracking.client import connect, find_experiment, probe_artifacts
 
     client = connect(store)
@@ -93,14 +124,14 @@ def check_artifacts(store: Store, experiments: Sequence[str]) -> None:
     for name in experiments:
         experiment = find_experiment(client, store, name)
         check_location(experiment.name, experiment.artifact_location)
-        # One of a database or server is enough: they differ in the last folder only.
+        # Experiments of one store differ in the last folder only: one of them is enough.
         places[experiment.artifact_location.rstrip("/").rpartition("/")[0]] = experiment
     for experiment in places.values():
         probe_artifacts(store, experiment.artifact_location)
 
 
 def check_location(experiment: str, location: str) -> None:
-    """Refuse an artifact location that each process would look for in another folder.
+    """Refuse a relative artifact location, which each process would resolve differently.
 
     Raises
     ------
@@ -120,7 +151,7 @@ def check_location(experiment: str, location: str) -> None:
 
 
 def read_mounts() -> str:
-    """The mounted file systems, as Linux lists them; nothing elsewhere."""
+    """Return the mounted file systems as Linux lists them; empty on other systems."""
     return _MOUNTS.read_text() if _MOUNTS.exists() else ""
 
 
@@ -130,9 +161,9 @@ def sqlite_warnings(store: Store, mounts: str) -> list[str]:
     Parameters
     ----------
     store
-        Any.
+        Any store.
     mounts
-        As :func:`read_mounts` gives them.
+        Mounted file systems, as :func:`read_mounts` returns them.
     """
     if not store.sqlite_path:
         return []
@@ -147,13 +178,13 @@ def sqlite_warnings(store: Store, mounts: str) -> list[str]:
 
 
 def file_system_of(path: Path, mounts: str) -> str:
-    """Type of the file system that a path is on; empty if ``mounts`` do not tell."""
+    """Return the type of the file system that a path is on; empty if ``mounts`` lack it."""
     best, kind = Path(), ""
     for line in mounts.splitlines():
         fields = line.split()
-        # Blanks in a mount point are written as octal numbers.
+        # Linux writes blanks in a mount point as octal numbers.
         point = Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), fields[1]))
-        # A later line hides an earlier one of the same point.
+        # A later mount hides an earlier one at the same point.
         if path.is_relative_to(point) and len(point.parts) >= len(best.parts):
             best, kind = point, fields[2]
     return kind

@@ -1,9 +1,10 @@
-"""A run's record beside the results: all that MLflow shall know of it, until it does.
+"""A run's record on disk: everything that MLflow is to hold of the run.
 
-Each record is a folder ``unsent_runs/{key}``: ``run.json``, replaced in one step, and what shall
-become artifacts. It is there from a run's start until the store has all of the run, so a folder
-that is left says what is still to be sent. The record of a run that finished then moves to
-``.sent_runs/{key}``, from where another store can get it. No part of it needs MLflow.
+A record is a folder ``unsent_runs/{key}`` beside the results. It holds ``run.json``, which is
+replaced in one step, and files that are to become artifacts. It exists from the run's start until
+the store has all of the run, so a folder that is left names a run that is still to be sent. The
+record of a run that finished then moves to ``.sent_runs/{key}``, from where it can be sent to
+another store. Records are written without MLflow.
 """
 
 import contextlib
@@ -27,17 +28,24 @@ from lanflow.core.settings import Settings, parse_settings
 
 RECORD_NAME = "run.json"
 _ARTIFACTS, _LOCK = "artifacts", "lock"
-# Key in the documents of results: the record of their run, while that is still to be sent.
+# Key in documents of results: where the record of their run is, while it is still to be sent.
 PENDING_KEY = "mlflow_pending"
 
 # MLflow refuses longer values (mlflow.utils.validation).
 _MAX_PARAM_LENGTH, _MAX_TAG_LENGTH = 6000, 8000
 
+_SLURM_VARIABLES = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
+
+# Folders that may hold very many files, and never a record.
+_NOT_SEARCHED = {"arrays", "training_data", "training_data.partial", ".snakemake"}
+
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+# One value of a metric: name, value, time in milliseconds since 1970, step.
+Point = tuple[str, float, int, int]
 
 
 class DataSetInput(Settings):
-    """What a run trained on, as ``mlflow.log_input`` records it."""
+    """The training data of a run, as ``mlflow.log_input`` records it."""
 
     name: str
     digest: str
@@ -48,7 +56,12 @@ class DataSetInput(Settings):
 class Artifact(Settings):
     """A file that becomes an artifact.
 
-    ``name`` is its path among the run's artifacts, ``path`` where it is, relative to the record.
+    Attributes
+    ----------
+    name
+        Its path among the run's artifacts.
+    path
+        The file, relative to the record's folder.
     """
 
     name: str
@@ -57,7 +70,14 @@ class Artifact(Settings):
 
 
 class RunRecord(Settings):
-    """All of a run; times in milliseconds, ``metrics`` as (name, value, time, step)."""
+    """A run, with times in milliseconds since 1970.
+
+    Attributes
+    ----------
+    is_addition
+        Whether this is an evaluation that was recorded after its training's run had ended: it
+        adds metrics and files to that run.
+    """
 
     model_config = ConfigDict(frozen=False, extra="forbid")
 
@@ -72,32 +92,40 @@ class RunRecord(Settings):
     failure: str | None = None
     start_time: int
     end_time: int | None = None
-    # Of an evaluation that waits for the store: metrics and files that its training's run gets.
     is_addition: bool = False
     tags: dict[str, str] = Field(default_factory=dict)
     params: dict[str, str] = Field(default_factory=dict)
-    metrics: list[tuple[str, float, int, int]] = Field(default_factory=list)
+    metrics: list[Point] = Field(default_factory=list)
     data_set: DataSetInput | None = None
     artifacts: list[Artifact] = Field(default_factory=list)
 
 
 def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
-    """Params as MLflow keeps them."""
+    """Convert params to texts of a length that MLflow takes."""
     return {key: str(value)[:_MAX_PARAM_LENGTH] for key, value in params.items()}
 
 
 def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
-    """Tags as MLflow keeps them."""
+    """Convert tags to texts of a length that MLflow takes."""
     return {key: str(value)[:_MAX_TAG_LENGTH] for key, value in tags.items()}
 
 
+def source_tags() -> dict[str, str]:
+    """Return the tags of every run: lanflow's version, and the Slurm job that this is."""
+    tags = {"schema_version": "1", "lanflow_version": __version__, "mlflow.source.name": "lanflow"}
+    for variable in _SLURM_VARIABLES:
+        if os.environ.get(variable):
+            tags[variable.lower()] = os.environ[variable]
+    return tags
+
+
 def now_ms() -> int:
-    """The time, as MLflow counts it."""
+    """Return the time in milliseconds since 1970, as MLflow counts it."""
     return int(time.time() * 1000)
 
 
 def new_key() -> str:
-    """An identity for a run that MLflow has not named yet."""
+    """Make an identity for a run that has no MLflow id yet."""
     return uuid.uuid4().hex
 
 
@@ -110,12 +138,12 @@ class RecordFolder:
 
     @classmethod
     def of_run(cls, results: Path, key: str) -> "RecordFolder":
-        """The record of a run whose results are in a folder."""
+        """Return the record of a run that is still to be sent, beside its results."""
         return cls(results / UNSENT_RUNS / key)
 
     @classmethod
     def of_sent(cls, results: Path) -> "RecordFolder | None":
-        """The record of the run that made the results in a folder, if a store has all of it."""
+        """Return the record of the run that made some results, if a store has all of that run."""
         for folder in sorted((results / SENT_RUNS).glob("*")):
             if (folder / RECORD_NAME).exists():
                 return cls(folder)
@@ -127,9 +155,9 @@ class RecordFolder:
         return self.path.parent.parent
 
     def lock(self) -> bool:
-        """Take the record for this process, until it ends; False if another one has it.
+        """Lock the record for this process, until it ends; False if another process holds it.
 
-        A file system without locks keeps nobody out.
+        On a file system without locks this always succeeds.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = (self.path / _LOCK).open("w")
@@ -145,21 +173,21 @@ class RecordFolder:
         return True
 
     def unlock(self) -> None:
-        """Give the record free."""
+        """Release the lock."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def save(self, record: RunRecord) -> None:
-        """Write the record, in one step."""
+        """Write the record in one step."""
         write_text(self.path / RECORD_NAME, json.dumps(record.model_dump(mode="json")) + "\n")
 
     def exists(self) -> bool:
-        """Whether there is a record."""
+        """Tell whether the folder holds a record."""
         return (self.path / RECORD_NAME).exists()
 
     def read(self) -> RunRecord:
-        """Read the record, and leave its files alone.
+        """Read the record without looking at its files.
 
         Raises
         ------
@@ -169,13 +197,13 @@ class RecordFolder:
         path = self.path / RECORD_NAME
         return parse_settings(RunRecord, read_json(path), str(path))
 
-    def load(self) -> RunRecord:
-        """Read the record, and check that its files are there.
+    def read_checked(self) -> RunRecord:
+        """Read the record and check the sizes of its files.
 
         Raises
         ------
         UserError
-            If it cannot be read, is damaged, or files of it are missing or cut.
+            If it cannot be read or is damaged, or if a file is missing or of another size.
         """
         path, record = self.path / RECORD_NAME, self.read()
         for artifact in record.artifacts:
@@ -187,84 +215,85 @@ class RecordFolder:
         return record
 
     def file_of(self, artifact: Artifact) -> Path:
-        """Where the file of an artifact is."""
+        """Return the path of an artifact's file."""
         return self.path / artifact.path
 
     def write_document(self, content: Mapping[str, Any], name: str) -> Artifact:
-        """Write JSON that becomes an artifact."""
+        """Write JSON into the record, to become an artifact."""
         path = self.path / _ARTIFACTS / name
         write_json(path, dict(content))
-        return self.describe(path, name)
+        return self.make_artifact(path, name)
 
-    def describe(self, path: Path, name: str) -> Artifact:
-        """A file that becomes an artifact, as it is now."""
+    def make_artifact(self, path: Path, name: str) -> Artifact:
+        """Describe a file that is to become an artifact, with its present size."""
         relative = os.path.relpath(path.absolute(), self.path.absolute())
         return Artifact(name=name, path=relative, size_bytes=path.stat().st_size)
 
-    def keep_files(self, record: RunRecord) -> None:
-        """Give the record files of its own, so that later results may take the place of these."""
-        kept = []
+    def copy_artifacts(self, record: RunRecord) -> None:
+        """Copy all artifacts into the record's folder and save the record.
+
+        Later results may then replace the originals.
+        """
+        copied = []
         for artifact in record.artifacts:
             path = self.path / _ARTIFACTS / artifact.name
             if self.file_of(artifact).resolve() != path.resolve():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
                 _link_or_copy(self.file_of(artifact), path)
-            kept.append(self.describe(path, artifact.name))
-        record.artifacts = kept
+            copied.append(self.make_artifact(path, artifact.name))
+        record.artifacts = copied
         self.save(record)
 
     def remove(self, *, keep_files: bool = False) -> None:
-        """Remove a record that the store has; with its files, unless they are to be kept."""
+        """Remove a record that the store has, with its files unless they are to be kept."""
         (self.path / RECORD_NAME).unlink(missing_ok=True)  # first: the rest alone is no record
         if not keep_files:
             shutil.rmtree(self.path, ignore_errors=True)
         self.unlock()
-        with contextlib.suppress(OSError):  # other runs' records are there
-            self.path.parent.rmdir()
+        self._remove_parent_if_empty()
 
-    def keep_as_sent(self) -> None:
-        """Keep a record that the store has all of, as that of the run that made these results."""
+    def mark_sent(self) -> None:
+        """Move the record to ``.sent_runs``, in place of any record there."""
         place = self.results / SENT_RUNS / self.path.name
         shutil.rmtree(place.parent, ignore_errors=True)
         place.parent.mkdir()
         self.path.rename(place)
-        with contextlib.suppress(OSError):  # other runs' records are there
-            self.path.parent.rmdir()
+        self._remove_parent_if_empty()
         self.path = place
         self.unlock()
 
-    def replace_results(self) -> None:
-        """Forget the run that made what is in the folder of results; this run makes it anew."""
+    def _remove_parent_if_empty(self) -> None:
+        with contextlib.suppress(OSError):  # it holds records of other runs
+            self.path.parent.rmdir()
+
+    def remove_sent(self) -> None:
+        """Remove the record of the run that made the results before; this run replaces them."""
         shutil.rmtree(self.results / SENT_RUNS, ignore_errors=True)
 
-    def last_sign_of_life(self) -> int:
-        """When a file of the record or beside the results was last written, in milliseconds."""
+    def last_write_ms(self) -> int:
+        """Return when the record or a file of the results was last written, in milliseconds."""
         paths = [self.path / RECORD_NAME, *(p for p in self.results.iterdir() if p.is_file())]
         return int(max(path.stat().st_mtime for path in paths) * 1000)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
-    """A second name for a file, which nobody changes in place; a copy where there are none."""
+    """Link a file, which nobody changes in place; copy it where the file system has no links."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
 
 
-# Folders of arrays and simulations, which may hold many files, and no record.
-_NOT_LOOKED_INTO = {"arrays", "training_data", "training_data.partial", ".snakemake"}
-
-
 def find_records(places: Iterable[Path], name: str = UNSENT_RUNS) -> Iterator[RecordFolder]:
-    """Every record in folders of results, in a fixed order.
+    """Find every record in folders of results, in a fixed order.
 
     Parameters
     ----------
     places
         Folders of results, or of single records.
     name
-        ``unsent_runs``, or ``.sent_runs`` for those that a store has.
+        ``unsent_runs``, or ``.sent_runs`` for records of runs that a store has.
 
     Raises
     ------
@@ -276,28 +305,13 @@ def find_records(places: Iterable[Path], name: str = UNSENT_RUNS) -> Iterator[Re
         if not place.is_dir():
             raise UserError(f"{place}: no such folder of results")
         for folder, inner, _ in os.walk(place):
-            inner[:] = [name for name in inner if name not in _NOT_LOOKED_INTO]
+            inner[:] = [name for name in inner if name not in _NOT_SEARCHED]
             if Path(folder).name == name:
                 found.update(Path(folder, name) for name in inner)
                 inner.clear()
         if place.parent.name == name:
             found.add(place)
     for path in sorted(found):
-        folder_of = RecordFolder(path)
-        if folder_of.exists():
-            yield folder_of
-
-
-# Tags that every run of lanflow carries.
-
-
-_SLURM_VARIABLES = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
-
-
-def source_tags() -> dict[str, str]:
-    """Who made the run, and the Slurm job it ran in."""
-    tags = {"schema_version": "1", "lanflow_version": __version__, "mlflow.source.name": "lanflow"}
-    for variable in _SLURM_VARIABLES:
-        if os.environ.get(variable):
-            tags[variable.lower()] = os.environ[variable]
-    return tags
+        record = RecordFolder(path)
+        if record.exists():
+            yield record

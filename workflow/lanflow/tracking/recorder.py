@@ -1,9 +1,8 @@
-"""A run being written: on disk first, and from there into its store.
+"""Recording a run: on disk first, and from there into its store.
 
-What a training or a generation tells of itself goes into a record beside the results
-(:mod:`lanflow.tracking.record`) and, as far as the store answers, on into MLflow. A store that is
-slow, down or out of reach costs neither results nor history: the record stays, and ``lanflow sync``
-brings it in.
+A training or a generation writes to a record beside the results (:mod:`lanflow.tracking.record`),
+and the record is sent to MLflow as far as the store answers. A store that is slow, down or out of
+reach costs neither results nor history: the record stays, and ``lanflow sync`` sends it later.
 """
 
 import contextlib
@@ -14,11 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
 from lanflow.core import interrupts
 from lanflow.core.errors import StoreError, UserError
 from lanflow.core.files import write_json
 from lanflow.core.names import FINISHED, UNFINISHED
 from lanflow.tracking.record import (
+    Artifact,
     DataSetInput,
     RecordFolder,
     RunRecord,
@@ -29,27 +31,35 @@ from lanflow.tracking.record import (
     source_tags,
     tag_texts,
 )
-from lanflow.tracking.retry import patiently
-from lanflow.tracking.store import Sending, Store, redact
+from lanflow.tracking.retry import with_retries
+from lanflow.tracking.store import FoundRun, SendMode, Store, redact
 
 log = logging.getLogger(__name__)
 
-# A store that does not answer is tried again after this long, and after ten times what the try
-# took: it may slow a training down by a tenth, no more.
+# A store that does not answer is tried again after this many seconds, and not before ten times the
+# duration of the last try: so it slows a training down by a tenth at most.
 _SECONDS_BETWEEN_TRIES = 5.0
-_TRIES_COST_AT_MOST = 10
+_PAUSE_PER_TRY = 10
 
 
-class RecordedRun:
-    """A run being written; once it began, a store that does not take it raises nothing here."""
+class RunRecorder:
+    """Writes the record of one run and sends it to the store.
+
+    Once the run began, a store that refuses or does not answer raises nothing here.
+
+    Attributes
+    ----------
+    pending
+        The record's folder, if the run ended and the store does not have all of it.
+    """
 
     def __init__(
-        self, record: RunRecord, folder: RecordFolder, store: Store, sending: Sending
+        self, record: RunRecord, folder: RecordFolder, store: Store, send_mode: SendMode
     ) -> None:
-        self._record, self._folder, self._sending = record, folder, sending
-        self._delivery: Any = None
-        if sending != "later":
-            with interrupts.uninterrupted():
+        self._record, self._folder, self._send_mode = record, folder, send_mode
+        self._delivery = None
+        if send_mode != "later":
+            with interrupts.defer_signals():
                 from lanflow.tracking.delivery import Delivery
 
             self._delivery = Delivery(store, record, folder)
@@ -61,17 +71,17 @@ class RecordedRun:
 
     @property
     def key(self) -> str:
-        """The run's identity, before it has an id and after."""
+        """The run's identity, whether or not it has an id."""
         return self._record.key
 
     @property
     def id(self) -> str | None:
-        """The run's id in the store, None as long as the store has not given it one."""
+        """The run's id in the store; None until the store has given it one."""
         return self._record.run_id
 
     @property
     def experiment_id(self) -> str | None:
-        """The id of its experiment, None as long as it is not known."""
+        """The id of its experiment; None until it is known."""
         return self._record.experiment_id
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -99,64 +109,64 @@ class RecordedRun:
         self._changed()
 
     def log_files(self, paths: Iterable[Path], folder: str | None = None) -> None:
-        """Let files become artifacts of the run."""
+        """Record files as artifacts of the run."""
         for path in paths:
             name = f"{folder}/{path.name}" if folder else path.name
-            self._replace_artifact(self._folder.describe(path, name))
+            self._replace_artifact(self._folder.make_artifact(path, name))
         self._changed()
 
     def log_json(self, content: Mapping[str, Any], name: str) -> None:
-        """Let JSON become an artifact of the run."""
+        """Record JSON as an artifact of the run."""
         self._replace_artifact(self._folder.write_document(content, name))
         self._changed()
 
-    def _replace_artifact(self, artifact: Any) -> None:
+    def _replace_artifact(self, artifact: Artifact) -> None:
         others = [known for known in self._record.artifacts if known.name != artifact.name]
         self._record.artifacts = [*others, artifact]
 
     def log_data_set(
         self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
     ) -> None:
-        """Record what is trained on."""
+        """Record the training data."""
         # The record is JSON, and so are the parts of it that MLflow gets.
         content = json.loads(json.dumps({"profile": dict(profile), "source": dict(source)}))
         self._record.data_set = DataSetInput(name=name, digest=digest, **content)
         self._changed()
 
     def begin(self) -> None:
-        """Bring what was recorded so far into the store; from here on nothing waits for it.
+        """Send everything recorded so far; from here on the work does not wait for the store.
 
         Raises
         ------
         StoreError
-            If the store does not take it and must, as nothing says otherwise.
+            If the store refuses or does not answer, and the send mode is ``now``.
         UserError
-            If the run or its experiment were deleted.
+            If the run or its experiment was deleted.
         """
         self._folder.save(self._record)
-        self._folder.replace_results()
+        self._folder.remove_sent()
         if self._delivery is not None:
             try:
-                patiently(self._delivery.send)
+                with_retries(self._delivery.send)
             except StoreError as e:
-                if self._sending == "now":
+                if self._send_mode == "now":
                     raise
                 self._fall_behind(e)
         self._began = True
         self._folder.save(self._record)
 
-    def reach(self) -> str | None:
-        """The run's id, if the store can be made to give one; it is asked for a while."""
+    def ensure_id(self) -> str | None:
+        """Return the run's id, retrying for a while; None if the store does not give one."""
         if self.id is None and self._delivery is not None:
             try:
-                patiently(self._delivery.reach)
+                with_retries(self._delivery.ensure_run)
             except UserError as e:
                 log.warning("%s", e)
-                self._delivery = None  # it was asked long enough
+                self._delivery = None  # so that the end of the run does not wait once more
         return self.id
 
     def _changed(self) -> None:
-        """Send what is new; what cannot be sent is safe on disk."""
+        """Send new entries, or save them to the record if that is not possible."""
         if not self._began:
             return
         if self._delivery is not None and time.monotonic() >= self._next_try:
@@ -164,9 +174,9 @@ class RecordedRun:
             try:
                 self._delivery.send()
             except UserError as e:
-                took = time.monotonic() - start
+                seconds = time.monotonic() - start
                 self._fall_behind(e)
-                pause = max(_SECONDS_BETWEEN_TRIES, _TRIES_COST_AT_MOST * took)
+                pause = max(_SECONDS_BETWEEN_TRIES, _PAUSE_PER_TRY * seconds)
                 self._next_try = time.monotonic() + pause
             else:
                 self._is_behind = False
@@ -174,31 +184,32 @@ class RecordedRun:
         self._folder.save(self._record)
 
     def _fall_behind(self, error: UserError) -> None:
+        """Note that the store lacks part of the run; only the first of several errors warns."""
         level = logging.DEBUG if self._is_behind else logging.WARNING
         log.log(level, "%s; work goes on, what MLflow missed will be sent later", error)
         self._is_behind = True
 
     def end(self, status: Status, failure: str | None = None, *, seconds: float | None) -> None:
-        """Record how the run ended; ``pending`` names the record if the store did not take it.
+        """Record how the run ended; sets :attr:`pending` if the store lacks part of the run.
 
         Parameters
         ----------
         status, failure
-            What happened, and why.
+            The status, and the reason of a failure.
         seconds
-            How long a store that does not answer is asked again.
+            How long an unavailable store is retried; None for the default.
         """
         record = self._record
         record.status, record.failure, record.end_time = status, failure, now_ms()
         self._folder.save(record)
-        is_run = self._began or record.run_id is not None  # no error ended it before
-        if not is_run or self._send_end(seconds):
-            if is_run and status == "FINISHED":
-                self._folder.keep_as_sent()
+        has_run = self._began or record.run_id is not None
+        if not has_run or self._send_end(seconds):
+            if has_run and status == "FINISHED":
+                self._folder.mark_sent()
             else:
                 self._folder.remove()
             return
-        self._folder.keep_files(record)
+        self._folder.copy_artifacts(record)
         self._folder.unlock()
         self.pending = self._folder.path.absolute()
         log.warning(
@@ -206,18 +217,21 @@ class RecordedRun:
         )
 
     def _send_end(self, seconds: float | None) -> bool:
-        """Whether the store has all of the run; of one that never began, that it ended."""
+        """Send the rest; True if the store has all of the run.
+
+        For a run that never began, it is enough that the store has its end.
+        """
         if self._delivery is None:
             return False
         try:
-            patiently(self._delivery.send, seconds=seconds)
+            with_retries(self._delivery.send, seconds=seconds)
         except UserError as e:
             log.warning("%s", e)
             return bool(not self._began and self._delivery.is_ended)
         return True
 
-    def end_badly(self, error: BaseException) -> None:
-        """Record an end that is not good; whoever stops a job does not wait: one try."""
+    def end_with_error(self, error: BaseException) -> None:
+        """Record a failure or an interruption; the store is tried once, as the job must stop."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
             self.end("KILLED", seconds=0)
         else:
@@ -225,36 +239,41 @@ class RecordedRun:
 
 
 @contextlib.contextmanager
-def recorded_run(
+def record_run(
     store: Store,
     results: Path,
     *,
     experiment: str,
     name: str,
     tags: Mapping[str, Any],
-    sending: Sending,
+    send_mode: SendMode,
     key: str | None = None,
     run_id: str | None = None,
-) -> Iterator[RecordedRun]:
-    """A run that ends as what happened says: FINISHED, FAILED with a reason, or KILLED.
+) -> Iterator[RunRecorder]:
+    """Record the body as a run that ends as FINISHED, FAILED with a reason, or KILLED.
 
-    Nothing is sent before :meth:`RecordedRun.begin`.
+    Nothing is sent before :meth:`RunRecorder.begin`.
 
     Parameters
     ----------
     store
-        Where it belongs.
+        The store of the run.
     results
-        The folder of its results, where its record is kept meanwhile.
+        The folder of its results, which holds the record meanwhile.
     experiment, name, tags
         Of the run.
-    sending
-        Whether the store must answer at the start (``now``), is tried (``try``), or is left alone
-        (``later``).
+    send_mode
+        Whether the store must answer at the start (``now``), is tried (``try``), or is not
+        contacted (``later``).
     key
-        Of a run that was interrupted, to go on with.
+        Key of an interrupted run that is to be continued.
     run_id
-        Continue this run instead of creating one.
+        Id of a run that is to be continued.
+
+    Raises
+    ------
+    UserError
+        If another process is writing the same record.
     """
     folder = RecordFolder.of_run(results, key or new_key())
     if not folder.lock():
@@ -269,86 +288,105 @@ def recorded_run(
             start_time=now_ms(),
         )
         if folder.exists():
-            left = folder.load()
-            record.start_time, record.metrics = left.start_time, left.metrics
-            record.run_id, record.experiment_id = run_id or left.run_id, left.experiment_id
+            saved = folder.read_checked()
+            record.start_time, record.metrics = saved.start_time, saved.metrics
+            record.run_id, record.experiment_id = run_id or saved.run_id, saved.experiment_id
         record.tags = tag_texts({**source_tags(), **tags})
-        run = RecordedRun(record, folder, store, sending)
+        run = RunRecorder(record, folder, store, send_mode)
         try:
             yield run
             interrupts.check()
             run.end("FINISHED", seconds=None)
         except BaseException as e:
-            run.end_badly(e)
+            run.end_with_error(e)
             raise
     finally:
         folder.unlock()
 
 
-# The mark of a run that was begun: while it is there, the same work goes on with that run.
+# Continuing an interrupted run. `unfinished.json` beside the results names the run to continue if
+# the same job starts again. When the job finishes, the file is hidden as `.finished.json`.
 
 
-def run_of_store(store: Store, run_id: str) -> Any:
-    """A run of the store, which is asked for a while."""
-    with interrupts.uninterrupted():
-        from lanflow.tracking.client import connect
-        from lanflow.tracking.runs import find_run
+class _UnfinishedRun(BaseModel):
+    """The content of ``unfinished.json``; its further keys describe the work."""
 
-    return patiently(lambda: find_run(connect(store), run_id))
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    run_key: str
+    mlflow_run_id: str | None = None
 
 
-def mark_unfinished(path: Path, work: Mapping[str, Any], run: RecordedRun) -> None:
-    """Write the mark of a run that began; who finishes it removes it.
+def write_unfinished(path: Path, work: Mapping[str, Any], run: RunRecorder) -> None:
+    """Write ``unfinished.json``; the work removes it when it finishes.
 
     Parameters
     ----------
     path
-        In the folder of the results.
+        The file, in the folder of the results.
     work
-        What decides the results, and the store: other work is another run.
+        Everything that decides the results, and the store. Other work is another run.
     run
-        That does it.
+        The run of the work.
     """
     write_json(path, {**work, "run_key": run.key, "mlflow_run_id": run.id})
 
 
-def put_away_finished(folder: Path) -> None:
-    """Keep the mark of a run that finished, hidden, for :func:`take_up_finished`."""
+def hide_finished(folder: Path) -> None:
+    """Rename ``unfinished.json`` to ``.finished.json``, for :func:`resume_finished`."""
     if (folder / UNFINISHED).exists():
         (folder / UNFINISHED).replace(folder / FINISHED)
 
 
-def take_up_finished(folder: Path) -> None:
-    """Let work whose results were removed go on under the run that finished it before.
+def resume_finished(folder: Path) -> None:
+    """Rename ``.finished.json`` back, so that the work continues the run that finished it.
 
-    Who calls has seen that the results are gone; a run of other work is not taken.
+    To be called when the results were removed. A run of other work is not continued.
     """
     kept, path = folder / FINISHED, folder / UNFINISHED
     if kept.exists() and not path.exists():
         kept.replace(path)
 
 
-def interrupted_run(
-    store: Store, sending: Sending, path: Path, work: Mapping[str, Any]
+def find_unfinished(
+    store: Store, send_mode: SendMode, path: Path, work: Mapping[str, Any]
 ) -> tuple[str | None, str | None]:
-    """Key and id of the run of this very work, if one was begun here and did not finish."""
+    """Return key and id of the run that ``unfinished.json`` names for exactly this work.
+
+    Both are None if there is no such run, or if it was deleted in the store.
+    """
     try:
-        left = json.loads(path.read_text())
-    except (OSError, ValueError):
+        saved = _UnfinishedRun.model_validate_json(path.read_text())
+    except (OSError, ValueError):  # missing, damaged, or of another kind
         return None, None
-    if not isinstance(left, dict):
+    if saved.model_extra != work:
         return None, None
-    key, run_id = left.pop("run_key", None), left.pop("mlflow_run_id", None)
-    if key is None or left != work:
-        return None, None
-    if run_id is not None and sending != "later":
+    run_id = saved.mlflow_run_id
+    if run_id is not None and send_mode != "later":
         try:
-            run_of_store(store, run_id)
+            fetch_run(store, run_id)
         except StoreError as e:
-            if sending == "now":
+            if send_mode == "now":
                 raise
             log.warning("%s", e)
         except UserError as e:
             log.warning("%s; starting another", e)
             return None, None
-    return key, run_id
+    return saved.run_key, run_id
+
+
+def fetch_run(store: Store, run_id: str) -> FoundRun:
+    """Read a run of the store, with retries.
+
+    Raises
+    ------
+    UserError
+        If there is no such run, or it is deleted.
+    StoreError
+        If the store refuses or does not answer in time.
+    """
+    with interrupts.defer_signals():
+        from lanflow.tracking.client import connect
+        from lanflow.tracking.runs import find_run
+
+    return with_retries(lambda: find_run(connect(store), run_id))

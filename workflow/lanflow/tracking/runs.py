@@ -1,52 +1,51 @@
-"""Runs that are there already: searched for, found, and what they logged."""
+"""Runs that an MLflow store holds: found by id, by tag or by a search, and read."""
 
-import contextlib
 import functools
 import json
-import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import StoreError, UserError
-from lanflow.core.interrupts import uninterrupted
+from lanflow.core.errors import UserError
 from lanflow.tracking.client import (
-    Dataset,
-    DatasetInput,
     Experiment,
-    InputTag,
-    Metric,
     MlflowClient,
     MlflowException,
-    Param,
-    RunTag,
     ViewType,
     artifacts,
 )
-from lanflow.tracking.record import now_ms, param_texts, source_tags, tag_texts
-from lanflow.tracking.retry import asking, is_passing, reason_of, store_error
-from lanflow.tracking.store import INVENTORY_NAME, redact
+from lanflow.tracking.record import param_texts
+from lanflow.tracking.retry import error_reason, is_temporary, store_error, store_request
+from lanflow.tracking.store import INVENTORY_NAME, FoundRun, redact
 
 _INVENTORY_READERS = 16
+_RUNS_PER_PAGE = 1000
+_OLDEST_FIRST = ["attributes.start_time ASC", "attributes.run_id ASC"]
 
 
-@dataclass(frozen=True)
-class FoundRun:
-    """A run of an experiment, with its inventory where it has one."""
+def _found_run(run: Any, inventory: Mapping[str, Any] | None = None) -> FoundRun:
+    """Convert MLflow's object of a run."""
+    return FoundRun(
+        id=run.info.run_id,
+        name=run.info.run_name,
+        status=run.info.status,
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+        metrics=dict(run.data.metrics),
+        experiment_id=run.info.experiment_id,
+        artifact_uri=run.info.artifact_uri,
+        inventory=inventory,
+        deleted=_is_deleted(run),
+    )
 
-    id: str
-    name: str
-    status: str
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    inventory: Mapping[str, Any] | None
-    deleted: bool = False
+
+def _is_deleted(run: Any) -> bool:
+    return bool(run.info.lifecycle_stage != "active")
 
 
-@asking("searching for runs")
+@store_request("searching for runs")
 def search_runs(
     client: MlflowClient,
     experiment: Experiment,
@@ -54,18 +53,21 @@ def search_runs(
     filter_string: str = "",
     deleted: bool = False,
 ) -> list[FoundRun]:
-    """Runs of an experiment, oldest first, with their inventories.
-
-    The runs come in pages of one search; inventories are read in parallel.
+    """Search an experiment for runs and read their inventories, in parallel.
 
     Parameters
     ----------
     client, experiment
-        Where they are.
+        The store, and the experiment in it.
     filter_string
-        MLflow's; all runs when left out.
+        A filter of MLflow; all runs when left out.
     deleted
-        Give deleted runs too, without inventory.
+        Include deleted runs, without inventory.
+
+    Returns
+    -------
+    list of FoundRun
+        Oldest first.
 
     Raises
     ------
@@ -78,58 +80,29 @@ def search_runs(
         ThreadPoolExecutor(_INVENTORY_READERS) as pool,
     ):
         inventories = list(pool.map(lambda run: _read_inventory(client, run, folder), runs))
-    return [
-        FoundRun(
-            id=run.info.run_id,
-            name=run.info.run_name,
-            status=run.info.status,
-            params=dict(run.data.params),
-            tags=dict(run.data.tags),
-            inventory=inventory,
-            deleted=_is_deleted(run),
-        )
-        for run, inventory in zip(runs, inventories, strict=True)
-    ]
+    return [_found_run(run, inventory) for run, inventory in zip(runs, inventories, strict=True)]
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """A finished run of a training."""
-
-    id: str
-    name: str
-    artifact_uri: str
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    metrics: Mapping[str, float]
-
-
-@asking("searching for trainings")
+@store_request("searching for trainings")
 def search_trainings(
     client: MlflowClient, experiment_name: str, data_digest: str
-) -> list[TrainedRun]:
-    """Finished runs of an experiment that trained on the data of a digest, oldest first."""
+) -> list[FoundRun]:
+    """Search an experiment for finished trainings on the data of a digest, oldest first.
+
+    An experiment that does not exist, or is deleted, has none.
+    """
     found = client.get_experiment_by_name(experiment_name)
     if found is None or found.lifecycle_stage != "active":
         return []
     experiment = Experiment(found.experiment_id, found.name, found.artifact_location)
     wanted = f"tags.data_digest = '{data_digest}' and attributes.status = 'FINISHED'"
-    return [
-        TrainedRun(
-            id=run.info.run_id,
-            name=run.info.run_name,
-            artifact_uri=run.info.artifact_uri,
-            params=dict(run.data.params),
-            tags=dict(run.data.tags),
-            metrics=dict(run.data.metrics),
-        )
-        for run in _search(client, experiment, wanted, deleted=False)
-    ]
+    return [_found_run(run) for run in _search(client, experiment, wanted, deleted=False)]
 
 
 def _search(
     client: MlflowClient, experiment: Experiment, filter_string: str, *, deleted: bool
 ) -> list[Any]:
+    """Fetch all pages of a search, as MLflow's objects."""
     runs: list[Any] = []
     token = None
     while True:
@@ -138,13 +111,13 @@ def _search(
                 [experiment.id],
                 filter_string=filter_string,
                 run_view_type=ViewType.ALL if deleted else ViewType.ACTIVE_ONLY,
-                max_results=1000,
-                order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+                max_results=_RUNS_PER_PAGE,
+                order_by=_OLDEST_FIRST,
                 page_token=token,
             )
         except MlflowException as e:
             if filter_string and e.error_code == "INVALID_PARAMETER_VALUE":
-                raise UserError(f"filter {filter_string!r}: {reason_of(e)}") from e
+                raise UserError(f"filter {filter_string!r}: {error_reason(e)}") from e
             raise
         runs += page
         token = page.token
@@ -152,14 +125,15 @@ def _search(
             return runs
 
 
-def _is_deleted(run: Any) -> bool:
-    return bool(run.info.lifecycle_stage != "active")
-
-
 def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str, Any] | None:
-    """The inventory a run logged, or None; a file that is not an inventory is an error.
+    """Download and read a run's inventory; None if it logged none.
 
-    By its address, so that no run is asked for a second time.
+    The artifact is read by its address, which saves one request for each run.
+
+    Raises
+    ------
+    UserError
+        If the file is not an inventory.
     """
     if _is_deleted(run):
         return None
@@ -176,7 +150,7 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
         )
         content = json.loads(Path(path).read_text())
     except (MlflowException, OSError, ValueError) as e:
-        if is_passing(e):
+        if is_temporary(e):
             raise
         raise UserError(f"run {run_id}: {INVENTORY_NAME} cannot be read ({redact(str(e))})") from e
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
@@ -185,43 +159,44 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
 
 
 def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:
-    """A function that downloads an artifact of a run into a folder, from any thread.
+    """Make a function that downloads an artifact of a run into a folder, from any thread.
 
-    Each run is asked once where its artifacts are.
+    The function takes the run's id, the artifact's path and the folder, and returns the
+    downloaded file. It looks the artifact location of each run up once.
 
     Raises
     ------
     StoreError
-        From the function: if it cannot be downloaded.
+        From the function: if the artifact cannot be downloaded.
     """
 
     @functools.cache
-    def place_of(run_id: str) -> str:
-        return str(find_run(client, run_id).info.artifact_uri).rstrip("/")
+    def location_of(run_id: str) -> str:
+        return find_run(client, run_id).artifact_uri.rstrip("/")
 
     def fetch(run_id: str, path: str, folder: Path) -> Path:
-        place = place_of(run_id)
+        location = location_of(run_id)
         try:
             fetched = artifacts.download_artifacts(
-                artifact_uri=f"{place}/{path}",
+                artifact_uri=f"{location}/{path}",
                 dst_path=str(folder),
                 tracking_uri=client.tracking_uri,
             )
-        except Exception as e:  # MLflow, requests, boto3: each has its own
+        except Exception as e:  # MLflow, requests and boto3 have no common base class
             raise store_error(f"run {run_id}: {path} cannot be downloaded", e) from e
         return Path(fetched)
 
     return fetch
 
 
-@asking("looking for the run")
-def find_run(client: MlflowClient, run_id: str) -> Any:
-    """Get an existing run.
+@store_request("looking for the run")
+def find_run(client: MlflowClient, run_id: str) -> FoundRun:
+    """Read a run of the store.
 
     Raises
     ------
     UserError
-        If there is none, or it is deleted.
+        If there is no such run, or it is deleted.
     """
     try:
         found = client.get_run(run_id)
@@ -229,208 +204,29 @@ def find_run(client: MlflowClient, run_id: str) -> Any:
         if e.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise UserError(f"run {run_id!r} is not in this MLflow store") from e
-    if found.info.lifecycle_stage != "active":
+    if _is_deleted(found):
         raise UserError(f"run {run_id!r} is deleted in MLflow")
-    return found
+    return _found_run(found)
 
 
-@asking("looking for the run")
-def find_run_by_tag(client: MlflowClient, experiment: Experiment, tag: str, value: str) -> Any:
-    """The run of an experiment that carries a tag, the oldest if there are several, or None."""
+@store_request("looking for the run")
+def find_run_by_tag(
+    client: MlflowClient, experiment: Experiment, tag: str, value: str
+) -> FoundRun | None:
+    """Find the oldest run of an experiment that carries a tag; None if no run does."""
     found = client.search_runs(
         [experiment.id],
         filter_string=f"tags.`{tag}` = '{value}'",
         max_results=1,
         order_by=["attributes.start_time ASC"],
     )
-    return found[0] if found else None
+    return _found_run(found[0]) if found else None
 
 
-# A run in a store: params, tags, metrics, files, and an end that says what happened.
-
-
-log = logging.getLogger(__name__)
-
-# MLflow's limits (mlflow.utils.validation).
-_PARAMS_PER_REQUEST, _METRICS_PER_REQUEST = 100, 1000
-
-# Tag of a FAILED run: why.
-FAILURE_TAG = "lanflow.failure"
-
-
-class TrackedRun:
-    """A run being written; each method raises :class:`StoreError` if the store does not take it."""
-
-    def __init__(self, client: MlflowClient, run_id: str, experiment_id: str) -> None:
-        self._client = client
-        self.id = run_id
-        self.experiment_id = experiment_id
-
-    @asking("recording configuration")
-    def log_params(self, params: Mapping[str, Any]) -> None:
-        """Record configuration; MLflow refuses to change a value once recorded."""
-        entries = [Param(key, value) for key, value in param_texts(params).items()]
-        for i in range(0, len(entries), _PARAMS_PER_REQUEST):
-            self._client.log_batch(self.id, params=entries[i : i + _PARAMS_PER_REQUEST])
-
-    @asking("recording tags")
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
-        """Record identity and lineage."""
-        entries = [RunTag(key, value) for key, value in tag_texts(tags).items()]
-        self._client.log_batch(self.id, tags=entries)
-
-    def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Record one value of each metric, in one request."""
-        now = now_ms()
-        self.log_points([(key, value, now, step) for key, value in metrics.items()])
-
-    @asking("recording metrics")
-    def log_points(self, points: Sequence[tuple[str, float, int, int]]) -> None:
-        """Record (name, value, time in milliseconds, step) of metrics."""
-        entries = [Metric(key, float(value), time, step) for key, value, time, step in points]
-        for i in range(0, len(entries), _METRICS_PER_REQUEST):
-            self._client.log_batch(self.id, metrics=entries[i : i + _METRICS_PER_REQUEST])
-
-    @asking("copying files")
-    def log_files(self, paths: Iterable[Path], folder: str | None = None) -> None:
-        """Copy files into the run's artifacts."""
-        for path in paths:
-            self._client.log_artifact(self.id, str(path), folder)
-
-    @asking("writing a file")
-    def log_json(self, content: Mapping[str, Any], name: str) -> None:
-        """Write a JSON artifact."""
-        self._client.log_dict(self.id, dict(content), name)
-
-    @asking("recording the data set")
-    def log_data_set(
-        self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
-    ) -> None:
-        """Record what is trained on, natively (the same entity as ``mlflow.log_input``)."""
-        data_set = Dataset(
-            name=name,
-            digest=digest[:36],  # MLflow's limit
-            source_type="lanflow_manifest",
-            source=json.dumps(source),
-            profile=json.dumps(profile),
-        )
-        inputs = [DatasetInput(data_set, [InputTag("mlflow.data.context", "training")])]
-        try:
-            self._client.log_inputs(self.id, datasets=inputs)
-        except MlflowException as e:
-            if "unique" not in str(e).lower():
-                raise
-            # Another run made the same data set a moment before, and now MLflow finds it there.
-            self._client.log_inputs(self.id, datasets=inputs)
-
-    @asking("reading metrics")
-    def steps(self, metric: str) -> set[int]:
-        """The steps that were logged of a metric."""
-        return {entry.step for entry in self._client.get_metric_history(self.id, metric)}
-
-    @asking("reopening the run")
-    def reopen(self, tags: Mapping[str, Any]) -> None:
-        """Go on with a run that ended; why it failed before is not true any more."""
-        self.go_on()
-        if FAILURE_TAG in self._client.get_run(self.id).data.tags:
-            self.forget_failure()
-        self.set_tags(tags)
-
-    @asking("removing a tag")
-    def forget_failure(self) -> None:
-        """Remove why the run failed before."""
-        self._client.delete_tag(self.id, FAILURE_TAG)
-
-    @asking("reopening the run")
-    def go_on(self) -> None:
-        """Let a run that ended read RUNNING again."""
-        self._client.update_run(self.id, status="RUNNING")
-
-    @asking("ending the run")
-    def end(self, status: str, end_time: int | None = None) -> None:
-        """Set how the run ended, and when, in milliseconds; now when left out."""
-        self._client.set_terminated(self.id, status, end_time)
-
-
-def changed_params(run: Any, params: Mapping[str, Any]) -> list[str]:
-    """What a run recorded otherwise than ``params`` say, a phrase for each."""
-    recorded = run.data.params
+def changed_params(run: FoundRun, params: Mapping[str, Any]) -> list[str]:
+    """Describe each param that a run recorded with another value, one phrase for each."""
     return [
-        f"{key} {recorded[key]}, not {text}"
+        f"{key} {run.params[key]}, not {text}"
         for key, text in param_texts(params).items()
-        if key in recorded and recorded[key] != text
+        if key in run.params and run.params[key] != text
     ]
-
-
-@contextlib.contextmanager
-def tracked_run(
-    client: MlflowClient,
-    experiment: Experiment,
-    *,
-    name: str | None = None,
-    tags: Mapping[str, Any] | None = None,
-    run_id: str | None = None,
-) -> Iterator[TrackedRun]:
-    """A run that ends as what happened says: FINISHED, FAILED with a reason, or KILLED.
-
-    Parameters
-    ----------
-    client, experiment
-        Where it belongs.
-    name
-        Shown in MLflow; made up by MLflow when left out.
-    tags
-        Set at the start.
-    run_id
-        Continue this run instead of creating one.
-
-    Raises
-    ------
-    UserError
-        If ``run_id`` is not in the store.
-    StoreError
-        If the store does not take the run's start or its good end.
-    """
-    all_tags = {**source_tags(), **(tags or {})}
-    run = None
-    try:
-        with uninterrupted():  # or a run could be left behind that nobody knows
-            if run_id is None:
-                run = create_run(client, experiment, name=name, tags=all_tags)
-            else:
-                run = TrackedRun(client, run_id, find_run(client, run_id).info.experiment_id)
-                run.reopen(all_tags)
-        yield run
-        run.end("FINISHED")
-    except BaseException as e:
-        if run is not None:
-            _end_badly(run, e)
-        raise
-
-
-def _end_badly(run: TrackedRun, error: BaseException) -> None:
-    """Record what happened; that the store does not take it must not hide it."""
-    try:
-        if isinstance(error, KeyboardInterrupt | SystemExit):
-            run.end("KILLED")
-        else:
-            run.end("FAILED")
-            run.set_tags({FAILURE_TAG: redact(f"{type(error).__name__}: {error}")})
-    except StoreError as e:
-        log.warning("run %s could not be ended: %s", run.id, e)
-
-
-@asking("creating the run")
-def create_run(
-    client: MlflowClient,
-    experiment: Experiment,
-    *,
-    name: str | None,
-    tags: Mapping[str, Any],
-    start_time: int | None = None,
-) -> TrackedRun:
-    """Create a run that started at a time, in milliseconds; now when left out."""
-    created = client.create_run(
-        experiment.id, start_time=start_time, run_name=name, tags=tag_texts(tags)
-    )
-    return TrackedRun(client, created.info.run_id, experiment.id)

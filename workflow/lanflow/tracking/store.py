@@ -1,13 +1,16 @@
-"""Where runs are tracked: which store, which artifacts, which experiment. No MLflow needed."""
+"""The MLflow store of a study: its address, its experiments' names, and the environment of jobs.
+
+Nothing here needs MLflow.
+"""
 
 import os
 import re
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from lanflow.core.errors import UserError
 
@@ -15,23 +18,23 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACT_VARIABLE = "MLFLOW_ARTIFACT_LOCATION"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
-SENDING_VARIABLE = "LANFLOW_MLFLOW_SEND"
-# A folder that says which stores jobs of a study have reached; the workflow sets it.
+SEND_MODE_VARIABLE = "LANFLOW_MLFLOW_SEND"
+# The folder with a file for each store that jobs of a study have reached; the workflow sets it.
 CONTACTS_VARIABLE = "LANFLOW_STORE_CONTACTS"
 
-# What a job does about a store that does not answer: it must, it is tried, it is left alone.
-Sending = Literal["now", "try", "later"]
-SENDINGS: tuple[str, ...] = get_args(Sending)
+# When a job starts, the store must answer (now), is tried (try), or is not contacted (later).
+SendMode = Literal["now", "try", "later"]
+SEND_MODES: tuple[str, ...] = get_args(SendMode)
 
-# ssm-simulators' artifact that lists the training files of a data-generation run.
+# The artifact of a data-generation run that lists its training files; ssm-simulators' name.
 INVENTORY_NAME = "generated_files_inventory.json"
 
-# Tag of a data-generation run whose training files are its artifacts: the folder of them.
+# Tag of a data-generation run whose training files are artifacts: their folder.
 FILES_TAG = "data_artifact_path"
 
 _SQLITE = re.compile(r"^(sqlite(?:\+\w+)?):///(?!/)(?P<path>[^?]*)(?P<query>\?.*)?$")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
-# A password may hold / and @; in doubt too much of a URI is hidden.
+# A password may hold / and @, so more of a URI may be hidden than necessary.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/:@\s]*:\S*|[^/\s]*)@")
 _PASSWORD_OPTION = re.compile(r"(?<=[?&]password=)[^&\s]+")
 
@@ -43,8 +46,8 @@ class Store:
     Attributes
     ----------
     uri
-        Tracking URI; a file in it is absolute. May hold a password: never print it, print
-        :attr:`shown_uri`.
+        Tracking URI, in which a path is absolute. It may hold a password: print
+        :attr:`shown_uri` instead.
     artifact_location
         Root of the artifacts of experiments created here; ``None`` leaves it to MLflow.
     """
@@ -61,9 +64,9 @@ class Store:
     def new_artifact_location(self) -> str | None:
         """Artifact location of an experiment created here.
 
-        Without one, MLflow would put the artifacts of an SQLite store into ``./mlruns`` of
-        whichever folder the first process ran in; ``mlartifacts`` beside the database is the same
-        from everywhere, and the name that ``mlflow server`` uses.
+        Without one, MLflow would put the artifacts of an SQLite store into ``./mlruns`` of the
+        folder in which the first process ran. ``mlartifacts`` beside the database is the same
+        folder for every process, and the name that ``mlflow server`` uses.
         """
         if self.artifact_location is None and self.sqlite_path:
             return str(Path(self.sqlite_path).with_name("mlartifacts"))
@@ -71,25 +74,51 @@ class Store:
 
     @property
     def is_folder(self) -> bool:
-        """Whether this is MLflow's old store of files in a folder."""
+        """True for MLflow's outdated store of files in a folder."""
         return self.uri.startswith("file:") or "://" not in self.uri
 
     @property
     def is_database(self) -> bool:
-        """Whether runs are written to a database directly, without a server between."""
+        """True if runs are written to a database directly, without a server."""
         return self.uri.startswith(("sqlite", "postgresql", "mysql", "mssql"))
 
     @property
     def sqlite_path(self) -> str:
-        """File of an SQLite store; empty for one in memory and for other stores."""
+        """Path of an SQLite store's file; empty for one in memory and for other stores."""
         if not self.uri.startswith(("sqlite:", "sqlite+")):
             return ""
         path = self.uri.partition(":///")[2].partition("?")[0]
         return "" if path == ":memory:" else path
 
 
+@dataclass(frozen=True)
+class FoundRun:
+    """A run as the store holds it.
+
+    Attributes
+    ----------
+    metrics
+        The last value of each metric.
+    inventory
+        The files of a data-generation run; None where it logged none or was not asked for.
+    deleted
+        Whether the run is deleted in MLflow, which keeps it hidden.
+    """
+
+    id: str
+    name: str
+    status: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    experiment_id: str = ""
+    artifact_uri: str = ""
+    inventory: Mapping[str, Any] | None = None
+    deleted: bool = False
+
+
 def redact(text: str) -> str:
-    """Text with the credentials of every URI in it replaced by ``***``."""
+    """Replace the credentials of every URI in a text by ``***``."""
     return _PASSWORD_OPTION.sub("***", _CREDENTIALS.sub("***@", text))
 
 
@@ -100,16 +129,16 @@ def resolve_store(
     environment: Mapping[str, str] = os.environ,
     folder: Path | None = None,
 ) -> Store:
-    """Find the store: what is given, then the environment, then the default.
+    """Find the store: from the arguments, else from the environment, else the default.
 
     Parameters
     ----------
     uri, artifact_location
-        From an option or the workflow's configuration; they win.
+        From an option or the workflow's configuration.
     environment
         Variables; an empty one counts as not set.
     folder
-        What relative paths are resolved against; the working directory when left out.
+        Base of relative paths; the working directory when left out.
     """
     folder = Path.cwd() if folder is None else folder
     uri = uri or environment.get(URI_VARIABLE) or DEFAULT_URI
@@ -134,49 +163,47 @@ def _absolute_location(location: str, folder: Path) -> str:
 
 
 def generation_experiment(model: str) -> str:
-    """Name of a model's data-generation experiment, as in the ecosystem."""
+    """Return the name of a model's data-generation experiment, as ssm-simulators has it."""
     return f"{model}-data-generation"
 
 
 def training_experiment(
     model: str, *, name: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> str:
-    """Name of the experiment a training is logged to: option, environment, ``{model}-training``."""
+    """Return the experiment of a training: the option, the environment, ``{model}-training``."""
     return name or environment.get(EXPERIMENT_VARIABLE) or f"{model}-training"
 
 
-def resolve_sending(
+def resolve_send_mode(
     given: str | None = None, *, environment: Mapping[str, str] = os.environ
-) -> Sending:
-    """When a run is sent to the store: option, LANFLOW_MLFLOW_SEND, ``now``.
+) -> SendMode:
+    """Return the send mode: the option, else ``LANFLOW_MLFLOW_SEND``, else ``now``.
 
     Raises
     ------
     UserError
-        If it is none of :data:`SENDINGS`.
+        If it is none of :data:`SEND_MODES`.
     """
-    value = given or environment.get(SENDING_VARIABLE) or "now"
-    if value not in SENDINGS:
-        raise UserError(f"{SENDING_VARIABLE}: {value!r} is not one of {', '.join(SENDINGS)}")
-    return cast("Sending", value)
+    value = given or environment.get(SEND_MODE_VARIABLE) or "now"
+    if value not in SEND_MODES:
+        raise UserError(f"{SEND_MODE_VARIABLE}: {value!r} is not one of {', '.join(SEND_MODES)}")
+    return cast("SendMode", value)
 
 
-# The environment that every job of the workflow inherits, on this machine or through a scheduler.
-#
-# The store goes to jobs this way and no other, so no URI, and no password in one, is ever part of a
-# command line. The first job that works with a store must reach it; a later one that finds it
-# silent goes on and keeps its run's record for later.
+# The environment of jobs. Every job of the workflow inherits it, on this machine or through a
+# scheduler. The store reaches jobs in no other way, so that no URI with a password is part of a
+# command line. The first job must reach the store; a later one that does not goes on and keeps its
+# run's record.
 
-
-# The store of this process's jobs, once one is exported.
+# The store in this process's environment, once one is exported.
 _exported: list[Store] = []
 
-# What environment.post-deploy.sh installs into a conda environment.
+# Names what environment.post-deploy.sh installs into a conda environment.
 SOURCE_VARIABLE = "LANFLOW_SOURCE"
 
 
 def require_commands() -> None:
-    """Make sure that jobs find lanflow's commands beside Snakemake, or on the PATH.
+    """Check that jobs will find lanflow's commands beside Snakemake or on the PATH.
 
     Raises
     ------
@@ -193,21 +220,21 @@ def require_commands() -> None:
 
 
 def export_environment(store: Store, *, contacts: Path, source: str | None = None) -> None:
-    """Tell jobs the store, and let them find the commands of this very installation.
+    """Put the store, and the folder of this installation's commands, into jobs' environment.
 
     Parameters
     ----------
     store
-        Of the study.
+        The study's store.
     contacts
-        Folder that says which stores its jobs have reached.
+        Folder with a file for each store that the study's jobs have reached.
     source
-        What pip installs for the lanflow of the workflow, in conda environments made for its jobs.
+        Requirement that pip installs as lanflow in conda environments made for jobs.
 
     Raises
     ------
     UserError
-        If a workflow uses lanflow twice as a module, with two stores.
+        If a workflow uses lanflow as two modules with different stores.
     """
     if _exported and _exported[-1] != store:
         raise UserError(
@@ -222,8 +249,8 @@ def export_environment(store: Store, *, contacts: Path, source: str | None = Non
     os.environ[CONTACTS_VARIABLE] = str(contacts.absolute())
     if store.artifact_location:
         os.environ[ARTIFACT_VARIABLE] = store.artifact_location
-    if not os.environ.get(SENDING_VARIABLE):
-        os.environ[SENDING_VARIABLE] = "try"
+    if not os.environ.get(SEND_MODE_VARIABLE):
+        os.environ[SEND_MODE_VARIABLE] = "try"
     commands = str(Path(sys.executable).parent)
     folders = os.environ.get("PATH", "").split(os.pathsep)
     if commands not in folders:

@@ -1,4 +1,8 @@
-"""Runs whose record is still beside the results: finding them, and bringing them into the store."""
+"""``lanflow sync``: find the records of runs beside results, and send them to a store.
+
+There are two kinds: runs that no store has whole yet (``unsent_runs``), and finished runs that were
+sent to another store than the one in use now (``.sent_runs``).
+"""
 
 import json
 import logging
@@ -8,33 +12,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import StoreAwayError, UserError
-from lanflow.core.files import write_json
+from pydantic import ConfigDict, Field
+
+from lanflow.core.errors import StoreUnavailableError, UserError
+from lanflow.core.files import read_json, write_json
 from lanflow.core.names import SENT_RUNS
+from lanflow.core.settings import Settings, parse_settings
 from lanflow.tracking.record import PENDING_KEY, RecordFolder, RunRecord, find_records
-from lanflow.tracking.retry import patiently
+from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import URI_VARIABLE, Store, resolve_store
 
 log = logging.getLogger(__name__)
 
-# Documents of results that name their run; `run_id` is how a chunk of simulations calls it.
-DOCUMENTS = ("run.json", "card.json", "chunk.json")
+# Documents of results that name their run; a chunk of simulations does so under `run_id`.
+_DOCUMENTS = ("run.json", "card.json", "chunk.json")
 _RUN_ID_KEYS = ("mlflow_run_id", "run_id")
-_HIDDEN = "***"
+_EXPERIMENT_TAG = "data_generation_experiment_id"
+_HIDDEN = "***"  # in place of credentials
+
+
+class _ChunkRecord(Settings):
+    """The part of a record of ``lanflow generate`` that names its run."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    run_id: str | None
+    pending: str | None = Field(None, alias=PENDING_KEY)
 
 
 @dataclass
-class Sent:
-    """What became of the records that were found.
+class SyncResult:
+    """The result of sending the records that were found.
 
     Attributes
     ----------
     run_ids
         Runs that the store now has whole.
     unsent
-        Record's folder -> why the store does not have it.
+        Folder of a record -> why it could not be sent.
     being_written
-        Records of work that still goes on.
+        Folders of records whose work still goes on.
     """
 
     run_ids: list[str] = field(default_factory=list)
@@ -42,24 +59,24 @@ class Sent:
     being_written: list[Path] = field(default_factory=list)
 
 
-def send_runs(
+def sync_runs(
     places: Iterable[Path], *, uri: str | None = None, artifact_location: str | None = None
-) -> Sent:
-    """Bring every run into the store whose record is found; a run that was sent stays one run.
+) -> SyncResult:
+    """Send every record that is found; a run that was sent before is not created again.
 
     Parameters
     ----------
     places
         Folders of results, or of single records.
     uri, artifact_location
-        From options; then from the environment, then where each record says it belongs.
+        The store, from options; else from the environment, else the store in each record.
 
     Raises
     ------
     UserError
         If a folder does not exist.
     """
-    sent = Sent()
+    sent = SyncResult()
     silent: set[str] = set()
     for folder in find_records(places):
         if not folder.lock():
@@ -77,10 +94,18 @@ def send_runs(
 def _send(
     folder: RecordFolder, uri: str | None, artifact_location: str | None, silent: set[str]
 ) -> str:
-    """Send one run; a store that was silent once, after asking for a while, is asked only once."""
+    """Send one record and return the run's id.
+
+    Parameters
+    ----------
+    folder, uri, artifact_location
+        The record, and the store as for :func:`sync_runs`.
+    silent
+        URIs of stores that did not answer before, which are tried only once; updated.
+    """
     from lanflow.tracking.delivery import Delivery
 
-    record = folder.load()
+    record = folder.read_checked()
     where = uri or os.environ.get(URI_VARIABLE) or record.tracking_uri
     if _HIDDEN in where:
         raise UserError(
@@ -90,29 +115,30 @@ def _send(
     if store.shown_uri != record.tracking_uri:
         log.warning("recorded for %s, sent to %s", record.tracking_uri, store.shown_uri)
     was_running = record.status == "RUNNING"
-    if was_running:  # whoever wrote it is gone, or the record would be locked
-        record.status, record.end_time = "KILLED", folder.last_sign_of_life()
+    if was_running:  # the process that wrote it has died, or the record would be locked
+        record.status, record.end_time = "KILLED", folder.last_write_ms()
     delivery = Delivery(store, record, folder)
     seconds = 0.0 if store.uri in silent else None
     try:
-        run_id = patiently(delivery.reach, seconds=seconds)
+        run_id = with_retries(delivery.ensure_run, seconds=seconds)
         folder.save(record)
         _name_run_in_artifacts(folder, record)
-        patiently(delivery.send, seconds=seconds)
-    except StoreAwayError:
+        with_retries(delivery.send, seconds=seconds)
+    except StoreUnavailableError:
         silent.add(store.uri)
         raise
     _name_run_in_results(folder, record)
     if record.status == "FINISHED" and not record.is_addition:
-        folder.keep_as_sent()
+        folder.mark_sent()
     else:
-        # Not every network file system shows the lock of another node: it could go on after all.
+        # On some network file systems a lock of another node is not seen, so that the run may
+        # still go on: it keeps its files.
         folder.remove(keep_files=was_running)
     return run_id
 
 
 def _name_run(content: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
-    """A document of a run that had no id when it was written, with the id."""
+    """Add the run's id to a document that was written before the run had one."""
     named = {key: value for key, value in content.items() if key != PENDING_KEY}
     for key in _RUN_ID_KEYS:
         if key in named and named[key] is None:
@@ -123,14 +149,14 @@ def _name_run(content: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
 
 
 def _name_run_in_artifacts(folder: RecordFolder, record: RunRecord) -> None:
-    """Artifacts are what an uninterrupted run would have left."""
+    """Add the run's id to its artifacts, so that they are those of a run sent at once."""
     described = []
     for artifact in record.artifacts:
         path = folder.file_of(artifact)
         is_own = path.resolve().is_relative_to(folder.path.resolve())
-        if Path(artifact.name).name in DOCUMENTS and is_own:
+        if Path(artifact.name).name in _DOCUMENTS and is_own:
             write_json(path, _name_run(json.loads(path.read_text()), record))
-            described.append(folder.describe(path, artifact.name))
+            described.append(folder.make_artifact(path, artifact.name))
         else:
             described.append(artifact)
     record.artifacts = described
@@ -138,19 +164,19 @@ def _name_run_in_artifacts(folder: RecordFolder, record: RunRecord) -> None:
 
 
 def _name_run_in_results(folder: RecordFolder, record: RunRecord) -> None:
-    """Results that wait for this run learn its id; to Snakemake they stay as old as they were."""
+    """Add the run's id to the results, whose times stay the same for Snakemake."""
     pending = str(folder.path.relative_to(folder.results))
-    for path, content in documents_of(folder.results):
+    for path, content in _read_documents(folder.results):
         is_card = content.get("mlflow_run_id", "") is None and content.get(
             "run_uuid"
         ) == record.tags.get("run_uuid")
         if content.get(PENDING_KEY) == pending or is_card:
-            write_as_old(path, _name_run(content, record))
+            _write_keeping_times(path, _name_run(content, record))
 
 
-def documents_of(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Documents in a folder of results that name their run, with what they say."""
-    for name in DOCUMENTS:
+def _read_documents(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Read the documents in a folder of results that name their run."""
+    for name in _DOCUMENTS:
         path = results / name
         try:
             content = json.loads(path.read_text())
@@ -160,69 +186,71 @@ def documents_of(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, content
 
 
-def write_as_old(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a document anew that stays as old as it was, so that nothing is made again for it."""
+def _write_keeping_times(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a document and restore its times, so that Snakemake repeats no job because of it."""
     times = path.stat()
     write_json(path, content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
-def run_ids_of(
-    records: Sequence[Path], *, uri: str | None = None, artifact_location: str | None = None
-) -> list[str]:
-    """Run ids of records of ``lanflow generate``; runs that are still to be sent are sent first.
+def read_run_ids(
+    paths: Sequence[Path], *, uri: str | None = None, artifact_location: str | None = None
+) -> list[str | None]:
+    """Read the run ids in records of ``lanflow generate``; unsent runs are sent first.
+
+    Parameters
+    ----------
+    paths
+        Files ``chunk.json``.
+    uri, artifact_location
+        The store, as for :func:`sync_runs`.
 
     Raises
     ------
     UserError
-        If a record cannot be read, or the store does not take a run.
+        If a record cannot be read, or a run cannot be sent.
     """
-    contents = [_read(path) for path in records]
-    waiting = [
-        path.parent / content[PENDING_KEY]
-        for path, content in zip(records, contents, strict=True)
-        if content.get(PENDING_KEY)
+    chunks = [_read_chunk(path) for path in paths]
+    unsent = [
+        path.parent / chunk.pending
+        for path, chunk in zip(paths, chunks, strict=True)
+        if chunk.pending
     ]
-    if waiting:
-        check_sent(send_runs(waiting, uri=uri, artifact_location=artifact_location))
-        contents = [_read(path) for path in records]
-    return [content["run_id"] for content in contents]
+    if unsent:
+        require_all_sent(sync_runs(unsent, uri=uri, artifact_location=artifact_location))
+        chunks = [_read_chunk(path) for path in paths]
+    return [chunk.run_id for chunk in chunks]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text())
-    except OSError as e:
-        raise UserError(f"{path}: cannot be read ({e.strerror})") from e
-    except ValueError as e:
-        raise UserError(f"{path}: not valid JSON ({e})") from e
-    if not isinstance(content, dict) or "run_id" not in content:
+def _read_chunk(path: Path) -> _ChunkRecord:
+    content = read_json(path)
+    if "run_id" not in content:
         raise UserError(f"{path}: not a record of 'lanflow generate' (no key 'run_id')")
-    return content
+    return parse_settings(_ChunkRecord, content, str(path))
 
 
-def check_sent(sent: Sent) -> None:
-    """Refuse to go on if runs are still to be sent.
+def require_all_sent(sent: SyncResult) -> None:
+    """Raise if some runs could not be sent.
 
     Raises
     ------
     UserError
-        With a line for each of them.
+        With one line for each run.
     """
     if sent.unsent:
         lines = [f"  {path}: {reason}" for path, reason in sent.unsent.items()]
         raise UserError(f"{len(sent.unsent)} run(s) are still to be sent:\n" + "\n".join(lines))
 
 
-def send_if_waiting(places: Sequence[Path]) -> None:
-    """Send what waits, so that results that are read next name their runs; it may go on waiting."""
+def sync_if_unsent(places: Sequence[Path]) -> None:
+    """Send unsent runs, so that the results name them; a failure is only a warning."""
     if describe_unsent(places):
-        for path, reason in send_runs(places).unsent.items():
+        for path, reason in sync_runs(places).unsent.items():
             log.warning("%s is still to be sent: %s", path, reason)
 
 
 def describe_unsent(places: Iterable[Path]) -> str:
-    """A line about what is still to be sent and how; empty if nothing is."""
+    """Return a line that counts the unsent runs and says how to send them; empty if none."""
     places = list(places)
     n_unsent = sum(1 for _ in find_records([place for place in places if place.is_dir()]))
     if n_unsent == 0:
@@ -234,32 +262,26 @@ def describe_unsent(places: Iterable[Path]) -> str:
     )
 
 
-# Runs that finished, recorded in another store than the one they were made with.
-#
-# A study whose store changed trains nothing again: the records of its runs are beside the results
-# (:mod:`lanflow.tracking.record`), and the new store gets all they hold. The old store keeps its
-# runs.
-
-
-_EXPERIMENT_TAG = "data_generation_experiment_id"
+# After a change of store: nothing is trained again. The records of finished runs are beside the
+# results, and the new store gets everything in them. The old store keeps its runs.
 
 
 def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
-    """Record every finished run in a store that it was not recorded in last.
+    """Record every finished run in a store, if it was last recorded in another one.
 
-    A run that the store has already stays one run.
+    A run that the store has already is not created again.
 
     Parameters
     ----------
     places
         Folders of results.
     store
-        Where to.
+        The store that gets the runs.
 
     Returns
     -------
     dict
-        Folder of results -> id of its run there, of the runs that were moved.
+        Folder of results -> id of its run in the store, for the runs that were moved.
 
     Raises
     ------
@@ -268,13 +290,13 @@ def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
     """
     found = [(folder, folder.read()) for folder in find_records(places, SENT_RUNS)]
     moving = [(f, record) for f, record in found if record.tracking_uri != store.shown_uri]
-    # Simulations first: trainings name the experiment of theirs.
+    # Simulations first, because trainings name the experiment of their simulations.
     moving.sort(key=lambda pair: pair[1].tags.get("phase") != "datagen")
     experiments: dict[str, str] = {}
     moved = {}
     for folder, record in moving:
         try:
-            folder.load()
+            folder.read_checked()
         except UserError as e:
             log.warning("left in %s alone: %s", record.tracking_uri, e)
             continue
@@ -288,7 +310,7 @@ def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
 def _move(
     folder: RecordFolder, record: RunRecord, store: Store, experiments: dict[str, str]
 ) -> str:
-    """Record one run in a store and name it in its results; the run's id there."""
+    """Record one run in a store, write its new id into its results, and return the id."""
     from lanflow.tracking.delivery import Delivery
 
     record.run_id = record.experiment_id = None
@@ -296,18 +318,19 @@ def _move(
     if (experiment := record.tags.get(_EXPERIMENT_TAG)) in experiments:
         record.tags[_EXPERIMENT_TAG] = experiments[experiment]
     delivery = Delivery(store, record, folder)
-    run_id = patiently(delivery.reach)
+    run_id = with_retries(delivery.ensure_run)
     _name_in_documents(folder, record)
     record.artifacts = [
-        folder.describe(folder.file_of(artifact), artifact.name) for artifact in record.artifacts
+        folder.make_artifact(folder.file_of(artifact), artifact.name)
+        for artifact in record.artifacts
     ]
-    patiently(delivery.send)
+    with_retries(delivery.send)
     folder.save(record)
     return run_id
 
 
 def _name_in_documents(folder: RecordFolder, record: RunRecord) -> None:
-    """Let what says where a run is say where it is now, in the results and in its artifacts."""
+    """Write the new ids and the new store into the results and the run's artifacts."""
     names = {
         "mlflow_run_id": record.run_id,
         "run_id": record.run_id,
@@ -317,7 +340,7 @@ def _name_in_documents(folder: RecordFolder, record: RunRecord) -> None:
     results = folder.results.resolve()
     places = {folder.file_of(artifact).resolve().parent for artifact in record.artifacts}
     for place in {results, *(p for p in places if p.is_relative_to(results))}:
-        for path, content in documents_of(place):
+        for path, content in _read_documents(place):
             if "record_version" not in content:
                 known = {key: value for key, value in names.items() if key in content}
-                write_as_old(path, content | known)
+                _write_keeping_times(path, content | known)

@@ -20,7 +20,7 @@ from lanflow.core.settings import (
     read_yaml,
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
-from lanflow.tracking.store import Sending
+from lanflow.tracking.store import SendMode
 
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
 
@@ -266,7 +266,7 @@ class TrainingOptions:
     mlflow_experiment_name: str | None = None
     mlflow_tracking_uri: str | None = None
     mlflow_artifact_location: str | None = None
-    mlflow_send: Sending = "now"
+    mlflow_send: SendMode = "now"
 
     @property
     def is_tracked(self) -> bool:

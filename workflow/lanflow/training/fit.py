@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.core.interrupts import uninterrupted
+from lanflow.core.interrupts import defer_signals
 from lanflow.data.dataset import DataSet
 from lanflow.networks.types import NETWORK_TYPES, Architecture
 from lanflow.training import schedules
@@ -185,13 +185,13 @@ def fit(
     rows = job.rows()
     fingerprint = job.fingerprint(kernel)
     state = schedules.initial_state(config)
-    with uninterrupted():
+    with defer_signals():
         kernel.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
         weights = kernel.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
     checkpoint = _resume(job, fingerprint)
     if checkpoint is not None:
-        with uninterrupted():
+        with defer_signals():
             kernel.restore(checkpoint.weights, checkpoint.optimizer_state)
         state = schedules.ScheduleState(**checkpoint.schedule)
         result = TrainingResult(
@@ -204,7 +204,7 @@ def fit(
         epoch = _run_epoch(job, kernel, rows, state, number)
         state = schedules.next_state(state, config, val_loss=epoch.val_loss)
         result.history.append(epoch)
-        with uninterrupted():
+        with defer_signals():
             result.last_weights = kernel.weights()
             optimizer_state = kernel.optimizer_state()
         if result.best is epoch:
@@ -254,7 +254,7 @@ def _run_epoch(
     total, step = 0.0, 0
     for block, block_labels in rows.epoch(stream(config.seed, STREAM_ORDER, number)):
         n_block = math.ceil(len(block) / job.batch_size)
-        with uninterrupted():
+        with defer_signals():
             total += kernel.train_block(
                 block,
                 block_labels,
@@ -279,6 +279,6 @@ def _validation_loss(job: TrainingJob, kernel: Kernel) -> float:
     for block, block_labels in rows_in_order(
         features, labels, job.split.val, labels_lower_bound=job.config.labels_lower_bound
     ):
-        with uninterrupted():
+        with defer_signals():
             total += kernel.evaluate_block(block, block_labels)
     return float(total / (len(job.split.val) * labels.shape[1]))

@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UsageError, UserError
-from lanflow.core.folders import require_own
+from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
 from lanflow.core.names import FINISHED_CHECKPOINT
 from lanflow.core.progress import format_seconds
 from lanflow.data import locate
 from lanflow.data.dataset import DataSet, check_repeats
 from lanflow.data.prepare import (
-    LocatedData,
+    PackedData,
     download_absent,
     freeze,
+    materialise_once,
     open_packed,
-    pack_once,
     query_experiment,
 )
 from lanflow.networks import folder as network_folder
-from lanflow.tracking.preflight import make_contact
-from lanflow.tracking.recorder import RecordedRun, put_away_finished, take_up_finished
+from lanflow.tracking.preflight import check_first_contact
+from lanflow.tracking.recorder import RunRecorder, hide_finished, resume_finished
 from lanflow.tracking.store import Store, resolve_store, training_experiment
 from lanflow.training.backend import Epoch, Kernel, make_kernel
 from lanflow.training.checkpoints import load_checkpoint
@@ -51,7 +51,7 @@ log = logging.getLogger(__name__)
 class EpochFeed:
     """Tells of each epoch: a line for a person, metrics for the run."""
 
-    def __init__(self, run: RecordedRun | None, job: TrainingJob) -> None:
+    def __init__(self, run: RunRecorder | None, job: TrainingJob) -> None:
         self._run, self._job = run, job
         self._n_told = 0
 
@@ -112,10 +112,10 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
     place = _place(options, config, store)
-    require_own(place.folder, network_folder.IN_NETWORK_FOLDER, what="a network")
+    refuse_foreign_files(place.folder, network_folder.IN_NETWORK_FOLDER, what="a network")
     if options.is_tracked and not options.dry_run:
         experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
-        make_contact(store, experiment, options.mlflow_send)
+        check_first_contact(store, experiment, options.mlflow_send)
     data = _locate_data(options, file, config, store)
     check_repeats(data.data_set, max_repeated_sets=options.max_repeated_sets)
     if options.dry_run:
@@ -130,7 +130,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 def _prepare(
     options: TrainingOptions,
     config: TrainingConfig,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> tuple[Kernel, TrainingJob]:
     """The backend on its device, and the job for it."""
@@ -161,7 +161,7 @@ def _take_up_finished(place: network_folder.NetworkPlace, job: TrainingJob, kern
     if len(checkpoint.history) > job.config.n_epochs:
         return
     log.info("this training finished before, and its network was removed; writing it again")
-    take_up_finished(folder)
+    resume_finished(folder)
     kept.replace(path)
 
 
@@ -169,7 +169,7 @@ def _put_away_finished(folder: Path) -> None:
     """Keep the state in which a training ended, hidden, for :func:`_take_up_finished`."""
     with contextlib.suppress(FileNotFoundError):
         (folder / network_folder.CHECKPOINT).replace(folder / FINISHED_CHECKPOINT)
-    put_away_finished(folder)
+    hide_finished(folder)
 
 
 def _train(
@@ -177,13 +177,13 @@ def _train(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> dict[str, Any]:
     """Train, and record it; nobody else writes in the network's folder."""
     with track_training(options, store, job, kernel, data, place) as run:
         result = fit(job, kernel, on_epoch=EpochFeed(run, job))
-        run_id = None if run is None else run.reach()
+        run_id = None if run is None else run.ensure_id()
         paths = save_network(options, job, kernel, data, place, result, run_id)
         if run is not None:
             log_outputs(run, result, paths)
@@ -242,7 +242,7 @@ def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig
 
 def _locate_data(
     options: TrainingOptions, file: TrainingFile, config: TrainingConfig, store: Store
-) -> LocatedData:
+) -> PackedData:
     """The data set of one of the modes: packed, MLflow-first, validation, traditional."""
     if options.data_set is not None:
         manifest = options.manifest or options.data_set.with_name("manifest.json")
@@ -272,8 +272,7 @@ def _locate_data(
     cache = options.data_cache or options.networks_path_base / ".data_sets"
     if query is not None and folder is None:
         places = download_absent(store, query, places, cache / "downloaded")
-    manifest_content = freeze(query=query, places=places, model=config.model)
-    return pack_once(manifest_content, cache)
+    return materialise_once(freeze(query=query, places=places, model=config.model), cache)
 
 
 def plan_job(

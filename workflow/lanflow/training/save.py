@@ -10,9 +10,9 @@ import numpy as np
 
 from lanflow import __version__
 from lanflow.core.files import write_bytes, write_json
-from lanflow.core.interrupts import uninterrupted
+from lanflow.core.interrupts import defer_signals
 from lanflow.data.manifest import describe_lineage
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.networks.types import NETWORK_TYPES
@@ -27,7 +27,7 @@ _N_PROBES = 64
 _STREAM_PROBES = 4
 
 
-def describe_training_data(data: LocatedData, job: TrainingJob) -> dict[str, Any]:
+def describe_training_data(data: PackedData, job: TrainingJob) -> dict[str, Any]:
     """The lineage record of a training."""
     return describe_lineage(
         data.manifest,
@@ -42,7 +42,7 @@ def save_network(
     options: TrainingOptions,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
     result: TrainingResult,
     mlflow_run_id: str | None,
@@ -68,7 +68,7 @@ def save_network(
         options.backend,
         network_config=job.config.to_lanfactory_network(),
         train_config=job.config.to_lanfactory(batch_size=job.batch_size),
-        data_details=_data_details(options.backend, data.manifest["generator"], job),
+        data_details=_data_details(options.backend, data.manifest.generator, job),
         history=result.history,
         weights=products[f"{network_folder.WEIGHTS[0]}.{kernel.weights_suffix}"],
         onnx=products.get(network_folder.ONNX),
@@ -83,16 +83,16 @@ def _products(
     options: TrainingOptions, job: TrainingJob, kernel: Kernel, result: TrainingResult
 ) -> dict[str, bytes]:
     """Name -> content: the exported network, the weights in the backend's form, the curve."""
-    with uninterrupted():
+    with defer_signals():
         from lanflow.core.figures import draw_training_curve
 
     products = {}
     if options.export_onnx:
-        with uninterrupted():
+        with defer_signals():
             products[network_folder.ONNX] = _export(job, kernel, result)
     weights = result.best_weights, result.last_weights
     for name, arrays in zip(network_folder.WEIGHTS, weights, strict=True):
-        with uninterrupted():
+        with defer_signals():
             products[f"{name}.{kernel.weights_suffix}"] = kernel.native_weights(arrays)
     network_type = NETWORK_TYPES[job.config.network_type]
     unit = "Huber loss of the log-likelihood"

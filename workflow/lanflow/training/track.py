@@ -17,16 +17,16 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
 from lanflow.core.names import UNFINISHED
 from lanflow.data.manifest import common_folder
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 from lanflow.tracking.record import PENDING_KEY
 from lanflow.tracking.recorder import (
-    RecordedRun,
-    interrupted_run,
-    mark_unfinished,
-    recorded_run,
-    run_of_store,
+    RunRecorder,
+    fetch_run,
+    find_unfinished,
+    record_run,
+    write_unfinished,
 )
 from lanflow.tracking.store import Store, redact, training_experiment
 from lanflow.training.backend import Kernel
@@ -46,16 +46,16 @@ def track_training(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
-) -> Iterator[RecordedRun | None]:
+) -> Iterator[RunRecorder | None]:
     """The run of a training, or None where tracking is off; and the record on disk.
 
     The record reads FINISHED only when the run does, in the store or waiting to be sent there.
     """
     record_path = place.folder / network_folder.RECORD
     record = _identity(options, job, kernel, place)
-    opened: contextlib.AbstractContextManager[RecordedRun | None] = contextlib.nullcontext()
+    opened: contextlib.AbstractContextManager[RunRecorder | None] = contextlib.nullcontext()
     if options.is_tracked:
         record |= {"mlflow_tracking_uri": store.shown_uri}
         opened = _open_run(options, store, job, kernel, data, place)
@@ -78,13 +78,13 @@ def track_training(
     write_json(record_path, finished | _pending(run, place.folder))
 
 
-def _run_ids(run: RecordedRun | None) -> dict[str, Any]:
+def _run_ids(run: RunRecorder | None) -> dict[str, Any]:
     if run is None:
         return {}
     return {"mlflow_run_id": run.id, "mlflow_experiment_id": run.experiment_id}
 
 
-def _pending(run: RecordedRun | None, folder: Path) -> dict[str, Any]:
+def _pending(run: RunRecorder | None, folder: Path) -> dict[str, Any]:
     """Where the record of a run is that is still to be sent."""
     if run is None or run.pending is None:
         return {}
@@ -117,9 +117,9 @@ def _open_run(
     store: Store,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
-) -> Iterator[RecordedRun]:
+) -> Iterator[RunRecorder]:
     """Start the run, or reopen the one given or interrupted, and record what is trained on what."""
     config = job.config
     experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
@@ -135,14 +135,14 @@ def _open_run(
     if run_id is not None:
         _check_same_training(store, run_id, params, tags)
     else:
-        key, run_id = interrupted_run(store, options.mlflow_send, mark_path, mark)
-    with recorded_run(
+        key, run_id = find_unfinished(store, options.mlflow_send, mark_path, mark)
+    with record_run(
         store,
         place.folder,
         experiment=experiment,
         name=options.mlflow_run_name or f"{config.model}-{place.name}",
         tags=tags,
-        sending=options.mlflow_send,
+        send_mode=options.mlflow_send,
         key=key,
         run_id=run_id,
     ) as run:
@@ -157,13 +157,13 @@ def _open_run(
                 "n_files": tags["n_training_files_used"],
             },
             source={
-                "manifest_digest": data.manifest["digest"],
-                "experiment": data.manifest["experiment"],
+                "manifest_digest": data.manifest.digest,
+                "experiment": data.manifest.experiment and data.manifest.experiment.model_dump(),
                 "folders": common_folder(data.manifest),
             },
         )
         run.begin()
-        mark_unfinished(mark_path, mark, run)
+        write_unfinished(mark_path, mark, run)
         yield run
 
 
@@ -171,7 +171,7 @@ def _tags(
     options: TrainingOptions,
     job: TrainingJob,
     kernel: Kernel,
-    data: LocatedData,
+    data: PackedData,
     place: network_folder.NetworkPlace,
 ) -> dict[str, Any]:
     """Identity and lineage."""
@@ -184,8 +184,8 @@ def _tags(
         "training_data_folder": common_folder(data.manifest),
         "n_training_files_used": len({*job.split.train_files, *job.split.val_files}),
     }
-    if data.manifest["experiment"]:
-        tags["data_generation_experiment_id"] = data.manifest["experiment"]["id"]
+    if data.manifest.experiment is not None:
+        tags["data_generation_experiment_id"] = data.manifest.experiment.id
     return tags
 
 
@@ -195,12 +195,12 @@ def _check_same_training(
     """Refuse to go on with a run that recorded another training; it is left as it is."""
     from lanflow.tracking.runs import changed_params
 
-    found = run_of_store(store, run_id)
+    found = fetch_run(store, run_id)
     changed = changed_params(found, params)
     if changed:
         raise UserError(f"run {run_id} was recorded with other settings: {', '.join(changed)}")
-    fingerprint = found.data.tags.get(_FINGERPRINT_TAG)
-    if found.data.metrics and fingerprint != tags[_FINGERPRINT_TAG]:
+    fingerprint = found.tags.get(_FINGERPRINT_TAG)
+    if found.metrics and fingerprint != tags[_FINGERPRINT_TAG]:
         raise UserError(
             f"run {run_id} holds epochs of another training (its data or the versions of its "
             "libraries differ); leave out --mlflow-run-id to log to a run of its own"
@@ -215,7 +215,7 @@ def recorded_run_uuid(run_id: str, store: Store) -> str | None:
     UserError
         If the run is not in the store.
     """
-    tags = run_of_store(store, run_id).data.tags
+    tags = fetch_run(store, run_id).tags
     return tags.get("run_uuid") if tags.get("phase") == "train" else None
 
 
@@ -237,7 +237,7 @@ def _params(job: TrainingJob, kernel: Kernel, options: TrainingOptions) -> dict[
     }
 
 
-def log_outputs(run: RecordedRun, result: TrainingResult, paths: Sequence[Path]) -> None:
+def log_outputs(run: RunRecorder, result: TrainingResult, paths: Sequence[Path]) -> None:
     """Copy a finished network's files into the run's artifacts, and its best epoch to metrics."""
     run.log_files(paths, _OUTPUT_FOLDER)
     best = result.best

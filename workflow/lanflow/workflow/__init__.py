@@ -1,1 +1,1 @@
-"""What the Snakefile asks for: where the workflow is, and a study's start and end."""
+"""For the Snakefile: the place of the workflow, and the start and the end of a study."""

@@ -1,4 +1,4 @@
-"""What the Snakefile makes of its configuration: a study, with the files that it names."""
+"""From the configuration that Snakemake merged to a study, with the paths of its files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,46 +6,49 @@ from typing import Any
 
 from lanflow.core.settings import read_yaml
 from lanflow.study.config import StudyConfig, load_study, studies_in
-from lanflow.study.files import Search, locate_files, tell_once
+from lanflow.study.files import FileSearch, locate_files, print_once
 from lanflow.workflow.place import WorkflowPlace
 
-# Made where nobody names a study.
+# The study to make if none is named.
 DEFAULT_STUDY = "examples/tiny.yaml"
 
 
 def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:
-    """Read the study that is to be made, and say which files were taken from where.
+    """Read the study to make, and report which files were found in unexpected places.
 
     Parameters
     ----------
     place
-        Where the workflow is.
+        The place of the workflow.
     config
         The configuration as Snakemake merged it, or as another workflow gives it to a module.
 
     Raises
     ------
     UserError
-        Naming the file and the key.
+        If the configuration is wrong; names the file and the key.
     """
     given = place.config_paths
     defaults: list[Path] = []
     if not place.has_given_config and not _names_models(place, config):
-        default = place.own_file(DEFAULT_STUDY)
+        default = place.workflow_file(DEFAULT_STUDY)
         assert default is not None, DEFAULT_STUDY
         config = _merged(read_yaml(default), config)
         defaults = [Path(default)]
-        _tell(place, f"no study is named, so the one that is made is {default}")
-    study = load_study(config, given)  # a mistake is in what was given
-    search = Search([*defaults, *given], place.own_file, place.moved)
+        _print_line(place, f"no study is named, so the one that is made is {default}")
+    study = load_study(config, given)  # without the default: errors name the files that were given
+    search = FileSearch([*defaults, *given], place.workflow_file, place.with_prefix)
     study, lines = locate_files(study, search)
     for line in lines:
-        _tell(place, line)
+        _print_line(place, line)
     return study
 
 
 def _names_models(place: WorkflowPlace, config: Mapping[str, Any]) -> bool:
-    """Whether a file has models, or a module was given some; ``--config`` changes the default."""
+    """Tell whether a study is named: by a file, or for a module by its configuration.
+
+    Models given with ``--config`` alone change the default study.
+    """
     if place.is_module:
         return bool(config.get("models"))
     files = [study for path in place.config_paths for study in studies_in(read_yaml(path))]
@@ -53,27 +56,30 @@ def _names_models(place: WorkflowPlace, config: Mapping[str, Any]) -> bool:
 
 
 def _merged(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Two configurations as one; what is given wins where it is not the default."""
+    """Merge two configurations; a given value wins unless it is the default of its key."""
     from snakemake.utils import update_config
 
     merged = dict(base)
-    update_config(merged, _without(given, StudyConfig().model_dump(mode="json")))
+    update_config(merged, _remove_defaults(given, StudyConfig().model_dump(mode="json")))
     return merged
 
 
-def _without(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a configuration is not its default; a file may list all keys, as config.yaml does."""
+def _remove_defaults(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Remove the keys of a configuration that have their default value.
+
+    A file may list all keys with their defaults, as config.yaml does.
+    """
     kept = {}
     for key, value in given.items():
         default = defaults.get(key)
         if isinstance(value, dict) and isinstance(default, dict):
-            if inner := _without(value, default):
+            if inner := _remove_defaults(value, default):
                 kept[key] = inner
         elif key not in defaults or value != default:
             kept[key] = value
     return kept
 
 
-def _tell(place: WorkflowPlace, line: str) -> None:
+def _print_line(place: WorkflowPlace, line: str) -> None:
     if place.is_main_process:
-        tell_once(line)
+        print_once(line)

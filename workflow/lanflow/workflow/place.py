@@ -1,7 +1,8 @@
-"""Where the workflow itself is, and how Snakemake uses it: alone, or as a module of another one.
+"""The place of the workflow, and how Snakemake uses it: alone, or as a module of another workflow.
 
-The only place that knows Snakemake's objects. Snakemake reads a Snakefile from a checkout, from any
-other working directory, as a module with a prefix for its paths, or from a repository on the web.
+This is the only file that knows Snakemake's objects. Snakemake can read a Snakefile from a
+checkout, from another working directory, as a module with a prefix for its paths, or from a
+repository on the web.
 """
 
 import atexit
@@ -27,17 +28,17 @@ class WorkflowPlace:
 
     @property
     def is_module(self) -> bool:
-        """Whether another workflow uses this one."""
+        """True if another workflow uses this one as a module."""
         return not self._modifier.is_main_snakefile()
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this is the process that was started, not one of its jobs."""
+        """True in the process that the user started, False in its jobs."""
         return bool(self._workflow.is_main_process)
 
     @property
     def config_paths(self) -> list[Path]:
-        """The configuration files that Snakemake merged, in rising precedence."""
+        """The configuration files that Snakemake merged, in order of increasing precedence."""
         given = list(map(Path, self._workflow.overwrite_configfiles))
         in_snakefiles = [
             Path(path) for path in self._workflow.configfiles if Path(path) not in given
@@ -46,19 +47,19 @@ class WorkflowPlace:
 
     @property
     def has_given_config(self) -> bool:
-        """Whether the command line names a configuration file."""
+        """True if the command line names a configuration file."""
         return bool(self._workflow.overwrite_configfiles)
 
     @property
     def uses_conda(self) -> bool:
-        """Whether jobs run in conda environments that Snakemake makes."""
+        """True if jobs run in conda environments that Snakemake creates."""
         methods = self._workflow.deployment_settings.deployment_method
         return any(method.name == "CONDA" for method in methods)
 
-    def own_file(self, name: str) -> str | None:
-        """The path of one of the workflow's own files, or None if it has no such file.
+    def workflow_file(self, name: str) -> str | None:
+        """Return the path of one of the workflow's own files, or None if there is no such file.
 
-        A name counts from the workflow's root, or from its ``config/``.
+        The name is relative to the workflow's root or to its ``config/``.
         """
         source: Any
         for parent in ("..", "../config"):
@@ -72,8 +73,8 @@ class WorkflowPlace:
         return None
 
     @property
-    def installable(self) -> str | None:
-        """What ``pip install`` takes for this workflow's lanflow; None where that is not known."""
+    def pip_requirement(self) -> str | None:
+        """The requirement for ``pip install`` of this workflow's lanflow; None if unknown."""
         folder = self._folder
         if isinstance(folder, os.PathLike):
             return str(absolute(folder).parent)
@@ -83,33 +84,33 @@ class WorkflowPlace:
             return f"git+https://{folder.host}/{folder.repo}@{folder.ref}"
         return None
 
-    def moved(self, path: str) -> str:
-        """Where Snakemake puts a relative path of this workflow's rules: a module has a prefix."""
+    def with_prefix(self, path: str) -> str:
+        """Return a relative path of this workflow's rules with the prefix of the module, if any."""
         return str(self._modifier.path_modifier.replace_prefix(path))
 
     def set_default_target(self, rule: str) -> None:
-        """Make a rule of this workflow, by the name that its Snakefile gives it, the default."""
+        """Make a rule the default; named as in this workflow's Snakefile."""
         name = self._modifier.modify_rulename(rule)
         if self._workflow.is_rule(name):
             self._workflow.default_target = name
 
-    def when_a_module_ends(self, action: Callable[[], None]) -> None:
-        """Call a function once the jobs of a module are over, whether they failed or not.
+    def at_module_end(self, action: Callable[[], None]) -> None:
+        """Call a function when the jobs of a module are over, whether they failed or not.
 
-        Snakemake does not run ``onsuccess`` and ``onerror`` of a module. The function is called as
-        the process ends, in the working directory of the jobs. Nothing is called after a dry-run,
-        or where ``--no-hooks`` is given.
+        Snakemake does not run ``onsuccess`` and ``onerror`` of a module. So the function is called
+        as the process ends, in the working directory of the jobs. It is not called after a dry-run
+        or with ``--no-hooks``.
         """
         if self.is_module and self.is_main_process:
             atexit.register(self._end, action, Path.cwd())
 
-    def plans(self, *rules: str) -> bool:
-        """Whether a job of one of these rules of this workflow is to be run."""
+    def will_run(self, *rules: str) -> bool:
+        """Tell whether Snakemake is about to run a job of one of these rules."""
         names = {self._modifier.modify_rulename(rule) for rule in rules}
         return any(job.rule.name in names for job in self._workflow.dag.needrun_jobs())
 
-    def has_made(self, rule: str) -> bool:
-        """Whether all of a rule of this workflow was asked for, and every job was done."""
+    def is_complete(self, rule: str) -> bool:
+        """Tell whether a rule was a target of this Snakemake run and every job is done."""
         name, dag = self._modifier.modify_rulename(rule), self._workflow.dag
         if dag is None or self._workflow.touch:
             return False
@@ -127,7 +128,7 @@ class WorkflowPlace:
             logging.shutdown()
             sys.stderr.flush()
             sys.stdout.flush()
-            os._exit(1)  # the one way to a status of one's own while Python ends
+            os._exit(1)  # the only way to set the exit status while Python ends
 
     def _has_run_jobs(self) -> bool:
         workflow = self._workflow

@@ -1,6 +1,5 @@
-"""What is done before a study's first job and after its last."""
+"""The start and the end of a study: prepare the store, send unsent runs, check the results."""
 
-import json
 import shlex
 import subprocess
 import sys
@@ -12,22 +11,29 @@ from lanflow.data.generation.config import GenerationConfig
 from lanflow.study.check import check_study
 from lanflow.study.config import StudyConfig
 from lanflow.study.trainings import Training
+from lanflow.tracking.preflight import PreparedStore
 from lanflow.tracking.store import Store, redact
 from lanflow.tracking.sync import describe_unsent
-
-# Before the first job of a study: the store is made ready, or nothing starts.
 
 
 def prepare_store(store: Store, experiments: Sequence[str], record_path: Path) -> None:
     """Run ``lanflow prepare``, unless its record says that it was done for this store.
 
-    Not a rule: whatever waited for such a job would either run again with it, or be passed over
-    (Snakemake issue 4166). A store that was ready once may be silent now; jobs know what to do.
+    This is not a rule, because jobs that depend on such a rule would either run again with it or
+    be skipped (Snakemake issue 4166). A store that was prepared once is not contacted again; jobs
+    handle a store that does not answer.
+
+    Parameters
+    ----------
+    store, experiments
+        The store, and the names of the experiments, that jobs will use.
+    record_path
+        The record of ``lanflow prepare``.
 
     Raises
     ------
     UserError
-        If the store would fail a job. The command has said why.
+        If the store would fail a job. The command has written the reason to standard error.
     """
     if _is_prepared(store, experiments, record_path):
         return
@@ -40,17 +46,15 @@ def prepare_store(store: Store, experiments: Sequence[str], record_path: Path) -
 
 
 def _is_prepared(store: Store, experiments: Sequence[str], record_path: Path) -> bool:
+    """Tell whether the record of an earlier ``lanflow prepare`` covers these experiments."""
     try:
-        record = json.loads(record_path.read_text())
-        known = {experiment["name"] for experiment in record["experiments"]}
-        of_store = record["tracking_uri"], record["artifact_location"]
-    except (OSError, ValueError, KeyError, TypeError):
+        record = PreparedStore.model_validate_json(record_path.read_text())
+    except (OSError, ValueError):
         return False
-    asked = store.shown_uri, redact(store.artifact_location or "") or None
-    return of_store == asked and known.issuperset(experiments)
-
-
-# What happens when a study has ended, well or not: runs that wait are sent to MLflow.
+    known = {experiment.name for experiment in record.experiments}
+    location = redact(store.artifact_location or "") or None
+    is_same_store = (record.tracking_uri, record.artifact_location) == (store.shown_uri, location)
+    return is_same_store and known.issuperset(experiments)
 
 
 def end_study(
@@ -59,19 +63,21 @@ def end_study(
     trainings: Iterable[Training],
     is_made: Callable[[], bool],
 ) -> None:
-    """Do what is left once jobs are over, whether they failed or not.
+    """Send runs that MLflow lacks and, if the study is complete, check its files.
+
+    Called once jobs are over, whether they failed or not.
 
     Parameters
     ----------
     study, generations, trainings
         As for :func:`lanflow.study.check.check_study`.
     is_made
-        Whether Snakemake holds the whole study for made; then it is looked at.
+        Tells whether Snakemake considers the whole study done; only then it is checked.
 
     Raises
     ------
     UserError
-        If it is not whole.
+        If files of the study are missing or of an older study.
     """
     send_unsent(study)
     if is_made():
@@ -79,9 +85,9 @@ def end_study(
 
 
 def send_unsent(study: StudyConfig) -> None:
-    """Send runs that wait beside the results, and say which still do and how to send them.
+    """Run ``lanflow sync`` if runs are still to be sent, and say how many could not be sent.
 
-    Done where the study was started, which may reach the store that its jobs did not reach.
+    The machine that started the study may reach a store that its jobs did not reach.
     """
     results = Path(study.results)
     if not describe_unsent([results]):

@@ -324,14 +324,14 @@ def test_a_known_model_is_described() -> None:
 def test_rejected_parameter_sets_are_left_out_and_a_file_of_none_is_an_error(
     made: Path,
 ) -> None:
-    config = plan_of().config
+    plan = plan_of()
     arrays = pickle.loads(next((made / "training_data").iterdir()).read_bytes())
     good = {key: value for key, value in arrays.items() if not key.endswith("_config")}
     rejected = {"success": False, "data": None, "error": "no convergence"}
-    kept = _file_content(config, [rejected, {"success": True, "data": good}, rejected])
+    kept = _file_content(plan, [rejected, {"success": True, "data": good}, rejected])
     assert len(pickle.loads(kept)["theta"]) == N_SETS
     with pytest.raises(UserError) as caught:
-        _file_content(config, [rejected, {"success": False, "data": None}])
+        _file_content(plan, [rejected, {"success": False, "data": None}])
     assert str(caught.value) == (
         "model angle: all 2 parameter sets of a file were rejected (filtered out; no convergence)"
     )

@@ -1,7 +1,6 @@
 import dataclasses
 import json
 import shutil
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from lanflow.data.generation.config import read_generation_file
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
 from lanflow.tracking.client import connect
-from lanflow.tracking.runs import FAILURE_TAG
+from lanflow.tracking.delivery import FAILURE_TAG
 from lanflow.tracking.store import INVENTORY_NAME, Store
 from tests.conftest import sha256
 
@@ -142,12 +141,8 @@ def test_an_unknown_model_ends_before_a_run_is_started(tmp_path: Path, store: St
     assert connect(store).get_experiment_by_name("ddm-data-generation") is None
 
 
-def test_a_generator_that_is_not_installed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in [name for name in sys.modules if name.split(".")[0] == "ssms"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "ssms", None)
+@pytest.mark.usefixtures("without_ssms")
+def test_a_generator_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^generating data needs ssms\S*; install lanflow\[gen"):
         run_chunk(make_plan(tmp_path), tmp_path / "chunk", None)
 

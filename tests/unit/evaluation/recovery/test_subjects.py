@@ -7,7 +7,8 @@ import pytest
 from lanflow.core.errors import UserError
 from lanflow.evaluation.recovery.subjects import require_recoverable, simulate_subjects
 from lanflow.networks.network import Network
-from lanflow.networks.onnx import ContractError, export_onnx
+from lanflow.networks.onnx import export_onnx
+from lanflow.networks.types import ContractError
 from tests import networks
 
 

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from lanflow.core.figures import BLUE, ORANGE
 from lanflow.data.audit import audit_data_set
-from lanflow.data.prepare import LocatedData
+from lanflow.data.prepare import PackedData
 from lanflow.report.figures.records import draw_audit
 from tests.conftest import training_file_content
 from tests.unit.core.test_figures import n_pixels_of
@@ -17,8 +17,8 @@ from tests.unit.data.test_audit import audit_of, same_sets
 
 
 @pytest.fixture
-def record(packed: LocatedData) -> dict[str, Any]:
-    return audit_data_set(packed.data_set, packed.manifest)
+def record(packed: PackedData) -> dict[str, Any]:
+    return audit_data_set(packed.data_set, packed.manifest).model_dump()
 
 
 def image_of(record: dict[str, Any]) -> np.ndarray:
@@ -43,7 +43,7 @@ def test_parameters_and_trials_are_drawn(record: dict[str, Any]) -> None:
 
 def test_repeats_colour_the_title(record: dict[str, Any], tmp_path: Path) -> None:
     assert n_orange_pixels_of_title(record) == 0
-    assert n_orange_pixels_of_title(audit_of(tmp_path, *same_sets(2))) > 100
+    assert n_orange_pixels_of_title(audit_of(tmp_path, *same_sets(2)).model_dump()) > 100
 
 
 def test_many_parameters_take_more_rows_of_the_figure(record: dict[str, Any]) -> None:
@@ -58,12 +58,12 @@ def test_many_parameters_take_more_rows_of_the_figure(record: dict[str, Any]) ->
 def test_data_without_trials_or_without_a_box_can_be_drawn(tmp_path: Path) -> None:
     content = training_file_content()
     del content["lan_data"]
-    image_of(audit_of(tmp_path / "one", content))
+    image_of(audit_of(tmp_path / "one", content).model_dump())
     content = training_file_content()
     del content["model_config"]["param_bounds"]
-    image_of(audit_of(tmp_path / "two", content))
+    image_of(audit_of(tmp_path / "two", content).model_dump())
     del content["lan_data"]
-    image_of(audit_of(tmp_path / "three", content))
+    image_of(audit_of(tmp_path / "three", content).model_dump())
 
 
 def test_the_same_audit_gives_the_same_bytes(record: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes, write_json
-from lanflow.core.folders import require_own
+from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
 from lanflow.core.processes import worker_pool
 from lanflow.data.generation.pipelines import make_pipeline
@@ -152,7 +152,7 @@ def require_chunk_folder(plan: ChunkPlan, folder: Path) -> None:
     """
     names = [plan.file_name(i) for i in range(plan.n_files)] + _inventoried(folder / INVENTORY_NAME)
     own = [f"{FILES_NAME}/{glob.escape(name)}" for name in names]
-    require_own(folder, (*_OWN, *own), what="a generated chunk")
+    refuse_foreign_files(folder, (*_OWN, *own), what="a generated chunk")
 
 
 def _inventoried(path: Path) -> list[str]:

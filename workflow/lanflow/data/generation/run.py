@@ -19,17 +19,17 @@ from lanflow.data.generation.generate import (
 )
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.networks import folder as network_folder
-from lanflow.tracking.preflight import make_contact
+from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.record import PENDING_KEY
 from lanflow.tracking.recorder import (
-    RecordedRun,
-    interrupted_run,
-    mark_unfinished,
-    put_away_finished,
-    recorded_run,
-    take_up_finished,
+    RunRecorder,
+    find_unfinished,
+    hide_finished,
+    record_run,
+    resume_finished,
+    write_unfinished,
 )
-from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, Sending, Store
+from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, SendMode, Store
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def generate(
     experiment_name: str,
     run_name: str | None = None,
     log_files: bool = False,
-    sending: Sending = "now",
+    send_mode: SendMode = "now",
 ) -> dict[str, Any]:
     """Make a chunk's files and record them.
 
@@ -57,7 +57,7 @@ def generate(
         Of the run.
     log_files
         Make the files artifacts of the run, too, for machines that do not see its folder.
-    sending
+    send_mode
         Whether the store must answer at the start, is tried, or is left alone.
 
     Returns
@@ -77,10 +77,10 @@ def generate(
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
     require_chunk_folder(plan, folder)
     if store is not None:
-        make_contact(store, experiment_name, sending)
+        check_first_contact(store, experiment_name, send_mode)
     with locked(folder / network_folder.LOCK, f"{folder} is being generated"):
         if not (folder / RECORD_NAME).exists():
-            take_up_finished(folder)
+            resume_finished(folder)
         return _generate(
             plan,
             folder,
@@ -88,7 +88,7 @@ def generate(
             log_files=log_files,
             tracked=None
             if store is None
-            else _tracked(plan, folder, store, experiment_name, run_name, sending),
+            else _tracked(plan, folder, store, experiment_name, run_name, send_mode),
         )
 
 
@@ -98,7 +98,7 @@ def _generate(
     *,
     n_processes: int,
     log_files: bool,
-    tracked: contextlib.AbstractContextManager[RecordedRun] | None,
+    tracked: contextlib.AbstractContextManager[RunRecorder] | None,
 ) -> dict[str, Any]:
     """Make a chunk's files and record them; nobody else writes in its folder."""
     n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
@@ -132,7 +132,7 @@ def _generate(
         "files": inventory["files"],
     }
     write_json(folder / RECORD_NAME, record)
-    put_away_finished(folder)
+    hide_finished(folder)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
     return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
@@ -147,7 +147,7 @@ def _log_files(run: Any, paths: list[Path]) -> None:
     run.set_tags({FILES_TAG: FILES_NAME})
 
 
-def _pending(run: RecordedRun | None, folder: Path) -> str | None:
+def _pending(run: RunRecorder | None, folder: Path) -> str | None:
     """Where the run's record is, from the chunk's folder, while it is still to be sent."""
     if run is None or run.pending is None:
         return None
@@ -161,8 +161,8 @@ def _tracked(
     store: Store,
     experiment_name: str,
     run_name: str | None,
-    sending: Sending,
-) -> Iterator[RecordedRun]:
+    send_mode: SendMode,
+) -> Iterator[RunRecorder]:
     """The chunk's run, with ssm-simulators' params and the ecosystem's current tags."""
     from importlib.metadata import version
 
@@ -179,14 +179,14 @@ def _tracked(
         "chunk": plan.chunk,
         "n_files": plan.n_files,
     }
-    key, run_id = interrupted_run(store, sending, folder / UNFINISHED, work)
-    with recorded_run(
+    key, run_id = find_unfinished(store, send_mode, folder / UNFINISHED, work)
+    with record_run(
         store,
         folder,
         experiment=experiment_name,
         name=run_name or f"{plan.config.model_name}-chunk-{plan.chunk}",
         tags=tags,
-        sending=sending,
+        send_mode=send_mode,
         key=key,
         run_id=run_id,
     ) as run:
@@ -206,5 +206,5 @@ def _tracked(
         )
         run.log_json(settings, "data_config.json")
         run.begin()
-        mark_unfinished(folder / UNFINISHED, work, run)
+        write_unfinished(folder / UNFINISHED, work, run)
         yield run

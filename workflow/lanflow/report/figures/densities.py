@@ -13,11 +13,11 @@ from lanflow.core.figures import (
     choice_colour,
     choice_name,
     draw_png,
+    format_parameters,
     line_key,
     number,
     put_legend,
     put_title,
-    show_parameters,
 )
 from lanflow.evaluation.implied import drawable_log_density, grid_of, implied_density
 from lanflow.evaluation.reference import MAX_T, Reference, frequencies
@@ -130,7 +130,7 @@ def _draw_panel(
     axes.set_xlim(low, high)
     grid = grid_of(theta, MAX_T)
     mass = implied_density(network, vector, network.model.choices, grid).drawable.mass
-    text = f"{show_parameters(theta)}\nmass of the network {mass:.3f}"
+    text = f"{format_parameters(theta)}\nmass of the network {mass:.3f}"
     if not answered.all():
         text += f", answered in time {answered.mean():.3f}"
     axes.set_title(text, loc="left", fontsize=8.5)

@@ -1,6 +1,6 @@
 """The figures of one network, by name."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lanflow.evaluation.reference import Reference
 from lanflow.evaluation.scores import Scores, calibration
@@ -13,43 +13,47 @@ from lanflow.report.figures.densities import draw_densities, draw_outcomes
 from lanflow.report.figures.errors import draw_errors
 from lanflow.report.figures.sweeps import draw_manifold, draw_probability_sweeps
 
+# In the order in which they are drawn, the cheapest first; keys of PLOTS in networks.folder.
+FIGURES = ("density", "sweep", "error", "calibration")
 
-def draw_network(
+
+def draw_figure(
+    name: str,
     network: Network,
     reference: Reference,
-    scores: Scores,
+    scores: Callable[[], Scores],
     *,
     seed: int,
-    on_plot: Callable[[str], None] = lambda _: None,
-) -> Iterator[tuple[str, bytes]]:
-    """Figures of a network, as (name, PNG): keys of :data:`lanflow.networks.folder.PLOTS`.
+) -> bytes:
+    """Draw one figure of a network, as a PNG.
 
     Parameters
     ----------
+    name
+        One of :data:`FIGURES`.
     network
         The network.
     reference
         The truth about its model.
     scores
-        The network beside its reference: errors and calibration are drawn from these.
+        Gives the network beside its reference; called for errors and calibration.
     seed
         Decides the parameter vectors and simulations of the other figures.
-    on_plot
-        Called with the name of each before it is made.
     """
     quick, has_trial = reference.for_drawing(), network.network_type.has_trial
-    on_plot("density")
-    yield "density", (draw_densities if has_trial else draw_outcomes)(network, quick, seed=seed)
-    on_plot("sweep")
-    if has_trial:
-        yield "sweep", draw_manifold(network, quick)
-    else:
-        yield "sweep", draw_probability_sweeps(network, quick, seed=seed)
-    on_plot("error")
-    yield "error", draw_errors(network, scores)
-    on_plot("calibration")
-    if has_trial:
-        ranks = calibration(network, scores, reference)
-        yield "calibration", draw_likelihood_calibration(network, scores, ranks)
-    else:
-        yield "calibration", draw_probability_calibration(network, scores)
+    match name:
+        case "density":
+            return (draw_densities if has_trial else draw_outcomes)(network, quick, seed=seed)
+        case "sweep" if has_trial:
+            return draw_manifold(network, quick)
+        case "sweep":
+            return draw_probability_sweeps(network, quick, seed=seed)
+        case "error":
+            return draw_errors(network, scores())
+        case "calibration" if has_trial:
+            made = scores()
+            ranks = calibration(network, made, reference)
+            return draw_likelihood_calibration(network, made, ranks)
+        case "calibration":
+            return draw_probability_calibration(network, scores())
+    raise AssertionError(name)
