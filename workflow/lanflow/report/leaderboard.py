@@ -19,7 +19,7 @@ from lanflow.networks.network import Network
 from lanflow.tracking.store import Store, redact, training_experiment
 
 if TYPE_CHECKING:
-    from lanflow.tracking.runs import TrainedRun
+    from lanflow.tracking.client import FoundRun
 
 log = logging.getLogger(__name__)
 
@@ -215,13 +215,13 @@ def find_earlier_networks(store: Store, networks: Sequence[Network]) -> list[Row
     return [_earlier_row(run) for run in found if run.id not in known and _is_whole(run)]
 
 
-def _is_whole(run: "TrainedRun") -> bool:
+def _is_whole(run: "FoundRun") -> bool:
     """Whether a run recorded what a row cannot be without."""
     needed = {"model", "network_type", "backend", "n_epochs", "n_weights", "seed"}
     return run.params.keys() >= needed and "best_val_loss" in run.metrics
 
 
-def _earlier_row(run: "TrainedRun") -> Row:
+def _earlier_row(run: "FoundRun") -> Row:
     params, metrics = run.params, run.metrics
     return Row(
         model=params["model"],
