@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BeforeValidator
 
@@ -16,10 +16,7 @@ from lanflow.evaluation.measures import SCORE_KEYS
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import COST, SCORES, VERDICT_TAG
 from lanflow.networks.network import Network
-from lanflow.tracking.store import Store, redact, training_experiment
-
-if TYPE_CHECKING:
-    from lanflow.tracking.client import FoundRun
+from lanflow.tracking.store import FoundRun, Store, redact, training_experiment
 
 log = logging.getLogger(__name__)
 
@@ -215,13 +212,13 @@ def find_earlier_networks(store: Store, networks: Sequence[Network]) -> list[Row
     return [_earlier_row(run) for run in found if run.id not in known and _is_whole(run)]
 
 
-def _is_whole(run: "FoundRun") -> bool:
+def _is_whole(run: FoundRun) -> bool:
     """Whether a run recorded what a row cannot be without."""
     needed = {"model", "network_type", "backend", "n_epochs", "n_weights", "seed"}
     return run.params.keys() >= needed and "best_val_loss" in run.metrics
 
 
-def _earlier_row(run: "FoundRun") -> Row:
+def _earlier_row(run: FoundRun) -> Row:
     params, metrics = run.params, run.metrics
     return Row(
         model=params["model"],
