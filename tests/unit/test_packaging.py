@@ -18,7 +18,8 @@ CONDA_NAMES = {
 
 PARTS = ("jax", "torch", "mlflow", "generate", "evaluate", "publish", "workflow")
 
-PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+CONTENT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+PROJECT = CONTENT["project"]
 
 
 def _parse(requirement: str) -> tuple[str, str]:
@@ -65,3 +66,17 @@ def test_every_requirement_has_one_exact_version_in_the_constraints() -> None:
 def test_the_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     assert PROJECT["version"] == __version__ == citation["version"]
+
+
+def test_every_file_of_the_package_is_in_the_wheel() -> None:
+    base = REPOSITORY / "workflow"
+    found = {path for path in (base / "lanflow").rglob("*") if path.is_file()}
+    data = CONTENT["tool"]["setuptools"]["package-data"]
+    packed = {
+        path
+        for package, patterns in data.items()
+        for pattern in patterns
+        for path in base.joinpath(*package.split(".")).glob(pattern)
+    }
+    others = {path for path in found if path.suffix not in (".py", ".pyc")}
+    assert others == packed

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from pydantic import Field
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_record
 from lanflow.core.settings import Settings, parse_settings
+from lanflow.core.tables import plain_table
 from lanflow.tracking.store import FILES_TAG
 
 QUERY_VERSION = 3
@@ -392,9 +394,10 @@ def check_one_configuration(experiment: GenerationExperiment, runs: Sequence[Fou
         for (number, batch), group in sorted(groups.items())
     ]
     more = f"\n  and {len(rows) - _MAX_ROWS} more" if len(rows) > _MAX_ROWS else ""
+    table = indent(plain_table([head, *rows[:_MAX_ROWS]]), "  ")
     raise UserError(
         f"experiment {experiment.name!r} (id {experiment.id}) holds data of {len(distinct)} "
-        f"configurations, which do not belong into one data set:\n{_table(head, rows[:_MAX_ROWS])}"
+        f"configurations, which do not belong into one data set:\n{table}"
         f"{more}\nselect one: a batch (--batch-id, study key batch_id), runs (--run-ids, run_ids), "
         f"or an MLflow filter (--filter, filter), for example\n  {_example(distinct, differing)}"
     )
@@ -433,13 +436,3 @@ def _example(configurations: Sequence[RunConfiguration], differing: Sequence[str
             param = name if name in ("config_sha256", *_OTHER_PARAMS) else f"data_{name}"
             clause = f"params.{param} = '{settings[name]}'"
     return f"--filter {json.dumps(clause)}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lines of cells, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in (head, *rows)
-    ]
-    return "\n".join(f"  {line}" for line in lines)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Literal
 
 from pydantic import Field
@@ -243,7 +244,7 @@ def _numbers(gates: Sequence[Gate]) -> list[str]:
         for gate in gates
         for key, value in gate.numbers.items()
     ]
-    return _indented(plain_table(rows, numbers=[1]))
+    return indent(plain_table(rows, numbers=[1]), "  ").splitlines()
 
 
 def _score_lines(scores: ScoreSummary) -> list[str]:
@@ -251,12 +252,8 @@ def _score_lines(scores: ScoreSummary) -> list[str]:
     rows = [(MEASURES[key], _show(getattr(scores, key))) for key in SCORE_KEYS]
     return [
         f"error of the {output}, {scores.n_rows:,} rows at {scores.n_sets:,} parameter vectors:",
-        *_indented(plain_table(rows)),
+        indent(plain_table(rows), "  "),
     ]
-
-
-def _indented(table: str) -> list[str]:
-    return [f"  {line}" for line in table.splitlines()]
 
 
 def _show(value: float | None) -> str:
