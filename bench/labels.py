@@ -29,8 +29,7 @@ from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import read_training_file
 from lanflow.evaluation.evaluate import Thoroughness, evaluate
 from lanflow.networks.network import ExaminedNetwork
-from lanflow.training.config import TrainingOptions
-from lanflow.training.run import train
+from lanflow.training.run import TrainingOptions, train
 
 SETS_PER_FILE = 20
 # Rows of a parameter set: a set that costs more is used more.

@@ -16,7 +16,7 @@ from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import NETWORK_TYPES, Architecture, NetworkTypeName
 from lanflow.training.backend import Weights
 from lanflow.training.fit import initial_weights
-from tests.conftest import REPOSITORY, make_kernel, training_config
+from tests.conftest import REPOSITORY, make_backend, training_config
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "well_made"
 PARAMETERS = ["v", "a", "z", "t"]
@@ -85,7 +85,7 @@ def write_network(
     """A network's folder as a training leaves it; ``onnx_content`` in place of the weights' own."""
     architecture, weights = network
     folder.mkdir(parents=True, exist_ok=True)
-    kernel = make_kernel(backend)
+    trained_by = make_backend(backend)
     kind = NETWORK_TYPES[architecture.network_type]
     config = training_config(
         NETWORK_TYPE=architecture.network_type,
@@ -122,6 +122,6 @@ def write_network(
     )
     content = export_onnx(architecture, weights) if onnx_content is None else onnx_content
     (folder / "model.onnx").write_bytes(content)
-    path = folder / f"weights_best.{kernel.weights_suffix}"
-    path.write_bytes(kernel.native_weights(weights))
+    path = folder / f"weights_best.{trained_by.weights_suffix}"
+    path.write_bytes(trained_by.native_weights(weights))
     return folder

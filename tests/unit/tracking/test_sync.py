@@ -22,8 +22,7 @@ from lanflow.tracking.recorder import RecordedRun, recorded_run
 from lanflow.tracking.runs import FAILURE_TAG
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import Sent, describe_unsent, run_ids_of, send_if_waiting, send_runs
-from lanflow.training.config import TrainingOptions
-from lanflow.training.run import train
+from lanflow.training.run import TrainingOptions, train
 from tests.conftest import TRAINING_YAML, content_of_run, training_options
 
 AWAY = "http://ada:pa55word@127.0.0.1:1"

@@ -186,10 +186,10 @@ def check_node(
 
 
 def _find_gpu(backend: Backend, node: str) -> str:
-    from lanflow.training.backend import make_kernel
+    from lanflow.training.backend import make_backend
 
     try:
-        return make_kernel(backend, device="gpu", threads=1).device
+        return make_backend(backend, device="gpu", threads=1).device
     except UserError as e:
         raise UserError(
             f"from node {node}: {e}. The study asks for a GPU (device: gpu), and a job was given "

@@ -1,4 +1,4 @@
-"""``jaxtrain`` and ``torchtrain``: drop-in for LANfactory's commands of the same names."""
+"""``jaxtrain`` and ``torchtrain``, which can replace LANfactory's commands of the same names."""
 
 import argparse
 import importlib.util
@@ -134,6 +134,7 @@ def _add_data(group: Any) -> None:
     )
     group.add_argument(
         "--data-generation-experiment-id",
+        dest="data_generation_experiment",
         metavar="ID",
         help="MLflow experiment (id or name) that the data came from; switches tracking on",
     )
@@ -196,52 +197,30 @@ def torchtrain(arguments: list[str] | None = None) -> int:
 
 def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict[str, Any]:
     with uninterrupted():
-        from lanflow.training.config import TrainingOptions, without_tracking
-        from lanflow.training.run import train
+        from lanflow.training.run import TrainingOptions, train
 
-    options = TrainingOptions(
-        backend=backend,
-        networks_path_base=parsed.networks_path_base,
-        config_path=parsed.config_path,
-        network_id=parsed.network_id,
-        model=parsed.model,
-        seed=parsed.seed,
-        device=parsed.device,
-        threads=parsed.threads,
-        memory_mb=parsed.memory_mb,
-        network_name=parsed.network_name,
-        run_uuid=parsed.run_uuid,
-        export_onnx=parsed.export_onnx,
-        dry_run=parsed.dry_run,
-        training_data_folder=parsed.training_data_folder,
-        data_generation_experiment=parsed.data_generation_experiment_id,
-        data_set=parsed.data_set,
-        manifest=parsed.manifest,
-        data_cache=parsed.data_cache,
-        root=parsed.root,
-        path_map=parse_path_map(parsed.path_map),
-        use_extra_files=parsed.use_extra_files,
-        max_repeated_sets=parsed.max_repeated_sets,
-        mlflow_on=parsed.mlflow_on,
-        mlflow_run_id=parsed.mlflow_run_id,
-        mlflow_run_name=parsed.mlflow_run_name,
-        mlflow_experiment_name=parsed.mlflow_experiment_name,
-        mlflow_tracking_uri=parsed.mlflow_tracking_uri,
-        mlflow_artifact_location=parsed.mlflow_artifact_location,
-        mlflow_send=resolve_sending(parsed.mlflow_send),
-    )
+    # An option sets the field of TrainingOptions that has its name; these two set none.
+    given = {k: v for k, v in vars(parsed).items() if k not in ("log_level", "dl_workers")}
+    given["path_map"] = parse_path_map(parsed.path_map)
+    given["mlflow_send"] = resolve_sending(parsed.mlflow_send)
+    options = TrainingOptions(backend=backend, **given)
     if options.is_tracked and importlib.util.find_spec("mlflow") is None:
-        for given, option in (
-            (options.data_generation_experiment, "--data-generation-experiment-id"),
-            (options.mlflow_run_id, "--mlflow-run-id"),
-        ):
-            if given:
-                raise UserError(
-                    f"{option} needs MLflow, which is not installed: pip install lanflow[mlflow]"
-                )
+        _check_goes_without_mlflow(options.data_generation_experiment, options.mlflow_run_id)
         if options.mlflow_send != "later":
             log.warning(
                 "MLflow is not installed, so tracking is disabled: pip install lanflow[mlflow]"
             )
-            options = without_tracking(options)
+            options = options.without_tracking()
     return train(options)
+
+
+def _check_goes_without_mlflow(experiment: str | None, run_id: str | None) -> None:
+    """Refuse options that name something in a store."""
+    for given, option in (
+        (experiment, "--data-generation-experiment-id"),
+        (run_id, "--mlflow-run-id"),
+    ):
+        if given:
+            raise UserError(
+                f"{option} needs MLflow, which is not installed: pip install lanflow[mlflow]"
+            )

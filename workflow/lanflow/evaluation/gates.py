@@ -14,7 +14,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.network import FOLDER_HINT, StoredNetwork, read_part
 from lanflow.networks.onnx import ContractError, check_contract, input_and_output_sizes
 from lanflow.networks.types import Architecture, NetworkType
-from lanflow.training.backend import make_kernel
+from lanflow.training.backend import make_backend
 from lanflow.training.config import TrainingConfig
 
 Head = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -134,7 +134,7 @@ def backend_heads(
     kernels = {}
     for backend in (own, *(name for name in _BACKENDS if name != own)):
         try:
-            kernels[backend] = make_kernel(backend, device="cpu", threads=1)
+            kernels[backend] = make_backend(backend, device="cpu", threads=1)
         except UserError:
             if backend == own:
                 return {}
