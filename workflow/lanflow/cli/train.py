@@ -4,7 +4,7 @@ import argparse
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lanflow.cli.options import (
     add_extra_files,
@@ -23,7 +23,7 @@ from lanflow.cli.options import (
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import uninterrupted
 from lanflow.tracking.store import resolve_sending
-from lanflow.training.config import DEFAULT_MEMORY_MB
+from lanflow.training.config import DEFAULT_MEMORY_MB, BackendName
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ interrupted (the same command goes on from there), 1 otherwise.
 """
 
 
-def build_parser(backend: Literal["jax", "torch"]) -> argparse.ArgumentParser:
+def build_parser(backend: BackendName) -> argparse.ArgumentParser:
     """The options of one training command.
 
     Parameters
@@ -93,14 +93,14 @@ def _add_network(group: Any) -> None:
         type=count,
         default=n_cores(),
         metavar="N",
-        help="of the CPU; the same number gives the same bytes",
+        help="CPU threads; the same number gives the same bytes",
     )
     group.add_argument(
         "--memory-mb",
         type=count,
         default=DEFAULT_MEMORY_MB,
         metavar="N",
-        help="of memory for rows; data of more than half of it is shuffled in groups of pieces",
+        help="megabytes for rows; data of more than half of it passes through a shuffle buffer",
     )
     group.add_argument(
         "--export-onnx",
@@ -118,7 +118,7 @@ def _add_network(group: Any) -> None:
         "--run-uuid",
         type=plain_name,
         metavar="HEX",
-        help="stands in the names of LANfactory's files; a fresh one when left out",
+        help="part of the names of LANfactory's files; a fresh one when left out",
     )
     group.add_argument(
         "--dry-run", action="store_true", help="check configuration and data, do not train"
@@ -195,7 +195,7 @@ def torchtrain(arguments: list[str] | None = None) -> int:
     return run_command(build_parser("torch"), lambda parsed: _train("torch", parsed), arguments)
 
 
-def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict[str, Any]:
+def _train(backend: BackendName, parsed: argparse.Namespace) -> dict[str, Any]:
     with uninterrupted():
         from lanflow.training.run import TrainingOptions, train
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.networks.types import Architecture
-from lanflow.training.config import TrainingConfig
+from lanflow.training.config import BackendName, TrainingConfig
 
 # ``layers_{i}/kernel`` (inputs, outputs) and ``layers_{i}/bias`` (outputs,), float32.
 Weights = dict[str, np.ndarray]
@@ -40,7 +40,7 @@ class Backend(Protocol):
         Ending of a file in the backend's own format.
     """
 
-    name: str
+    name: BackendName
     device: str
     uses_gpu: bool
     weights_suffix: str
@@ -98,7 +98,7 @@ class Backend(Protocol):
         """Versions of the backend's libraries."""
 
 
-def make_backend(name: str, *, device: str, threads: int) -> Backend:
+def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
     """Choose a backend and its device; the other backend is never imported.
 
     Parameters

@@ -25,7 +25,7 @@ from lanflow.training.backend import (
     cpu_name,
     no_gpu_error,
 )
-from lanflow.training.config import TrainingConfig
+from lanflow.training.config import BackendName, TrainingConfig
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 _Tree = dict[str, jax.Array]
@@ -52,7 +52,7 @@ def select_device(wanted: str) -> jax.Device:
 class JaxBackend(Backend):
     """Trains with JAX; parameters as of :func:`lanflow.training.backend.make_backend`."""
 
-    name = "jax"
+    name: BackendName = "jax"
     weights_suffix = "jax"
 
     def __init__(self, *, device: str = "auto", threads: int = 1) -> None:

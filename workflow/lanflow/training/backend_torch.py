@@ -21,7 +21,7 @@ from lanflow.training.backend import (
     cpu_name,
     no_gpu_error,
 )
-from lanflow.training.config import TrainingConfig
+from lanflow.training.config import BackendName, TrainingConfig
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 
@@ -44,7 +44,7 @@ def select_device(wanted: str) -> torch.device:
 class TorchBackend(Backend):
     """Trains with Torch; parameters as of :func:`lanflow.training.backend.make_backend`."""
 
-    name = "torch"
+    name: BackendName = "torch"
     weights_suffix = "pt"
 
     def __init__(self, *, device: str = "auto", threads: int = 1) -> None:

@@ -23,6 +23,8 @@ from lanflow.core.settings import (
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
 
+BackendName = Literal["jax", "torch"]
+
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
 # Megabytes that rows may take while training.
 DEFAULT_MEMORY_MB = 4000

@@ -24,11 +24,10 @@ from lanflow.training.batches import EpochRows, RowMemory, rows_in_order
 from lanflow.training.checkpoints import Checkpoint, Epoch, load_checkpoint, save_checkpoint
 from lanflow.training.config import DEFAULT_MEMORY_MB, TrainingConfig
 from lanflow.training.schedules import ScheduleState, initial_state, learning_rates, next_state
-from lanflow.training.split import STREAM_ORDER, Split, split_rows, stream
+from lanflow.training.split import STREAM_ORDER, STREAM_WEIGHTS, Split, split_rows, stream
 
 log = logging.getLogger(__name__)
 
-_STREAM_WEIGHTS = 0
 # Standard deviation of a standard normal that is cut at two.
 _CUT_NORMAL_STD = 0.87962566103423978
 
@@ -190,7 +189,7 @@ def initial_weights(architecture: Architecture, *, seed: int) -> Weights:
     The normal is cut at two standard deviations and widened by 1/0.8796 to keep the variance
     1/inputs (``flax.linen.initializers.lecun_normal``).
     """
-    rng = stream(seed, _STREAM_WEIGHTS)
+    rng = stream(seed, STREAM_WEIGHTS)
     weights: Weights = {}
     n_inputs = architecture.input_dim
     for i, n_outputs in enumerate(architecture.layer_sizes):

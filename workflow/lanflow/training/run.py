@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.folders import require_own
@@ -37,6 +37,7 @@ from lanflow.training.checkpoints import load_checkpoint
 from lanflow.training.config import (
     DEFAULT_MEMORY_MB,
     DEFAULT_PATH,
+    BackendName,
     TrainingConfig,
     TrainingFile,
     read_training_file,
@@ -59,7 +60,7 @@ log = logging.getLogger(__name__)
 class TrainingOptions:
     """The options of ``jaxtrain`` and ``torchtrain``, which their ``--help`` explains."""
 
-    backend: Literal["jax", "torch"]
+    backend: BackendName
     networks_path_base: Path
     config_path: Path | None = None
     network_id: int = 0

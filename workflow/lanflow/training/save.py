@@ -20,13 +20,12 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.networks.types import NETWORK_TYPES
 from lanflow.training.fit import TrainingJob, TrainingResult
-from lanflow.training.split import stream
+from lanflow.training.split import STREAM_PROBES, stream
 
 log = logging.getLogger(__name__)
 
 # Rows of the data on which the exported network is compared with the trained one.
 _N_PROBES = 64
-_STREAM_PROBES = 4
 
 
 @dataclass(frozen=True)
@@ -121,27 +120,21 @@ def _products(training: PlannedTraining, result: TrainingResult) -> dict[str, by
         with uninterrupted():
             products[f"{name}.{backend.weights_suffix}"] = backend.native_weights(arrays)
     network_type = NETWORK_TYPES[job.config.network_type]
+    is_huber = network_type.loss == "huber"
     products[network_folder.CURVE] = draw_training_curve(
         [asdict(epoch) for epoch in result.history],
         title=f"{job.config.model} {network_type.name} ({backend.name})",
-        loss="Huber loss of the log-likelihood"
-        if network_type.loss == "huber"
-        else "cross-entropy (nats)",
+        loss="Huber loss of the log-likelihood" if is_huber else "cross-entropy (nats)",
     )
     return products
 
 
 def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
-    """Remove the network that was here before, its card first."""
+    """Remove the files of an earlier training, the card first."""
     place.folder.mkdir(parents=True, exist_ok=True)
-    names = [
-        network_folder.CARD,
-        network_folder.ONNX,
-        network_folder.HISTORY,
-        network_folder.CONFIG,
-    ]
-    names += [network_folder.LINEAGE, network_folder.CURVE, network_folder.EVALUATION]
-    names += network_folder.WEIGHTS_FILES  # another backend's too
+    names = [network_folder.CARD, network_folder.ONNX, network_folder.HISTORY]
+    names += [network_folder.CONFIG, network_folder.LINEAGE, network_folder.CURVE]
+    names += [network_folder.EVALUATION, *network_folder.WEIGHTS_FILES]  # of both backends
     paths = [place.folder / name for name in names]
     # LANfactory's other files are replaced anyway; without an export this one is not.
     paths.append(place.lanfactory_path(backend, "model"))
@@ -167,7 +160,7 @@ def _export(job: TrainingJob, result: TrainingResult) -> bytes:
 
     content = export_onnx(job.architecture, result.best_weights)
     job.backend.restore(result.best_weights, job.backend.optimizer_state())
-    rng = stream(job.config.seed, _STREAM_PROBES)
+    rng = stream(job.config.seed, STREAM_PROBES)
     n_rows = len(job.split.train)
     rows = job.split.train.at(np.sort(rng.choice(n_rows, min(_N_PROBES, n_rows), replace=False)))
     features = np.asarray(job.arrays()[0][rows])

@@ -17,7 +17,7 @@ from lanflow.data.dataset import DataSet, PackedFile
 # Rows looked at in one go when ranges are searched for.
 _SCANNED_ROWS = 2**22
 # Each use of the seed draws from a stream of its own: more draws for one use never move another.
-_STREAM_FILES, _STREAM_SPLIT, STREAM_ORDER = 1, 2, 3
+STREAM_WEIGHTS, STREAM_FILES, STREAM_SPLIT, STREAM_ORDER, STREAM_PROBES = range(5)
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Split:
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
-    """The random generator for one use of the seed, named by the numbers in ``key``."""
+    """The random generator for one use of the seed: a ``STREAM_`` number, and maybe an epoch."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
@@ -186,7 +186,7 @@ def split_rows(
     sets = data_set.array(network_type, "sets")
     holders = [file for file in data_set.files if network_type in file.rows]
     if n_files < len(holders):
-        chosen = stream(seed, _STREAM_FILES).permutation(len(holders))[:n_files]
+        chosen = stream(seed, STREAM_FILES).permutation(len(holders))[:n_files]
         holders = [holders[i] for i in sorted(chosen)]
     sets_of_files = [ranges_of_equal(sets, *file.rows[network_type]) for file in holders]
     distinct = np.unique(np.concatenate([np.unique(numbers) for _, numbers in sets_of_files]))
@@ -196,7 +196,7 @@ def split_rows(
             "file(s); at least two are needed, one to train on and one to validate on"
         )
     n_train = min(max(round(train_share * len(distinct)), 1), len(distinct) - 1)
-    order = stream(seed, _STREAM_SPLIT).permutation(len(distinct))
+    order = stream(seed, STREAM_SPLIT).permutation(len(distinct))
     is_train_set = np.zeros(int(distinct[-1]) + 1, dtype=bool)
     is_train_set[distinct[order[:n_train]]] = True
     train, val = (
