@@ -50,7 +50,10 @@ def build_parser(backend: BackendName) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
-    _add_network(parser.add_argument_group("network"))
+    network = parser.add_argument_group("network")
+    _add_network(network)
+    _add_machine(network)
+    _add_outputs(network)
     _add_data(parser.add_argument_group("data (one of the modes described in the README)"))
     _add_mlflow(parser.add_argument_group("MLflow"))
     add_log_level(parser.add_argument_group("logging"))
@@ -82,6 +85,9 @@ def _add_network(group: Any) -> None:
     group.add_argument(
         "--seed", type=whole_number, default=1, metavar="N", help="decides weights, split and order"
     )
+
+
+def _add_machine(group: Any) -> None:
     group.add_argument(
         "--device",
         choices=["auto", "cpu", "gpu"],
@@ -102,6 +108,9 @@ def _add_network(group: Any) -> None:
         metavar="N",
         help="megabytes for rows; data of more than half of it passes through a shuffle buffer",
     )
+
+
+def _add_outputs(group: Any) -> None:
     group.add_argument(
         "--export-onnx",
         action=argparse.BooleanOptionalAction,

@@ -33,7 +33,7 @@ _CUT_NORMAL_STD = 0.87962566103423978
 
 
 class TrainingError(UserError):
-    """A training that cannot go on; its run is FAILED."""
+    """A loss is not finite; the training stops and its MLflow run reads FAILED."""
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class RowRanges:
         return type(self)(starts, np.minimum(np.repeat(self.lengths, n_pieces) - skipped, length))
 
     def merged(self) -> Self:
-        """The same rows, with ranges joined where one goes on where the other ends."""
+        """The same rows, with ranges joined where one starts at the end of another."""
         if len(self.starts) == 0:
             return self
         is_first = np.r_[True, self.starts[1:] != self.starts[:-1] + self.lengths[:-1]]

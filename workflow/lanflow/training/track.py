@@ -73,7 +73,7 @@ class Tracking:
 def track_training(
     training: PlannedTraining, tracking: Tracking | None
 ) -> Iterator[RecordedRun | None]:
-    """Record a training while it goes on: as RUNNING, then as FINISHED, FAILED or KILLED.
+    """Record a training while it runs: as RUNNING, then as FINISHED, FAILED or KILLED.
 
     Yields
     ------
