@@ -14,7 +14,6 @@ from lanflow.cli.options import (
     add_send_mode,
     add_store,
     count,
-    n_cores,
     parse_path_map,
     plain_name,
     run_command,
@@ -22,6 +21,7 @@ from lanflow.cli.options import (
 )
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
+from lanflow.core.processes import n_cores
 from lanflow.networks.types import BackendName
 from lanflow.tracking.store import resolve_send_mode
 from lanflow.training.config import DEFAULT_MEMORY_MB

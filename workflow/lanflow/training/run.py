@@ -58,11 +58,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The options of ``jaxtrain`` and ``torchtrain``, which their ``--help`` explains."""
+    """The options of ``jaxtrain`` and ``torchtrain``, which their ``--help`` explains.
+
+    ``settings`` take the place of the file at ``config_path`` for callers in Python.
+    """
 
     backend: BackendName
     networks_path_base: Path
     config_path: Path | None = None
+    settings: TrainingFile | None = None
     network_id: int = 0
     model: str | None = None
     seed: int = 1
@@ -160,11 +164,10 @@ def _check_options(options: TrainingOptions) -> None:
 
 
 def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig]:
-    path = options.config_path
-    if path is None:
+    path = options.config_path or DEFAULT_PATH
+    if options.settings is None and options.config_path is None:
         log.warning("no --config-path given; using LANfactory's default configuration")
-        path = DEFAULT_PATH
-    file = read_training_file(path)
+    file = options.settings or read_training_file(path)
     config = select_network(
         file,
         network_id=options.network_id,
