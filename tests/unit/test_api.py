@@ -13,6 +13,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.training.config import DEFAULT_PATH, read_training_file
 from tests.conftest import REPOSITORY
 from tests.networks import FIXTURES
+from tests.readme import blocks
 
 SMALL = {"layers": (8,), "epochs": 2, "batch_size": 64, "threads": 1}
 
@@ -149,3 +150,14 @@ def test_a_script_needs_no_guard_for_processes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "sets 6" in done.stdout
+
+
+def test_the_readmes_notebook_runs_as_printed_but_for_its_size(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (code,) = (block for block in blocks("python") if "lanflow.generate" in block)
+    for large, small in {"2_000": "40", "1_000": "50", "epochs=20": "epochs=1"}.items():
+        assert large in code
+        code = code.replace(large, small)
+    exec(compile(code, "README.md", "exec"), {})
+    assert "verdict: failed" in capsys.readouterr().out

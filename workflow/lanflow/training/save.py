@@ -133,7 +133,7 @@ def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
     place.folder.mkdir(parents=True, exist_ok=True)
     names = [network_folder.CARD, network_folder.ONNX, network_folder.HISTORY]
     names += [network_folder.CONFIG, network_folder.LINEAGE, network_folder.CURVE]
-    names += [network_folder.EVALUATION, *network_folder.WEIGHTS_FILES]  # of both backends
+    names += [network_folder.EVALUATION, network_folder.SCORES, *network_folder.WEIGHTS_FILES]  # of both backends
     paths = [place.folder / name for name in names]
     # LANfactory's other files are replaced anyway; without an export this one is not.
     paths.append(place.lanfactory_path(backend, "model"))
