@@ -21,9 +21,11 @@ from lanflow.data.locate import Places
 from lanflow.data.prepare import PackedData, freeze, materialise_once
 from lanflow.models.simulators import find_model
 from lanflow.tracking.store import Store, resolve_store
-from lanflow.training.backend import Kernel
-from lanflow.training.config import TrainingConfig, TrainingFile, TrainingOptions, select_network
-from lanflow.training.fit import TrainingJob
+from lanflow.training import backend as training_backend
+from lanflow.training.backend import Backend
+from lanflow.training.config import TrainingConfig, TrainingFile, select_network
+from lanflow.training.fit import TrainingJob, plan_job
+from lanflow.training.run import TrainingOptions
 from tests.cluster.services import missing_packages
 from tests.hub import Hub, serve
 from tests.scheduling import GroupScheduling, rank
@@ -65,20 +67,14 @@ def training_config(*, seed: int = 1, network_id: int = 0, **keys: Any) -> Train
     return select_network(file, network_id=network_id, model=None, seed=seed, where="training.yaml")
 
 
-def make_kernel(backend: str) -> Kernel:
-    """A kernel on one thread of the CPU."""
-    if backend == "jax":
-        from lanflow.training.backend_jax import JaxKernel
-
-        return JaxKernel(device="cpu", threads=1)
-    from lanflow.training.backend_torch import TorchKernel
-
-    return TorchKernel(device="cpu", threads=1)
+def make_backend(name: str) -> Backend:
+    """A backend on one thread of the CPU."""
+    return training_backend.make_backend(name, device="cpu", threads=1)
 
 
 def training_job(
     data: PackedData,
-    kernel: Kernel,
+    backend: Backend,
     *,
     checkpoint_path: Path | None = None,
     memory_mb: int = 4000,
@@ -87,11 +83,9 @@ def training_job(
     **keys: Any,
 ) -> TrainingJob:
     """A training of packed data; keyword arguments replace keys of the YAML above."""
-    from lanflow.training.run import plan_job
-
     config = training_config(seed=seed, network_id=network_id, **keys)
     return plan_job(
-        config, data.data_set, kernel, checkpoint_path=checkpoint_path, memory_mb=memory_mb
+        config, data.data_set, backend, checkpoint_path=checkpoint_path, memory_mb=memory_mb
     )
 
 

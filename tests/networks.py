@@ -16,7 +16,7 @@ from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import NETWORK_TYPES, Architecture, NetworkTypeName
 from lanflow.training.backend import Weights
 from lanflow.training.fit import initial_weights
-from tests.conftest import REPOSITORY, make_kernel, training_config
+from tests.conftest import REPOSITORY, make_backend, training_config
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "well_made"
 PARAMETERS = ["v", "a", "z", "t"]
@@ -172,7 +172,7 @@ def write_network(
     content = export_onnx(architecture, weights) if onnx_content is None else onnx_content
     (folder / "model.onnx").write_bytes(content)
     if network is not None:
-        kernel = make_kernel(described["backend"])
-        path = folder / f"weights_best.{kernel.weights_suffix}"
-        path.write_bytes(kernel.native_weights(weights))
+        backend = make_backend(described["backend"])
+        path = folder / f"weights_best.{backend.weights_suffix}"
+        path.write_bytes(backend.native_weights(weights))
     return folder

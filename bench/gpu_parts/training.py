@@ -22,10 +22,10 @@ from lanflow.data.dataset import (
     PackedFile,
     open_data_set,
 )
-from lanflow.training.backend import Epoch, make_kernel
+from lanflow.training.backend import make_backend
+from lanflow.training.checkpoints import Epoch
 from lanflow.training.config import DEFAULT_PATH, TrainingConfig, TrainingFile, select_network
-from lanflow.training.fit import fit
-from lanflow.training.run import plan_job
+from lanflow.training.fit import fit, plan_job
 
 PARAMETERS = ("v", "a", "z", "t")
 SET_ROWS = 1_000
@@ -83,16 +83,16 @@ def _draw(rng: np.random.Generator, n_rows: int, set_rows: int) -> tuple[np.ndar
     return features, labels[:, None]
 
 
-class TimedKernel:
-    """Hands everything to a kernel, and adds up the seconds spent in each of its methods."""
+class TimedBackend:
+    """Hands everything to a backend, and adds up the seconds spent in each of its methods."""
 
-    def __init__(self, kernel: Any) -> None:
-        self._kernel = kernel
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
         self.seconds: dict[str, float] = {}
         self.first_rows: float | None = None
 
     def __getattr__(self, name: str) -> Any:
-        value = getattr(self._kernel, name)
+        value = getattr(self._backend, name)
         if not callable(value):
             return value
 
@@ -116,20 +116,20 @@ class _EnoughError(Exception):
 class _Watch:
     """Keeps the history and where the seconds of each epoch went; ends a slow training early."""
 
-    def __init__(self, kernel: TimedKernel, patience_s: float) -> None:
-        self._kernel, self._end = kernel, time.perf_counter() + 2 * patience_s
+    def __init__(self, backend: TimedBackend, patience_s: float) -> None:
+        self._backend, self._end = backend, time.perf_counter() + 2 * patience_s
         self.history: list[Epoch] = []
         self.shares: list[dict[str, float]] = []
 
     def __call__(self, history: Sequence[Epoch]) -> None:
         self.history = list(history)
-        self.shares.append(dict(self._kernel.seconds))
-        self._kernel.seconds.clear()
+        self.shares.append(dict(self._backend.seconds))
+        self._backend.seconds.clear()
         if len(history) > 2 and time.perf_counter() > self._end:
             raise _EnoughError
 
     def mean_shares(self) -> dict[str, float]:
-        """Seconds of an epoch after the first: in each method of the kernel, and elsewhere."""
+        """Seconds of an epoch after the first: in each method of the backend, and elsewhere."""
         epochs = [
             {name: s for name, s in share.items() if name.startswith(("train", "evaluate"))}
             for share in self.shares[1:]
@@ -176,7 +176,7 @@ def measure_training(
 
 
 def _measure_one(
-    backend: str,
+    backend_name: str,
     record: Recorder,
     size: Size,
     data_set: DataSet,
@@ -185,12 +185,12 @@ def _measure_one(
     ceilings: Ceilings,
     peak_mib: Any,
 ) -> None:
-    kernel = TimedKernel(make_kernel(backend, device=device, threads=n_cores()))
-    job = plan_job(training_config(case, size), data_set, kernel)
-    watch = _Watch(kernel, size.patience_s)
+    backend = TimedBackend(make_backend(backend_name, device=device, threads=n_cores()))
+    job = plan_job(training_config(case, size), data_set, backend)
+    watch = _Watch(backend, size.patience_s)
     start = time.perf_counter()
     with contextlib.suppress(_EnoughError):
-        fit(job, kernel, on_epoch=watch)
+        fit(job, on_epoch=watch)
     # What was trained on, without the rows that were held back to validate.
     trained = Case(case.batch_size, len(job.split.train), case.width)
     record.rate(
@@ -198,7 +198,7 @@ def _measure_one(
         trained,
         [epoch.seconds for epoch in watch.history[1:]],
         ceilings,
-        first_rows_s=(kernel.first_rows or start) - start,
+        first_rows_s=(backend.first_rows or start) - start,
         first_epoch_s=watch.history[0].seconds,
         epoch=watch.mean_shares(),
         peak_mib=peak_mib(),

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ from lanflow.data.prepare import PackedData
 from lanflow.networks.onnx import check_equal, export_onnx
 from lanflow.tracking.store import resolve_store
 from lanflow.training import backend as training_backend
-from lanflow.training.backend import Epoch, Kernel
+from lanflow.training.backend import Backend
+from lanflow.training.checkpoints import Epoch
 from lanflow.training.fit import TrainingResult, fit
 from tests.conftest import BACKENDS, TRAINING_YAML, training_job
 
@@ -33,10 +35,10 @@ KEYS: dict[str, Any] = {
 }
 
 
-def gpu_kernel(backend: str) -> Kernel:
-    kernel = training_backend.make_kernel(backend, device="gpu", threads=1)
-    assert kernel.uses_gpu
-    return kernel
+def gpu_backend(backend_name: str) -> Backend:
+    backend = training_backend.make_backend(backend_name, device="gpu", threads=1)
+    assert backend.uses_gpu
+    return backend
 
 
 def run_command(backend: str, packed: PackedData, folder: Path) -> dict[str, Any]:
@@ -85,54 +87,55 @@ def test_a_node_with_a_gpu_passes_its_check(backend: Literal["jax", "torch"]) ->
     assert "cpu" not in seen["gpu"].lower()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend_name", BACKENDS)
 def test_a_network_predicts_on_the_gpu_what_its_export_gives(
-    backend: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
+    backend_name: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    kernel = gpu_kernel(backend)
-    job = training_job(packed, kernel, **KEYS)
-    result = fit(job, kernel)
+    backend = gpu_backend(backend_name)
+    job = training_job(packed, backend, **KEYS)
+    result = fit(job)
     content = export_onnx(job.architecture, result.last_weights)
     features = np.asarray(job.arrays()[0][:1000])
-    difference = check_equal(content, features, kernel.predict(features))
-    record_testsuite_property(f"{backend}: difference of the export", difference)
+    difference = check_equal(content, features, backend.predict(features))
+    record_testsuite_property(f"{backend_name}: difference of the export", difference)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_two_trainings_of_a_process_give_the_same_bytes(backend: str, packed: PackedData) -> None:
-    kernel = gpu_kernel(backend)
-    job = training_job(packed, kernel, **KEYS)
-    first, second = (fit(job, gpu_kernel(backend)) for _ in range(2))
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_two_trainings_of_a_process_give_the_same_bytes(
+    backend_name: str, packed: PackedData
+) -> None:
+    job = training_job(packed, gpu_backend(backend_name), **KEYS)
+    first, second = (fit(replace(job, backend=gpu_backend(backend_name))) for _ in range(2))
     assert losses_of(first) == losses_of(second)
     assert weights_of(first) == weights_of(second)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend_name", BACKENDS)
 def test_a_killed_training_continues_to_the_same_bytes(
-    backend: str, packed: PackedData, tmp_path: Path
+    backend_name: str, packed: PackedData, tmp_path: Path
 ) -> None:
-    kernel = gpu_kernel(backend)
-    whole = fit(training_job(packed, kernel, **KEYS), kernel)
-    job = training_job(packed, kernel, checkpoint_path=tmp_path / "checkpoint", **KEYS)
+    backend = gpu_backend(backend_name)
+    whole = fit(training_job(packed, backend, **KEYS))
+    job = training_job(packed, backend, checkpoint_path=tmp_path / "checkpoint", **KEYS)
     with pytest.raises(KeyboardInterrupt):
-        fit(job, gpu_kernel(backend), on_epoch=killer(2))
+        fit(replace(job, backend=gpu_backend(backend_name)), on_epoch=killer(2))
     assert len(whole.history) == 4
-    continued = fit(job, gpu_kernel(backend))
+    continued = fit(replace(job, backend=gpu_backend(backend_name)))
     assert losses_of(continued) == losses_of(whole)
     assert weights_of(continued) == weights_of(whole)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend_name", BACKENDS)
 def test_a_training_on_the_gpu_follows_one_on_the_cpu(
-    backend: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
+    backend_name: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
-    cpu = training_backend.make_kernel(backend, device="cpu", threads=1)
+    cpu = training_backend.make_backend(backend_name, device="cpu", threads=1)
     on_cpu, on_gpu = (
-        fit(training_job(packed, kernel, **KEYS), kernel) for kernel in (cpu, gpu_kernel(backend))
+        fit(training_job(packed, backend, **KEYS)) for backend in (cpu, gpu_backend(backend_name))
     )
     got, expected = np.array(losses_of(on_gpu)), np.array(losses_of(on_cpu))
     record_testsuite_property(
-        f"{backend}: difference of the losses", float(np.abs(got / expected - 1).max())
+        f"{backend_name}: difference of the losses", float(np.abs(got / expected - 1).max())
     )
     np.testing.assert_allclose(got, expected, rtol=1e-2)
 

@@ -11,7 +11,7 @@ import pytest
 from lanflow.data.prepare import PackedData
 from lanflow.training.config import LearningRateSchedulerParams, TrainingFile
 from lanflow.training.fit import TrainingResult, fit
-from tests.conftest import BACKENDS, make_kernel, training_job
+from tests.conftest import BACKENDS, make_backend, training_job
 
 # 480 rows to train on: eight batches of an epoch, so each network is compiled for one shape.
 BASE: dict[str, Any] = {
@@ -95,7 +95,7 @@ CHANGES = [
 ]
 
 NO_CHANGES = [
-    Case("GPU_BATCH_SIZE", {"GPU_BATCH_SIZE": 7}),  # a kernel on the CPU
+    Case("GPU_BATCH_SIZE", {"GPU_BATCH_SIZE": 7}),  # a backend on the CPU
     Case("GENERATOR_APPROACH", {"GENERATOR_APPROACH": "cpn"}),
     Case("TRAINING_DATA_FOLDER", {"TRAINING_DATA_FOLDER": "elsewhere"}),
     Case("MODEL", {"MODEL": "angle"}),  # a name; that the data is of it is checked before
@@ -111,11 +111,11 @@ def train(packed: PackedData) -> Any:
     """Train with settings given as pairs; each once."""
 
     @cache
-    def trained(backend: str, settings: str) -> TrainingResult:
-        kernel = make_kernel(backend)
-        return fit(training_job(packed, kernel, **json.loads(settings)), kernel)
+    def trained(backend_name: str, settings: str) -> TrainingResult:
+        backend = make_backend(backend_name)
+        return fit(training_job(packed, backend, **json.loads(settings)))
 
-    return lambda backend, keys: trained(backend, json.dumps({**BASE, **keys}))
+    return lambda backend_name, keys: trained(backend_name, json.dumps({**BASE, **keys}))
 
 
 def history(result: TrainingResult) -> np.ndarray:

@@ -47,6 +47,7 @@ HOMES = {
     "huggingface_hub": "publish.hub",
     "jinja2": "core.templates",
     "tqdm": "core.progress",
+    "loky": "core.processes",
     "cloudpickle": "data.generation.generate",
     "hssm": "evaluation.hssm.probe evaluation.hssm.sampler",  # run by HSSM's own interpreter
     # All but core.settings write YAML: a site file, the header of a README, a study's record.
@@ -210,9 +211,10 @@ def test_the_help_of_a_command_loads_nothing_heavy(name: str) -> None:
     assert not loaded(name) & HEAVY
 
 
-def test_pickles_are_read_in_one_place() -> None:
-    for path in PATHS.values():
-        assert not re.search(r"pickle\.loads?\(", path.read_text()), path
+def test_pickles_of_others_are_read_in_one_place() -> None:
+    reading = re.compile(r"pickle\.loads?\(")
+    # The results of this process's own workers, in a folder that nobody else can write to.
+    assert {n for n, p in PATHS.items() if reading.search(p.read_text())} == {"core.processes"}
     assert importers("data.unpickling") == {"data.training_file"}
 
 

@@ -13,7 +13,6 @@ from lanflow.cli.options import (
     add_places,
     add_store,
     count,
-    n_cores,
     parse_path_map,
     run_command,
     share,
@@ -21,6 +20,7 @@ from lanflow.cli.options import (
 )
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.interrupts import defer_signals
+from lanflow.core.processes import n_cores
 from tests.conftest import lose_an_interruption
 
 

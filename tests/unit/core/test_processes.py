@@ -2,33 +2,88 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
-from lanflow.core.processes import worker_pool
+import pytest
+
+from lanflow.core.processes import WorkerDiedError, worker_pool
+
+
+def test_results_come_in_order_whatever_their_size() -> None:
+    sizes = [5_000_000, 0, 3, 70_000]
+    with worker_pool(2) as pool:
+        assert [len(made) for made in pool.map(bytes, sizes)] == sizes
+        assert [len(made) for made in pool.map(bytes, sizes, chunksize=3)] == sizes
 
 
 def test_a_scheduler_s_signal_costs_no_result_and_leaves_nobody_waiting() -> None:
-    """A result of 50 MB is sent in many pieces; signals arrive between them."""
-    with worker_pool(1) as executor:
-        worker = executor.submit(os.getpid).result()
+    """A result of 50 MB takes a while to hand over; signals arrive meanwhile."""
+    with worker_pool(1) as pool:
+        (worker,) = pool.map(_pid, [None])
         for number in (signal.SIGTERM, signal.SIGINT):
-            handed_over = executor.submit(bytes, 50_000_000)
-            for _ in range(20):
-                os.kill(worker, number)
-                time.sleep(0.002)
-            assert len(handed_over.result(timeout=60)) == 50_000_000
-        assert executor.submit(os.getpid).result() == worker
+            sender = threading.Thread(target=_send, args=(worker, number))
+            sender.start()
+            (made,) = pool.map(bytes, [50_000_000])
+            sender.join()
+            assert len(made) == 50_000_000
+        assert list(pool.map(_pid, [None])) == [worker]
+
+
+def _pid(_: object) -> int:
+    return os.getpid()
+
+
+def _send(pid: int, number: int) -> None:
+    for _ in range(20):
+        os.kill(pid, number)
+        time.sleep(0.002)
+
+
+def _die(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.1)
+    return number
+
+
+def test_a_killed_worker_ends_the_work_at_once_with_the_likely_reason() -> None:
+    begun = time.monotonic()
+    with (
+        pytest.raises(
+            WorkerDiedError, match=r"was killed \(SIGKILL\), most likely because memory ran out: 2"
+        ),
+        worker_pool(2) as pool,
+    ):
+        list(pool.map(_die, range(1000)))
+    assert time.monotonic() - begun < 30
+
+
+def test_what_has_not_begun_is_dropped_when_the_body_ends() -> None:
+    begun = time.monotonic()
+    with worker_pool(1) as pool:
+        results = pool.map(time.sleep, [0.2] * 1000)
+        next(results)
+    assert time.monotonic() - begun < 60
+
+
+def test_the_environment_is_that_of_the_processes_alone() -> None:
+    with worker_pool(1, environment={"LANFLOW_OF_A_WORKER": "yes"}) as pool:
+        assert list(pool.map(os.getenv, ["LANFLOW_OF_A_WORKER"])) == ["yes"]
+    assert "LANFLOW_OF_A_WORKER" not in os.environ
 
 
 LEADER = """
 import os, time
 from lanflow.core.processes import worker_pool
 
-if __name__ == "__main__":
-    with worker_pool(1) as executor:
-        print(executor.submit(os.getpid).result(), flush=True)
-        executor.submit(time.sleep, 600).result()
+def pid_of(_):
+    return os.getpid()
+
+with worker_pool(1) as pool:
+    print(*pool.map(pid_of, [None]), flush=True)
+    list(pool.map(time.sleep, [600]))
 """
 
 

@@ -8,7 +8,7 @@ from lanflow.networks.onnx import export_onnx
 from lanflow.networks.runtime import OnnxSession
 from lanflow.networks.types import NETWORK_TYPES
 from tests import networks
-from tests.conftest import make_kernel, training_config
+from tests.conftest import make_backend, training_config
 
 LAN, CPN = NETWORK_TYPES["lan"], NETWORK_TYPES["cpn"]
 
@@ -55,10 +55,10 @@ def heads(network: object) -> dict[str, object]:
     architecture, weights = network  # type: ignore[misc]
     config = training_config(LAYER_SIZES=[[1]], ACTIVATIONS=[[]])
     out = {}
-    for backend in ("jax", "torch"):
-        kernel = make_kernel(backend)
-        kernel.start(architecture, config, weights)
-        out[backend] = kernel.predict
+    for backend_name in ("jax", "torch"):
+        backend = make_backend(backend_name)
+        backend.start(architecture, config, weights)
+        out[backend_name] = backend.predict
     return out
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lanflow.networks.folder import HISTORY, NetworkPlace, history_csv, read_history, save_history
 from lanflow.networks.lanfactory import save_lanfactory_files
-from lanflow.training.backend import Epoch
+from lanflow.training.checkpoints import Epoch
 
 HISTORY_OF_TWO = [
     Epoch(epoch=0, train_loss=0.5, val_loss=0.1 + 0.2, learning_rate=0.01, seconds=1.23456),

@@ -9,18 +9,18 @@ from lanflow.networks.card import read_card
 from lanflow.networks.network import Network
 from lanflow.training import backend as training_backend
 from tests import networks
-from tests.conftest import BACKENDS, make_kernel
+from tests.conftest import BACKENDS, make_backend
 
 
 def heads_of(folder: Path) -> dict[str, Head]:
     return backend_heads(folder, read_card(folder / "card.json"))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_weights_come_back_as_they_were_written(backend: str) -> None:
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_weights_come_back_as_they_were_written(backend_name: str) -> None:
     _, weights = networks.well_made("cpn")
-    kernel = make_kernel(backend)
-    read = kernel.read_native_weights(kernel.native_weights(weights))
+    backend = make_backend(backend_name)
+    read = backend.read_native_weights(backend.native_weights(weights))
     assert read.keys() == weights.keys()
     for name, array in weights.items():
         np.testing.assert_array_equal(read[name], array)
@@ -30,7 +30,7 @@ def test_weights_come_back_as_they_were_written(backend: str) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_what_is_no_weights_is_refused(backend: str) -> None:
     with pytest.raises(ValueError, match="weights of a perceptron"):
-        make_kernel(backend).read_native_weights(b"nothing")
+        make_backend(backend).read_native_weights(b"nothing")
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -46,14 +46,14 @@ def test_without_the_backend_that_trained_there_are_no_heads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"))
-    real = training_backend.make_kernel
+    real = training_backend.make_backend
 
     def without_jax(backend: str, **options: object) -> object:
         if backend == "jax":
             raise UserError("jaxtrain needs jax")
         return real(backend, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("lanflow.evaluation.gates.make_kernel", without_jax)
+    monkeypatch.setattr("lanflow.evaluation.gates.make_backend", without_jax)
     assert heads_of(folder) == {}
 
 

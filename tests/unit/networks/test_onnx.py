@@ -16,7 +16,7 @@ from lanflow.networks.types import (
     NetworkTypeName,
 )
 from lanflow.training.fit import initial_weights
-from tests.conftest import BACKENDS, make_kernel, training_config
+from tests.conftest import BACKENDS, make_backend, training_config
 
 ACTIVATIONS: tuple[tuple[Activation, ...], ...] = (
     ("tanh", "tanh"),
@@ -62,15 +62,15 @@ def test_the_exported_network_equals_the_evaluation_head(
     architecture = architecture_of(network_type, activations)
     weights = some_weights(architecture)
     content = export_onnx(architecture, weights)
-    for backend in BACKENDS:
-        kernel = make_kernel(backend)
+    for backend_name in BACKENDS:
+        backend = make_backend(backend_name)
         config = training_config(
             NETWORK_TYPE=network_type,
             LAYER_SIZES=[list(architecture.layer_sizes)],
             ACTIVATIONS=[list(activations)],
         )
-        kernel.start(architecture, config, weights)
-        expected = kernel.predict(features())
+        backend.start(architecture, config, weights)
+        expected = backend.predict(features())
         assert expected.std() > 0.05
         for run in (run_onnx, run_with_onnxruntime):
             np.testing.assert_allclose(run(content, features()), expected, rtol=1e-5, atol=1e-5)

@@ -28,8 +28,7 @@ from lanflow.tracking.sync import (
     sync_if_unsent,
     sync_runs,
 )
-from lanflow.training.config import TrainingOptions
-from lanflow.training.run import train
+from lanflow.training.run import TrainingOptions, train
 from tests.conftest import TRAINING_YAML, content_of_run, training_options
 
 AWAY = "http://ada:pa55word@127.0.0.1:1"

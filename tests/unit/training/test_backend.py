@@ -4,37 +4,39 @@ import numpy as np
 import pytest
 
 from lanflow.networks.types import Architecture
-from lanflow.training.backend import Kernel
+from lanflow.training.backend import Backend
 from lanflow.training.fit import initial_weights
-from tests.conftest import BACKENDS, make_kernel, training_config
+from tests.conftest import BACKENDS, make_backend, training_config
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_a_kernel_has_all_that_a_training_asks_for(backend: str) -> None:
-    kernel = make_kernel(backend)
-    for name in inspect.get_annotations(Kernel):
-        assert getattr(kernel, name) is not None
-    for name, method in inspect.getmembers(Kernel, inspect.isfunction):
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_a_backend_has_all_that_a_training_asks_for(backend_name: str) -> None:
+    backend = make_backend(backend_name)
+    for name in inspect.get_annotations(Backend):
+        assert getattr(backend, name) is not None
+    for name, method in inspect.getmembers(Backend, inspect.isfunction):
         if not name.startswith("_"):
             wanted = inspect.signature(method).parameters
-            assert inspect.signature(getattr(type(kernel), name)).parameters.keys() == wanted.keys()
-    assert kernel.name == backend
+            assert (
+                inspect.signature(getattr(type(backend), name)).parameters.keys() == wanted.keys()
+            )
+    assert backend.name == backend_name
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_weights_and_states_are_float32_arrays_under_shared_names(backend: str) -> None:
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_weights_and_states_are_float32_arrays_under_shared_names(backend_name: str) -> None:
     architecture = Architecture("lan", 6, (16, 1), ("tanh",))
-    kernel = make_kernel(backend)
-    kernel.start(architecture, training_config(), initial_weights(architecture, seed=1))
+    backend = make_backend(backend_name)
+    backend.start(architecture, training_config(), initial_weights(architecture, seed=1))
     rows = np.ones((4, 6), dtype=np.float32), np.ones((4, 1), dtype=np.float32)
-    kernel.train_block(*rows, batch_size=4, learning_rates=np.full(1, 0.01, dtype=np.float32))
+    backend.train_block(*rows, batch_size=4, learning_rates=np.full(1, 0.01, dtype=np.float32))
     shapes = {
         "layers_0/kernel": (6, 16),
         "layers_0/bias": (16,),
         "layers_1/kernel": (16, 1),
         "layers_1/bias": (1,),
     }
-    weights, state = kernel.weights(), kernel.optimizer_state()
+    weights, state = backend.weights(), backend.optimizer_state()
     assert {name: array.shape for name, array in weights.items()} == shapes
     assert state.pop("count") == 1
     assert {name: array.shape for name, array in state.items()} == {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lanflow.networks.types import Activation, Architecture
-from lanflow.training.backend_jax import JaxKernel, known_options
+from lanflow.training.backend_jax import JaxBackend, known_options
 from lanflow.training.fit import initial_weights
 from tests.conftest import training_config
 
@@ -40,23 +40,23 @@ class PlainPerceptron(nn.Module):
 
 def test_flax_reads_the_weights_and_gives_the_same_outputs() -> None:
     weights = initial_weights(ARCHITECTURE, seed=1)
-    kernel = JaxKernel(device="cpu")
+    backend = JaxBackend(device="cpu")
     keys = {"LAYER_SIZES": [[8, 7, 6, 1]], "ACTIVATIONS": [["tanh", "relu", "sigmoid"]]}
-    kernel.start(ARCHITECTURE, training_config(NETWORK_TYPE="cpn", **keys), weights)
+    backend.start(ARCHITECTURE, training_config(NETWORK_TYPE="cpn", **keys), weights)
     network = PlainPerceptron(ARCHITECTURE.layer_sizes, ARCHITECTURE.activations)
     features = np.random.default_rng(2).normal(size=(9, 4)).astype(np.float32)
     empty = network.init(jax.random.PRNGKey(0), features)
-    read = flax.serialization.from_bytes(empty, kernel.native_weights(weights))
+    read = flax.serialization.from_bytes(empty, backend.native_weights(weights))
     assert sorted(read["params"]) == ["layers_0", "layers_1", "layers_2", "layers_3"]
     assert sorted(read["params"]["layers_0"]) == ["bias", "kernel"]
     log_probability = nn.log_sigmoid(network.apply(read, features))
-    np.testing.assert_allclose(log_probability, kernel.predict(features), rtol=1e-6)
+    np.testing.assert_allclose(log_probability, backend.predict(features), rtol=1e-6)
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:
-    kernel = JaxKernel(device="cpu")
+    backend = JaxBackend(device="cpu")
     weights = initial_weights(ARCHITECTURE, seed=1)
-    assert kernel.native_weights(weights) == kernel.native_weights(dict(weights))
+    assert backend.native_weights(weights) == backend.native_weights(dict(weights))
 
 
 def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_refused() -> None:
@@ -77,12 +77,12 @@ def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_refused() -> None:
 
 
 def test_the_number_of_threads_is_part_of_the_device() -> None:
-    kernel = JaxKernel(device="cpu", threads=2)
-    assert (kernel.device, kernel.uses_gpu) == ("cpu, 2 thread(s)", False)
+    backend = JaxBackend(device="cpu", threads=2)
+    assert (backend.device, backend.uses_gpu) == ("cpu, 2 thread(s)", False)
 
 
 def test_versions_are_those_of_its_libraries() -> None:
-    versions = JaxKernel(device="cpu").versions()
+    versions = JaxBackend(device="cpu").versions()
     assert sorted(versions) == ["flax", "jax", "optax"]
     assert versions["jax"] == jax.__version__
 
@@ -97,10 +97,10 @@ def test_a_second_training_of_the_same_shape_is_not_compiled_again() -> None:
     )
     for _ in range(2):
         compiled.clear()
-        kernel = JaxKernel(device="cpu")
-        kernel.start(ARCHITECTURE, config, initial_weights(ARCHITECTURE, seed=1))
+        backend = JaxBackend(device="cpu")
+        backend.start(ARCHITECTURE, config, initial_weights(ARCHITECTURE, seed=1))
         for _ in range(2):
-            kernel.train_block(
+            backend.train_block(
                 features, labels, batch_size=4, learning_rates=np.ones(2, dtype=np.float32)
             )
     assert not [event for event in compiled if "backend_compile" in event]
@@ -115,11 +115,11 @@ def test_options_that_xla_does_not_know_are_left_out() -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_several_threads_are_compiled_for_without_the_products_that_use_one(threads: int) -> None:
     architecture = Architecture("cpn", 6, (100, 100, 1), ("tanh", "tanh"))
-    kernel = JaxKernel(device="cpu", threads=threads)
+    backend = JaxBackend(device="cpu", threads=threads)
     config = training_config(NETWORK_TYPE="cpn")  # of the optimiser alone
     weights = initial_weights(architecture, seed=1)
-    kernel.start(architecture, config, weights)
+    backend.start(architecture, config, weights)
     features, labels = np.zeros((1000, 6), np.float32), np.zeros((1000, 1), np.float32)
-    evaluate = kernel._evaluate
+    evaluate = backend._evaluate
     compiled = evaluate.func.lower(weights, features, labels, **evaluate.keywords).compile()
     assert ("ynn_fusion" in compiled.as_text()) == (threads == 1)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from lanflow.networks.types import Architecture
-from lanflow.training.backend_torch import TorchKernel
+from lanflow.training.backend_torch import TorchBackend
 from lanflow.training.fit import initial_weights
 from tests.conftest import training_config
 
@@ -32,22 +32,22 @@ class PlainPerceptron(torch.nn.Module):
 
 def test_torch_reads_the_state_dict_and_gives_the_same_outputs() -> None:
     weights = initial_weights(ARCHITECTURE, seed=1)
-    kernel = TorchKernel(device="cpu")
+    backend = TorchBackend(device="cpu")
     keys = {"LAYER_SIZES": [[8, 7, 6, 1]], "ACTIVATIONS": [["tanh", "relu", "sigmoid"]]}
-    kernel.start(ARCHITECTURE, training_config(NETWORK_TYPE="cpn", **keys), weights)
+    backend.start(ARCHITECTURE, training_config(NETWORK_TYPE="cpn", **keys), weights)
     network = PlainPerceptron()
-    state = torch.load(io.BytesIO(kernel.native_weights(weights)), weights_only=True)
+    state = torch.load(io.BytesIO(backend.native_weights(weights)), weights_only=True)
     network.load_state_dict(state)  # strict: no name missing, none too many
     features = np.random.default_rng(2).normal(size=(9, 4)).astype(np.float32)
     with torch.no_grad():
         log_probability = torch.nn.functional.logsigmoid(network.layers(torch.from_numpy(features)))
-    np.testing.assert_allclose(log_probability, kernel.predict(features), rtol=1e-6)
+    np.testing.assert_allclose(log_probability, backend.predict(features), rtol=1e-6)
 
 
 def test_the_same_weights_give_the_same_bytes() -> None:
-    kernel = TorchKernel(device="cpu")
+    backend = TorchBackend(device="cpu")
     weights = initial_weights(ARCHITECTURE, seed=1)
-    assert kernel.native_weights(weights) == kernel.native_weights(dict(weights))
+    assert backend.native_weights(weights) == backend.native_weights(dict(weights))
 
 
 def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_refused() -> None:
@@ -68,25 +68,25 @@ def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_refused() -> None:
 
 
 def test_the_number_of_threads_is_set_and_part_of_the_device() -> None:
-    kernel = TorchKernel(device="cpu", threads=2)
+    backend = TorchBackend(device="cpu", threads=2)
     assert torch.get_num_threads() == 2
-    assert (kernel.device, kernel.uses_gpu) == ("cpu, 2 thread(s)", False)
-    TorchKernel(device="cpu", threads=1)
+    assert (backend.device, backend.uses_gpu) == ("cpu, 2 thread(s)", False)
+    TorchBackend(device="cpu", threads=1)
     assert torch.get_num_threads() == 1
 
 
 def test_versions_are_those_of_its_libraries() -> None:
-    assert TorchKernel(device="cpu").versions() == {"torch": torch.__version__}
+    assert TorchBackend(device="cpu").versions() == {"torch": torch.__version__}
 
 
 def test_a_prediction_does_not_wait_for_torchs_compiler() -> None:
     program = (
         "import sys\n"
         "from tests.unit.training.test_backend_torch import *\n"
-        "kernel = TorchKernel(device='cpu')\n"
+        "backend = TorchBackend(device='cpu')\n"
         "config = training_config(NETWORK_TYPE='cpn')\n"
-        "kernel.start(ARCHITECTURE, config, initial_weights(ARCHITECTURE, seed=1))\n"
-        "kernel.predict(np.zeros((2, 4)))\n"
+        "backend.start(ARCHITECTURE, config, initial_weights(ARCHITECTURE, seed=1))\n"
+        "backend.predict(np.zeros((2, 4)))\n"
         "print('torch._dynamo' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)

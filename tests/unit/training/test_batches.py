@@ -13,8 +13,8 @@ from lanflow.data.dataset import ARRAYS_NAME, DataSet, PackedFile
 from lanflow.data.prepare import PackedData
 from lanflow.training.batches import EpochRows, RowMemory, rows_in_order
 from lanflow.training.fit import fit
-from lanflow.training.split import RowRuns, stream
-from tests.conftest import REPOSITORY, make_kernel, training_job
+from lanflow.training.split import RowRanges, stream
+from tests.conftest import REPOSITORY, make_backend, training_job
 
 
 def row_numbers(n_rows: int) -> tuple[np.ndarray, np.ndarray]:
@@ -28,7 +28,7 @@ def epoch_of(
     *,
     n_rows: int = 1000,
     files: tuple[int, ...] = (0,),
-    rows: RowRuns | None = None,
+    rows: RowRanges | None = None,
     shuffle: bool = True,
     seed: int = 1,
     epoch: int = 0,
@@ -37,7 +37,7 @@ def epoch_of(
     source = row_numbers(n_rows)
     given_out = EpochRows(
         *source,
-        rows or RowRuns(np.array([0]), np.array([n_rows])),
+        rows or RowRanges(np.array([0]), np.array([n_rows])),
         file_starts=np.array(files),
         shuffle=shuffle,
         memory=memory,
@@ -74,7 +74,7 @@ def test_an_epoch_visits_each_row_once_in_blocks_of_one_size_but_the_last(
     n_files: int,
 ) -> None:
     sizes = np.array(lengths)
-    rows = RowRuns(np.cumsum(sizes + 2) - sizes, sizes)
+    rows = RowRanges(np.cumsum(sizes + 2) - sizes, sizes)
     n_files = min(n_files, len(rows))
     starts = np.arange(n_files) * len(rows) // n_files
     blocks = epoch_of(
@@ -95,12 +95,12 @@ def test_an_epoch_visits_each_row_once_in_blocks_of_one_size_but_the_last(
         assert (np.diff(files) >= 0).all()
 
 
-SMALL = RowMemory(group=200, piece=10, block=50)
-LARGE = RowMemory(group=1000, piece=10, block=50)
+SMALL = RowMemory(buffer_rows=200, piece_rows=10, block_rows=50)
+LARGE = RowMemory(buffer_rows=1000, piece_rows=10, block_rows=50)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("memory", [SMALL, LARGE], ids=["groups", "whole"])
+@pytest.mark.parametrize("memory", [SMALL, LARGE], ids=["buffered", "whole"])
 def test_the_order_follows_seed_epoch_and_memory_and_nothing_else(
     memory: RowMemory, shuffle: bool
 ) -> None:
@@ -129,9 +129,9 @@ def test_without_shuffling_the_rows_of_each_file_are_permuted() -> None:
     np.testing.assert_array_equal(order, np.concatenate(expected))
 
 
-def test_every_group_is_a_sample_of_all_of_the_data() -> None:
+def test_every_filling_of_the_buffer_is_a_sample_of_all_of_the_data() -> None:
     """Each tenth of an epoch holds of every tenth of the rows about as much as chance would."""
-    memory = RowMemory(group=20_000, piece=16, block=500)
+    memory = RowMemory(buffer_rows=20_000, piece_rows=16, block_rows=500)
     order = np.concatenate(epoch_of(memory, n_rows=100_000))
     counts = np.histogram2d(np.arange(100_000), order, bins=10)[0]
     # 1000 rows each, in pieces of 16: a standard deviation of about sqrt(1000 * 16).
@@ -145,19 +145,19 @@ def test_what_is_held_at_a_time_takes_no_more_than_the_memory(
     memory_mb: int, row_bytes: int, batch_size: int
 ) -> None:
     memory = RowMemory.of(memory_mb, row_bytes=row_bytes, batch_size=batch_size)
-    assert memory.block % batch_size == 0
-    held = (memory.group + memory.piece) * (row_bytes + 16)
-    blocks = 3 * memory.block * (row_bytes + 16)
-    assert memory.group * (row_bytes + 16) <= memory_mb * 2**20 / 2
-    if memory.block > batch_size:  # a batch cannot be divided
+    assert memory.block_rows % batch_size == 0
+    held = (memory.buffer_rows + memory.piece_rows) * (row_bytes + 16)
+    blocks = 3 * memory.block_rows * (row_bytes + 16)
+    assert memory.buffer_rows * (row_bytes + 16) <= memory_mb * 2**20 / 2
+    if memory.block_rows > batch_size:  # a batch cannot be divided
         assert held + blocks <= memory_mb * 2**20
-    assert 16 <= memory.piece <= 1024
+    assert 16 <= memory.piece_rows <= 1024
 
 
 def test_labels_below_the_bound_are_raised_and_those_of_the_file_stay() -> None:
     features, labels = row_numbers(4)
     labels = -10 * labels
-    rows = RowRuns(np.array([0]), np.array([4]))
+    rows = RowRanges(np.array([0]), np.array([4]))
     given_out = EpochRows(
         *(features, labels, rows),
         file_starts=np.array([0]),
@@ -174,7 +174,7 @@ def test_labels_below_the_bound_are_raised_and_those_of_the_file_stay() -> None:
 
 def test_rows_in_order_come_in_blocks_of_the_bytes_asked_for() -> None:
     features, labels = row_numbers(100)
-    rows = RowRuns(np.array([3, 40]), np.array([20, 50]))
+    rows = RowRanges(np.array([3, 40]), np.array([20, 50]))
     blocks = list(
         rows_in_order(features, labels, rows, labels_lower_bound=None, block_bytes=12 * 30)
     )
@@ -227,12 +227,11 @@ LIMITED = """
 import json, resource, sys
 from pathlib import Path
 import numpy as np
-from tests.conftest import make_kernel, training_config
+from tests.conftest import make_backend, training_config
 from tests.unit.training.test_batches import data_megabytes, write_large_data_set
-from lanflow.training.fit import fit
-from lanflow.training.run import plan_job
+from lanflow.training.fit import fit, plan_job
 
-kernel = make_kernel("torch")
+backend = make_backend("torch")
 config = training_config(
     CPU_BATCH_SIZE=65536, LAYER_SIZES=[[1]], ACTIVATIONS=[[]], N_EPOCHS=1, LR_SCHEDULER=None,
     LEARNING_RATE=0.01, LABELS_LOWER_BOUND=None
@@ -241,12 +240,12 @@ limit_mb = data_megabytes() + 160
 data_set = write_large_data_set(Path(sys.argv[1]), megabytes=4 * limit_mb)
 resource.setrlimit(resource.RLIMIT_DATA, (limit_mb * 2**20,) * 2)
 try:
-    fit(plan_job(config, data_set, kernel, memory_mb=100_000), kernel)
+    fit(plan_job(config, data_set, backend, memory_mb=100_000))
     whole = "fits"
 except MemoryError:
     whole = "does not fit"
-job = plan_job(config, data_set, kernel, memory_mb=64)
-result = fit(job, kernel)
+job = plan_job(config, data_set, backend, memory_mb=64)
+result = fit(job)
 print(json.dumps({
     "whole": whole, "limit_mb": limit_mb, "n_rows": len(job.split.train) + len(job.split.val),
     "n_data_set": data_set.shapes["lan"][0], "val_loss": result.best.val_loss,
@@ -307,7 +306,7 @@ def loss_curve(
     data: PackedData, *, seed: int, memory: RowMemory | None = None, **keys: Any
 ) -> np.ndarray:
     """Validation losses of a training, with a memory of so many rows or megabytes."""
-    kernel = make_kernel("torch")
+    backend = make_backend("torch")
     settings = {
         "LR_SCHEDULER": "warmup_cosine",
         "LABELS_LOWER_BOUND": None,
@@ -316,25 +315,25 @@ def loss_curve(
         "LAYER_SIZES": [[40, 40, 1]],
         **keys,
     }
-    job = training_job(data, kernel, seed=seed, **settings)
+    job = training_job(data, backend, seed=seed, **settings)
     with pytest.MonkeyPatch.context() as patch:
         if memory is not None:
             patch.setattr(type(job), "memory", memory)
-        return np.array([epoch.val_loss for epoch in fit(job, kernel).history])
+        return np.array([epoch.val_loss for epoch in fit(job).history])
 
 
-def test_groups_are_learned_from_as_well_as_fully_mixed_rows(tmp_path: Path) -> None:
+def test_a_shuffle_buffer_is_learned_from_as_well_as_fully_mixed_rows(tmp_path: Path) -> None:
     """Data grouped by parameter set, with memory for a seventh of it, and for all of it."""
     data = write_data_set(tmp_path / "data", n_sets=400, n_per_set=250)
-    job = training_job(data, make_kernel("torch"), memory_mb=1, CPU_BATCH_SIZE=250)
-    assert len(job.split.train) > 6 * job.memory.group
-    mixed, groups = (
+    job = training_job(data, make_backend("torch"), memory_mb=1, CPU_BATCH_SIZE=250)
+    assert len(job.split.train) > 6 * job.memory.buffer_rows
+    mixed, buffered = (
         [loss_curve(data, seed=seed, N_EPOCHS=3, memory_mb=memory_mb) for seed in (1, 2)]
         for memory_mb in (100, 1)
     )
-    ratio = np.exp(np.mean(np.log(groups) - np.log(mixed), axis=0))
-    assert (ratio < 1.5).all(), (groups, mixed)
-    assert (ratio > 0.67).all(), (groups, mixed)
+    ratio = np.exp(np.mean(np.log(buffered) - np.log(mixed), axis=0))
+    assert (ratio < 1.5).all(), (buffered, mixed)
+    assert (ratio > 0.67).all(), (buffered, mixed)
     # A set at a time, which is what must not happen, is another matter.
-    one_set = RowMemory(group=250, piece=250, block=250)
+    one_set = RowMemory(buffer_rows=250, piece_rows=250, block_rows=250)
     assert loss_curve(data, seed=1, N_EPOCHS=3, memory=one_set)[-1] > 2 * mixed[0][-1]

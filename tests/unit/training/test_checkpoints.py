@@ -1,12 +1,14 @@
 import json
 import logging
 import pickle
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lanflow.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from lanflow.training.checkpoints import Checkpoint, Epoch, load_checkpoint, save_checkpoint
+from lanflow.training.schedules import ScheduleState
 
 
 def checkpoint(*, fingerprint: str = "abc") -> Checkpoint:
@@ -20,8 +22,8 @@ def checkpoint(*, fingerprint: str = "abc") -> Checkpoint:
         weights=weights,
         best_weights={name: array + 1 for name, array in weights.items()},
         optimizer_state={"count": np.array(7, dtype="i4"), "mu:layers_0/bias": np.ones(3, "f4")},
-        schedule={"learning_rate": 0.1, "best": 1 / 3, "n_bad_epochs": 2},
-        history=[{"epoch": 0, "train_loss": 0.1 + 0.2, "val_loss": 1e-17}],
+        schedule=ScheduleState(learning_rate=0.1, best=1 / 3, n_bad_epochs=2),
+        history=[Epoch(0, 0.1 + 0.2, 1e-17, 0.1, 2 / 3)],
     )
 
 
@@ -45,12 +47,12 @@ def test_a_checkpoint_comes_back_to_the_last_bit(tmp_path: Path) -> None:
 
 
 def test_the_loss_of_a_schedule_that_has_seen_none_comes_back(tmp_path: Path) -> None:
-    saved = checkpoint()
-    saved.schedule["best"] = float("inf")
+    saved = replace(checkpoint(), schedule=ScheduleState(learning_rate=0.1))
+    assert saved.schedule.best == float("inf")
     save_checkpoint(tmp_path / "c.npz", saved)
     loaded = load_checkpoint(tmp_path / "c.npz")
     assert loaded is not None
-    assert loaded.schedule["best"] == float("inf")
+    assert loaded.schedule.best == float("inf")
 
 
 def test_a_newer_checkpoint_takes_the_place_of_the_older(tmp_path: Path) -> None:
@@ -76,9 +78,11 @@ def test_a_damaged_checkpoint_is_named_and_left_unused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "c.npz"
-    save_checkpoint(path, checkpoint())
+    saved = checkpoint()
+    save_checkpoint(path, saved)
     whole = path.read_bytes()
-    state = json.dumps({"fingerprint": "a", "schedule": {}, "history": []})
+    schedule = asdict(saved.schedule)
+    state = json.dumps({"fingerprint": "a", "schedule": schedule, "history": []})
     damaged = {
         "empty": b"",
         "text": b"not a checkpoint",

@@ -16,15 +16,13 @@ from lanflow.data.generation.run import generate
 from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.store import Store
-from lanflow.training.backend import Epoch
-from lanflow.training.config import TrainingOptions
-from lanflow.training.run import EpochFeed, plan_job, train
+from lanflow.training.fit import plan_job
+from lanflow.training.run import TrainingOptions, train
 from tests.conftest import (
     BACKENDS,
     TRAINING_YAML,
-    make_kernel,
+    make_backend,
     training_config,
-    training_job,
     training_options,
     write_training_file,
 )
@@ -315,13 +313,13 @@ def test_a_backend_that_is_not_installed_is_named(
 def test_batches_are_of_the_devices_size_and_never_larger_than_the_data(
     packed: PackedData,
 ) -> None:
-    kernel = make_kernel("torch")
+    backend = make_backend("torch")
     for wanted, used in ((64, 64), (5000, 480)):
         config = training_config(CPU_BATCH_SIZE=wanted, GPU_BATCH_SIZE=7)
-        assert plan_job(config, packed.data_set, kernel).batch_size == used
-    kernel.uses_gpu = True
+        assert plan_job(config, packed.data_set, backend).batch_size == used
+    backend.uses_gpu = True
     config = training_config(CPU_BATCH_SIZE=64, GPU_BATCH_SIZE=7)
-    assert plan_job(config, packed.data_set, kernel).batch_size == 7
+    assert plan_job(config, packed.data_set, backend).batch_size == 7
 
 
 def test_the_configuration_file_may_be_damaged(options: Options, tmp_path: Path) -> None:
@@ -333,16 +331,39 @@ def test_the_configuration_file_may_be_damaged(options: Options, tmp_path: Path)
         train(options(config_path=tmp_path / "nowhere.yaml"))
 
 
-def test_each_epoch_is_told_in_one_line(
-    packed: PackedData, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "lanflow")
-    feed = EpochFeed(None, training_job(packed, make_kernel("torch"), N_EPOCHS=4))
-    caplog.clear()
-    history = [Epoch(i, 0.5, 0.25, 0.01, 2.0) for i in range(2)]
-    feed(history[:1])
-    feed(history)
-    assert caplog.messages == [
-        "epoch 1/4  train_loss 0.5  val_loss 0.25  learning_rate 0.01  240 rows/s  6 s left",
-        "epoch 2/4  train_loss 0.5  val_loss 0.25  learning_rate 0.01  240 rows/s  4 s left",
-    ]
+def options_of(**keys: Any) -> TrainingOptions:
+    return TrainingOptions(backend="jax", networks_path_base=Path("networks"), **keys)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"mlflow_on": True},
+        {"mlflow_run_id": "abc"},
+        {"mlflow_run_name": "first try"},
+        {"data_generation_experiment": "1"},
+    ],
+    ids=lambda keys: next(iter(keys)),
+)
+def test_some_options_switch_tracking_on(keys: dict[str, Any]) -> None:
+    assert options_of(**keys).is_tracked
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"mlflow_tracking_uri": "sqlite:///mlflow.db"},
+        {"mlflow_artifact_location": "artifacts"},
+        {"mlflow_experiment_name": "tries"},
+        {"training_data_folder": Path("data")},
+    ],
+    ids=lambda keys: next(iter(keys), "nothing"),
+)
+def test_other_options_do_not(keys: dict[str, Any]) -> None:
+    assert not options_of(**keys).is_tracked
+
+
+def test_without_tracking_the_rest_stays() -> None:
+    tracked = options_of(mlflow_on=True, mlflow_run_name="first try", seed=7)
+    assert tracked.without_tracking() == options_of(seed=7)

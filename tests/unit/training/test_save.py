@@ -17,13 +17,11 @@ from lanflow.core.names import UNFINISHED
 from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
-from lanflow.networks.onnx import run_onnx
-from lanflow.networks.types import ContractError
-from lanflow.training.backend import Kernel
-from lanflow.training.config import TrainingOptions
+from lanflow.networks.onnx import ContractError, run_onnx
+from lanflow.training.backend import Backend
 from lanflow.training.fit import TrainingJob, TrainingResult, fit
-from lanflow.training.save import describe_training_data, save_network
-from tests.conftest import make_kernel, training_job, training_options
+from lanflow.training.save import PlannedTraining, save_network
+from tests.conftest import make_backend, training_job
 
 SETTINGS: dict[str, Any] = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 2}
 SUFFIXES = {"jax": "jax", "torch": "pt"}
@@ -32,27 +30,23 @@ SUFFIXES = {"jax": "jax", "torch": "pt"}
 class Trained:
     """A finished training that can be saved to any place."""
 
-    def __init__(self, data: PackedData, backend: str, folder: Path, **keys: Any) -> None:
+    def __init__(self, data: PackedData, backend_name: str, **keys: Any) -> None:
         self.data = data
-        self.kernel: Kernel = make_kernel(backend)
-        self.job: TrainingJob = training_job(data, self.kernel, **{**SETTINGS, **keys})
-        self.result: TrainingResult = fit(self.job, self.kernel)
-        self.options: TrainingOptions = training_options(folder, data, backend=backend)  # type: ignore[arg-type]
+        self.backend: Backend = make_backend(backend_name)
+        self.job: TrainingJob = training_job(data, self.backend, **{**SETTINGS, **keys})
+        self.result: TrainingResult = fit(self.job)
 
     def place(self, folder: Path, uuid: str = "0a1b") -> NetworkPlace:
         network_type = self.job.config.network_type
         return NetworkPlace(folder, network_type, "ddm", "net", uuid)
 
-    def save(self, place: NetworkPlace, run_id: str | None = "run 1", **options: Any) -> list[Path]:
-        return save_network(
-            replace(self.options, **options),
-            self.job,
-            self.kernel,
-            self.data,
-            place,
-            self.result,
-            run_id,
-        )
+    def planned(self, place: NetworkPlace, *, export_onnx: bool = True) -> PlannedTraining:
+        return PlannedTraining(self.job, self.data.manifest, place, export_onnx)
+
+    def save(
+        self, place: NetworkPlace, run_id: str | None = "run 1", *, export_onnx: bool = True
+    ) -> list[Path]:
+        return save_network(self.planned(place, export_onnx=export_onnx), self.result, run_id)
 
 
 @pytest.fixture(scope="module", params=["torch", "jax"])
@@ -61,12 +55,12 @@ def trained(
     packed: PackedData,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Trained:
-    return Trained(packed, request.param, tmp_path_factory.mktemp("trained"))
+    return Trained(packed, request.param)
 
 
 @pytest.fixture(scope="module")
 def by_torch(packed: PackedData, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return Trained(packed, "torch", tmp_path_factory.mktemp("torch"))
+    return Trained(packed, "torch")
 
 
 def names_in(folder: Path) -> set[str]:
@@ -78,7 +72,7 @@ def test_the_folder_holds_every_file_and_the_list_names_them_all(
 ) -> None:
     place = trained.place(tmp_path)
     paths = trained.save(place)
-    suffix = SUFFIXES[trained.kernel.name]
+    suffix = SUFFIXES[trained.backend.name]
     assert names_in(place.folder) == {
         "model.onnx",
         f"weights_best.{suffix}",
@@ -98,15 +92,15 @@ def test_the_folder_holds_every_file_and_the_list_names_them_all(
 def test_the_files_hold_what_was_trained(trained: Trained, tmp_path: Path) -> None:
     place = trained.place(tmp_path)
     trained.save(place)
-    folder, kernel, result, job = place.folder, trained.kernel, trained.result, trained.job
-    suffix = kernel.weights_suffix
+    folder, backend, result, job = place.folder, trained.backend, trained.result, trained.job
+    suffix = backend.weights_suffix
     for name, weights in (("best", result.best_weights), ("last", result.last_weights)):
         content = (folder / f"weights_{name}.{suffix}").read_bytes()
-        assert content == kernel.native_weights(weights)
+        assert content == backend.native_weights(weights)
     features = job.data_set.array("lan", "features")[:5]
-    kernel.restore(result.best_weights, {})
+    backend.restore(result.best_weights, {})
     content = (folder / "model.onnx").read_bytes()
-    np.testing.assert_allclose(run_onnx(content, features), kernel.predict(features), atol=1e-5)
+    np.testing.assert_allclose(run_onnx(content, features), backend.predict(features), atol=1e-5)
     with (folder / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["val_loss"]) for row in rows] == [e.val_loss for e in result.history]
@@ -114,7 +108,7 @@ def test_the_files_hold_what_was_trained(trained: Trained, tmp_path: Path) -> No
     used = {"batch_size": job.batch_size, "memory_mb": 4000}
     assert config == {**job.config.model_dump(mode="json"), **used}
     lineage = json.loads((folder / "training_data_lineage.json").read_text())
-    assert lineage == describe_training_data(trained.data, job)
+    assert lineage == trained.planned(place).lineage()
     assert lineage["training_files"] == [f"training_data_{i}.pickle" for i in range(3)]
     assert (folder / "training_curve.png").read_bytes().startswith(b"\x89PNG")
 
@@ -122,12 +116,15 @@ def test_the_files_hold_what_was_trained(trained: Trained, tmp_path: Path) -> No
 def test_the_files_beside_the_folder_are_the_same_network(trained: Trained, tmp_path: Path) -> None:
     place = trained.place(tmp_path)
     trained.save(place)
-    backend = trained.kernel.name
-    for kind, name in (("model", "model.onnx"), ("weights", f"weights_best.{SUFFIXES[backend]}")):
-        path = place.lanfactory_path(backend, kind)
+    backend_name = trained.backend.name
+    for kind, name in (
+        ("model", "model.onnx"),
+        ("weights", f"weights_best.{SUFFIXES[backend_name]}"),
+    ):
+        path = place.lanfactory_path(backend_name, kind)
         assert path.read_bytes() == (place.folder / name).read_bytes()
-    details = pickle.loads(place.lanfactory_path(backend, "data_details").read_bytes())
-    ids = "data_file_ids" if backend == "jax" else "datafile_ids"
+    details = pickle.loads(place.lanfactory_path(backend_name, "data_details").read_bytes())
+    ids = "data_file_ids" if backend_name == "jax" else "datafile_ids"
     assert details[f"train_{ids}"] == list(trained.job.split.train_files)
     assert details[f"valid_{ids}"] == list(trained.job.split.val_files)
     assert details["train_data_generator_config"]["model"] == "ddm"
@@ -141,7 +138,7 @@ def test_the_card_says_what_a_user_must_know(trained: Trained, tmp_path: Path) -
     assert card == {
         "model": "ddm",
         "network_type": "lan",
-        "backend": trained.kernel.name,
+        "backend": trained.backend.name,
         "inputs": ["v", "a", "z", "t", "rt", "choice"],
         "parameters": ["v", "a", "z", "t"],
         "bounds": {"v": [-3.0, 3.0], "a": [0.3, 2.5], "z": [0.1, 0.9], "t": [0.0, 2.0]},
@@ -169,7 +166,7 @@ def test_the_card_says_what_a_user_must_know(trained: Trained, tmp_path: Path) -
 def test_the_card_of_a_choice_network_has_no_trial_among_its_inputs(
     packed: PackedData, tmp_path: Path
 ) -> None:
-    trained = Trained(packed, "torch", tmp_path, NETWORK_TYPE="cpn")
+    trained = Trained(packed, "torch", NETWORK_TYPE="cpn")
     place = trained.place(tmp_path)
     trained.save(place, run_id=None)
     card = json.loads((place.folder / "card.json").read_text())
@@ -230,7 +227,7 @@ def snapshot(place: NetworkPlace) -> dict[str, bytes]:
 def test_an_interruption_inside_saving_leaves_nothing_that_looks_finished(
     by_torch: Trained, packed: PackedData, tmp_path: Path, interrupt_at: Callable[[int], None]
 ) -> None:
-    other = Trained(packed, "torch", tmp_path, seed=2)
+    other = Trained(packed, "torch", seed=2)
     by_torch.save(by_torch.place(tmp_path / "before", uuid="first"))
     n_files = len(other.save(other.place(tmp_path / "whole")))
     for number in range(n_files):

@@ -12,7 +12,7 @@ from lanflow.data.dataset import DataSet, materialise
 from lanflow.data.locate import Places
 from lanflow.data.prepare import freeze
 from lanflow.training import split as training_split
-from lanflow.training.split import RowRuns, Split, runs_of_equal, split_rows, stream
+from lanflow.training.split import RowRanges, Split, ranges_of_equal, split_rows, stream
 from tests.conftest import training_file_content, write_training_file
 
 
@@ -179,45 +179,47 @@ def test_a_split_does_not_depend_on_where_the_data_is(data_set: DataSet, tmp_pat
 LENGTHS = st.lists(st.integers(1, 5), max_size=8)
 
 
-def runs_of(lengths: list[int], gaps: list[int]) -> RowRuns:
-    """Runs in ascending order with gaps before them, which may be zero."""
+def ranges_of(lengths: list[int], gaps: list[int]) -> RowRanges:
+    """Ranges in ascending order with gaps before them, which may be zero."""
     sizes = np.array(lengths, np.int64)
     room = np.array([gaps[i % len(gaps)] for i in range(len(lengths))], np.int64)
-    return RowRuns(np.cumsum(sizes + room) - sizes, sizes)
+    return RowRanges(np.cumsum(sizes + room) - sizes, sizes)
 
 
 @given(LENGTHS, st.lists(st.integers(0, 3), min_size=1, max_size=3), st.data())
-def test_runs_are_their_rows_written_out(
+def test_ranges_are_their_rows_written_out(
     lengths: list[int], gaps: list[int], data: st.DataObject
 ) -> None:
-    runs = runs_of(lengths, gaps)
-    rows = [int(s) + i for s, n in zip(runs.starts, lengths, strict=True) for i in range(n)]
-    assert runs.rows().tolist() == rows
-    assert len(runs) == len(rows)
+    ranges = ranges_of(lengths, gaps)
+    rows = [int(s) + i for s, n in zip(ranges.starts, lengths, strict=True) for i in range(n)]
+    assert ranges.rows().tolist() == rows
+    assert len(ranges) == len(rows)
     positions = np.array(
         data.draw(st.lists(st.integers(0, max(len(rows) - 1, 0)), max_size=5 * bool(rows))), int
     )
-    assert runs.at(positions).tolist() == [rows[i] for i in positions]
+    assert ranges.at(positions).tolist() == [rows[i] for i in positions]
     first, last = data.draw(st.tuples(st.integers(0, 45), st.integers(0, 45)))
-    assert runs.part(first, last).rows().tolist() == rows[first:last]
-    assert runs.merged().rows().tolist() == rows
-    assert (np.diff(runs.merged().starts) > runs.merged().lengths[:-1]).all()
-    pieces = runs.cut(2)
+    assert ranges.part(first, last).rows().tolist() == rows[first:last]
+    assert ranges.merged().rows().tolist() == rows
+    assert (np.diff(ranges.merged().starts) > ranges.merged().lengths[:-1]).all()
+    pieces = ranges.cut(2)
     assert pieces.rows().tolist() == rows
     assert pieces.lengths.max(initial=0) <= 2
-    assert RowRuns.join([runs, pieces]).rows().tolist() == rows + rows
-    assert runs.of(np.arange(len(lengths)) % 2 == 0).starts.tolist() == runs.starts[::2].tolist()
+    assert RowRanges.join([ranges, pieces]).rows().tolist() == rows + rows
+    assert (
+        ranges.take(np.arange(len(lengths)) % 2 == 0).starts.tolist() == ranges.starts[::2].tolist()
+    )
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 7), st.data())
-def test_runs_of_equal_numbers_are_found_however_the_rows_are_looked_through(
+def test_ranges_of_equal_numbers_are_found_however_the_rows_are_looked_through(
     numbers: list[int], scanned: int, data: st.DataObject
 ) -> None:
     first = data.draw(st.integers(0, len(numbers) - 1))
     n_rows = data.draw(st.integers(0, len(numbers) - first))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training_split, "_SCANNED_ROWS", scanned)
-        runs, values = runs_of_equal(np.array(numbers, "i4"), first, n_rows)
-    assert runs.rows().tolist() == list(range(first, first + n_rows))
-    assert np.repeat(values, runs.lengths).tolist() == numbers[first : first + n_rows]
+        ranges, values = ranges_of_equal(np.array(numbers, "i4"), first, n_rows)
+    assert ranges.rows().tolist() == list(range(first, first + n_rows))
+    assert np.repeat(values, ranges.lengths).tolist() == numbers[first : first + n_rows]
     assert (values[1:] != values[:-1]).all()

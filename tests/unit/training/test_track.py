@@ -23,11 +23,11 @@ from lanflow.tracking.record import find_records
 from lanflow.tracking.recorder import record_run
 from lanflow.tracking.store import Store
 from lanflow.tracking.sync import sync_runs
-from lanflow.training.backend import Epoch
-from lanflow.training.config import TrainingOptions
+from lanflow.training.checkpoints import Epoch
 from lanflow.training.fit import TrainingError
-from lanflow.training.run import EpochFeed, train
-from tests.conftest import make_kernel, training_job, training_options
+from lanflow.training.run import TrainingOptions, train
+from lanflow.training.track import EpochLog
+from tests.conftest import make_backend, training_job, training_options
 from tests.mlflow_runs import made_run
 
 KEYS: dict[str, Any] = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 4}
@@ -538,22 +538,22 @@ def accept_metrics(store: Store) -> None:
 def test_a_store_that_refuses_for_a_while_gets_the_epochs_later(
     client: MlflowClient, store: Store, packed: PackedData, tmp_path: Path
 ) -> None:
-    job = training_job(packed, make_kernel("torch"), **KEYS)
+    job = training_job(packed, make_backend("torch"), **KEYS)
     history = [Epoch(i, i + 0.5, i + 0.25, 0.01, 1.0) for i in range(4)]
     names = {"experiment": "x", "name": "a name", "tags": {}}
     with record_run(store, tmp_path, send_mode="now", **names) as run:
         run.begin()
-        feed = EpochFeed(run, job)
-        feed(history[:1])
+        log_epochs = EpochLog(run, job)
+        log_epochs(history[:1])
         refuse_metrics(store)
-        feed(history[:2])
+        log_epochs(history[:2])
         (left,) = find_records([tmp_path])
         assert [point[3] for point in left.read_checked().metrics if point[0] == "val_loss"] == [
             0,
             1,
         ]
         accept_metrics(store)
-        feed(history[:3])  # too soon to ask again
+        log_epochs(history[:3])  # too soon to ask again
         assert run.id is not None
         assert steps(client, run.id, "val_loss") == [(0, 0.25)]
     assert steps(client, run.id, "val_loss") == [(0, 0.25), (1, 1.25), (2, 2.25)]
@@ -619,3 +619,18 @@ def test_a_password_of_the_store_is_in_no_record(
     assert "pa55word" not in json.dumps(result)
     found = client.get_run(result["mlflow_run_id"])
     assert "pa55word" not in json.dumps(found.to_dictionary())
+
+
+def test_each_epoch_is_logged_in_one_line(
+    packed: PackedData, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lanflow")
+    log_epochs = EpochLog(None, training_job(packed, make_backend("torch"), N_EPOCHS=4))
+    caplog.clear()
+    history = [Epoch(i, 0.5, 0.25, 0.01, 2.0) for i in range(2)]
+    log_epochs(history[:1])
+    log_epochs(history)
+    assert caplog.messages == [
+        "epoch 1/4  train_loss 0.5  val_loss 0.25  learning_rate 0.01  240 rows/s  6 s left",
+        "epoch 2/4  train_loss 0.5  val_loss 0.25  learning_rate 0.01  240 rows/s  4 s left",
+    ]

@@ -5,10 +5,11 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lanflow.cli.options import add_store, store_of
 from lanflow.core.errors import UserError
+from lanflow.networks.types import BackendName
 from lanflow.tracking.preflight import prepare
 from lanflow.tracking.store import SEND_MODE_VARIABLE, Store
 
@@ -17,8 +18,6 @@ AddCommand = Callable[[Any, str, str, Any], argparse.ArgumentParser]
 
 # MLflow retries a server that does not answer for four minutes; a check can fail sooner.
 _RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-
-Backend = Literal["jax", "torch"]
 
 
 def add_check_node(commands: Any, add: AddCommand) -> None:
@@ -146,7 +145,7 @@ def sync(parsed: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_node(
-    store: Store, experiments: Sequence[str], *, backend: Backend | None = None
+    store: Store, experiments: Sequence[str], *, backend: BackendName | None = None
 ) -> dict[str, Any]:
     """Check from a node that its jobs can reach the store and see a GPU.
 
@@ -177,12 +176,12 @@ def check_node(
     return {"node": node, "tracking_uri": store.shown_uri, "gpu": device}
 
 
-def _find_gpu(backend: Backend, node: str) -> str:
+def _find_gpu(backend: BackendName, node: str) -> str:
     """Return the name of the GPU that a backend sees."""
-    from lanflow.training.backend import make_kernel
+    from lanflow.training.backend import make_backend
 
     try:
-        return make_kernel(backend, device="gpu", threads=1).device
+        return make_backend(backend, device="gpu", threads=1).device
     except UserError as e:
         raise UserError(
             f"from node {node}: {e}. The study asks for a GPU (device: gpu), and a job was given "

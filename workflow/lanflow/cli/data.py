@@ -12,12 +12,12 @@ from lanflow.cli.options import (
     add_places,
     add_store,
     count,
-    n_cores,
     parse_path_map,
     plain_name,
     store_of,
 )
 from lanflow.core.errors import UsageError
+from lanflow.core.processes import n_cores
 
 log = logging.getLogger(__name__)
 

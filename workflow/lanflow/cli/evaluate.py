@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli.options import add_store, count, n_cores, plain_name, whole_number
+from lanflow.cli.options import add_store, count, plain_name, whole_number
 from lanflow.core.errors import UsageError
+from lanflow.core.processes import n_cores
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 

@@ -18,7 +18,6 @@ from lanflow.cli.options import (
     add_send_mode,
     add_store,
     count,
-    n_cores,
     plain_name,
     run_command,
     store_of,
@@ -27,6 +26,7 @@ from lanflow.cli.options import (
 from lanflow.cli.publish import add_publishing
 from lanflow.core.errors import UsageError
 from lanflow.core.interrupts import defer_signals
+from lanflow.core.processes import n_cores
 from lanflow.tracking.store import generation_experiment, resolve_send_mode
 
 

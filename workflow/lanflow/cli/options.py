@@ -4,7 +4,6 @@ import argparse
 import json
 import logging
 import math
-import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -50,11 +49,6 @@ def plain_name(text: str) -> str:
         return check_name(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from e
-
-
-def n_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def add_log_level(group: Any) -> None:

@@ -1,10 +1,10 @@
-"""``jaxtrain`` and ``torchtrain``: drop-in for LANfactory's commands of the same names."""
+"""``jaxtrain`` and ``torchtrain``, which can replace LANfactory's commands of the same names."""
 
 import argparse
 import importlib.util
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lanflow.cli.options import (
     add_extra_files,
@@ -14,7 +14,6 @@ from lanflow.cli.options import (
     add_send_mode,
     add_store,
     count,
-    n_cores,
     parse_path_map,
     plain_name,
     run_command,
@@ -22,6 +21,8 @@ from lanflow.cli.options import (
 )
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
+from lanflow.core.processes import n_cores
+from lanflow.networks.types import BackendName
 from lanflow.tracking.store import resolve_send_mode
 from lanflow.training.config import DEFAULT_MEMORY_MB
 
@@ -35,7 +36,7 @@ interrupted (the same command goes on from there), 1 otherwise.
 """
 
 
-def build_parser(backend: Literal["jax", "torch"]) -> argparse.ArgumentParser:
+def build_parser(backend: BackendName) -> argparse.ArgumentParser:
     """The options of one training command.
 
     Parameters
@@ -50,7 +51,10 @@ def build_parser(backend: Literal["jax", "torch"]) -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
         allow_abbrev=False,
     )
-    _add_network(parser.add_argument_group("network"))
+    network = parser.add_argument_group("network")
+    _add_network(network)
+    _add_machine(network)
+    _add_outputs(network)
     _add_data(parser.add_argument_group("data (one of the modes described in the README)"))
     _add_mlflow(parser.add_argument_group("MLflow"))
     add_log_level(parser.add_argument_group("logging"))
@@ -82,6 +86,9 @@ def _add_network(group: Any) -> None:
     group.add_argument(
         "--seed", type=whole_number, default=1, metavar="N", help="decides weights, split and order"
     )
+
+
+def _add_machine(group: Any) -> None:
     group.add_argument(
         "--device",
         choices=["auto", "cpu", "gpu"],
@@ -93,15 +100,18 @@ def _add_network(group: Any) -> None:
         type=count,
         default=n_cores(),
         metavar="N",
-        help="of the CPU; the same number gives the same bytes",
+        help="CPU threads; the same number gives the same bytes",
     )
     group.add_argument(
         "--memory-mb",
         type=count,
         default=DEFAULT_MEMORY_MB,
         metavar="N",
-        help="of memory for rows; data of more than half of it is shuffled in groups of pieces",
+        help="megabytes for rows; data of more than half of it passes through a shuffle buffer",
     )
+
+
+def _add_outputs(group: Any) -> None:
     group.add_argument(
         "--export-onnx",
         action=argparse.BooleanOptionalAction,
@@ -118,7 +128,7 @@ def _add_network(group: Any) -> None:
         "--run-uuid",
         type=plain_name,
         metavar="HEX",
-        help="stands in the names of LANfactory's files; a fresh one when left out",
+        help="part of the names of LANfactory's files; a fresh one when left out",
     )
     group.add_argument(
         "--dry-run", action="store_true", help="check configuration and data, do not train"
@@ -134,6 +144,7 @@ def _add_data(group: Any) -> None:
     )
     group.add_argument(
         "--data-generation-experiment-id",
+        dest="data_generation_experiment",
         metavar="ID",
         help="MLflow experiment (id or name) that the data came from; switches tracking on",
     )
@@ -194,54 +205,32 @@ def torchtrain(arguments: list[str] | None = None) -> int:
     return run_command(build_parser("torch"), lambda parsed: _train("torch", parsed), arguments)
 
 
-def _train(backend: Literal["jax", "torch"], parsed: argparse.Namespace) -> dict[str, Any]:
+def _train(backend: BackendName, parsed: argparse.Namespace) -> dict[str, Any]:
     with defer_signals():
-        from lanflow.training.config import TrainingOptions, without_tracking
-        from lanflow.training.run import train
+        from lanflow.training.run import TrainingOptions, train
 
-    options = TrainingOptions(
-        backend=backend,
-        networks_path_base=parsed.networks_path_base,
-        config_path=parsed.config_path,
-        network_id=parsed.network_id,
-        model=parsed.model,
-        seed=parsed.seed,
-        device=parsed.device,
-        threads=parsed.threads,
-        memory_mb=parsed.memory_mb,
-        network_name=parsed.network_name,
-        run_uuid=parsed.run_uuid,
-        export_onnx=parsed.export_onnx,
-        dry_run=parsed.dry_run,
-        training_data_folder=parsed.training_data_folder,
-        data_generation_experiment=parsed.data_generation_experiment_id,
-        data_set=parsed.data_set,
-        manifest=parsed.manifest,
-        data_cache=parsed.data_cache,
-        root=parsed.root,
-        path_map=parse_path_map(parsed.path_map),
-        use_extra_files=parsed.use_extra_files,
-        max_repeated_sets=parsed.max_repeated_sets,
-        mlflow_on=parsed.mlflow_on,
-        mlflow_run_id=parsed.mlflow_run_id,
-        mlflow_run_name=parsed.mlflow_run_name,
-        mlflow_experiment_name=parsed.mlflow_experiment_name,
-        mlflow_tracking_uri=parsed.mlflow_tracking_uri,
-        mlflow_artifact_location=parsed.mlflow_artifact_location,
-        mlflow_send=resolve_send_mode(parsed.mlflow_send),
-    )
+    # An option sets the field of TrainingOptions that has its name; these two set none.
+    given = {k: v for k, v in vars(parsed).items() if k not in ("log_level", "dl_workers")}
+    given["path_map"] = parse_path_map(parsed.path_map)
+    given["mlflow_send"] = resolve_send_mode(parsed.mlflow_send)
+    options = TrainingOptions(backend=backend, **given)
     if options.is_tracked and importlib.util.find_spec("mlflow") is None:
-        for given, option in (
-            (options.data_generation_experiment, "--data-generation-experiment-id"),
-            (options.mlflow_run_id, "--mlflow-run-id"),
-        ):
-            if given:
-                raise UserError(
-                    f"{option} needs MLflow, which is not installed: pip install lanflow[mlflow]"
-                )
+        _check_goes_without_mlflow(options.data_generation_experiment, options.mlflow_run_id)
         if options.mlflow_send != "later":
             log.warning(
                 "MLflow is not installed, so tracking is disabled: pip install lanflow[mlflow]"
             )
-            options = without_tracking(options)
+            options = options.without_tracking()
     return train(options)
+
+
+def _check_goes_without_mlflow(experiment: str | None, run_id: str | None) -> None:
+    """Refuse options that name something in a store."""
+    for given, option in (
+        (experiment, "--data-generation-experiment-id"),
+        (run_id, "--mlflow-run-id"),
+    ):
+        if given:
+            raise UserError(
+                f"{option} needs MLflow, which is not installed: pip install lanflow[mlflow]"
+            )

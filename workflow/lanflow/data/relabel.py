@@ -72,8 +72,8 @@ def relabeller(source: Source | None, *, n_processes: int) -> Iterator[Relabel]:
     elif n_processes == 1:
         yield partial(_relabel, source, map)
     else:
-        with worker_pool(n_processes) as executor:
-            run = partial(executor.map, chunksize=_TASKS_AT_A_TIME)
+        with worker_pool(n_processes) as pool:
+            run = partial(pool.map, chunksize=_TASKS_AT_A_TIME)
             yield partial(_relabel, source, run)
 
 

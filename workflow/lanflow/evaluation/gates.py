@@ -15,8 +15,8 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card
 from lanflow.networks.folder import read_part
 from lanflow.networks.onnx import check_contract, input_and_output_sizes
-from lanflow.networks.types import Architecture, ContractError, NetworkType
-from lanflow.training.backend import make_kernel
+from lanflow.networks.types import Architecture, BackendName, ContractError, NetworkType
+from lanflow.training.backend import make_backend
 from lanflow.training.config import TrainingConfig
 
 Head = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
@@ -24,7 +24,8 @@ Head = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 # Relative to outputs above one. Sums of float32 in another order differ by a few 1e-6.
 PARITY_LIMIT = 2e-5
 
-_BACKENDS = {"jax": "jax", "torch": "pt"}  # and the suffix of its weights
+# Of the weights that each backend stores.
+_SUFFIXES: dict[BackendName, str] = {"jax": "jax", "torch": "pt"}
 
 
 def judge(
@@ -136,16 +137,16 @@ def backend_heads(folder: Path, card: Card) -> dict[str, Head]:
         If the weights or the configuration are not there or damaged.
     """
     own = card.backend
-    kernels = {}
-    for backend in (own, *(name for name in _BACKENDS if name != own)):
+    backends = {}
+    for name in (own, *(other for other in _SUFFIXES if other != own)):
         try:
-            kernels[backend] = make_kernel(backend, device="cpu", threads=1)
+            backends[name] = make_backend(name, device="cpu", threads=1)
         except UserError:
-            if backend == own:
+            if name == own:
                 return {}
-    path = folder / f"{network_folder.WEIGHTS[0]}.{_BACKENDS[own]}"
+    path = folder / f"{network_folder.WEIGHTS[0]}.{_SUFFIXES[own]}"
     try:
-        weights = kernels[own].read_native_weights(read_part(path, FOLDER_HINT))
+        weights = backends[own].read_native_weights(read_part(path, FOLDER_HINT))
     except ValueError as e:
         raise UserError(f"{path}: {e}") from e
     # What the device made of it (batch size, memory) stands there too.
@@ -156,6 +157,6 @@ def backend_heads(folder: Path, card: Card) -> dict[str, Head]:
     shape = Architecture(
         config.network_type, len(card.inputs), config.layer_sizes, config.activations
     )
-    for kernel in kernels.values():
-        kernel.start(shape, config, weights)
-    return {name: kernel.predict for name, kernel in kernels.items()}
+    for backend in backends.values():
+        backend.start(shape, config, weights)
+    return {name: backend.predict for name, backend in backends.items()}

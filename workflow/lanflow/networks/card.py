@@ -11,7 +11,7 @@ from lanflow.core.files import read_json
 from lanflow.core.names import require_name
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.models.parameters import Bounds
-from lanflow.networks.types import NetworkTypeName
+from lanflow.networks.types import BackendName, NetworkTypeName
 
 FOLDER_HINT = "it should be in a trained network's folder, such as results/networks/lan/ddm/lan_jax"
 
@@ -26,7 +26,7 @@ class Card(Settings):
 
     model: str = Field(description="the cognitive model, in ssm-simulators' catalogue")
     network_type: NetworkTypeName
-    backend: str = Field(description="jax or torch")
+    backend: BackendName
     inputs: list[str] = Field(description="parameters in order, and of a lan rt and choice")
     parameters: list[str]
     bounds: Bounds = Field(description="range of each parameter in the training data")

@@ -11,6 +11,7 @@ from typing import Literal
 
 from lanflow.core.errors import UserError
 
+BackendName = Literal["jax", "torch"]
 Activation = Literal["relu", "tanh", "sigmoid"]
 NetworkTypeName = Literal["lan", "cpn", "opn", "gonogo"]
 

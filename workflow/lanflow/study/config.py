@@ -21,6 +21,7 @@ from lanflow.core.settings import (
 )
 from lanflow.data.experiment import Policy, RunSelection
 from lanflow.data.generation.config import GenerationConfig, read_generation_file
+from lanflow.networks.types import BackendName
 from lanflow.study.nested_keys import check_nesting, explain_text
 from lanflow.tracking.store import redact
 from lanflow.training.config import DEFAULT_MEMORY_MB
@@ -133,7 +134,6 @@ class DataConfig(Settings):
         return "traditional"
 
 
-Backend = Literal["jax", "torch"]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=64)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
@@ -146,7 +146,7 @@ class NetworkConfig(Settings):
     network_id: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = Field(
         0, description="index into its LAYER_SIZES and ACTIVATIONS"
     )
-    backends: list[Backend] = Field(
+    backends: list[BackendName] = Field(
         ["jax", "torch"], min_length=1, description="each gives a network of its own"
     )
     seed: Seed | None = Field(
@@ -163,7 +163,7 @@ class NetworkConfig(Settings):
 
     @field_validator("backends")
     @classmethod
-    def _each_backend_once(cls, value: list[Backend]) -> list[Backend]:
+    def _each_backend_once(cls, value: list[BackendName]) -> list[BackendName]:
         if len(set(value)) < len(value):
             raise ValueError("a backend is listed twice")
         return value

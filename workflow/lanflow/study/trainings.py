@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from lanflow.study.config import Backend, StudyConfig
+from lanflow.networks.types import BackendName
+from lanflow.study.config import StudyConfig
 from lanflow.training.config import TrainingConfig, read_training_file, select_network
 
 # Namespace of the run uuids: the same study gives the same file names on every machine.
@@ -27,7 +28,7 @@ class Training:
 
     model: str
     network: str
-    backend: Backend
+    backend: BackendName
     network_id: int
     config_path: str
     seed: int

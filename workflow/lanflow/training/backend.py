@@ -1,57 +1,51 @@
-"""What a backend must do for a training, and what a training tells of an epoch."""
+"""The seam between a training and its backend: what JAX and Torch must each do.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+The loop over epochs, the order of rows, learning rates and checkpoints are the same for both (see
+:mod:`lanflow.training.fit`). A backend holds the weights and the optimiser on its device, and gets
+rows in blocks of whole batches.
+"""
+
 from typing import Protocol
 
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.networks.types import Architecture
+from lanflow.networks.types import Architecture, BackendName
 from lanflow.training.config import TrainingConfig
 
+# ``layers_{i}/kernel`` (inputs, outputs) and ``layers_{i}/bias`` (outputs,), float32.
 Weights = dict[str, np.ndarray]
+# ``count``, ``mu/{weight}`` and ``nu/{weight}`` for adam; empty for sgd.
+OptimizerState = dict[str, np.ndarray]
+
+# Torch's defaults, and those of Kingma & Ba (2015), whose alpha is the learning rate.
+ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+# Where the Huber loss turns from a square into a line.
+HUBER_DELTA = 1.0
 
 
-@dataclass(frozen=True)
-class Epoch:
-    """One line of a training's history.
+class Backend(Protocol):
+    """Trains one network on one device.
 
     Attributes
     ----------
-    epoch
-        Zero-based.
-    train_loss
-        Mean over the rows trained on, while training.
-    val_loss
-        Mean over the validation rows, at the end of the epoch.
-    learning_rate
-        Rate of the epoch's last update.
-    seconds
-        Wall time, validation included.
+    name
+        ``jax`` or ``torch``.
+    device
+        Name of the GPU, or the number of CPU threads: sums are split by it, so it decides the last
+        bits of the weights.
+    uses_gpu
+        Whether the device is a GPU.
+    weights_suffix
+        Ending of a file in the backend's own format.
     """
 
-    epoch: int
-    train_loss: float
-    val_loss: float
-    learning_rate: float
-    seconds: float
-
-
-class Kernel(Protocol):
-    """What differs between backends.
-
-    Weights are ``layers_{i}/kernel`` (inputs, outputs) and ``layers_{i}/bias`` (outputs,), float32.
-    """
-
-    name: str
+    name: BackendName
     device: str
     uses_gpu: bool
     weights_suffix: str
 
-    def start(
-        self, architecture: Architecture, config: TrainingConfig, weights: Mapping[str, np.ndarray]
-    ) -> None:
+    def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
 
     def train_block(
@@ -62,26 +56,39 @@ class Kernel(Protocol):
         batch_size: int,
         learning_rates: np.ndarray,
     ) -> float:
-        """One update per batch, in order; the last batch may be smaller. The summed row losses."""
+        """Update the weights once per batch, in order.
+
+        Parameters
+        ----------
+        features, labels
+            (rows, inputs) and (rows, outputs) float32.
+        batch_size
+            Rows of a batch; the last batch may be smaller.
+        learning_rates
+            One for each batch, float32.
+
+        Returns
+        -------
+        float
+            Loss of every row before the update of its batch, summed.
+        """
 
     def evaluate_block(self, features: np.ndarray, labels: np.ndarray) -> float:
-        """The summed row losses without an update."""
+        """Sum the losses of rows, without an update."""
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """The evaluation head (rows, outputs): a log-likelihood or a log-probability."""
+        """Log-likelihoods or log-probabilities (rows, outputs) of rows (rows, inputs)."""
 
     def weights(self) -> Weights:
         """A copy of the weights."""
 
-    def optimizer_state(self) -> Weights:
-        """A copy of the optimiser's state, one name per array, the same in both backends."""
+    def optimizer_state(self) -> OptimizerState:
+        """A copy of the optimiser's state, which the other backend can continue from too."""
 
-    def restore(
-        self, weights: Mapping[str, np.ndarray], optimizer_state: Mapping[str, np.ndarray]
-    ) -> None:
-        """Continue from copies taken before."""
+    def restore(self, weights: Weights, optimizer_state: OptimizerState) -> None:
+        """Continue from copies taken before; an empty state is a fresh optimiser."""
 
-    def native_weights(self, weights: Mapping[str, np.ndarray]) -> bytes:
+    def native_weights(self, weights: Weights) -> bytes:
         """Weights in the backend's own file format."""
 
     def read_native_weights(self, content: bytes) -> Weights:
@@ -91,20 +98,17 @@ class Kernel(Protocol):
         """Versions of the backend's libraries."""
 
 
-# The one place that chooses a kernel; the other backend is never imported.
-
-
-def make_kernel(backend: str, *, device: str, threads: int) -> Kernel:
-    """A backend's kernel.
+def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
+    """Choose a backend and its device; the other backend is never imported.
 
     Parameters
     ----------
-    backend
+    name
         ``jax`` or ``torch``.
     device
-        ``auto``, ``cpu`` or ``gpu``.
+        ``auto``, ``cpu`` or ``gpu``; ``auto`` is a GPU if the backend sees one.
     threads
-        Of the CPU.
+        Threads of the CPU.
 
     Raises
     ------
@@ -112,12 +116,24 @@ def make_kernel(backend: str, *, device: str, threads: int) -> Kernel:
         If the backend is not installed, or a GPU was asked for and is not there.
     """
     try:
-        if backend == "jax":
-            from lanflow.training.backend_jax import JaxKernel
+        if name == "jax":
+            from lanflow.training.backend_jax import JaxBackend
 
-            return JaxKernel(device=device, threads=threads)
-        from lanflow.training.backend_torch import TorchKernel
+            return JaxBackend(device=device, threads=threads)
+        from lanflow.training.backend_torch import TorchBackend
 
-        return TorchKernel(device=device, threads=threads)
+        return TorchBackend(device=device, threads=threads)
     except ImportError as e:
-        raise UserError(f"{backend}train needs {e.name}; install lanflow[{backend}]") from e
+        raise UserError(f"{name}train needs {e.name}; install lanflow[{name}]") from e
+
+
+def cpu_name(threads: int) -> str:
+    """The device of a training on so many threads, as records and checkpoints name it."""
+    return f"cpu, {threads} thread(s)"
+
+
+def no_gpu_error(library: str, *, install: str) -> UserError:
+    """The error for ``--device gpu`` where the library sees none."""
+    return UserError(
+        f"--device gpu: {library} sees no GPU here (install {install}, or use --device cpu)"
+    )

@@ -1,7 +1,10 @@
-"""The JAX kernel: flax's arithmetic, optax's optimisers, one call per block of an epoch."""
+"""The JAX backend: flax's arithmetic, optax's optimisers, one compiled call per block of rows.
+
+Everything that is compiled is a pure function of weights, optimiser state and rows; the class
+keeps weights and state between calls.
+"""
 
 import os
-from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -11,8 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lanflow.core.errors import UserError
-from lanflow.networks.types import NETWORK_TYPES, Architecture
+from lanflow.networks.types import NETWORK_TYPES, Architecture, BackendName
+from lanflow.training.backend import (
+    ADAM_BETAS,
+    ADAM_EPSILON,
+    HUBER_DELTA,
+    Backend,
+    OptimizerState,
+    Weights,
+    cpu_name,
+    no_gpu_error,
+)
 from lanflow.training.config import TrainingConfig
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
@@ -33,24 +45,14 @@ def select_device(wanted: str) -> jax.Device:
         return jax.devices("gpu")[0]
     except RuntimeError as e:
         if wanted == "gpu":
-            raise UserError(
-                "--device gpu: JAX sees no GPU here (install jax[cuda12], or use --device cpu)"
-            ) from e
+            raise no_gpu_error("JAX", install="jax[cuda12]") from e
         return jax.devices("cpu")[0]
 
 
-class JaxKernel:
-    """Implements :class:`lanflow.training.backend.Kernel`.
+class JaxBackend(Backend):
+    """Trains with JAX; parameters as of :func:`lanflow.training.backend.make_backend`."""
 
-    Parameters
-    ----------
-    device
-        ``auto``, ``cpu`` or ``gpu``.
-    threads
-        Of the CPU; sums are split by it, so it decides the last bits of the weights.
-    """
-
-    name = "jax"
+    name: BackendName = "jax"
     weights_suffix = "jax"
 
     def __init__(self, *, device: str = "auto", threads: int = 1) -> None:
@@ -59,11 +61,9 @@ class JaxKernel:
         self.uses_gpu = self._device.platform != "cpu"
         self._options = {} if self.uses_gpu else _cpu_options(threads)
         self._precise_options = _gpu_options() if self.uses_gpu else self._options
-        self.device = self._device.device_kind if self.uses_gpu else f"cpu, {threads} thread(s)"
+        self.device = self._device.device_kind if self.uses_gpu else cpu_name(threads)
 
-    def start(
-        self, architecture: Architecture, config: TrainingConfig, weights: Mapping[str, np.ndarray]
-    ) -> None:
+    def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
         self._logits = NETWORK_TYPES[architecture.network_type].loss == "bcelogit"
         self._activations = architecture.activations
@@ -77,11 +77,11 @@ class JaxKernel:
         self._train = partial(train, optimizer=self._optimizer, **static)
         self._evaluate, self._predict = partial(evaluate, **static), partial(predict, **static)
 
-    def _put(self, arrays: Mapping[str, np.ndarray]) -> _Tree:
+    def _put(self, arrays: Weights) -> _Tree:
         return {k: jax.device_put(jnp.array(v), self._device) for k, v in arrays.items()}
 
     def _fresh_state(self) -> Any:
-        # Put on the device like the weights, or the second call would be compiled anew.
+        # On the same device as the weights, or the second call would be compiled anew.
         return jax.device_put(self._optimizer.init(self._weights), self._device)
 
     def train_block(
@@ -92,7 +92,7 @@ class JaxKernel:
         batch_size: int,
         learning_rates: np.ndarray,
     ) -> float:
-        """One update per batch; the whole batches in one call, a smaller last one in another."""
+        """Update once per batch: all whole batches in one call, a smaller last one in another."""
         n_whole = len(features) // batch_size
         middle = n_whole * batch_size
         parts = [
@@ -110,21 +110,21 @@ class JaxKernel:
         return float(sum(np.asarray(loss, dtype=np.float64).sum() for loss in losses))
 
     def evaluate_block(self, features: np.ndarray, labels: np.ndarray) -> float:
-        """The summed row losses without an update."""
+        """Sum the losses of rows, without an update."""
         x, y = (jax.device_put(a, self._device) for a in (features, labels))
         return float(self._evaluate(self._weights, x, y))
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """The evaluation head (rows, outputs)."""
+        """Log-likelihoods or log-probabilities of rows."""
         x = jax.device_put(np.asarray(features, dtype=np.float32), self._device)
         return np.asarray(self._predict(self._weights, x))
 
-    def weights(self) -> dict[str, np.ndarray]:
+    def weights(self) -> Weights:
         """A copy of the weights."""
         return {name: np.array(array) for name, array in self._weights.items()}
 
-    def optimizer_state(self) -> dict[str, np.ndarray]:
-        """A copy of the optimiser's state: ``count``, ``mu/...``, ``nu/...`` for adam."""
+    def optimizer_state(self) -> OptimizerState:
+        """A copy of the optimiser's state; of adam's only, since sgd has none."""
         adam = self._adam()
         if adam is None:
             return {}
@@ -141,9 +141,7 @@ class JaxKernel:
                 return part
         return None
 
-    def restore(
-        self, weights: Mapping[str, np.ndarray], optimizer_state: Mapping[str, np.ndarray]
-    ) -> None:
+    def restore(self, weights: Weights, optimizer_state: OptimizerState) -> None:
         """Continue from copies taken before."""
         self._weights = self._put(weights)
         if not optimizer_state:
@@ -158,15 +156,15 @@ class JaxKernel:
             restored if isinstance(part, optax.ScaleByAdamState) else part for part in self._state
         )
 
-    def native_weights(self, weights: Mapping[str, np.ndarray]) -> bytes:
+    def native_weights(self, weights: Weights) -> bytes:
         """Flax's serialised ``{"params": {"layers_0": {"kernel", "bias"}, ...}}``."""
-        tree: dict[str, dict[str, np.ndarray]] = {}
+        tree: dict[str, Weights] = {}
         for name, array in weights.items():
             layer, kind = name.split("/")
             tree.setdefault(layer, {})[kind] = array
         return bytes(flax.serialization.to_bytes({"params": tree}))
 
-    def read_native_weights(self, content: bytes) -> dict[str, np.ndarray]:
+    def read_native_weights(self, content: bytes) -> Weights:
         """Weights from what :meth:`native_weights` gives."""
         try:
             tree = flax.serialization.msgpack_restore(content)["params"]
@@ -175,7 +173,7 @@ class JaxKernel:
                 for layer, arrays in tree.items()
                 for kind, array in arrays.items()
             }
-        except Exception as e:  # msgpack has a dozen kinds
+        except Exception as e:  # msgpack raises a dozen kinds
             raise ValueError(f"not flax's weights of a perceptron ({e})") from e
 
     def versions(self) -> dict[str, str]:
@@ -185,13 +183,13 @@ class JaxKernel:
 
 @cache
 def _optimizer(name: str, weight_decay: float) -> optax.GradientTransformation:
-    """Torch's Adam and SGD: weight decay is added to the gradient, of biases too.
+    """Adam and gradient descent as Torch has them: weight decay is added to every gradient.
 
-    The same object each time, or every training of a process would be compiled anew.
+    The same settings give the same object, or every training of a process would be compiled anew.
     """
     decay = optax.add_decayed_weights(weight_decay)
     if name == "adam":
-        return optax.chain(decay, optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8))
+        return optax.chain(decay, optax.scale_by_adam(*ADAM_BETAS, eps=ADAM_EPSILON))
     return optax.chain(decay, optax.identity())
 
 
@@ -204,7 +202,10 @@ def _forward(weights: _Tree, x: jax.Array, activations: tuple[str, ...]) -> jax.
 
 
 def _precise_forward(weights: _Tree, x: jax.Array, activations: tuple[str, ...]) -> jax.Array:
-    """Products in full float32: on a GPU, JAX rounds their operands to 10 bits unless told."""
+    """Multiply matrices in full float32.
+
+    On a GPU, JAX otherwise rounds the factors to 10 bits, which is enough for a gradient only.
+    """
     with jax.default_matmul_precision("highest"):
         return _forward(weights, x, activations)
 
@@ -212,7 +213,7 @@ def _precise_forward(weights: _Tree, x: jax.Array, activations: tuple[str, ...])
 def _row_losses(output: jax.Array, labels: jax.Array, *, logits: bool) -> jax.Array:
     if logits:
         return optax.sigmoid_binary_cross_entropy(output, labels)
-    return optax.huber_loss(output, labels, delta=1.0)
+    return optax.huber_loss(output, labels, delta=HUBER_DELTA)
 
 
 def _summed_loss(
@@ -237,7 +238,10 @@ def _train_batches(
     activations: tuple[str, ...],
     logits: bool,
 ) -> tuple[_Tree, optax.OptState, jax.Array]:
-    """One update per batch of ``x`` (batches, rows, inputs); the summed row losses of each."""
+    """Update once per batch of ``x`` (batches, rows, inputs).
+
+    Returns the weights, the optimiser's state, and the summed row losses of each batch.
+    """
 
     def mean_loss(weights: _Tree, x: jax.Array, y: jax.Array) -> jax.Array:
         return _row_losses(_forward(weights, x, activations), y, logits=logits).mean()
@@ -256,28 +260,28 @@ def _train_batches(
 
 @cache
 def _cpu_options(threads: int) -> dict[str, str]:
-    """How XLA is told to compile for so many threads.
+    """XLA's options for a number of CPU threads.
 
-    Its library for fused products (YNNPACK) leaves a second thread all but idle with layers of a
-    hundred: 744,000 rows/s on two, 683,000 on one. Without it 1,020,000 on two, 585,000 on one (jax
-    0.10.2, layers of 100, 100, 100, batches of 1,000).
+    XLA's library for fused products (YNNPACK) leaves a second thread nearly idle with layers of a
+    hundred units: 744,000 rows/s on two threads, 683,000 on one. Without it there are 1,020,000 on
+    two and 585,000 on one (jax 0.10.2, layers of 100, 100, 100, batches of 1,000).
     """
     return {} if threads == 1 else known_options({"xla_cpu_experimental_ynn_fusion_type": ""})
 
 
 @cache
 def _gpu_options() -> dict[str, str]:
-    """How XLA is told to compile products in full float32 for a GPU.
+    """XLA's options for products in full float32 on a GPU.
 
-    It would write many kernels of its own for each and time them: 5.8 s for the validation of a
-    network of 100, 100, 100, which then does 390 million rows/s. With those of cuBLAS it takes
-    0.3 s and does 397 million (jax 0.11.2, H200, blocks of 150,000 rows).
+    By default XLA writes and times many CUDA kernels for each product: 5.8 s to compile the
+    validation of a network of 100, 100, 100, which then does 390 million rows/s. With the kernels
+    of cuBLAS it takes 0.3 s and does 397 million (jax 0.11.2, H200, blocks of 150,000 rows).
     """
     return known_options({"xla_gpu_enable_triton_gemm": "False"})
 
 
 def known_options(options: dict[str, str]) -> dict[str, str]:
-    """The options, or none if this version of XLA does not know them all."""
+    """The options, or none of them if this version of XLA does not know them all."""
     try:
         with jax.default_device(jax.devices("cpu")[0]):
             jax.jit(jnp.negative, compiler_options=options).lower(0.0).compile()
@@ -290,9 +294,19 @@ def known_options(options: dict[str, str]) -> dict[str, str]:
 def _compiled(
     options: tuple[tuple[str, str], ...], precise_options: tuple[tuple[str, str], ...]
 ) -> tuple[Any, Any, Any]:
-    """Training, evaluation and prediction; compiled once for all trainings of a process.
+    """The three functions as JAX compiles them: once for all trainings of a process.
 
-    The second options are for evaluation and prediction, whose products are precise.
+    Parameters
+    ----------
+    options
+        XLA's options for training.
+    precise_options
+        Those for evaluation and prediction, which multiply in full float32.
+
+    Returns
+    -------
+    tuple
+        Training, evaluation and prediction.
     """
     compile_with = partial(jax.jit, compiler_options=dict(precise_options))
     static = ("activations", "logits")

@@ -1,15 +1,26 @@
-"""The Torch kernel: the same arithmetic as the JAX kernel's, with Torch's own optimisers."""
+"""The Torch backend: the arithmetic of the JAX backend, with Torch's own optimisers.
+
+``tests/parity`` compares both with each other and with the textbook's formulas.
+"""
 
 import io
-from collections.abc import Mapping
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from lanflow.core.errors import UserError
-from lanflow.networks.types import NETWORK_TYPES, Architecture
+from lanflow.networks.types import NETWORK_TYPES, Architecture, BackendName
+from lanflow.training.backend import (
+    ADAM_BETAS,
+    ADAM_EPSILON,
+    HUBER_DELTA,
+    Backend,
+    OptimizerState,
+    Weights,
+    cpu_name,
+    no_gpu_error,
+)
 from lanflow.training.config import TrainingConfig
 
 _ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
@@ -26,43 +37,30 @@ def select_device(wanted: str) -> torch.device:
     if wanted != "cpu" and torch.cuda.is_available():
         return torch.device("cuda")
     if wanted == "gpu":
-        raise UserError(
-            "--device gpu: Torch sees no GPU here (install a CUDA build, or use --device cpu)"
-        )
+        raise no_gpu_error("Torch", install="a CUDA build")
     return torch.device("cpu")
 
 
-class TorchKernel:
-    """Implements :class:`lanflow.training.backend.Kernel`.
+class TorchBackend(Backend):
+    """Trains with Torch; parameters as of :func:`lanflow.training.backend.make_backend`."""
 
-    Parameters
-    ----------
-    device
-        ``auto``, ``cpu`` or ``gpu``.
-    threads
-        Of the CPU; sums are split by it, so it decides the last bits of the weights.
-    """
-
-    name = "torch"
+    name: BackendName = "torch"
     weights_suffix = "pt"
 
     def __init__(self, *, device: str = "auto", threads: int = 1) -> None:
         torch.set_num_threads(threads)
         self._device = select_device(device)
         self.uses_gpu = self._device.type != "cpu"
-        name = torch.cuda.get_device_name() if self.uses_gpu else ""
-        self.device = name or f"cpu, {threads} thread(s)"
+        self.device = torch.cuda.get_device_name() if self.uses_gpu else cpu_name(threads)
 
-    def start(
-        self, architecture: Architecture, config: TrainingConfig, weights: Mapping[str, np.ndarray]
-    ) -> None:
+    def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
         self._logits = NETWORK_TYPES[architecture.network_type].loss == "bcelogit"
         self._activations = [_ACTIVATIONS[name] for name in architecture.activations]
         self._config = config
         self._set(weights)
 
-    def _set(self, weights: Mapping[str, np.ndarray]) -> None:
+    def _set(self, weights: Weights) -> None:
         self._weights = {
             name: torch.tensor(array, device=self._device, requires_grad=True)
             for name, array in weights.items()
@@ -71,12 +69,17 @@ class TorchKernel:
 
     @cached_property
     def _optimizer(self) -> torch.optim.Optimizer:
-        """Made by the first update: it imports Torch's compiler, a second no prediction needs."""
+        """Made by the first update: it imports Torch's compiler, which takes a second."""
         parameters = list(self._weights.values())
         lr, decay = self._config.learning_rate, self._config.weight_decay
         if self._config.optimizer == "adam":
             return torch.optim.Adam(
-                parameters, lr=lr, weight_decay=decay, betas=(0.9, 0.999), eps=1e-8, fused=True
+                parameters,
+                lr=lr,
+                weight_decay=decay,
+                betas=ADAM_BETAS,
+                eps=ADAM_EPSILON,
+                fused=True,
             )
         return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, fused=True)
 
@@ -91,7 +94,7 @@ class TorchKernel:
     def _loss(self, output: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
         if self._logits:
             return functional.binary_cross_entropy_with_logits(output, labels, reduction=reduction)
-        return functional.huber_loss(output, labels, delta=1.0, reduction=reduction)
+        return functional.huber_loss(output, labels, delta=HUBER_DELTA, reduction=reduction)
 
     def train_block(
         self,
@@ -101,7 +104,7 @@ class TorchKernel:
         batch_size: int,
         learning_rates: np.ndarray,
     ) -> float:
-        """One update per batch; the host waits for the device once, at the end."""
+        """Update once per batch; the host waits for the device once, at the end."""
         x = torch.from_numpy(features).to(self._device)
         y = torch.from_numpy(labels).to(self._device)
         total = torch.zeros((), dtype=torch.float64, device=self._device)
@@ -117,14 +120,14 @@ class TorchKernel:
         return float(total)
 
     def evaluate_block(self, features: np.ndarray, labels: np.ndarray) -> float:
-        """The summed row losses without an update."""
+        """Sum the losses of rows, without an update."""
         with torch.no_grad():
             x = torch.from_numpy(features).to(self._device)
             y = torch.from_numpy(labels).to(self._device)
             return float(self._loss(self._forward(x), y, "sum"))
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """The evaluation head (rows, outputs)."""
+        """Log-likelihoods or log-probabilities of rows."""
         with torch.no_grad():
             x = torch.tensor(np.asarray(features, dtype=np.float32), device=self._device)
             output = self._forward(x)
@@ -132,13 +135,13 @@ class TorchKernel:
                 output = functional.logsigmoid(output)
             return np.asarray(output.cpu().numpy())
 
-    def weights(self) -> dict[str, np.ndarray]:
+    def weights(self) -> Weights:
         """A copy of the weights."""
         return {k: np.array(v.detach().cpu().numpy()) for k, v in self._weights.items()}
 
-    def optimizer_state(self) -> dict[str, np.ndarray]:
-        """A copy of the optimiser's state: ``count``, ``mu/...``, ``nu/...`` for adam."""
-        state: dict[str, np.ndarray] = {}
+    def optimizer_state(self) -> OptimizerState:
+        """A copy of the optimiser's state; of adam's only, since sgd has none."""
+        state: OptimizerState = {}
         for name, tensor in self._weights.items():
             entry = self._optimizer.state.get(tensor, {})
             if "exp_avg" in entry:
@@ -147,9 +150,7 @@ class TorchKernel:
                 state[f"nu/{name}"] = np.array(entry["exp_avg_sq"].cpu().numpy())
         return state
 
-    def restore(
-        self, weights: Mapping[str, np.ndarray], optimizer_state: Mapping[str, np.ndarray]
-    ) -> None:
+    def restore(self, weights: Weights, optimizer_state: OptimizerState) -> None:
         """Continue from copies taken before."""
         self._set(weights)
         if not optimizer_state:
@@ -161,8 +162,8 @@ class TorchKernel:
                 "exp_avg_sq": torch.tensor(optimizer_state[f"nu/{name}"], device=self._device),
             }
 
-    def native_weights(self, weights: Mapping[str, np.ndarray]) -> bytes:
-        """A state dict with LANfactory's names: activations take every second place."""
+    def native_weights(self, weights: Weights) -> bytes:
+        """A state dict with LANfactory's names, which count activations as layers."""
         state = {}
         for name, array in weights.items():
             layer, kind = name.split("/")
@@ -174,8 +175,8 @@ class TorchKernel:
         torch.save(state, buffer)
         return buffer.getvalue()
 
-    def read_native_weights(self, content: bytes) -> dict[str, np.ndarray]:
-        """Weights from what :meth:`native_weights` gives; nothing in it is run."""
+    def read_native_weights(self, content: bytes) -> Weights:
+        """Weights from what :meth:`native_weights` gives; no code in the file is run."""
         try:
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
             weights = {}
@@ -185,7 +186,7 @@ class TorchKernel:
                 is_kernel = kind == "weight"
                 key = f"layers_{int(place) // 2}/{'kernel' if is_kernel else 'bias'}"
                 weights[key] = np.ascontiguousarray(array.T) if is_kernel else array
-        except Exception as e:  # pickle, zip and torch each have their own kinds
+        except Exception as e:  # pickle, zip and torch each raise their own kinds
             raise ValueError(f"not Torch's weights of a perceptron ({e})") from e
         return weights
 

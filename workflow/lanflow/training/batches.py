@@ -1,16 +1,16 @@
-"""The rows of a training in memory: epoch after epoch in another order, in blocks of batches.
+"""The rows of a training, epoch after epoch in another order, in blocks of whole batches.
 
 Rows of a training file are grouped by parameter set, so an order that does not mix them would train
-on one set at a time. Two ways to mix, of which the size of the data and the memory given for it
-decide, and nothing of the machine:
+on one set at a time. There are two ways to mix them. Only the size of the data and the memory given
+for it decide between them, never the machine:
 
-- Rows that take no more than half of the memory are all held in it, and every epoch is one random
+- Rows that take at most half of the memory are all held in it, and every epoch is one random
   permutation of them.
-- Of more rows, an epoch makes groups. The rows are cut into pieces of at most 1024 neighbours,
-  the pieces of all files are permuted, and each group is the next so many of them, at least about
-  4000, read from the disk in ascending order. The rows of a group are permuted before they make
-  batches. So every row is visited once an epoch, groups are random samples of the whole data set,
-  and a batch of 1000 rows comes from nearly as many pieces.
+- More rows pass through a shuffle buffer of that half. The rows are cut into pieces of at most 1024
+  neighbours, and the pieces of all files are permuted. The buffer is filled with the next pieces,
+  at least about 4000 of them, read from the disk in ascending order. The rows in the buffer are
+  permuted before they make batches. So every row is visited once an epoch, each filling is a random
+  sample of the whole data set, and a batch of 1000 rows comes from nearly as many pieces.
 
 How well that mixes: on 1000 parameter sets of 200 rows and with memory for a thirteenth of them,
 the validation loss after each of 6 epochs, relative to that of full shuffling with the same seed,
@@ -23,78 +23,81 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lanflow.training.split import RowRuns
+from lanflow.training.split import RowRanges
 
-# Of rows that lie together; a group has at least about so many pieces, or pieces are shorter.
-_PIECE_ROWS, _LEAST_PIECE_ROWS, _PIECES = 1024, 16, 4096
-_BLOCK_BYTES = 2**28
+# A piece has at most 1024 rows, and fewer where the buffer would hold less than 4096 pieces.
+_MOST_PIECE_ROWS, _LEAST_PIECE_ROWS, _N_PIECES = 1024, 16, 4096
+_MOST_BLOCK_BYTES = 2**28
+# Rows read from the disk in one go.
 _READ_ROWS = 2**18
-# Of a row in the order of a group, while it is put together.
-_INDEX_BYTES = 16
+# Bytes that a row's place in the permutation takes while the permutation is put together.
+_ORDER_BYTES = 16
 
 
 @dataclass(frozen=True)
 class RowMemory:
-    """What of the memory for rows is for what: half for a group, the rest for blocks of it.
+    """How the row memory is divided: half for the shuffle buffer, an eighth for each block.
+
+    There are up to three blocks at a time: one left over from the buffer before, one handed to the
+    backend, and the backend's copy.
 
     Attributes
     ----------
-    group
-        Rows held at a time, with their order.
-    piece
-        Neighbours that stay in one group.
-    block
-        Rows handed to the kernel at a time, a whole number of batches. There are up to three
-        blocks: left over from a group, handed over, and copied by the kernel.
+    buffer_rows
+        Rows in the shuffle buffer, each with its place in the order.
+    piece_rows
+        Neighbours that enter the buffer together.
+    block_rows
+        Rows handed to the backend at a time, a whole number of batches.
     """
 
-    group: int
-    piece: int
-    block: int
+    buffer_rows: int
+    piece_rows: int
+    block_rows: int
 
     @classmethod
     def of(cls, memory_mb: int, *, row_bytes: int, batch_size: int) -> "RowMemory":
-        """The division of so many megabytes (2**20 bytes)."""
-        memory = memory_mb * 2**20
-        row_bytes += _INDEX_BYTES
-        group = max(memory // 2 // row_bytes, 1)
-        n_batches = min(_BLOCK_BYTES, memory // 8) // (row_bytes * batch_size)
+        """Divide so many megabytes (2**20 bytes) for rows of ``row_bytes`` bytes."""
+        memory_bytes = memory_mb * 2**20
+        row_bytes += _ORDER_BYTES
+        buffer_rows = max(memory_bytes // 2 // row_bytes, 1)
+        n_batches = min(_MOST_BLOCK_BYTES, memory_bytes // 8) // (row_bytes * batch_size)
         return cls(
-            group=group,
-            piece=min(max(group // _PIECES, _LEAST_PIECE_ROWS), _PIECE_ROWS),
-            block=max(n_batches, 1) * batch_size,
+            buffer_rows=buffer_rows,
+            piece_rows=min(max(buffer_rows // _N_PIECES, _LEAST_PIECE_ROWS), _MOST_PIECE_ROWS),
+            block_rows=max(n_batches, 1) * batch_size,
         )
 
     def holds(self, n_rows: int) -> bool:
         """Whether so many rows are all held at once."""
-        return n_rows <= self.group
+        return n_rows <= self.buffer_rows
 
 
 class EpochRows:
-    """Rows of a data set, given out epoch by epoch.
+    """Gives out the rows of a training, epoch after epoch.
 
     Parameters
     ----------
     features, labels
         Arrays of a data set, (rows, inputs) and (rows, outputs) float32, mapped from files.
     rows
-        Which of them, in ascending order.
+        Which of their rows, ascending.
     file_starts
-        Positions in ``rows`` at which another file begins.
+        Positions in ``rows`` at which the rows of another file begin.
     shuffle
         ``True`` mixes all rows. ``False`` keeps the files in their order and mixes the rows within
         each, which is what ``SHUFFLE: False`` means in LANfactory.
     memory
-        How much is held at a time.
+        How many rows are held at a time.
     labels_lower_bound
-        Smaller labels are raised to it.
+        Labels below it are raised to it.
     """
 
     def __init__(
         self,
         features: np.ndarray,
         labels: np.ndarray,
-        rows: RowRuns,
+        rows: RowRanges,
         *,
         file_starts: np.ndarray,
         shuffle: bool,
@@ -103,101 +106,103 @@ class EpochRows:
     ) -> None:
         self._source = np.asarray(features), np.asarray(labels)
         self._rows, self._memory, self._bound = rows, memory, labels_lower_bound
+        # Positions of the first row of each file and of the row after its last.
         self._files = [(0, len(rows))]
         if not shuffle:
             ends = [*file_starts[1:].tolist(), len(rows)]
             self._files = list(zip(file_starts.tolist(), ends, strict=True))
         n_held = len(rows)
         if not memory.holds(n_held):
-            n_held = min(n_held, memory.group + memory.piece + memory.block)
-        self._held = tuple(np.empty((n_held, a.shape[1]), np.float32) for a in self._source)
-        self._holds: RowRuns | None = None
+            # A filling may end a piece late, and stands behind the rows left over from the last.
+            n_held = min(n_held, memory.buffer_rows + memory.piece_rows + memory.block_rows)
+        self._buffer = tuple(np.empty((n_held, a.shape[1]), np.float32) for a in self._source)
+        self._filled_with: RowRanges | None = None
 
     def epoch(self, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Features and labels of each row once, in blocks of whole batches but the last.
+        """Features and labels of each row once, in blocks of whole batches but for the last.
 
-        Every block but the last has as many rows, so a compiled kernel is compiled for two.
+        All blocks but the last have the same length, so JAX compiles for two lengths only.
         """
-        n_left, n_rows = 0, len(self._rows)
-        for group, lengths in self._groups(rng):
-            self._hold(group, n_left)
+        n_left, n_to_come, block_rows = 0, len(self._rows), self._memory.block_rows
+        for filling, lengths in self._fillings(rng):
+            self._fill(filling, n_left)
             ends = n_left + np.cumsum(lengths)
             mixed = [end - n + rng.permutation(n) for end, n in zip(ends, lengths, strict=True)]
             order = np.concatenate([np.arange(n_left), *mixed])
-            n_rows -= len(group)
-            whole = len(order) // self._memory.block * self._memory.block if n_rows else len(order)
-            for start in range(0, whole, self._memory.block):
-                rows = order[start : min(start + self._memory.block, whole)]
-                features, labels = (np.take(array, rows, axis=0) for array in self._held)
+            n_to_come -= len(filling)
+            n_given = len(order) // block_rows * block_rows if n_to_come else len(order)
+            for start in range(0, n_given, block_rows):
+                places = order[start : min(start + block_rows, n_given)]
+                features, labels = (np.take(array, places, axis=0) for array in self._buffer)
                 yield features, labels
-            n_left = len(order) - whole
+            n_left = len(order) - n_given
             if n_left:
-                for array in self._held:
-                    array[:n_left] = array[order[whole:]]
+                for array in self._buffer:
+                    array[:n_left] = array[order[n_given:]]
 
-    def _groups(self, rng: np.random.Generator) -> Iterator[tuple[RowRuns, list[int]]]:
-        """Rows to hold at a time, and the lengths of the parts of them that are each permuted."""
+    def _fillings(self, rng: np.random.Generator) -> Iterator[tuple[RowRanges, list[int]]]:
+        """Rows for each filling of the buffer, and the lengths of its parts to be permuted."""
         if self._memory.holds(len(self._rows)):
             yield self._rows, [last - first for first, last in self._files]
             return
         waiting: list[tuple[int, int]] = []
         for first, last in self._files:
-            if waiting and last - waiting[0][0] > self._memory.group:
-                yield self._of_files(waiting)
+            if waiting and last - waiting[0][0] > self._memory.buffer_rows:
+                yield self._whole_files(waiting)
                 waiting = []
-            if last - first > self._memory.group:
-                for group in self._samples(self._rows.part(first, last), rng):
-                    yield group, [len(group)]
+            if last - first > self._memory.buffer_rows:
+                for sample in self._samples(self._rows.part(first, last), rng):
+                    yield sample, [len(sample)]
             else:
                 waiting.append((first, last))
         if waiting:
-            yield self._of_files(waiting)
+            yield self._whole_files(waiting)
 
-    def _of_files(self, files: list[tuple[int, int]]) -> tuple[RowRuns, list[int]]:
+    def _whole_files(self, files: list[tuple[int, int]]) -> tuple[RowRanges, list[int]]:
         lengths = [last - first for first, last in files]
         return self._rows.part(files[0][0], files[-1][1]), lengths
 
-    def _samples(self, rows: RowRuns, rng: np.random.Generator) -> Iterator[RowRuns]:
-        """Groups of pieces from all over the rows, of about equal size, each in ascending order."""
-        pieces = rows.cut(self._memory.piece)
+    def _samples(self, rows: RowRanges, rng: np.random.Generator) -> Iterator[RowRanges]:
+        """Random samples of pieces, of about equal size, that together are all of the rows."""
+        pieces = rows.cut(self._memory.piece_rows)
         order = rng.permutation(len(pieces.starts))
-        n_groups = -(-len(rows) // self._memory.group)
-        shares = np.arange(1, n_groups) * (len(rows) / n_groups)
+        n_samples = -(-len(rows) // self._memory.buffer_rows)
+        shares = np.arange(1, n_samples) * (len(rows) / n_samples)
         cuts = np.searchsorted(np.cumsum(pieces.lengths[order]), shares)
         for chosen in np.split(order, cuts):
-            yield pieces.of(np.sort(chosen))
+            yield pieces.take(np.sort(chosen))
 
-    def _hold(self, group: RowRuns, n_left: int) -> None:
-        """Read a group behind the rows that are left over; all rows are read once for all."""
-        if group is self._holds:
+    def _fill(self, filling: RowRanges, n_left: int) -> None:
+        """Read rows into the buffer behind those left over; all rows at once are read only once."""
+        if filling is self._filled_with:
             return
-        for first in range(0, len(group), _READ_ROWS):
-            rows = group.part(first, first + _READ_ROWS).rows()
+        for first in range(0, len(filling), _READ_ROWS):
+            rows = filling.part(first, first + _READ_ROWS).rows()
             place = slice(n_left + first, n_left + first + len(rows))
-            for source, held in zip(self._source, self._held, strict=True):
+            for source, held in zip(self._source, self._buffer, strict=True):
                 np.take(source, rows, axis=0, out=held[place], mode="clip")
-            raise_labels(self._held[1][place], self._bound)
-        self._holds = group
+            _raise_labels(self._buffer[1][place], self._bound)
+        self._filled_with = filling
 
 
 def rows_in_order(
     features: np.ndarray,
     labels: np.ndarray,
-    rows: RowRuns,
+    rows: RowRanges,
     *,
     labels_lower_bound: float | None,
     block_bytes: int = 2**22,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Features and labels of rows as they stand, in blocks of so many bytes."""
+    """Features and labels of rows in the order of the file, in blocks of ``block_bytes`` bytes."""
     n_rows = max(block_bytes // (4 * (features.shape[1] + labels.shape[1])), 1)
     for first in range(0, len(rows), n_rows):
         numbers = rows.part(first, first + n_rows).rows()
         block, block_labels = (np.take(array, numbers, axis=0) for array in (features, labels))
-        raise_labels(block_labels, labels_lower_bound)
+        _raise_labels(block_labels, labels_lower_bound)
         yield block, block_labels
 
 
-def raise_labels(labels: np.ndarray, bound: float | None) -> None:
-    """Raise smaller labels to a bound, in place."""
+def _raise_labels(labels: np.ndarray, bound: float | None) -> None:
+    """Raise labels below the bound to it, in place."""
     if bound is not None:
         np.maximum(labels, np.float32(bound), out=labels)

@@ -1,19 +1,21 @@
-"""The state of an unfinished training, on disk in one step.
+"""How far a training has come: its history, and the checkpoint that it continues from.
 
-A checkpoint is an ``.npz`` of plain arrays and one JSON text, so that reading it runs no code.
+A checkpoint is one file, an ``.npz`` of plain arrays and one JSON text, so that reading it runs no
+code. It is replaced in one step: whenever a training is killed, the file is whole.
 """
 
 import io
 import json
 import logging
 import zipfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lanflow.core.files import write_bytes
+from lanflow.training.backend import OptimizerState, Weights
+from lanflow.training.schedules import ScheduleState
 
 log = logging.getLogger(__name__)
 
@@ -21,27 +23,54 @@ _GROUPS = ("weights", "best_weights", "optimizer_state")
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """One line of a training's history.
+
+    Attributes
+    ----------
+    epoch
+        Zero-based number.
+    train_loss
+        Mean over the rows trained on, each before the update by its batch.
+    val_loss
+        Mean over the validation rows, at the end of the epoch.
+    learning_rate
+        Rate of the epoch's last update.
+    seconds
+        Wall time, validation included.
+    """
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """All that a training needs to go on to the same bytes.
+    """All that a training needs to continue to the same bytes.
 
     Attributes
     ----------
     fingerprint
-        Of the training it belongs to.
-    weights, best_weights, optimizer_state
-        Name -> array.
+        Digest of all that decides the training; only the same training continues from it.
+    weights, best_weights
+        Weights of the last epoch and of the best one.
+    optimizer_state
+        After the last epoch.
     schedule
-        Fields of :class:`lanflow.training.schedules.ScheduleState`.
+        State of the learning rate before the next epoch.
     history
-        Fields of :class:`lanflow.training.backend.Epoch`, one per finished epoch.
+        The finished epochs.
     """
 
     fingerprint: str
-    weights: dict[str, np.ndarray]
-    best_weights: dict[str, np.ndarray]
-    optimizer_state: dict[str, np.ndarray]
-    schedule: dict[str, Any]
-    history: list[dict[str, Any]]
+    weights: Weights
+    best_weights: Weights
+    optimizer_state: OptimizerState
+    schedule: ScheduleState
+    history: list[Epoch]
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -53,8 +82,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     state = {
         "fingerprint": checkpoint.fingerprint,
-        "schedule": checkpoint.schedule,
-        "history": checkpoint.history,
+        "schedule": asdict(checkpoint.schedule),
+        "history": [asdict(epoch) for epoch in checkpoint.history],
     }
     buffer = io.BytesIO()
     np.savez(buffer, state=np.array(json.dumps(state)), **arrays)
@@ -66,19 +95,23 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            state = json.loads(str(content["state"]))
-            groups: dict[str, Any] = {group: {} for group in _GROUPS}
-            for key in content.files:
-                if key != "state":
-                    group, name = key.split(":", 1)
-                    groups[group][name] = content[key]
-            return Checkpoint(
-                fingerprint=state["fingerprint"],
-                schedule=state["schedule"],
-                history=state["history"],
-                **groups,
-            )
+        return _read_checkpoint(path)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
         log.warning("%s is not a readable checkpoint (%s); starting afresh", path, e)
         return None
+
+
+def _read_checkpoint(path: Path) -> Checkpoint:
+    groups: dict[str, Weights] = {group: {} for group in _GROUPS}
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+        state = json.loads(str(content["state"]))
+        for key in content.files:
+            if key != "state":
+                group, name = key.split(":", 1)
+                groups[group][name] = content[key]
+    return Checkpoint(
+        fingerprint=state["fingerprint"],
+        schedule=ScheduleState(**state["schedule"]),
+        history=[Epoch(**epoch) for epoch in state["history"]],
+        **groups,
+    )

@@ -1,8 +1,10 @@
-"""LANfactory's training YAML, typed: how one network is trained."""
+"""How one network is trained: LANfactory's training YAML, read and checked.
+
+A YAML may list several networks. :class:`TrainingFile` is the file with LANfactory's keys, and
+:class:`TrainingConfig` is one network of it for one cognitive model.
+"""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -20,13 +22,14 @@ from lanflow.core.settings import (
     read_yaml,
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
-from lanflow.tracking.store import SendMode
 
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
+# Megabytes that rows may take while training.
+DEFAULT_MEMORY_MB = 4000
 
 
 def _none_if_nothing(value: object) -> object:
-    """LANfactory's files say ``None`` or ``""`` for nothing, which to YAML is text."""
+    """LANfactory's files write ``None`` or ``""`` for nothing; YAML reads both as text."""
     return None if value in ("", "None", "none") else value
 
 
@@ -37,7 +40,7 @@ class LearningRateSchedulerParams(Settings):
     patience: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = 2
     threshold: Annotated[Number, Field(ge=0)] = 0.001
     min_lr: Annotated[Number, Field(ge=0)] = 1e-8
-    verbose: bool = True  # accepted as LANfactory has it; our log always tells the rate
+    verbose: bool = True  # accepted for LANfactory's files; the rate is always logged
     warmup_epochs: Annotated[Number, Field(ge=0)] = 1.0  # warmup_cosine only
 
 
@@ -97,7 +100,7 @@ class TrainingFile(Settings):
 
 
 class TrainingConfig(Settings):
-    """Everything that decides one training: one network of a training YAML, for one model."""
+    """All settings of one training: one network of a training YAML, for one cognitive model."""
 
     network_type: NetworkTypeName
     model: str
@@ -128,7 +131,7 @@ class TrainingConfig(Settings):
             Rows per update as used on the device.
         """
         network_type = NETWORK_TYPES[self.network_type]
-        ours = set() if self.lr_scheduler == "warmup_cosine" else {"warmup_epochs"}
+        not_lanfactorys = set() if self.lr_scheduler == "warmup_cosine" else {"warmup_epochs"}
         return {
             "cpu_batch_size": self.cpu_batch_size,
             "gpu_batch_size": self.gpu_batch_size,
@@ -137,7 +140,7 @@ class TrainingConfig(Settings):
             "optimizer": self.optimizer,
             "learning_rate": self.learning_rate,
             "lr_scheduler": self.lr_scheduler,
-            "lr_scheduler_params": self.lr_scheduler_params.model_dump(exclude=ours),
+            "lr_scheduler_params": self.lr_scheduler_params.model_dump(exclude=not_lanfactorys),
             "weight_decay": self.weight_decay,
             "loss": network_type.loss,
             "save_history": True,
@@ -162,7 +165,7 @@ class TrainingConfig(Settings):
         }
 
     def deciding_settings(self) -> dict[str, Any]:
-        """What decides the weights: all but what is accepted and only passed on."""
+        """The settings that decide the weights; the others are only passed on to LANfactory."""
         passed_on: Any = {"generator_approach": True, "lr_scheduler_params": {"verbose"}}
         return self.model_dump(mode="json", exclude=passed_on)
 
@@ -190,15 +193,15 @@ def select_network(
     Parameters
     ----------
     file
-        The YAML as read.
+        The YAML.
     network_id
         Index into LAYER_SIZES and ACTIVATIONS.
     model
         The cognitive model; ``None`` takes the file's MODEL.
     seed
-        Decides weights, split and order.
+        Decides initial weights, split and order of rows.
     where
-        The file's name, for errors.
+        Names the file in errors.
 
     Raises
     ------
@@ -225,60 +228,3 @@ def select_network(
             "seed": seed,
         }
     )
-
-
-# What a person gives to ``jaxtrain`` or ``torchtrain``.
-
-
-# Megabytes that rows may take while training.
-DEFAULT_MEMORY_MB = 4000
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """What a person gives to ``jaxtrain`` or ``torchtrain``; see their ``--help``."""
-
-    backend: Literal["jax", "torch"]
-    networks_path_base: Path
-    config_path: Path | None = None
-    network_id: int = 0
-    model: str | None = None
-    seed: int = 1
-    device: str = "auto"
-    threads: int = 1
-    memory_mb: int = DEFAULT_MEMORY_MB
-    network_name: str | None = None
-    run_uuid: str | None = None
-    export_onnx: bool = True
-    dry_run: bool = False
-    training_data_folder: Path | None = None
-    data_generation_experiment: str | None = None
-    data_set: Path | None = None
-    manifest: Path | None = None
-    data_cache: Path | None = None
-    root: Path | None = None
-    path_map: Mapping[str, str] = field(default_factory=dict)
-    use_extra_files: bool = False
-    max_repeated_sets: float = 1.0
-    mlflow_on: bool = False
-    mlflow_run_id: str | None = None
-    mlflow_run_name: str | None = None
-    mlflow_experiment_name: str | None = None
-    mlflow_tracking_uri: str | None = None
-    mlflow_artifact_location: str | None = None
-    mlflow_send: SendMode = "now"
-
-    @property
-    def is_tracked(self) -> bool:
-        """Whether the training is an MLflow run; some options imply it."""
-        return bool(
-            self.mlflow_on
-            or self.mlflow_run_id
-            or self.mlflow_run_name
-            or self.data_generation_experiment
-        )
-
-
-def without_tracking(options: TrainingOptions) -> TrainingOptions:
-    """The same options with tracking off, for a machine without MLflow."""
-    return replace(options, mlflow_on=False, mlflow_run_name=None)

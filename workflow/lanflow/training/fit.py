@@ -1,4 +1,8 @@
-"""One training, whatever the backend: epochs, schedule, checkpoints, best and last weights."""
+"""The loop of epochs, the same for both backends: schedule, checkpoints, best and last weights.
+
+A :class:`TrainingJob` holds all that decides a training's result. :func:`fit` trains it from the
+start, or from the checkpoint that the same job left, and both ways end at the same bytes.
+"""
 
 import hashlib
 import json
@@ -6,7 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,48 +19,45 @@ from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
 from lanflow.data.dataset import DataSet
 from lanflow.networks.types import NETWORK_TYPES, Architecture
-from lanflow.training import schedules
-from lanflow.training.backend import Epoch, Kernel, Weights
+from lanflow.training.backend import Backend, Weights
 from lanflow.training.batches import EpochRows, RowMemory, rows_in_order
-from lanflow.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from lanflow.training.checkpoints import Checkpoint, Epoch, load_checkpoint, save_checkpoint
 from lanflow.training.config import DEFAULT_MEMORY_MB, TrainingConfig
-from lanflow.training.split import STREAM_ORDER, Split, stream
+from lanflow.training.schedules import ScheduleState, initial_state, learning_rates, next_state
+from lanflow.training.split import STREAM_ORDER, STREAM_WEIGHTS, Split, split_rows, stream
 
 log = logging.getLogger(__name__)
 
-_STREAM_WEIGHTS = 0
+# Standard deviation of a standard normal that is cut at two.
+_CUT_NORMAL_STD = 0.87962566103423978
 
 
 class TrainingError(UserError):
-    """A training that cannot go on; its run is FAILED."""
-
-
-@dataclass
-class TrainingResult:
-    """What a training gives: weights of the best and of the last epoch, and the history."""
-
-    best_weights: Weights
-    last_weights: Weights
-    history: list[Epoch] = field(default_factory=list)
-
-    @property
-    def best(self) -> Epoch:
-        """The epoch with the lowest validation loss."""
-        return min(self.history, key=lambda epoch: epoch.val_loss)
+    """A loss is not finite; the training stops and its MLflow run reads FAILED."""
 
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What is trained on what: everything that decides a training's result.
+    """One training: which network learns from which rows, on which backend.
 
     Attributes
     ----------
+    config
+        The settings.
+    architecture
+        The network's shape.
+    data_set
+        The packed data.
+    split
+        Rows to train and to validate on.
+    backend
+        Trains, on its device.
     batch_size
-        Rows per update on the device in use.
+        Rows per update.
     checkpoint_path
-        Written after every epoch, removed by nobody here; ``None`` keeps none.
+        Written after every epoch, and not removed here; ``None`` keeps no checkpoint.
     memory_mb
-        What rows may take; more of them are shuffled in groups, see
+        Megabytes that rows may take; more rows pass through a shuffle buffer, see
         :mod:`lanflow.training.batches`.
     """
 
@@ -64,12 +65,13 @@ class TrainingJob:
     architecture: Architecture
     data_set: DataSet
     split: Split
+    backend: Backend
     batch_size: int
     checkpoint_path: Path | None = None
     memory_mb: int = DEFAULT_MEMORY_MB
 
     def rows(self) -> EpochRows:
-        """The rows to train on, as they are given out."""
+        """The rows to train on."""
         return EpochRows(
             *self.arrays(),
             self.split.train,
@@ -87,46 +89,74 @@ class TrainingJob:
         return RowMemory.of(self.memory_mb, row_bytes=row_bytes, batch_size=self.batch_size)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        """Features and labels of the data set."""
-        kind, data_set = self.config.network_type, self.data_set
-        return data_set.array(kind, "features"), data_set.array(kind, "labels")
+        """Features (rows, inputs) and labels (rows, outputs) of the data set."""
+        network_type, data_set = self.config.network_type, self.data_set
+        return data_set.array(network_type, "features"), data_set.array(network_type, "labels")
 
-    def fingerprint(self, kernel: Kernel) -> str:
+    def fingerprint(self) -> str:
         """Digest of all that must be the same for a checkpoint to be continued."""
         parts = {
             "config": json.loads(self.config.canonical_json()),
             "data": self.data_set.digest,
             "batch_size": self.batch_size,
-            "kernel": kernel.name,
-            "device": kernel.device,
-            "versions": kernel.versions(),
+            "kernel": self.backend.name,  # an old name; another would end all checkpoints
+            "device": self.backend.device,
+            "versions": self.backend.versions(),
         }
+        # A finished training continues with more epochs, unless the schedule depends on how many.
         del parts["config"]["n_epochs"]
-        if not self.memory.holds(len(self.split.train)):
-            parts["memory_mb"] = self.memory_mb
         if self.config.lr_scheduler == "warmup_cosine":
             parts["n_epochs"] = self.config.n_epochs
+        # The memory decides the order of rows only where they pass through the shuffle buffer.
+        if not self.memory.holds(len(self.split.train)):
+            parts["memory_mb"] = self.memory_mb
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def initial_weights(architecture: Architecture, *, seed: int) -> Weights:
-    """Seeded weights: LeCun's truncated normal and zero biases, as flax's ``Dense`` starts.
+def plan_job(
+    config: TrainingConfig,
+    data_set: DataSet,
+    backend: Backend,
+    *,
+    checkpoint_path: Path | None = None,
+    memory_mb: int = DEFAULT_MEMORY_MB,
+) -> TrainingJob:
+    """Split the data and shape the network as a configuration says.
 
-    The normal is cut at two standard deviations and widened by 1/0.8796 to keep the variance
-    1/inputs (``flax.linen.initializers.lecun_normal``).
+    Raises
+    ------
+    UserError
+        If the data does not fit the network.
     """
-    rng = stream(seed, _STREAM_WEIGHTS)
-    weights: Weights = {}
-    n_inputs = architecture.input_dim
-    for i, n_outputs in enumerate(architecture.layer_sizes):
-        draws = rng.standard_normal((n_inputs, n_outputs))
-        while (outside := np.abs(draws) > 2).any():
-            draws[outside] = rng.standard_normal(int(outside.sum()))
-        scale = math.sqrt(1 / n_inputs) / 0.87962566103423978
-        weights[f"layers_{i}/kernel"] = (draws * scale).astype(np.float32)
-        weights[f"layers_{i}/bias"] = np.zeros(n_outputs, dtype=np.float32)
-        n_inputs = n_outputs
-    return weights
+    architecture = build_architecture(config, data_set)
+    split = split_rows(
+        data_set,
+        config.network_type,
+        n_files=config.n_training_files,
+        train_share=config.train_val_split,
+        seed=config.seed,
+    )
+    batch_size = config.gpu_batch_size if backend.uses_gpu else config.cpu_batch_size
+    log.info(
+        "%s %s on %s: %s rows of %d parameter sets to train on, %s rows of %d to validate on",
+        config.model,
+        config.network_type,
+        backend.device,
+        f"{len(split.train):,}",
+        split.n_train_sets,
+        f"{len(split.val):,}",
+        split.n_val_sets,
+    )
+    return TrainingJob(
+        config=config,
+        architecture=architecture,
+        data_set=data_set,
+        split=split,
+        backend=backend,
+        batch_size=min(batch_size, len(split.train)),
+        checkpoint_path=checkpoint_path,
+        memory_mb=memory_mb,
+    )
 
 
 def build_architecture(config: TrainingConfig, data_set: DataSet) -> Architecture:
@@ -153,60 +183,84 @@ def build_architecture(config: TrainingConfig, data_set: DataSet) -> Architectur
     )
 
 
+def initial_weights(architecture: Architecture, *, seed: int) -> Weights:
+    """Seeded weights: LeCun's truncated normal and zero biases, as flax's ``Dense`` starts.
+
+    The normal is cut at two standard deviations and widened by 1/0.8796 to keep the variance
+    1/inputs (``flax.linen.initializers.lecun_normal``).
+    """
+    rng = stream(seed, STREAM_WEIGHTS)
+    weights: Weights = {}
+    n_inputs = architecture.input_dim
+    for i, n_outputs in enumerate(architecture.layer_sizes):
+        draws = rng.standard_normal((n_inputs, n_outputs))
+        while (outside := np.abs(draws) > 2).any():
+            draws[outside] = rng.standard_normal(int(outside.sum()))
+        scale = math.sqrt(1 / n_inputs) / _CUT_NORMAL_STD
+        weights[f"layers_{i}/kernel"] = (draws * scale).astype(np.float32)
+        weights[f"layers_{i}/bias"] = np.zeros(n_outputs, dtype=np.float32)
+        n_inputs = n_outputs
+    return weights
+
+
+@dataclass
+class TrainingResult:
+    """What a training gives: weights of the best and of the last epoch, and the history."""
+
+    best_weights: Weights
+    last_weights: Weights
+    history: list[Epoch] = field(default_factory=list)
+
+    @property
+    def best(self) -> Epoch:
+        """The epoch with the lowest validation loss."""
+        return min(self.history, key=lambda epoch: epoch.val_loss)
+
+
 def fit(
-    job: TrainingJob,
-    kernel: Kernel,
-    *,
-    on_epoch: Callable[[Sequence[Epoch]], None] = lambda _: None,
+    job: TrainingJob, *, on_epoch: Callable[[Sequence[Epoch]], None] = lambda _: None
 ) -> TrainingResult:
-    """Train from the start, or from the checkpoint of the same training.
+    """Train from the start, or from the checkpoint of the same job.
 
     Parameters
     ----------
     job
-        What is trained on what.
-    kernel
-        The backend.
+        What to train.
     on_epoch
         Called with the history so far: once after resuming, then after each epoch, when its
-        checkpoint is safe. The tracking arrives here.
+        checkpoint is safe. The tracking logs epochs here.
 
     Returns
     -------
     TrainingResult
-        History of all epochs, those before an interruption included.
+        With the history of all epochs, those before an interruption included.
 
     Raises
     ------
     TrainingError
         If a loss is not finite.
     """
-    config = job.config
-    rows = job.rows()
-    fingerprint = job.fingerprint(kernel)
-    state = schedules.initial_state(config)
+    config, backend = job.config, job.backend
+    rows, fingerprint = job.rows(), job.fingerprint()
+    schedule = initial_state(config)
     with defer_signals():
-        kernel.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
-        weights = kernel.weights()
+        backend.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
+        weights = backend.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
-    checkpoint = _resume(job, fingerprint)
+    checkpoint = _find_checkpoint(job, fingerprint)
     if checkpoint is not None:
         with defer_signals():
-            kernel.restore(checkpoint.weights, checkpoint.optimizer_state)
-        state = schedules.ScheduleState(**checkpoint.schedule)
-        result = TrainingResult(
-            best_weights=checkpoint.best_weights,
-            last_weights=checkpoint.weights,
-            history=[Epoch(**epoch) for epoch in checkpoint.history],
-        )
+            backend.restore(checkpoint.weights, checkpoint.optimizer_state)
+        schedule = checkpoint.schedule
+        result = TrainingResult(checkpoint.best_weights, checkpoint.weights, checkpoint.history)
         on_epoch(result.history)
     for number in range(len(result.history), config.n_epochs):
-        epoch = _run_epoch(job, kernel, rows, state, number)
-        state = schedules.next_state(state, config, val_loss=epoch.val_loss)
+        epoch = _run_epoch(job, rows, schedule, number)
+        schedule = next_state(schedule, config, val_loss=epoch.val_loss)
         result.history.append(epoch)
         with defer_signals():
-            result.last_weights = kernel.weights()
-            optimizer_state = kernel.optimizer_state()
+            result.last_weights = backend.weights()
+            optimizer_state = backend.optimizer_state()
         if result.best is epoch:
             result.best_weights = result.last_weights
         if job.checkpoint_path is not None:
@@ -215,16 +269,16 @@ def fit(
                 weights=result.last_weights,
                 best_weights=result.best_weights,
                 optimizer_state=optimizer_state,
-                schedule=asdict(state),
-                history=[asdict(entry) for entry in result.history],
+                schedule=schedule,
+                history=result.history,
             )
             save_checkpoint(job.checkpoint_path, snapshot)
         on_epoch(result.history)
     return result
 
 
-def _resume(job: TrainingJob, fingerprint: str) -> Checkpoint | None:
-    """The checkpoint to continue from, if it is of this very training."""
+def _find_checkpoint(job: TrainingJob, fingerprint: str) -> Checkpoint | None:
+    """The checkpoint to continue from, if the same job left one."""
     if job.checkpoint_path is None:
         return None
     checkpoint = load_checkpoint(job.checkpoint_path)
@@ -240,45 +294,45 @@ def _resume(job: TrainingJob, fingerprint: str) -> Checkpoint | None:
     return checkpoint
 
 
-def _run_epoch(
-    job: TrainingJob,
-    kernel: Kernel,
-    rows: EpochRows,
-    state: schedules.ScheduleState,
-    number: int,
-) -> Epoch:
-    config, n_rows = job.config, len(job.split.train)
+def _run_epoch(job: TrainingJob, rows: EpochRows, schedule: ScheduleState, number: int) -> Epoch:
+    """Train on every row once, then validate; ``number`` counts epochs from 0."""
     start = time.perf_counter()
-    n_steps = math.ceil(n_rows / job.batch_size)
-    rates = schedules.learning_rates(state, config, epoch=number, n_steps=n_steps)
-    total, step = 0.0, 0
-    for block, block_labels in rows.epoch(stream(config.seed, STREAM_ORDER, number)):
-        n_block = math.ceil(len(block) / job.batch_size)
-        with defer_signals():
-            total += kernel.train_block(
-                block,
-                block_labels,
-                batch_size=job.batch_size,
-                learning_rates=rates[step : step + n_block],
-            )
-        step += n_block
-    train_loss = total / (n_rows * job.config.layer_sizes[-1])
-    val_loss = _validation_loss(job, kernel)
+    n_steps = math.ceil(len(job.split.train) / job.batch_size)
+    rates = learning_rates(schedule, job.config, epoch=number, n_steps=n_steps)
+    train_loss = _train_epoch(job, rows, rates, number)
+    val_loss = _validation_loss(job)
     for name, loss in (("training", train_loss), ("validation", val_loss)):
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the {name} loss of epoch {number} is {loss}; the training has diverged. Lower "
-                f"LEARNING_RATE (it is {config.learning_rate:g}) or check the data"
+                f"LEARNING_RATE (it is {job.config.learning_rate:g}) or check the data"
             )
     return Epoch(number, train_loss, val_loss, float(rates[-1]), time.perf_counter() - start)
 
 
-def _validation_loss(job: TrainingJob, kernel: Kernel) -> float:
+def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: int) -> float:
+    """Train on every row once; the mean loss of an output."""
+    total, step = 0.0, 0
+    for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, number)):
+        n_batches = math.ceil(len(block) / job.batch_size)
+        with defer_signals():
+            total += job.backend.train_block(
+                block,
+                block_labels,
+                batch_size=job.batch_size,
+                learning_rates=rates[step : step + n_batches],
+            )
+        step += n_batches
+    return total / (len(job.split.train) * job.config.layer_sizes[-1])
+
+
+def _validation_loss(job: TrainingJob) -> float:
+    """The mean loss of an output over the validation rows."""
     features, labels = job.arrays()
     total = 0.0
     for block, block_labels in rows_in_order(
         features, labels, job.split.val, labels_lower_bound=job.config.labels_lower_bound
     ):
         with defer_signals():
-            total += kernel.evaluate_block(block, block_labels)
+            total += job.backend.evaluate_block(block, block_labels)
     return float(total / (len(job.split.val) * labels.shape[1]))

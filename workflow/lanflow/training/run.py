@@ -1,19 +1,24 @@
-"""One training as a step: data in, a tracked run, a network's folder out."""
+"""One training as a command runs it: from options to a network's folder and its MLflow run.
+
+Options become settings, data and a folder, each looked up once. Then the job is planned, trained,
+saved and recorded. A training that was killed at any point continues when the same options are
+given again.
+"""
 
 import contextlib
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
 from lanflow.core.names import FINISHED_CHECKPOINT
-from lanflow.core.progress import format_seconds
-from lanflow.data import locate
-from lanflow.data.dataset import DataSet, check_repeats
+from lanflow.data.dataset import check_repeats
+from lanflow.data.locate import Places
 from lanflow.data.prepare import (
     PackedData,
     download_absent,
@@ -23,83 +28,99 @@ from lanflow.data.prepare import (
     query_experiment,
 )
 from lanflow.networks import folder as network_folder
+from lanflow.networks.folder import NetworkPlace
+from lanflow.networks.types import BackendName
 from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.recorder import RunRecorder, hide_finished, resume_finished
-from lanflow.tracking.store import Store, resolve_store, training_experiment
-from lanflow.training.backend import Epoch, Kernel, make_kernel
+from lanflow.tracking.store import SendMode, Store, resolve_store, training_experiment
+from lanflow.training.backend import make_backend
 from lanflow.training.checkpoints import load_checkpoint
 from lanflow.training.config import (
     DEFAULT_MEMORY_MB,
     DEFAULT_PATH,
     TrainingConfig,
     TrainingFile,
-    TrainingOptions,
     read_training_file,
     select_network,
 )
-from lanflow.training.fit import TrainingJob, TrainingResult, build_architecture, fit
-from lanflow.training.save import save_network
-from lanflow.training.split import split_rows
-from lanflow.training.track import log_outputs, recorded_run_uuid, track_training
-
-# What is told of each epoch while a network trains.
-
+from lanflow.training.fit import TrainingResult, fit, plan_job
+from lanflow.training.save import PlannedTraining, save_network
+from lanflow.training.track import (
+    EpochLog,
+    Tracking,
+    log_outputs,
+    recorded_run_uuid,
+    track_training,
+)
 
 log = logging.getLogger(__name__)
 
 
-class EpochFeed:
-    """Tells of each epoch: a line for a person, metrics for the run."""
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options of ``jaxtrain`` and ``torchtrain``, which their ``--help`` explains.
 
-    def __init__(self, run: RunRecorder | None, job: TrainingJob) -> None:
-        self._run, self._job = run, job
-        self._n_told = 0
+    ``settings`` take the place of the file at ``config_path`` for callers in Python.
+    """
 
-    def __call__(self, history: Sequence[Epoch]) -> None:
-        """Tell of the epochs of a history that are new."""
-        new = history[self._n_told :]
-        if self._run is not None:
-            self._run.log_history(
-                (
-                    {
-                        "train_loss": epoch.train_loss,
-                        "val_loss": epoch.val_loss,
-                        "learning_rate": epoch.learning_rate,
-                    },
-                    epoch.epoch,
-                )
-                for epoch in new
-            )
-        for epoch in new:
-            self._tell(epoch)
-        self._n_told = len(history)
+    backend: BackendName
+    networks_path_base: Path
+    config_path: Path | None = None
+    settings: TrainingFile | None = None
+    network_id: int = 0
+    model: str | None = None
+    seed: int = 1
+    device: str = "auto"
+    threads: int = 1
+    memory_mb: int = DEFAULT_MEMORY_MB
+    network_name: str | None = None
+    run_uuid: str | None = None
+    export_onnx: bool = True
+    dry_run: bool = False
+    training_data_folder: Path | None = None
+    data_generation_experiment: str | None = None
+    data_set: Path | None = None
+    manifest: Path | None = None
+    data_cache: Path | None = None
+    root: Path | None = None
+    path_map: Mapping[str, str] = field(default_factory=dict)
+    use_extra_files: bool = False
+    max_repeated_sets: float = 1.0
+    mlflow_on: bool = False
+    mlflow_run_id: str | None = None
+    mlflow_run_name: str | None = None
+    mlflow_experiment_name: str | None = None
+    mlflow_tracking_uri: str | None = None
+    mlflow_artifact_location: str | None = None
+    mlflow_send: SendMode = "now"
 
-    def _tell(self, epoch: Epoch) -> None:
-        n_epochs = self._job.config.n_epochs
-        log.info(
-            "epoch %d/%d  train_loss %.5g  val_loss %.5g  learning_rate %.2g  %s rows/s  %s left",
-            epoch.epoch + 1,
-            n_epochs,
-            epoch.train_loss,
-            epoch.val_loss,
-            epoch.learning_rate,
-            f"{len(self._job.split.train) / epoch.seconds:,.0f}",
-            format_seconds(epoch.seconds * (n_epochs - epoch.epoch - 1)),
+    @property
+    def is_tracked(self) -> bool:
+        """Whether the training is an MLflow run; some options imply it."""
+        return bool(
+            self.mlflow_on
+            or self.mlflow_run_id
+            or self.mlflow_run_name
+            or self.data_generation_experiment
         )
+
+    def without_tracking(self) -> Self:
+        """The same options with tracking off, for a machine without MLflow."""
+        return replace(self, mlflow_on=False, mlflow_run_name=None)
 
 
 def train(options: TrainingOptions) -> dict[str, Any]:
-    """Run one training from options to files.
+    """Run one training.
 
     Parameters
     ----------
     options
-        As given.
+        As a person gives them.
 
     Returns
     -------
     dict
-        What a script wants to know: status, paths, ids, best val_loss.
+        The line of JSON that the command prints: status, paths, ids, best validation loss.
 
     Raises
     ------
@@ -111,84 +132,19 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     store = resolve_store(
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
-    place = _place(options, config, store)
+    place = _choose_place(options, config, store)
     refuse_foreign_files(place.folder, network_folder.IN_NETWORK_FOLDER, what="a network")
-    if options.is_tracked and not options.dry_run:
-        experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
-        check_first_contact(store, experiment, options.mlflow_send)
+    tracking = _choose_tracking(options, place, store)
+    if tracking is not None and not options.dry_run:
+        check_first_contact(store, tracking.experiment, tracking.send_mode)
     data = _locate_data(options, file, config, store)
     check_repeats(data.data_set, max_repeated_sets=options.max_repeated_sets)
     if options.dry_run:
-        _, job = _prepare(options, config, data, place)
-        return _describe_dry_run(options, job, place)
+        return _describe_dry_run(_plan(options, config, data, place), tracking)
     with locked(place.folder / network_folder.LOCK, f"{place.folder} is being trained"):
-        kernel, job = _prepare(options, config, data, place)
-        _take_up_finished(place, job, kernel)
-        return _train(options, store, job, kernel, data, place)
-
-
-def _prepare(
-    options: TrainingOptions,
-    config: TrainingConfig,
-    data: PackedData,
-    place: network_folder.NetworkPlace,
-) -> tuple[Kernel, TrainingJob]:
-    """The backend on its device, and the job for it."""
-    kernel = make_kernel(options.backend, device=options.device, threads=options.threads)
-    job = plan_job(
-        config,
-        data.data_set,
-        kernel,
-        checkpoint_path=place.folder / network_folder.CHECKPOINT,
-        memory_mb=options.memory_mb,
-    )
-    return kernel, job
-
-
-def _take_up_finished(place: network_folder.NetworkPlace, job: TrainingJob, kernel: Kernel) -> None:
-    """Go on where this very training ended, if its network was removed since.
-
-    Snakemake removes a job's outputs before it repeats the job, as it does when it was killed
-    itself while the job went on to a good end. Training again would give the same bytes.
-    """
-    folder = place.folder
-    kept, path = folder / FINISHED_CHECKPOINT, folder / network_folder.CHECKPOINT
-    if (folder / network_folder.CARD).exists() or path.exists() or not kept.exists():
-        return
-    checkpoint = load_checkpoint(kept)
-    if checkpoint is None or checkpoint.fingerprint != job.fingerprint(kernel):
-        return
-    if len(checkpoint.history) > job.config.n_epochs:
-        return
-    log.info("this training finished before, and its network was removed; writing it again")
-    resume_finished(folder)
-    kept.replace(path)
-
-
-def _put_away_finished(folder: Path) -> None:
-    """Keep the state in which a training ended, hidden, for :func:`_take_up_finished`."""
-    with contextlib.suppress(FileNotFoundError):
-        (folder / network_folder.CHECKPOINT).replace(folder / FINISHED_CHECKPOINT)
-    hide_finished(folder)
-
-
-def _train(
-    options: TrainingOptions,
-    store: Store,
-    job: TrainingJob,
-    kernel: Kernel,
-    data: PackedData,
-    place: network_folder.NetworkPlace,
-) -> dict[str, Any]:
-    """Train, and record it; nobody else writes in the network's folder."""
-    with track_training(options, store, job, kernel, data, place) as run:
-        result = fit(job, kernel, on_epoch=EpochFeed(run, job))
-        run_id = None if run is None else run.ensure_id()
-        paths = save_network(options, job, kernel, data, place, result, run_id)
-        if run is not None:
-            log_outputs(run, result, paths)
-    _put_away_finished(place.folder)
-    return _describe_result(options, place, result, run)
+        training = _plan(options, config, data, place)
+        _take_up_finished(training)
+        return _train(training, tracking)
 
 
 def _check_options(options: TrainingOptions) -> None:
@@ -207,29 +163,11 @@ def _check_options(options: TrainingOptions) -> None:
         )
 
 
-def _place(
-    options: TrainingOptions, config: TrainingConfig, store: Store
-) -> network_folder.NetworkPlace:
-    """Where the network goes; a run that is resumed leads to where it was before."""
-    run_uuid = options.run_uuid
-    if run_uuid is None and options.mlflow_run_id is not None:
-        run_uuid = recorded_run_uuid(options.mlflow_run_id, store)
-    run_uuid = run_uuid or uuid.uuid1().hex
-    return network_folder.NetworkPlace(
-        base=options.networks_path_base,
-        network_type=config.network_type,
-        model=config.model,
-        name=options.network_name or run_uuid,
-        run_uuid=run_uuid,
-    )
-
-
 def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig]:
-    path = options.config_path
-    if path is None:
+    path = options.config_path or DEFAULT_PATH
+    if options.settings is None and options.config_path is None:
         log.warning("no --config-path given; using LANfactory's default configuration")
-        path = DEFAULT_PATH
-    file = read_training_file(path)
+    file = options.settings or read_training_file(path)
     config = select_network(
         file,
         network_id=options.network_id,
@@ -240,19 +178,41 @@ def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig
     return file, config
 
 
+def _choose_place(options: TrainingOptions, config: TrainingConfig, store: Store) -> NetworkPlace:
+    """Where the network goes; a run that is continued leads to where it was before."""
+    run_uuid = options.run_uuid
+    if run_uuid is None and options.mlflow_run_id is not None:
+        run_uuid = recorded_run_uuid(options.mlflow_run_id, store)
+    run_uuid = run_uuid or uuid.uuid1().hex
+    return NetworkPlace(
+        base=options.networks_path_base,
+        network_type=config.network_type,
+        model=config.model,
+        name=options.network_name or run_uuid,
+        run_uuid=run_uuid,
+    )
+
+
+def _choose_tracking(
+    options: TrainingOptions, place: NetworkPlace, store: Store
+) -> Tracking | None:
+    if not options.is_tracked:
+        return None
+    return Tracking(
+        store=store,
+        experiment=training_experiment(place.model, name=options.mlflow_experiment_name),
+        run_name=options.mlflow_run_name or f"{place.model}-{place.name}",
+        run_id=options.mlflow_run_id,
+        send_mode=options.mlflow_send,
+    )
+
+
 def _locate_data(
     options: TrainingOptions, file: TrainingFile, config: TrainingConfig, store: Store
 ) -> PackedData:
-    """The data set of one of the modes: packed, MLflow-first, validation, traditional."""
+    """The data set that the options name: packed, or files of an experiment, a folder, or both."""
     if options.data_set is not None:
-        manifest = options.manifest or options.data_set.with_name("manifest.json")
-        data = open_packed(options.data_set, manifest)
-        if data.data_set.model != config.model:
-            raise UserError(
-                f"{options.data_set}: data of model {data.data_set.model!r}, but "
-                f"{config.model!r} is to be trained"
-            )
-        return data
+        return _open_data_set(options.data_set, options.manifest, config.model)
     folder = options.training_data_folder
     experiment = options.data_generation_experiment
     if folder is None and experiment is None and file.training_data_folder:
@@ -263,7 +223,7 @@ def _locate_data(
             "--data-set"
         )
     query = None if experiment is None else query_experiment(store, experiment)
-    places = locate.Places(
+    places = Places(
         folder=folder,
         root=options.root,
         path_map=options.path_map,
@@ -272,77 +232,93 @@ def _locate_data(
     cache = options.data_cache or options.networks_path_base / ".data_sets"
     if query is not None and folder is None:
         places = download_absent(store, query, places, cache / "downloaded")
-    return materialise_once(freeze(query=query, places=places, model=config.model), cache)
+    manifest = freeze(query=query, places=places, model=config.model)
+    return materialise_once(manifest, cache)
 
 
-def plan_job(
-    config: TrainingConfig,
-    data_set: DataSet,
-    kernel: Kernel,
-    *,
-    checkpoint_path: Path | None = None,
-    memory_mb: int = DEFAULT_MEMORY_MB,
-) -> TrainingJob:
-    """The job that a configuration means for this data on this device.
+def _open_data_set(folder: Path, manifest_path: Path | None, model: str) -> PackedData:
+    data = open_packed(folder, manifest_path or folder.with_name("manifest.json"))
+    if data.data_set.model != model:
+        raise UserError(
+            f"{folder}: data of model {data.data_set.model!r}, but {model!r} is to be trained"
+        )
+    return data
 
-    Raises
-    ------
-    UserError
-        If the data does not fit the network.
+
+def _plan(
+    options: TrainingOptions, config: TrainingConfig, data: PackedData, place: NetworkPlace
+) -> PlannedTraining:
+    """Choose the backend and its device, and plan the job for it."""
+    job = plan_job(
+        config,
+        data.data_set,
+        make_backend(options.backend, device=options.device, threads=options.threads),
+        checkpoint_path=place.folder / network_folder.CHECKPOINT,
+        memory_mb=options.memory_mb,
+    )
+    return PlannedTraining(job, data.manifest, place, options.export_onnx)
+
+
+def _take_up_finished(training: PlannedTraining) -> None:
+    """Continue from the end of this very training, if its network was removed since.
+
+    Snakemake removes a job's outputs before it repeats the job. It also repeats a job that finished
+    after Snakemake itself was killed. Training again would give the same bytes.
     """
-    architecture = build_architecture(config, data_set)
-    split = split_rows(
-        data_set,
-        config.network_type,
-        n_files=config.n_training_files,
-        train_share=config.train_val_split,
-        seed=config.seed,
-    )
-    batch_size = config.gpu_batch_size if kernel.uses_gpu else config.cpu_batch_size
-    log.info(
-        "%s %s on %s: %s rows of %d parameter sets to train on, %s rows of %d to validate on",
-        config.model,
-        config.network_type,
-        kernel.device,
-        f"{len(split.train):,}",
-        split.n_train_sets,
-        f"{len(split.val):,}",
-        split.n_val_sets,
-    )
-    return TrainingJob(
-        config=config,
-        architecture=architecture,
-        data_set=data_set,
-        split=split,
-        batch_size=min(batch_size, len(split.train)),
-        checkpoint_path=checkpoint_path,
-        memory_mb=memory_mb,
-    )
+    folder = training.folder
+    kept, path = folder / FINISHED_CHECKPOINT, folder / network_folder.CHECKPOINT
+    if (folder / network_folder.CARD).exists() or path.exists() or not kept.exists():
+        return
+    checkpoint = load_checkpoint(kept)
+    if checkpoint is None or checkpoint.fingerprint != training.job.fingerprint():
+        return
+    if len(checkpoint.history) > training.job.config.n_epochs:
+        return
+    log.info("this training finished before, and its network was removed; writing it again")
+    resume_finished(folder)
+    kept.replace(path)
 
 
-def _describe_dry_run(
-    options: TrainingOptions, job: TrainingJob, place: network_folder.NetworkPlace
-) -> dict[str, Any]:
+def _put_away_finished(folder: Path) -> None:
+    """Hide the last checkpoint of a finished training, for :func:`_take_up_finished`."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / network_folder.CHECKPOINT).replace(folder / FINISHED_CHECKPOINT)
+    hide_finished(folder)
+
+
+def _train(training: PlannedTraining, tracking: Tracking | None) -> dict[str, Any]:
+    """Train, save and record; the caller holds the lock of the network's folder."""
+    with track_training(training, tracking) as run:
+        result = fit(training.job, on_epoch=EpochLog(run, training.job))
+        paths = save_network(training, result, None if run is None else run.ensure_id())
+        if run is not None:
+            log_outputs(run, result, paths)
+    _put_away_finished(training.folder)
+    return _describe_result(training, result, run)
+
+
+def _describe_dry_run(training: PlannedTraining, tracking: Tracking | None) -> dict[str, Any]:
+    job = training.job
     return {
         "status": "DRY_RUN",
-        "network_folder": str(place.folder.absolute()),
+        "network_folder": str(training.folder.absolute()),
         "n_train_rows": len(job.split.train),
         "n_val_rows": len(job.split.val),
         "n_weights": job.architecture.n_weights,
-        "tracked": options.is_tracked,
+        "tracked": tracking is not None,
     }
 
 
 def _describe_result(
-    options: TrainingOptions, place: network_folder.NetworkPlace, result: TrainingResult, run: Any
+    training: PlannedTraining, result: TrainingResult, run: RunRecorder | None
 ) -> dict[str, Any]:
-    folder = place.folder.absolute()
+    folder = training.folder.absolute()
     return {
         "status": "FINISHED",
         "network_folder": str(folder),
-        "onnx": str(folder / network_folder.ONNX) if options.export_onnx else None,
+        "onnx": str(folder / network_folder.ONNX) if training.export_onnx else None,
         "history": str(folder / network_folder.HISTORY),
-        "run_uuid": place.run_uuid,
+        "run_uuid": training.place.run_uuid,
         "mlflow_run_id": None if run is None else run.id,
         "mlflow_experiment_id": None if run is None else run.experiment_id,
         "mlflow_pending": None if run is None or run.pending is None else str(run.pending),

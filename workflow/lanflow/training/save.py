@@ -1,8 +1,11 @@
-"""The folder of a trained network: written whole, each file in one step."""
+"""Writes the folder of a trained network, so that one with a card is always whole.
+
+Everything is computed before anything is written, files of an earlier training are removed first,
+and the card is written last. Each file appears under its name once it is complete.
+"""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,66 +14,88 @@ import numpy as np
 from lanflow import __version__
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.interrupts import defer_signals
-from lanflow.data.manifest import describe_lineage
-from lanflow.data.prepare import PackedData
+from lanflow.data.manifest import Manifest, describe_lineage
 from lanflow.networks import folder as network_folder
 from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.networks.types import NETWORK_TYPES
-from lanflow.training.backend import Kernel
-from lanflow.training.config import TrainingOptions
 from lanflow.training.fit import TrainingJob, TrainingResult
-from lanflow.training.split import stream
+from lanflow.training.split import STREAM_PROBES, stream
 
 log = logging.getLogger(__name__)
 
+# Rows of the data on which the exported network is compared with the trained one.
 _N_PROBES = 64
-_STREAM_PROBES = 4
 
 
-def describe_training_data(data: PackedData, job: TrainingJob) -> dict[str, Any]:
-    """The lineage record of a training."""
-    return describe_lineage(
-        data.manifest,
-        train_files=job.split.train_files,
-        val_files=job.split.val_files,
-        n_train_sets=job.split.n_train_sets,
-        n_val_sets=job.split.n_val_sets,
-    )
+@dataclass(frozen=True)
+class PlannedTraining:
+    """A training that is ready to start, and where its network goes.
+
+    Attributes
+    ----------
+    job
+        What is trained on what.
+    manifest
+        What the data set was packed from.
+    place
+        The network's folder, and where LANfactory's files go.
+    export_onnx
+        Whether the network is exported to ``model.onnx``.
+    """
+
+    job: TrainingJob
+    manifest: Manifest
+    place: network_folder.NetworkPlace
+    export_onnx: bool
+
+    @property
+    def folder(self) -> Path:
+        """The network's folder."""
+        return self.place.folder
+
+    def lineage(self) -> dict[str, Any]:
+        """The content of ``training_data_lineage.json``."""
+        split = self.job.split
+        return describe_lineage(
+            self.manifest,
+            train_files=split.train_files,
+            val_files=split.val_files,
+            n_train_sets=split.n_train_sets,
+            n_val_sets=split.n_val_sets,
+        )
 
 
 def save_network(
-    options: TrainingOptions,
-    job: TrainingJob,
-    kernel: Kernel,
-    data: PackedData,
-    place: network_folder.NetworkPlace,
-    result: TrainingResult,
-    mlflow_run_id: str | None,
+    training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None
 ) -> list[Path]:
-    """Write a finished network's files, and list them.
+    """Write the files of a finished training, and list them.
 
-    Everything is computed before anything is written, files of an earlier training go first, and
-    the card comes last: a folder with a card holds one whole network.
+    Raises
+    ------
+    ContractError
+        If the exported network differs from the trained one; nothing is written then.
     """
-    products = _products(options, job, kernel, result)
+    job, place = training.job, training.place
+    backend = job.backend
+    products = _products(training, result)
     documents = {
         network_folder.CONFIG: job.config.model_dump(mode="json")
         | {"batch_size": job.batch_size, "memory_mb": job.memory_mb},
-        network_folder.LINEAGE: describe_training_data(data, job),
-        network_folder.CARD: _card(options, job, place, result, mlflow_run_id),
+        network_folder.LINEAGE: training.lineage(),
+        network_folder.CARD: _card(training, result, mlflow_run_id),
     }
-    _clear(place, options.backend)
+    _clear(place, backend.name)
     for name, product in products.items():
         write_bytes(place.folder / name, product)
     history_path = network_folder.save_history(place.folder, result.history)
     shared_paths = save_lanfactory_files(
         place,
-        options.backend,
+        backend.name,
         network_config=job.config.to_lanfactory_network(),
         train_config=job.config.to_lanfactory(batch_size=job.batch_size),
-        data_details=_data_details(options.backend, data.manifest.generator, job),
+        data_details=_data_details(training),
         history=result.history,
-        weights=products[f"{network_folder.WEIGHTS[0]}.{kernel.weights_suffix}"],
+        weights=products[f"{network_folder.WEIGHTS[0]}.{backend.weights_suffix}"],
         onnx=products.get(network_folder.ONNX),
     )
     for name, document in documents.items():
@@ -79,52 +104,51 @@ def save_network(
     return [*own, history_path, *shared_paths]
 
 
-def _products(
-    options: TrainingOptions, job: TrainingJob, kernel: Kernel, result: TrainingResult
-) -> dict[str, bytes]:
-    """Name -> content: the exported network, the weights in the backend's form, the curve."""
+def _products(training: PlannedTraining, result: TrainingResult) -> dict[str, bytes]:
+    """Name -> content: the exported network, the weights in the backend's format, the curve."""
+    job, backend = training.job, training.job.backend
     with defer_signals():
         from lanflow.core.figures import draw_training_curve
 
     products = {}
-    if options.export_onnx:
+    if training.export_onnx:
         with defer_signals():
-            products[network_folder.ONNX] = _export(job, kernel, result)
+            products[network_folder.ONNX] = _export(job, result)
     weights = result.best_weights, result.last_weights
     for name, arrays in zip(network_folder.WEIGHTS, weights, strict=True):
         with defer_signals():
-            products[f"{name}.{kernel.weights_suffix}"] = kernel.native_weights(arrays)
+            products[f"{name}.{backend.weights_suffix}"] = backend.native_weights(arrays)
     network_type = NETWORK_TYPES[job.config.network_type]
-    unit = "Huber loss of the log-likelihood"
+    is_huber = network_type.loss == "huber"
     products[network_folder.CURVE] = draw_training_curve(
         [asdict(epoch) for epoch in result.history],
-        title=f"{job.config.model} {network_type.name} ({options.backend})",
-        loss=unit if network_type.loss == "huber" else "cross-entropy (nats)",
+        title=f"{job.config.model} {network_type.name} ({backend.name})",
+        loss="Huber loss of the log-likelihood" if is_huber else "cross-entropy (nats)",
     )
     return products
 
 
 def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
-    """Remove the network that was here before, its card first."""
+    """Remove the files of an earlier training, the card first."""
     place.folder.mkdir(parents=True, exist_ok=True)
-    names = [
-        network_folder.CARD,
-        network_folder.ONNX,
-        network_folder.HISTORY,
-        network_folder.CONFIG,
-    ]
-    names += [network_folder.LINEAGE, network_folder.CURVE, network_folder.EVALUATION]
-    names += network_folder.WEIGHTS_FILES  # another backend's too
+    names = [network_folder.CARD, network_folder.ONNX, network_folder.HISTORY]
+    names += [network_folder.CONFIG, network_folder.LINEAGE, network_folder.CURVE]
+    names += [
+        network_folder.EVALUATION,
+        network_folder.SCORES,
+        *network_folder.WEIGHTS_FILES,
+    ]  # of both backends
     paths = [place.folder / name for name in names]
-    # LANfactory's other files are written anew under the same names; this one may not be.
+    # LANfactory's other files are replaced anyway; without an export this one is not.
     paths.append(place.lanfactory_path(backend, "model"))
     for path in paths:
         path.unlink(missing_ok=True)
 
 
-def _data_details(backend: str, generator: Mapping[str, Any], job: TrainingJob) -> dict[str, Any]:
+def _data_details(training: PlannedTraining) -> dict[str, Any]:
     """LANfactory's record of the data; its two trainers spell the keys differently."""
-    ids = "data_file_ids" if backend == "jax" else "datafile_ids"
+    job, generator = training.job, training.manifest.generator
+    ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
     return {
         "train_data_generator_config": dict(generator),
         f"train_{ids}": list(job.split.train_files),
@@ -133,35 +157,32 @@ def _data_details(backend: str, generator: Mapping[str, Any], job: TrainingJob) 
     }
 
 
-def _export(job: TrainingJob, kernel: Kernel, result: TrainingResult) -> bytes:
-    """ONNX of the best weights, checked against the kernel on rows of the data."""
+def _export(job: TrainingJob, result: TrainingResult) -> bytes:
+    """ONNX of the best weights, compared with the backend's outputs on rows of the data."""
     from lanflow.networks.onnx import check_equal, export_onnx
 
     content = export_onnx(job.architecture, result.best_weights)
-    kernel.restore(result.best_weights, kernel.optimizer_state())
-    rng = stream(job.config.seed, _STREAM_PROBES)
+    job.backend.restore(result.best_weights, job.backend.optimizer_state())
+    rng = stream(job.config.seed, STREAM_PROBES)
     n_rows = len(job.split.train)
     rows = job.split.train.at(np.sort(rng.choice(n_rows, min(_N_PROBES, n_rows), replace=False)))
     features = np.asarray(job.arrays()[0][rows])
-    difference = check_equal(content, features, kernel.predict(features))
+    difference = check_equal(content, features, job.backend.predict(features))
     log.info("exported network equals the trained one to %.1e", difference)
     return content
 
 
 def _card(
-    options: TrainingOptions,
-    job: TrainingJob,
-    place: network_folder.NetworkPlace,
-    result: TrainingResult,
-    mlflow_run_id: str | None,
+    training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None
 ) -> dict[str, Any]:
-    """What a user of the network must know: order of inputs, trained box, meaning of the output."""
+    """What a user of the network must know: order of inputs, bounds, meaning of the output."""
+    job = training.job
     network_type = NETWORK_TYPES[job.config.network_type]
     parameters = list(job.data_set.parameters)
     return {
         "model": job.config.model,
         "network_type": network_type.name,
-        "backend": options.backend,
+        "backend": job.backend.name,
         "inputs": parameters + (["rt", "choice"] if network_type.has_trial else []),
         "parameters": parameters,
         "bounds": {name: list(pair) for name, pair in job.data_set.bounds.items()},
@@ -180,7 +201,7 @@ def _card(
         "label_source": job.data_set.label_source,
         "n_parameter_sets": job.split.n_train_sets + job.split.n_val_sets,
         "n_rows": len(job.split.train) + len(job.split.val),
-        "run_uuid": place.run_uuid,
+        "run_uuid": training.place.run_uuid,
         "mlflow_run_id": mlflow_run_id,
         "lanflow_version": __version__,
     }

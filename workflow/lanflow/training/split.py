@@ -1,4 +1,8 @@
-"""Which rows of a data set a training uses, divided by parameter set."""
+"""Which rows of a data set train and which validate: whole parameter sets go to either side.
+
+The rows of a parameter set lie together, so a side is kept as ranges of neighbouring rows. That
+takes memory for each range, not for each of up to 10^9 rows.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,32 +14,33 @@ import numpy as np
 from lanflow.core.errors import UserError
 from lanflow.data.dataset import DataSet, PackedFile
 
-# Rows of a large array as runs of neighbours: memory for each run, not for each row.
-
-
+# Rows looked at in one go when ranges are searched for.
 _SCANNED_ROWS = 2**22
+# Each use of the seed draws from a stream of its own: more draws for one use never move another.
+STREAM_WEIGHTS, STREAM_FILES, STREAM_SPLIT, STREAM_ORDER, STREAM_PROBES = range(5)
 
 
 @dataclass(frozen=True)
-class RowRuns:
-    """Rows of an array, in an order of their own.
+class RowRanges:
+    """Rows of an array as ranges of neighbours, in any order.
 
-    A position counts the rows from 0 in that order; a row number says where a row is in the array.
+    A row number is the place of a row in the array. A position counts the rows of these ranges, one
+    range after the other, from 0.
 
     Attributes
     ----------
     starts
-        First row number of each run, (runs,) int64.
+        First row number of each range, (ranges,) int64.
     lengths
-        Rows of each run, (runs,) int64, all positive.
+        Rows of each range, (ranges,) int64, all positive.
     """
 
     starts: np.ndarray
     lengths: np.ndarray
 
     @classmethod
-    def join(cls, parts: Sequence["RowRuns"]) -> Self:
-        """Rows of one after the other."""
+    def join(cls, parts: Sequence["RowRanges"]) -> Self:
+        """The rows of all parts, one part after the other."""
         starts = [part.starts for part in parts]
         lengths = [part.lengths for part in parts]
         return cls(np.concatenate(starts), np.concatenate(lengths))
@@ -53,9 +58,9 @@ class RowRuns:
         return np.asarray(np.arange(len(self)) + np.repeat(self.starts - before, self.lengths))
 
     def at(self, positions: np.ndarray) -> np.ndarray:
-        """Row numbers at positions."""
-        run = np.searchsorted(self._ends, positions, side="right")
-        return np.asarray(self.starts[run] + positions - (self._ends - self.lengths)[run])
+        """Row numbers at these positions, (positions,) int64."""
+        which = np.searchsorted(self._ends, positions, side="right")
+        return np.asarray(self.starts[which] + positions - (self._ends - self.lengths)[which])
 
     def part(self, first: int, last: int) -> Self:
         """The rows at positions from ``first`` to before ``last``."""
@@ -71,12 +76,12 @@ class RowRuns:
         lengths[-1] -= int(self._ends[high - 1]) - last
         return type(self)(starts, lengths)
 
-    def of(self, chosen: np.ndarray) -> Self:
-        """Only these of the runs."""
+    def take(self, chosen: np.ndarray) -> Self:
+        """Only these ranges, by their numbers or a mask."""
         return type(self)(self.starts[chosen], self.lengths[chosen])
 
     def cut(self, length: int) -> Self:
-        """The same rows in runs of at most ``length``."""
+        """The same rows in ranges of at most ``length`` rows."""
         n_pieces = -(-self.lengths // length)
         first = np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
         skipped = (np.arange(len(first)) - first) * length
@@ -84,7 +89,7 @@ class RowRuns:
         return type(self)(starts, np.minimum(np.repeat(self.lengths, n_pieces) - skipped, length))
 
     def merged(self) -> Self:
-        """The same rows, runs that follow one another in the array being one."""
+        """The same rows, with ranges joined where one starts at the end of another."""
         if len(self.starts) == 0:
             return self
         is_first = np.r_[True, self.starts[1:] != self.starts[:-1] + self.lengths[:-1]]
@@ -93,13 +98,22 @@ class RowRuns:
         )
 
 
-def runs_of_equal(numbers: np.ndarray, first: int, n_rows: int) -> tuple[RowRuns, np.ndarray]:
-    """Runs of equal numbers among ``n_rows`` rows from ``first`` on, and the number of each.
+def ranges_of_equal(numbers: np.ndarray, first: int, n_rows: int) -> tuple[RowRanges, np.ndarray]:
+    """Ranges of neighbouring rows with the same number.
 
     Parameters
     ----------
     numbers
-        (rows,), of any size; some of it is looked at at a time.
+        (rows,) integers; a block of them is read at a time, so they may be larger than memory.
+    first, n_rows
+        Look at ``n_rows`` rows from row ``first`` on.
+
+    Returns
+    -------
+    RowRanges
+        The ranges, in ascending order.
+    numpy.ndarray
+        The number of each range, (ranges,).
     """
     starts, values = [], []
     previous = None
@@ -111,33 +125,29 @@ def runs_of_equal(numbers: np.ndarray, first: int, n_rows: int) -> tuple[RowRuns
         previous = block[-1]
     if not starts:
         nothing = np.empty(0, np.int64)
-        return RowRuns(nothing, nothing), nothing
+        return RowRanges(nothing, nothing), nothing
     all_starts = np.concatenate(starts).astype(np.int64)
-    return RowRuns(all_starts, np.diff(all_starts, append=first + n_rows)), np.concatenate(values)
-
-
-# Streams of the seed: each kind of draw has its own, so that more of one never moves another.
-_STREAM_FILES, _STREAM_SPLIT, STREAM_ORDER = 1, 2, 3
+    return RowRanges(all_starts, np.diff(all_starts, append=first + n_rows)), np.concatenate(values)
 
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a data set that one training uses.
+    """The rows that one training uses.
 
     Attributes
     ----------
     train, val
-        Row numbers, ascending; no parameter vector is in both.
+        Rows to train and to validate on, ascending; no parameter set has rows in both.
     file_starts
-        Positions in ``train`` at which another file begins, for ``SHUFFLE: false``.
+        Positions in ``train`` at which the rows of another file begin, for ``SHUFFLE: false``.
     train_files, val_files
-        Names of the files that rows of each side come from; most files serve both.
+        Names of the files that the rows of each side come from; most files are in both.
     n_train_sets, n_val_sets
-        Distinct parameter vectors on each side.
+        Distinct parameter sets of each side.
     """
 
-    train: RowRuns
-    val: RowRuns
+    train: RowRanges
+    val: RowRanges
     file_starts: np.ndarray
     train_files: tuple[str, ...]
     val_files: tuple[str, ...]
@@ -146,7 +156,7 @@ class Split:
 
 
 def stream(seed: int, *key: int) -> np.random.Generator:
-    """Random generator of one use of the seed."""
+    """The random generator for one use of the seed: a ``STREAM_`` number, and maybe an epoch."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
@@ -160,13 +170,13 @@ def split_rows(
     data_set
         The packed data.
     network_type
-        Which arrays.
+        Names the arrays.
     n_files
-        Use at most so many files, drawn by the seed.
+        Files to use at most; if there are more, the seed draws them.
     train_share
-        Share of the parameter sets that is trained on; each side gets at least one.
+        Share of the parameter sets to train on, between 0 and 1; each side gets at least one.
     seed
-        Decides both draws.
+        Decides which files are used and which sets are trained on.
 
     Raises
     ------
@@ -176,35 +186,34 @@ def split_rows(
     sets = data_set.array(network_type, "sets")
     holders = [file for file in data_set.files if network_type in file.rows]
     if n_files < len(holders):
-        chosen = stream(seed, _STREAM_FILES).permutation(len(holders))[:n_files]
+        chosen = stream(seed, STREAM_FILES).permutation(len(holders))[:n_files]
         holders = [holders[i] for i in sorted(chosen)]
-    runs = [runs_of_equal(sets, *file.rows[network_type]) for file in holders]
-    distinct = np.unique(np.concatenate([np.unique(numbers) for _, numbers in runs]))
+    sets_of_files = [ranges_of_equal(sets, *file.rows[network_type]) for file in holders]
+    distinct = np.unique(np.concatenate([np.unique(numbers) for _, numbers in sets_of_files]))
     if len(distinct) < 2:
         raise UserError(
             f"{data_set.folder}: {len(distinct)} distinct parameter set(s) in {len(holders)} "
             "file(s); at least two are needed, one to train on and one to validate on"
         )
     n_train = min(max(round(train_share * len(distinct)), 1), len(distinct) - 1)
-    order = stream(seed, _STREAM_SPLIT).permutation(len(distinct))
+    order = stream(seed, STREAM_SPLIT).permutation(len(distinct))
     is_train_set = np.zeros(int(distinct[-1]) + 1, dtype=bool)
     is_train_set[distinct[order[:n_train]]] = True
     train, val = (
-        [part.of(is_wanted[numbers]).merged() for part, numbers in runs]
+        [ranges.take(is_wanted[numbers]).merged() for ranges, numbers in sets_of_files]
         for is_wanted in (is_train_set, ~is_train_set)
     )
     lengths = [len(part) for part in train if len(part)]
     return Split(
-        train=RowRuns.join(train),
-        val=RowRuns.join(val),
+        train=RowRanges.join(train),
+        val=RowRanges.join(val),
         file_starts=np.cumsum([0, *lengths[:-1]]),
-        train_files=_names(holders, train),
-        val_files=_names(holders, val),
+        train_files=_files_with_rows(holders, train),
+        val_files=_files_with_rows(holders, val),
         n_train_sets=n_train,
         n_val_sets=len(distinct) - n_train,
     )
 
 
-def _names(files: Sequence[PackedFile], parts: Sequence[RowRuns]) -> tuple[str, ...]:
-    """Names of the files that have rows."""
+def _files_with_rows(files: Sequence[PackedFile], parts: Sequence[RowRanges]) -> tuple[str, ...]:
     return tuple(file.name for file, part in zip(files, parts, strict=True) if len(part))

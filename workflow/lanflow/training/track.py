@@ -1,4 +1,8 @@
-"""A training's record: on disk, and in MLflow where tracking is on."""
+"""What is recorded of a training: ``run.json`` in the network's folder, and its MLflow run.
+
+The record reads FINISHED only when the run does, in the store or waiting on disk to be sent there.
+Without tracking there is the record alone.
+"""
 
 import contextlib
 import hashlib
@@ -6,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +21,8 @@ from lanflow.core import interrupts
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
 from lanflow.core.names import UNFINISHED
+from lanflow.core.progress import format_seconds
 from lanflow.data.manifest import common_folder
-from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 from lanflow.tracking.record import PENDING_KEY
@@ -28,11 +33,10 @@ from lanflow.tracking.recorder import (
     record_run,
     write_unfinished,
 )
-from lanflow.tracking.store import Store, redact, training_experiment
-from lanflow.training.backend import Kernel
-from lanflow.training.config import TrainingOptions
+from lanflow.tracking.store import SendMode, Store, redact
+from lanflow.training.checkpoints import Epoch
 from lanflow.training.fit import TrainingJob, TrainingResult
-from lanflow.training.save import describe_training_data
+from lanflow.training.save import PlannedTraining
 
 log = logging.getLogger(__name__)
 
@@ -40,25 +44,48 @@ _OUTPUT_FOLDER = "training_output"
 _FINGERPRINT_TAG = "training_fingerprint"
 
 
+@dataclass(frozen=True)
+class Tracking:
+    """The MLflow run that a training is recorded as.
+
+    Attributes
+    ----------
+    store
+        Where the run goes.
+    experiment
+        Name of its experiment.
+    run_name
+        Name of a new run.
+    run_id
+        A run to continue, if a person named one.
+    send_mode
+        When the store is asked to take the run.
+    """
+
+    store: Store
+    experiment: str
+    run_name: str
+    run_id: str | None
+    send_mode: SendMode
+
+
 @contextlib.contextmanager
 def track_training(
-    options: TrainingOptions,
-    store: Store,
-    job: TrainingJob,
-    kernel: Kernel,
-    data: PackedData,
-    place: network_folder.NetworkPlace,
+    training: PlannedTraining, tracking: Tracking | None
 ) -> Iterator[RunRecorder | None]:
-    """The run of a training, or None where tracking is off; and the record on disk.
+    """Record a training while it runs: as RUNNING, then as FINISHED, FAILED or KILLED.
 
-    The record reads FINISHED only when the run does, in the store or waiting to be sent there.
+    Yields
+    ------
+    RunRecorder or None
+        The run, or None without tracking.
     """
-    record_path = place.folder / network_folder.RECORD
-    record = _identity(options, job, kernel, place)
+    record_path = training.folder / network_folder.RECORD
+    record = _identity(training)
     opened: contextlib.AbstractContextManager[RunRecorder | None] = contextlib.nullcontext()
-    if options.is_tracked:
-        record |= {"mlflow_tracking_uri": store.shown_uri}
-        opened = _open_run(options, store, job, kernel, data, place)
+    if tracking is not None:
+        record |= {"mlflow_tracking_uri": tracking.store.shown_uri}
+        opened = _open_run(training, tracking)
     run = None
     try:
         with opened as run:
@@ -72,20 +99,38 @@ def track_training(
         killed = isinstance(e, KeyboardInterrupt | SystemExit)
         status = "KILLED" if killed else "FAILED"
         reason = redact(f"{type(e).__name__}: {e}")
-        left = {**record, **_run_ids(run), "status": status, "reason": reason}
-        write_json(record_path, left | _pending(run, place.folder))
+        stopped = {**record, **_run_ids(run), "status": status, "reason": reason}
+        write_json(record_path, stopped | _pending(run, training.folder))
         raise
-    write_json(record_path, finished | _pending(run, place.folder))
+    write_json(record_path, finished | _pending(run, training.folder))
 
 
-def _run_ids(run: RunRecorder | None) -> dict[str, Any]:
+def _identity(training: PlannedTraining) -> dict[str, Any]:
+    job = training.job
+    return {
+        "model": job.config.model,
+        "network_type": job.config.network_type,
+        "backend": job.backend.name,
+        "device": job.backend.device,
+        "run_uuid": training.place.run_uuid,
+        "config_sha256": _config_sha256(job),
+        "data_digest": job.data_set.digest,
+        "versions": {"lanflow": __version__, "numpy": np.__version__, **job.backend.versions()},
+    }
+
+
+def _config_sha256(job: TrainingJob) -> str:
+    return hashlib.sha256(job.config.canonical_json().encode()).hexdigest()
+
+
+def _run_ids(run: RunRecorder | None) -> dict[str, str | None]:
     if run is None:
         return {}
     return {"mlflow_run_id": run.id, "mlflow_experiment_id": run.experiment_id}
 
 
-def _pending(run: RunRecorder | None, folder: Path) -> dict[str, Any]:
-    """Where the record of a run is that is still to be sent."""
+def _pending(run: RunRecorder | None, folder: Path) -> dict[str, str]:
+    """Where the part of a run lies that the store has not taken yet."""
     if run is None or run.pending is None:
         return {}
     return {PENDING_KEY: str(run.pending.relative_to(folder.absolute()))}
@@ -95,104 +140,102 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
-def _identity(
-    options: TrainingOptions, job: TrainingJob, kernel: Kernel, place: network_folder.NetworkPlace
-) -> dict[str, Any]:
-    config_sha256 = hashlib.sha256(job.config.canonical_json().encode()).hexdigest()
-    return {
-        "model": job.config.model,
-        "network_type": job.config.network_type,
-        "backend": options.backend,
-        "device": kernel.device,
-        "run_uuid": place.run_uuid,
-        "config_sha256": config_sha256,
-        "data_digest": job.data_set.digest,
-        "versions": {"lanflow": __version__, "numpy": np.__version__, **kernel.versions()},
-    }
-
-
 @contextlib.contextmanager
-def _open_run(
-    options: TrainingOptions,
-    store: Store,
-    job: TrainingJob,
-    kernel: Kernel,
-    data: PackedData,
-    place: network_folder.NetworkPlace,
-) -> Iterator[RunRecorder]:
-    """Start the run, or reopen the one given or interrupted, and record what is trained on what."""
-    config = job.config
-    experiment = training_experiment(config.model, name=options.mlflow_experiment_name)
-    params, tags = _params(job, kernel, options), _tags(options, job, kernel, data, place)
-    mark_path = place.folder / UNFINISHED
+def _open_run(training: PlannedTraining, tracking: Tracking) -> Iterator[RunRecorder]:
+    """Start a run, or continue the one named or interrupted, and record what is trained on what."""
+    params, tags = _params(training.job), _tags(training)
+    mark_path = training.folder / UNFINISHED
     mark = {
-        "mlflow_tracking_uri": store.shown_uri,
-        "mlflow_experiment": experiment,
+        "mlflow_tracking_uri": tracking.store.shown_uri,
+        "mlflow_experiment": tracking.experiment,
         "fingerprint": tags[_FINGERPRINT_TAG],
-        "n_epochs": config.n_epochs,
+        "n_epochs": training.job.config.n_epochs,
     }
-    key, run_id = None, options.mlflow_run_id
+    key, run_id = None, tracking.run_id
     if run_id is not None:
-        _check_same_training(store, run_id, params, tags)
+        _check_same_training(tracking.store, run_id, params, tags)
     else:
-        key, run_id = find_unfinished(store, options.mlflow_send, mark_path, mark)
+        key, run_id = find_unfinished(tracking.store, tracking.send_mode, mark_path, mark)
     with record_run(
-        store,
-        place.folder,
-        experiment=experiment,
-        name=options.mlflow_run_name or f"{config.model}-{place.name}",
+        tracking.store,
+        training.folder,
+        experiment=tracking.experiment,
+        name=tracking.run_name,
         tags=tags,
-        send_mode=options.mlflow_send,
+        send_mode=tracking.send_mode,
         key=key,
         run_id=run_id,
     ) as run:
         run.log_params(params)
-        run.log_json(describe_training_data(data, job), network_folder.LINEAGE)
-        run.log_data_set(
-            name=f"{config.model}-{config.network_type}",
-            digest=job.data_set.digest,
-            profile={
-                "n_rows": len(job.split.train) + len(job.split.val),
-                "n_parameter_sets": job.split.n_train_sets + job.split.n_val_sets,
-                "n_files": tags["n_training_files_used"],
-            },
-            source={
-                "manifest_digest": data.manifest.digest,
-                "experiment": data.manifest.experiment and data.manifest.experiment.model_dump(),
-                "folders": common_folder(data.manifest),
-            },
-        )
+        run.log_json(training.lineage(), network_folder.LINEAGE)
+        _log_data_set(run, training)
         run.begin()
         write_unfinished(mark_path, mark, run)
         yield run
 
 
-def _tags(
-    options: TrainingOptions,
-    job: TrainingJob,
-    kernel: Kernel,
-    data: PackedData,
-    place: network_folder.NetworkPlace,
-) -> dict[str, Any]:
+def _log_data_set(run: RunRecorder, training: PlannedTraining) -> None:
+    job, manifest = training.job, training.manifest
+    run.log_data_set(
+        name=f"{job.config.model}-{job.config.network_type}",
+        digest=job.data_set.digest,
+        profile={
+            "n_rows": len(job.split.train) + len(job.split.val),
+            "n_parameter_sets": job.split.n_train_sets + job.split.n_val_sets,
+            "n_files": _n_files(job),
+        },
+        source={
+            "manifest_digest": manifest.digest,
+            "experiment": manifest.experiment and manifest.experiment.model_dump(),
+            "folders": common_folder(manifest),
+        },
+    )
+
+
+def _tags(training: PlannedTraining) -> dict[str, Any]:
     """Identity and lineage."""
+    job, manifest = training.job, training.manifest
     tags = {
         "phase": "train",
-        "run_uuid": place.run_uuid,
-        "config_sha256": _identity(options, job, kernel, place)["config_sha256"],
+        "run_uuid": training.place.run_uuid,
+        "config_sha256": _config_sha256(job),
         "data_digest": job.data_set.digest,
-        _FINGERPRINT_TAG: job.fingerprint(kernel),
-        "training_data_folder": common_folder(data.manifest),
-        "n_training_files_used": len({*job.split.train_files, *job.split.val_files}),
+        _FINGERPRINT_TAG: job.fingerprint(),
+        "training_data_folder": common_folder(manifest),
+        "n_training_files_used": _n_files(job),
     }
-    if data.manifest.experiment is not None:
-        tags["data_generation_experiment_id"] = data.manifest.experiment.id
+    if manifest.experiment is not None:
+        tags["data_generation_experiment_id"] = manifest.experiment.id
     return tags
+
+
+def _n_files(job: TrainingJob) -> int:
+    """How many files the rows come from."""
+    return len({*job.split.train_files, *job.split.val_files})
+
+
+def _params(job: TrainingJob) -> dict[str, Any]:
+    """The settings as used, under the names that the tools around LANfactory look for."""
+    data_set = job.data_set
+    bounds = json.dumps({k: list(v) for k, v in data_set.bounds.items()}, sort_keys=True)
+    return {
+        **job.config.model_dump(mode="json"),
+        "batch_size": job.batch_size,
+        "backend": job.backend.name,
+        "device": job.backend.device,
+        "input_dim": job.architecture.input_dim,
+        "n_weights": job.architecture.n_weights,
+        "loss": NETWORK_TYPES[job.config.network_type].loss,
+        "param_space": json.dumps(list(data_set.parameters)),
+        "param_bounds_json": bounds,
+        "param_bounds_sha256": hashlib.sha256(bounds.encode()).hexdigest(),
+    }
 
 
 def _check_same_training(
     store: Store, run_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]
 ) -> None:
-    """Refuse to go on with a run that recorded another training; it is left as it is."""
+    """Refuse to continue a run that recorded another training; the run stays as it is."""
     from lanflow.tracking.runs import changed_params
 
     found = fetch_run(store, run_id)
@@ -219,21 +262,49 @@ def recorded_run_uuid(run_id: str, store: Store) -> str | None:
     return tags.get("run_uuid") if tags.get("phase") == "train" else None
 
 
-def _params(job: TrainingJob, kernel: Kernel, options: TrainingOptions) -> dict[str, Any]:
-    """The effective configuration, with the names of the ecosystem's current schema."""
-    data_set = job.data_set
-    bounds = json.dumps({k: list(v) for k, v in data_set.bounds.items()}, sort_keys=True)
+class EpochLog:
+    """Logs each epoch: one line for a person, metrics for the MLflow run.
+
+    Parameters
+    ----------
+    run
+        ``None`` without tracking.
+    job
+        What is trained.
+    """
+
+    def __init__(self, run: RunRecorder | None, job: TrainingJob) -> None:
+        self._run, self._job = run, job
+        self._n_logged = 0
+
+    def __call__(self, history: Sequence[Epoch]) -> None:
+        """Log the epochs of a history that are new; :func:`lanflow.training.fit.fit` calls it."""
+        new = history[self._n_logged :]
+        if self._run is not None:
+            self._run.log_history((_metrics(epoch), epoch.epoch) for epoch in new)
+        for epoch in new:
+            self._log_line(epoch)
+        self._n_logged = len(history)
+
+    def _log_line(self, epoch: Epoch) -> None:
+        n_epochs = self._job.config.n_epochs
+        log.info(
+            "epoch %d/%d  train_loss %.5g  val_loss %.5g  learning_rate %.2g  %s rows/s  %s left",
+            epoch.epoch + 1,
+            n_epochs,
+            epoch.train_loss,
+            epoch.val_loss,
+            epoch.learning_rate,
+            f"{len(self._job.split.train) / epoch.seconds:,.0f}",
+            format_seconds(epoch.seconds * (n_epochs - epoch.epoch - 1)),
+        )
+
+
+def _metrics(epoch: Epoch) -> dict[str, float]:
     return {
-        **job.config.model_dump(mode="json"),
-        "batch_size": job.batch_size,
-        "backend": options.backend,
-        "device": kernel.device,
-        "input_dim": job.architecture.input_dim,
-        "n_weights": job.architecture.n_weights,
-        "loss": NETWORK_TYPES[job.config.network_type].loss,
-        "param_space": json.dumps(list(data_set.parameters)),
-        "param_bounds_json": bounds,
-        "param_bounds_sha256": hashlib.sha256(bounds.encode()).hexdigest(),
+        "train_loss": epoch.train_loss,
+        "val_loss": epoch.val_loss,
+        "learning_rate": epoch.learning_rate,
     }
 
 

@@ -17,7 +17,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -29,7 +28,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
-from lanflow.core.processes import worker_pool
+from lanflow.core.processes import WorkerPool, worker_pool
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.data.generation.plan import ChunkPlan, SetDraw
 from lanflow.models.simulators import default_generator_config
@@ -236,7 +235,7 @@ def _workers(
     with ExitStack() as stack:
 
         @cache
-        def pool() -> ProcessPoolExecutor:
+        def pool() -> WorkerPool:
             return stack.enter_context(worker_pool(n_processes, _start_worker, plan))
 
         def run(draws: list[SetDraw]) -> Iterator[dict[str, Any]]:

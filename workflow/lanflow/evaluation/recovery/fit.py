@@ -5,9 +5,7 @@ many places that fill them, since a likelihood can have several maxima. Subjects
 process for each core.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,6 +124,7 @@ def _starts(likelihood: TrialLikelihood, *, seed: int) -> Array:
     return np.asarray(places[np.sort(best)])
 
 
+# Matrices are small and cores have a fit each: processes split no sums.
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -168,29 +167,14 @@ def fit_subjects(
     fits = []
     # One process, too, so that its sums are the same.
     n_processes = min(n_processes, len(subjects))
-    with worker_pool(n_processes, _start_worker, network.onnx, network.bounds) as executor:
-        # All processes are started by this call, which has one thread for each of them.
-        with _one_thread():
-            found = executor.map(_fit_subject, subjects)
-        for one in found:
+    environment = dict.fromkeys(_THREAD_VARIABLES, "1")
+    with worker_pool(
+        n_processes, _start_worker, network.onnx, network.bounds, environment=environment
+    ) as pool:
+        for one in pool.map(_fit_subject, subjects):
             fits.append(one)
             on_subject()
     return fits
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let processes started here split no sums: matrices are small, and cores have a fit each."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 _network_here: Any = None

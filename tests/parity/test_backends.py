@@ -1,4 +1,4 @@
-"""Both kernels against each other, and against the textbook's formulas in numpy."""
+"""Both backends against each other, and against the textbook's formulas in numpy."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lanflow.networks.types import Architecture
-from lanflow.training.backend import Kernel
+from lanflow.training.backend import Backend
 from lanflow.training.fit import initial_weights
-from tests.conftest import BACKENDS, make_kernel, training_config
+from tests.conftest import BACKENDS, make_backend, training_config
 
 N_INPUTS, N_ROWS, BATCH_SIZE = 5, 70, 32
 RATES = np.array([0.05, 0.03, 0.02, 0.01, 0.007, 0.003], dtype=np.float32)
@@ -119,7 +119,7 @@ def rows(network_type: str) -> tuple[np.ndarray, np.ndarray]:
     return features, np.log(labels) if network_type == "lan" else labels
 
 
-def started(kernel: Kernel, case: tuple[Any, ...]) -> tuple[Kernel, Architecture]:
+def started(backend: Backend, case: tuple[Any, ...]) -> tuple[Backend, Architecture]:
     network_type, activations, optimizer, decay = case
     architecture = Architecture(network_type, N_INPUTS, (8, 6, 1), activations)
     config = training_config(
@@ -129,15 +129,15 @@ def started(kernel: Kernel, case: tuple[Any, ...]) -> tuple[Kernel, Architecture
         LAYER_SIZES=[[8, 6, 1]],
         ACTIVATIONS=[list(activations)],
     )
-    kernel.start(architecture, config, initial_weights(architecture, seed=5))
-    return kernel, architecture
+    backend.start(architecture, config, initial_weights(architecture, seed=5))
+    return backend, architecture
 
 
-def train_epochs(kernel: Kernel, network_type: str, first: int = 0, last: int = 2) -> list[float]:
+def train_epochs(backend: Backend, network_type: str, first: int = 0, last: int = 2) -> list[float]:
     """Three updates an epoch, the third of six rows."""
     features, labels = rows(network_type)
     return [
-        kernel.train_block(
+        backend.train_block(
             features, labels, batch_size=BATCH_SIZE, learning_rates=RATES[3 * i : 3 * i + 3]
         )
         for i in range(first, last)
@@ -149,12 +149,12 @@ def test_losses_weights_and_optimiser_states_follow_the_textbook(case: tuple[Any
     network_type, _, optimizer, decay = case
     features, labels = rows(network_type)
     results = []
-    for backend in BACKENDS:
-        kernel, architecture = started(make_kernel(backend), case)
+    for backend_name in BACKENDS:
+        backend, architecture = started(make_backend(backend_name), case)
         weights = {k: v.astype(float) for k, v in initial_weights(architecture, seed=5).items()}
         textbook = Textbook(architecture, optimizer, decay, weights)
         np.testing.assert_allclose(
-            kernel.evaluate_block(features, labels),
+            backend.evaluate_block(features, labels),
             textbook.losses(textbook.outputs(features)[-1], labels)[0].sum(),
             rtol=1e-5,
         )
@@ -168,28 +168,28 @@ def test_losses_weights_and_optimiser_states_follow_the_textbook(case: tuple[Any
                     for batch, rate in zip(batches, rates, strict=False)
                 )
             )
-        np.testing.assert_allclose(train_epochs(kernel, network_type), expected, rtol=2e-5)
-        assert_close(kernel.weights(), textbook.weights)
-        assert_close(kernel.optimizer_state(), textbook.optimizer_state())
+        np.testing.assert_allclose(train_epochs(backend, network_type), expected, rtol=2e-5)
+        assert_close(backend.weights(), textbook.weights)
+        assert_close(backend.optimizer_state(), textbook.optimizer_state())
         np.testing.assert_allclose(
-            kernel.predict(features), textbook.predict(features), rtol=1e-4, atol=1e-5
+            backend.predict(features), textbook.predict(features), rtol=1e-4, atol=1e-5
         )
-        results.append((kernel.weights(), kernel.optimizer_state()))
+        results.append((backend.weights(), backend.optimizer_state()))
     for got, expected_arrays in zip(*results, strict=True):
         assert_close(got, expected_arrays)
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[1]], ids=["adam", "sgd"])
 @pytest.mark.parametrize("giver", BACKENDS)
-def test_a_state_taken_from_one_kernel_continues_in_the_other(
+def test_a_state_taken_from_one_backend_continues_in_the_other(
     case: tuple[Any, ...], giver: str
 ) -> None:
     taker = next(name for name in BACKENDS if name != giver)
-    first, _ = started(make_kernel(giver), case)
+    first, _ = started(make_backend(giver), case)
     train_epochs(first, case[0], 0, 1)
-    second, _ = started(make_kernel(taker), case)
+    second, _ = started(make_backend(taker), case)
     second.restore(first.weights(), first.optimizer_state())
-    losses = [train_epochs(kernel, case[0], 1, 2) for kernel in (first, second)]
+    losses = [train_epochs(backend, case[0], 1, 2) for backend in (first, second)]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
     assert_close(second.weights(), first.weights())
     assert_close(second.optimizer_state(), first.optimizer_state())
@@ -197,14 +197,14 @@ def test_a_state_taken_from_one_kernel_continues_in_the_other(
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[1]], ids=["adam", "sgd"])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_kernel_that_is_restored_goes_on_to_the_same_bytes(
+def test_a_backend_that_is_restored_goes_on_to_the_same_bytes(
     case: tuple[Any, ...], backend: str
 ) -> None:
-    whole, _ = started(make_kernel(backend), case)
+    whole, _ = started(make_backend(backend), case)
     train_epochs(whole, case[0])
-    first, _ = started(make_kernel(backend), case)
+    first, _ = started(make_backend(backend), case)
     train_epochs(first, case[0], 0, 1)
-    second, _ = started(make_kernel(backend), case)
+    second, _ = started(make_backend(backend), case)
     second.restore(first.weights(), first.optimizer_state())
     train_epochs(second, case[0], 1, 2)
     for name, array in whole.weights().items():
@@ -213,29 +213,29 @@ def test_a_kernel_that_is_restored_goes_on_to_the_same_bytes(
         assert array.tobytes() == second.optimizer_state()[name].tobytes()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_what_a_kernel_hands_out_is_a_copy(backend: str) -> None:
-    kernel, _ = started(make_kernel(backend), CASES[0])
-    given = kernel.weights()
-    train_epochs(kernel, "lan", 0, 1)
-    state = kernel.optimizer_state()
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_what_a_backend_hands_out_is_a_copy(backend_name: str) -> None:
+    backend, _ = started(make_backend(backend_name), CASES[0])
+    given = backend.weights()
+    train_epochs(backend, "lan", 0, 1)
+    state = backend.optimizer_state()
     before = {name: array.copy() for name, array in state.items()}
-    kernel.restore(given, state)
-    train_epochs(kernel, "lan", 1, 2)
+    backend.restore(given, state)
+    train_epochs(backend, "lan", 1, 2)
     assert all(np.array_equal(state[name], before[name]) for name in before)
-    fresh, _ = started(make_kernel(backend), CASES[0])
+    fresh, _ = started(make_backend(backend_name), CASES[0])
     assert all(np.array_equal(given[name], array) for name, array in fresh.weights().items())
     given["layers_0/kernel"][:] = 7
-    assert not (kernel.weights()["layers_0/kernel"] == 7).any()
+    assert not (backend.weights()["layers_0/kernel"] == 7).any()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_evaluating_and_predicting_change_nothing(backend: str) -> None:
-    kernel, _ = started(make_kernel(backend), CASES[0])
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_evaluating_and_predicting_change_nothing(backend_name: str) -> None:
+    backend, _ = started(make_backend(backend_name), CASES[0])
     features, labels = rows("lan")
-    train_epochs(kernel, "lan", 0, 1)
-    weights, state = kernel.weights(), kernel.optimizer_state()
-    assert kernel.evaluate_block(features, labels) == kernel.evaluate_block(features, labels)
-    kernel.predict(features)
-    assert all(np.array_equal(kernel.weights()[name], weights[name]) for name in weights)
-    assert all(np.array_equal(kernel.optimizer_state()[name], state[name]) for name in state)
+    train_epochs(backend, "lan", 0, 1)
+    weights, state = backend.weights(), backend.optimizer_state()
+    assert backend.evaluate_block(features, labels) == backend.evaluate_block(features, labels)
+    backend.predict(features)
+    assert all(np.array_equal(backend.weights()[name], weights[name]) for name in weights)
+    assert all(np.array_equal(backend.optimizer_state()[name], state[name]) for name in state)

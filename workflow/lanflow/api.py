@@ -1,0 +1,448 @@
+"""lanflow in a notebook or a script: the steps of a study as functions.
+
+Each function does what the command of its name does, without a study, a Snakefile or MLflow, and
+returns an object. Files go to the folder that is given; where none is, to a new temporary folder,
+which the object names.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lanflow.core.errors import UsageError, UserError
+from lanflow.core.files import write_bytes, write_json
+
+if TYPE_CHECKING:
+    from lanflow.data.dataset import DataSet
+    from lanflow.evaluation.record import Evaluation
+    from lanflow.evaluation.scores import Scores
+    from lanflow.models.sources import BestSource, Source
+    from lanflow.networks.network import Network
+    from lanflow.networks.types import BackendName, NetworkTypeName
+
+# Parameter sets of a training file: fewer files are quicker to read, and one must fit in memory.
+_MOST_SETS_OF_FILE, _FEWEST_SETS_OF_FILE = 1000, 100
+
+# In a folder of data, beside its manifest.
+_GENERATION, _DATA_SET = "generation", "data_set"
+
+PlotName = Literal["density", "sweep", "error", "calibration"]
+
+
+def generate(
+    model: str,
+    *,
+    n_sets: int,
+    rows_per_set: int,
+    labels: "Source | Literal['auto']" = "auto",
+    sampling: Literal["uniform", "sobol"] = "uniform",
+    n_simulations: int = 20_000,
+    delta_t: float = 0.001,
+    seed: int = 1,
+    n_processes: int | None = None,
+    folder: Path | str | None = None,
+) -> "DataSet":
+    """Generate training data of a model, and pack it.
+
+    Parameters
+    ----------
+    model
+        In ssm-simulators' catalogue.
+    n_sets
+        Parameter vectors.
+    rows_per_set
+        Rows of rt, choice and label for each.
+    labels
+        Where labels come from: ``auto`` is the best there is for the model.
+    sampling
+        How parameter vectors are drawn within the model's bounds.
+    n_simulations, delta_t
+        Trials simulated for each vector and their time step (seconds), where labels come from
+        simulations; as ssm-simulators has them.
+    seed
+        Decides every draw.
+    n_processes
+        Parameter sets simulated at a time; one for each core when left out. Of no effect on the
+        data.
+    folder
+        Where training files, manifest and data set go.
+
+    Returns
+    -------
+    DataSet
+        For :func:`train`.
+
+    Raises
+    ------
+    UserError
+        If the model is not known, has no such labels, or the folder holds anything else.
+    """
+    from lanflow.core.processes import n_cores
+    from lanflow.core.progress import Progress
+    from lanflow.core.settings import parse_settings
+    from lanflow.data.generation.config import GenerationConfig
+    from lanflow.data.generation.generate import FILES_NAME, generate_chunk
+    from lanflow.data.generation.plan import ChunkPlan
+
+    n_files = _n_files(n_sets)
+    content = {
+        "MODEL": model,
+        "PIPELINE": {"N_PARAMETER_SETS": n_sets // n_files, "PARAMETER_SAMPLING": sampling},
+        "SIMULATOR": {"N_SAMPLES": n_simulations, "DELTA_T": delta_t},
+        "TRAINING": {"N_SAMPLES_PER_PARAM": rows_per_set},
+        "ESTIMATOR": {"TYPE": labels},
+    }
+    config = parse_settings(GenerationConfig, content, "generate")
+    place = _data_folder(folder)
+    plan = ChunkPlan(config, seed=seed, chunk=0, n_files=n_files)
+    with Progress(n_sets, f"{model}: generating", "parameter set") as progress:
+        generate_chunk(
+            plan,
+            place / _GENERATION,
+            n_processes=n_processes or n_cores(),
+            on_set=progress.advance,
+        )
+    return read_data(place / _GENERATION / FILES_NAME, model=model, folder=place)
+
+
+def read_data(
+    source: Path | str,
+    *,
+    model: str | None = None,
+    relabel: Literal["auto", "analytic", "solver"] | None = None,
+    folder: Path | str | None = None,
+) -> "DataSet":
+    """Read training data: a folder of training files, or a data set that was packed before.
+
+    Parameters
+    ----------
+    source
+        A folder with ``training_data_*.pickle``, of lanflow or ssm-simulators; or a data set's.
+    model
+        What the data must be of, if it is to be checked.
+    relabel
+        Compute the labels anew from the model's density.
+    folder
+        Where manifest and data set go; of no use for a data set.
+
+    Returns
+    -------
+    DataSet
+        For :func:`train`.
+
+    Raises
+    ------
+    UserError
+        If there are no training files, or they are damaged or of another model.
+    """
+    from lanflow.core.processes import n_cores
+    from lanflow.data.dataset import RECORD_NAME, materialise, open_data_set
+    from lanflow.data.locate import Places
+    from lanflow.data.prepare import MANIFEST_NAME, freeze
+
+    source = Path(source)
+    if (source / RECORD_NAME).exists():
+        return open_data_set(source)
+    place = _data_folder(folder)
+    manifest = freeze(query=None, places=Places(folder=source), model=model, relabel=relabel)
+    data = materialise(manifest, place / _DATA_SET, n_processes=n_cores() if relabel else 1)
+    write_json(place / MANIFEST_NAME, manifest.model_dump())
+    return data
+
+
+def train(
+    data: "DataSet",
+    *,
+    network: "NetworkTypeName" = "lan",
+    backend: "BackendName" = "jax",
+    layers: Sequence[int] | None = None,
+    activations: Sequence[str] | None = None,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+    seed: int = 1,
+    device: str = "auto",
+    threads: int | None = None,
+    name: str | None = None,
+    folder: Path | str | None = None,
+    **settings: Any,
+) -> "Network":
+    """Train a network on a data set.
+
+    What is left out is as in LANfactory's default configuration, which ``jaxtrain`` and
+    ``torchtrain`` use without a ``--config-path``.
+
+    Parameters
+    ----------
+    data
+        From :func:`generate` or :func:`read_data`.
+    network
+        ``lan``, ``cpn``, ``opn`` or ``gonogo``.
+    backend
+        ``jax`` or ``torch``.
+    layers
+        Units of each hidden layer.
+    activations
+        One for each hidden layer, ``tanh`` where left out with ``layers``.
+    epochs, learning_rate, batch_size
+        As their names say; rows of an update.
+    seed
+        Decides initial weights, split and order of rows.
+    device, threads
+        As ``jaxtrain --help`` has them; one thread for each core when left out.
+    name
+        Of the network's folder.
+    folder
+        Where networks go: ``folder/network/model/name``.
+    **settings
+        Any other key of the training YAML, in lower case: ``weight_decay=0.01``.
+
+    Returns
+    -------
+    Network
+        The network of the epoch with the least validation loss.
+
+    Raises
+    ------
+    UserError
+        If a setting is not known, or the data has no rows for such a network.
+    """
+    from lanflow.core.processes import n_cores
+    from lanflow.core.settings import parse_settings
+    from lanflow.networks.network import Network
+    from lanflow.training.config import TrainingFile
+    from lanflow.training.run import TrainingOptions
+    from lanflow.training.run import train as run_training
+
+    given = {
+        "network_type": network,
+        "n_epochs": epochs,
+        "learning_rate": learning_rate,
+        "cpu_batch_size": batch_size,
+        "gpu_batch_size": batch_size,
+        **settings,
+        **_layers(layers, activations),
+    }
+    content = _default_settings() | {
+        key.upper(): value for key, value in given.items() if value is not None
+    }
+    result = run_training(
+        TrainingOptions(
+            backend=backend,
+            networks_path_base=_folder(folder),
+            settings=parse_settings(TrainingFile, content, "train"),
+            model=data.model,
+            seed=seed,
+            device=device,
+            threads=threads or n_cores(),
+            network_name=name or f"{network}_{backend}",
+            data_set=data.folder,
+        )
+    )
+    return Network.from_folder(Path(result["network_folder"]))
+
+
+def load(
+    path: Path | str,
+    *,
+    model: str | None = None,
+    network: "NetworkTypeName" = "lan",
+    card: Path | str | None = None,
+) -> "Network":
+    """Load a network: the folder of a training, or any ONNX file.
+
+    Parameters
+    ----------
+    path
+        The folder or the file.
+    model
+        The cognitive model of an ONNX file, in ssm-simulators' catalogue.
+    network
+        The type of an ONNX file's network.
+    card
+        ``card.json`` of an ONNX file, for the bounds it was trained within.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, is no network of its model, or an ONNX file comes without its model.
+    """
+    from lanflow.networks.network import Network
+
+    path = Path(path)
+    if path.is_dir():
+        return Network.from_folder(path)
+    if model is None:
+        raise UsageError(f"{path}: give model=, the model's name in ssm-simulators")
+    loaded = Network.from_onnx(
+        path, model=model, network_type=network, card_path=None if card is None else Path(card)
+    )
+    loaded.require_inputs()
+    return loaded
+
+
+def evaluate(
+    net: "Network",
+    *,
+    reference: "BestSource | Literal['auto']" = "auto",
+    n_sets: int | None = None,
+    rows: int | None = None,
+    n_simulated_sets: int | None = None,
+    hssm_python: str | None = None,
+    seed: int = 1,
+) -> "Evaluation":
+    """Judge a network by its gates, and score it against its model.
+
+    What is left out is as ``lanflow evaluate`` has it. The evaluation is written into the network's
+    folder, where it has one.
+
+    Parameters
+    ----------
+    net
+        From :func:`train` or :func:`load`.
+    reference
+        What is taken for the truth: ``auto`` is the best there is for the model.
+    n_sets, rows
+        Parameter vectors of the scores, and trials of each.
+    n_simulated_sets
+        Parameter vectors that the simulator is run at.
+    hssm_python
+        An interpreter that has HSSM, for its gate.
+    seed
+        Decides all draws.
+
+    Returns
+    -------
+    Evaluation
+        Gates, scores, verdict; ``print(result.summary())``.
+    """
+    import sys
+
+    from lanflow.evaluation.evaluate import evaluate as run_evaluation
+    from lanflow.evaluation.record import EvaluationSettings
+    from lanflow.evaluation.scores import write_scores
+    from lanflow.networks import folder as network_folder
+
+    sizes = {"n_sets": n_sets, "rows": rows, "n_simulated_sets": n_simulated_sets}
+    settings = EvaluationSettings(**{k: v for k, v in sizes.items() if v is not None})
+    evaluation, scores = run_evaluation(
+        net,
+        wanted=reference,
+        settings=settings,
+        hssm_python=hssm_python or sys.executable,
+        seed=seed,
+    )
+    if net.folder is not None:
+        write_scores(net.folder / network_folder.SCORES, scores, onnx_sha256=net.sha256)
+        write_json(net.folder / network_folder.EVALUATION, evaluation.model_dump(mode="json"))
+    return evaluation
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a PNG; a notebook shows it.
+
+    Attributes
+    ----------
+    png
+        The file's content.
+    """
+
+    png: bytes
+
+    def save(self, path: Path | str) -> Path:
+        """Write the PNG."""
+        write_bytes(Path(path), self.png)
+        return Path(path)
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+
+def plot(net: "Network", name: PlotName = "error", *, seed: int = 1) -> Picture:
+    """Draw one figure of a network.
+
+    Parameters
+    ----------
+    net
+        From :func:`train` or :func:`load`.
+    name
+        ``density``: its density beside simulated trials; ``sweep``: as one parameter sweeps its
+        range; ``error``: where it is off, and by how much; ``calibration``: whether its
+        probabilities mean what they say. The last two draw the scores of its evaluation, which are
+        made here if there is none.
+    seed
+        Decides draws and simulations.
+
+    Raises
+    ------
+    UserError
+        If there is no such figure.
+    """
+    from lanflow.evaluation.reference import choose_reference
+    from lanflow.report.figures.network import FIGURES, draw_figure
+
+    if name not in FIGURES:
+        raise UsageError(f"plot: there is no figure {name!r} (accepted: {', '.join(FIGURES)})")
+    reference = choose_reference(net.model)
+    return Picture(draw_figure(name, net, reference, lambda: _scores(net, seed), seed=seed))
+
+
+def _scores(net: "Network", seed: int) -> "Scores":
+    """Those of the network's evaluation; made here where there are none."""
+    from lanflow.evaluation.evaluate import score
+    from lanflow.evaluation.record import EvaluationSettings
+    from lanflow.evaluation.reference import choose_reference
+    from lanflow.evaluation.scores import read_own_scores
+
+    return read_own_scores(net) or score(
+        net, choose_reference(net.model), EvaluationSettings(), seed=seed
+    )
+
+
+def _folder(given: Path | str | None) -> Path:
+    return Path(tempfile.mkdtemp(prefix="lanflow_")) if given is None else Path(given)
+
+
+def _data_folder(given: Path | str | None) -> Path:
+    """Where data goes; refused if anything else is there."""
+    from lanflow.core.folders import refuse_foreign_files
+    from lanflow.data.prepare import MANIFEST_NAME
+
+    folder = _folder(given)
+    own = (f"{_GENERATION}/", f"{_DATA_SET}/", MANIFEST_NAME)
+    refuse_foreign_files(folder, own, what="data")
+    return folder
+
+
+def _n_files(n_sets: int) -> int:
+    """The least number of files that share the parameter sets evenly, none of them too long."""
+    if n_sets < 1:
+        raise UserError(f"generate: n_sets must be at least 1, got {n_sets}")
+    for n_files in range(1, n_sets // _FEWEST_SETS_OF_FILE + 1):
+        if n_sets % n_files == 0 and n_sets // n_files <= _MOST_SETS_OF_FILE:
+            return n_files
+    return 1
+
+
+def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> dict[str, Any]:
+    """LANfactory's keys for hidden layers; the output layer is linear and has one unit."""
+    if layers is None:
+        if activations is not None:
+            raise UsageError("train: activations go with layers; give both")
+        return {}
+    names = list(activations) if activations is not None else ["tanh"] * len(layers)
+    return {"layer_sizes": [[*layers, 1]], "activations": [names]}
+
+
+def _default_settings() -> dict[str, Any]:
+    """The default training YAML; of several networks the first."""
+    from lanflow.core.settings import read_yaml
+    from lanflow.training.config import DEFAULT_PATH
+
+    content = read_yaml(DEFAULT_PATH)
+    content.pop("MODEL", None)
+    content.pop("TRAINING_DATA_FOLDER", None)
+    return content
