@@ -17,9 +17,9 @@ def test_networks_are_registered_on_a_server_too(server: str, tmp_path: Path) ->
     without_run = write_network(tmp_path / "lan_torch")
     with_run = write_network(tmp_path / "lan_jax", seed=1, mlflow_run_id=run.info.run_id)
     record = register_networks(store, [without_run, with_run], study="mine")
-    assert record["aliases"] == {"ddm-lan": {"best": 1, "mine-best": 1}}
+    assert record.aliases == {"ddm-lan": {"best": 1, "mine-best": 1}}
     again = register_networks(store, [with_run])
-    assert [entry["is_new"] for entry in again["registered"]] == [False]
+    assert [entry.is_new for entry in again.registered] == [False]
     assert client.get_model_version("ddm-lan", "2").run_id == run.info.run_id
     version = client.get_model_version_by_alias("ddm-lan", "mine-best")
     copied = mlflow.artifacts.download_artifacts(

@@ -39,10 +39,10 @@ def test_everything_is_new_in_an_empty_repository(
     result = publish(*network, REPO, licence="cc-by-4.0")
     assert hub.files == bundle_files(*network, licence="cc-by-4.0", repo=REPO)
     (commit,) = hub.commits
-    assert commit["paths"] == result["new"] == sorted(hub.files)
+    assert commit["paths"] == result.plan.new == sorted(hub.files)
     assert commit["summary"].startswith(f"ddm lan {network[0].sha256[:12]} (lanflow ")
-    assert result["changed"] == result["same"] == []
-    assert result["commit"] == f"{hub.url}/{REPO}/commit/{hub.head}"
+    assert result.plan.changed == result.plan.same == []
+    assert result.commit == f"{hub.url}/{REPO}/commit/{hub.head}"
     shown = capsys.readouterr().err
     assert f"{hub.url}/{REPO}\n" in shown
     assert "  new      ddm.onnx\n" in shown
@@ -56,7 +56,7 @@ def test_a_dry_run_shows_and_sends_nothing(
     result = publish(*network, REPO, dry_run=True)
     assert hub.files == {"ddm.onnx": b"another"}
     assert not [asked for asked in hub.asked if not asked.startswith("GET ")]
-    assert (result["changed"], result["commit"]) == (["ddm.onnx"], None)
+    assert (result.plan.changed, result.commit) == (["ddm.onnx"], None)
     assert "  changed  ddm.onnx\n" in capsys.readouterr().err
 
 
@@ -64,8 +64,8 @@ def test_what_is_there_already_is_not_uploaded_again(hub: Hub, network: Judged) 
     publish(*network, REPO)
     files = dict(hub.files)
     result = publish(*network, REPO)
-    assert result["same"] == sorted(files)
-    assert (result["new"], result["changed"], result["commit"]) == ([], [], None)
+    assert result.plan.same == sorted(files)
+    assert (result.plan.new, result.plan.changed, result.commit) == ([], [], None)
     assert len(hub.commits) == 1
     del hub.files["ddm.onnx"]
     publish(*network, REPO)
@@ -85,10 +85,10 @@ def test_files_that_would_change_are_left_without_consent(
         return False
 
     for confirm in (None, refuse):
-        with pytest.raises(UserError, match=r"6 file\(s\) of .* would change: README.md, .*--over"):
+        with pytest.raises(UserError, match=r"7 file\(s\) of .* would change: README.md, .*--over"):
             publish(*other, REPO, confirm=confirm)
         assert hub.files == before
-    assert asked == [f"change 6 file(s) of {hub.url}/{REPO}?"]
+    assert asked == [f"change 7 file(s) of {hub.url}/{REPO}?"]
 
 
 @pytest.mark.parametrize("by", ["option", "answer"])
@@ -100,8 +100,8 @@ def test_with_consent_files_change_in_one_commit(
     confirm = None if by == "option" else lambda _: True
     result = publish(*other, REPO, overwrite=by == "option", confirm=confirm)
     assert hub.files == {**bundle_files(*other, repo=REPO), "notes.txt": b"stays"}
-    assert hub.commits[-1]["paths"] == result["changed"]
-    assert "lan/ddm/history.csv" in result["same"]
+    assert hub.commits[-1]["paths"] == result.plan.changed
+    assert "lan/ddm/history.csv" in result.plan.same
 
 
 def test_new_files_need_no_consent(hub: Hub, network: Judged) -> None:
@@ -113,7 +113,7 @@ def test_new_files_need_no_consent(hub: Hub, network: Judged) -> None:
 def test_a_repository_of_several_networks_keeps_its_card(hub: Hub, network: Judged) -> None:
     hub.files["README.md"] = b"# All networks of the lab"
     result = publish(*network, REPO, keep_readme=True)
-    assert result["kept"] == ["README.md"]
+    assert result.plan.kept == ["README.md"]
     assert hub.files["README.md"] == b"# All networks of the lab"
     assert hub.files["lan/ddm/README.md"].startswith(b"---\n")
 

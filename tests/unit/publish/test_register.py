@@ -42,7 +42,7 @@ def test_the_best_of_a_study_is_loaded_by_its_alias(
 ) -> None:
     folders = [network(0, error=0.05), network(1, error=0.01), network(2, error=0.03)]
     record = register_networks(store, folders, study="tiny")
-    assert record["aliases"] == {"ddm-lan": {"best": 2, "tiny-best": 2}}
+    assert record.aliases == {"ddm-lan": {"best": 2, "tiny-best": 2}}
     row = np.array([[1.0, 1.2, 0.5, 0.3, 0.9, 1.0]], dtype=np.float32)
     session = onnxruntime.InferenceSession((folders[1] / "model.onnx").read_bytes())
     loaded = mlflow.pyfunc.load_model("models:/ddm-lan@tiny-best")
@@ -88,16 +88,16 @@ def test_a_network_is_registered_once(store: Store, network: Network) -> None:
     first = register_networks(store, [folder, folder])
     write_evaluation(folder, error=0.01)
     second = register_networks(store, [folder])
-    assert [entry["is_new"] for entry in first["registered"]] == [True, False]
-    assert [entry["is_new"] for entry in second["registered"]] == [False]
-    (version,) = [entry["version"] for entry in second["registered"]]
+    assert [entry.is_new for entry in first.registered] == [True, False]
+    assert [entry.is_new for entry in second.registered] == [False]
+    (version,) = [entry.version for entry in second.registered]
     found = connect(store).search_model_versions("name = 'ddm-lan'")
     assert [(int(v.version), v.tags["mean_abs_error"]) for v in found] == [(version, "0.01")]
 
 
 def test_types_are_models_of_their_own(store: Store, network: Network) -> None:
     record = register_networks(store, [network(), network(network_type="cpn")])
-    assert record["aliases"] == {"ddm-lan": {"best": 1}, "ddm-cpn": {"best": 1}}
+    assert record.aliases == {"ddm-lan": {"best": 1}, "ddm-cpn": {"best": 1}}
 
 
 def test_best_is_of_all_networks_and_the_studys_best_of_those_given(
@@ -105,7 +105,7 @@ def test_best_is_of_all_networks_and_the_studys_best_of_those_given(
 ) -> None:
     register_networks(store, [network(0, error=0.01)], study="first")
     record = register_networks(store, [network(1, error=0.04)], study="second")
-    assert record["aliases"] == {"ddm-lan": {"best": 1, "second-best": 2}}
+    assert record.aliases == {"ddm-lan": {"best": 1, "second-best": 2}}
     aliases = connect(store).get_registered_model("ddm-lan").aliases
     assert {alias: int(number) for alias, number in aliases.items()} == {
         "best": 1,
@@ -132,12 +132,12 @@ def test_with_a_study_those_that_failed_are_listed_and_the_others_registered(
     record = register_networks(
         store, [failed, passed, not_evaluated, changed], study="tiny", skip_failed=True
     )
-    assert [entry["network"] for entry in record["registered"]] == [str(passed)]
-    reasons = {Path(e["network"]).name: e["reason"] for e in record["not_registered"]}
+    assert [entry.network for entry in record.registered] == [str(passed)]
+    reasons = {Path(e.network).name: e.reason for e in record.not_registered}
     assert "density (mass_error is 0.21" in reasons["lan_0"]
     assert "no evaluation.json" in reasons["lan_2"]
     assert "of another network" in reasons["lan_3"]
-    assert record["aliases"] == {"ddm-lan": {"best": 1, "tiny-best": 1}}
+    assert record.aliases == {"ddm-lan": {"best": 1, "tiny-best": 1}}
 
 
 def test_where_none_passed_no_store_is_made(tmp_path: Path, network: Network) -> None:
@@ -145,7 +145,7 @@ def test_where_none_passed_no_store_is_made(tmp_path: Path, network: Network) ->
     write_evaluation(folder, gates=[FAILED_GATE])
     store = Store(f"sqlite:///{tmp_path}/none.db")
     record = register_networks(store, [folder], skip_failed=True)
-    assert (record["registered"], record["aliases"]) == ([], {})
+    assert (record.registered, record.aliases) == ([], {})
     assert not (tmp_path / "none.db").exists()
 
 
@@ -154,7 +154,7 @@ def test_without_a_score_a_network_is_not_the_best_of_anything(
 ) -> None:
     folder = network()
     write_evaluation(folder, scores=None)
-    assert register_networks(store, [folder], study="tiny")["aliases"] == {"ddm-lan": {}}
+    assert register_networks(store, [folder], study="tiny").aliases == {"ddm-lan": {}}
 
 
 def test_a_network_is_linked_to_the_run_that_made_it(

@@ -4,6 +4,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,10 @@ def _register(parsed: argparse.Namespace) -> dict[str, Any]:
     store = resolve_store(
         uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
     )
-    record = register_networks(
+    registration = register_networks(
         store, parsed.networks, study=parsed.study, skip_failed=parsed.skip_failed
     )
+    record = asdict(registration)
     if parsed.output is not None:
         write_json(parsed.output, record)
     return record
@@ -148,7 +150,7 @@ def _publish(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.publish.hub import publish
 
     network = Network.from_folder(parsed.network)
-    return publish(
+    upload = publish(
         network,
         read_own_evaluation(network),
         parsed.repo,
@@ -158,6 +160,7 @@ def _publish(parsed: argparse.Namespace) -> dict[str, Any]:
         keep_readme=parsed.keep_readme,
         confirm=_ask if sys.stdin.isatty() else None,
     )
+    return {"repository": upload.repository, **asdict(upload.plan), "commit": upload.commit}
 
 
 def _ask(question: str) -> bool:

@@ -177,6 +177,15 @@ class Plan:
     kept: list[str]
 
 
+@dataclass(frozen=True)
+class Upload:
+    """What was done: the repository's address, the plan, the commit's address if there is one."""
+
+    repository: str
+    plan: Plan
+    commit: str | None
+
+
 def plan_upload(files: Mapping[str, bytes], listing: Listing, *, keep_readme: bool = False) -> Plan:
     """Compare the contents of a bundle with those of a repository."""
     plan = Plan([], [], [], [])
@@ -210,7 +219,7 @@ def publish(
     overwrite: bool = False,
     keep_readme: bool = False,
     confirm: Callable[[str], bool] | None = None,
-) -> dict[str, Any]:
+) -> Upload:
     """Show what would change, then upload a network's bundle in one commit.
 
     Parameters
@@ -229,11 +238,6 @@ def publish(
         Leave the README at the repository's root as it is.
     confirm
         Asks a person a question; None where there is nobody to ask.
-
-    Returns
-    -------
-    dict
-        The plan, and the commit's address; None if nothing was uploaded.
 
     Raises
     ------
@@ -261,14 +265,7 @@ def publish(
             f"(lanflow {__version__})",
             parent=listing.commit,
         )
-    return {
-        "repository": repository.address,
-        "new": plan.new,
-        "changed": plan.changed,
-        "same": plan.same,
-        "kept": plan.kept,
-        "commit": commit,
-    }
+    return Upload(repository.address, plan, commit)
 
 
 def _require_consent(plan: Plan, address: str, confirm: Callable[[str], bool] | None) -> None:

@@ -4,8 +4,9 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lanflow.core.errors import UsageError
 from lanflow.core.names import MAX_LENGTH, is_name
@@ -33,9 +34,44 @@ _STUDY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _SCORE_TAG, _NETWORK_TAG = "mean_abs_error", "onnx_sha256"
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A network that is in the registry: its folder, and the version of a registered model."""
+
+    network: str
+    name: str
+    version: int
+    is_new: bool
+
+
+@dataclass(frozen=True)
+class NotRegistered:
+    """A network that was left out, and why."""
+
+    network: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Registration:
+    """What ``registered.json`` records.
+
+    Attributes
+    ----------
+    registered, not_registered
+        The networks.
+    aliases
+        By registered model, the number of the version that each alias points at.
+    """
+
+    registered: list[Registered]
+    not_registered: list[NotRegistered]
+    aliases: dict[str, dict[str, int]]
+
+
 def register_networks(
     store: Store, folders: Sequence[Path], *, study: str | None = None, skip_failed: bool = False
-) -> dict[str, Any]:
+) -> Registration:
     """Register each network that passed its gates once, and point aliases at the best.
 
     A network is a version of the registered model ``{model}-{network_type}``. Its alias ``best``
@@ -53,11 +89,6 @@ def register_networks(
     skip_failed
         Leave out networks that did not pass, instead of refusing all.
 
-    Returns
-    -------
-    dict
-        ``registered``, ``not_registered`` (with reasons) and ``aliases``.
-
     Raises
     ------
     NotPassedError
@@ -69,34 +100,28 @@ def register_networks(
             f"{MAX_LENGTH}"
         )
     networks, left_out = _those_that_passed(folders, skip_failed=skip_failed)
-    record: dict[str, Any] = {"registered": [], "not_registered": left_out, "aliases": {}}
     if not networks:
-        return record
+        return Registration([], left_out, {})
     from lanflow.publish.registry import Registry
 
     registry = Registry(store)
+    registered = []
     given: dict[str, list[Version]] = {}
     for network, evaluation in networks:
         version, is_new = _register(registry, network, evaluation, study)
         given.setdefault(version.name, []).append(version)
         said = "registered as" if is_new else "is registered already, as"
         log.info("%s: %s %s version %d", network.folder, said, version.name, version.number)
-        record["registered"].append(
-            {
-                "network": str(network.folder),
-                "name": version.name,
-                "version": version.number,
-                "is_new": is_new,
-            }
-        )
-    for name, versions in given.items():
-        record["aliases"][name] = _set_aliases(registry, name, versions, study)
-    return record
+        registered.append(Registered(str(network.folder), version.name, version.number, is_new))
+    aliases = {
+        name: _set_aliases(registry, name, versions, study) for name, versions in given.items()
+    }
+    return Registration(registered, left_out, aliases)
 
 
 def _those_that_passed(
     folders: Sequence[Path], *, skip_failed: bool
-) -> tuple[list[tuple[Network, Evaluation]], list[dict[str, str]]]:
+) -> tuple[list[tuple[Network, Evaluation]], list[NotRegistered]]:
     networks, left_out = [], []
     for folder in folders:
         try:
@@ -107,7 +132,7 @@ def _those_that_passed(
             if not skip_failed:
                 raise
             log.warning("not registered: %s", e)
-            left_out.append({"network": str(folder), "reason": str(e)})
+            left_out.append(NotRegistered(str(folder), str(e)))
         else:
             networks.append((network, evaluation))
     return networks, left_out
