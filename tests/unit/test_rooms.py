@@ -45,12 +45,13 @@ HOMES = {
     "onnxruntime": "networks.runtime",
     "matplotlib": "core.figures",
     "huggingface_hub": "publish.hub",
+    "jinja2": "core.templates",
     "tqdm": "core.progress",
     "loky": "core.processes",
     "cloudpickle": "data.generation.generate",
     "hssm": "evaluation.hssm.probe evaluation.hssm.sampler",  # run by HSSM's own interpreter
     # All but core.settings write YAML: a site file, the header of a README, a study's record.
-    "yaml": "core.settings cluster.site publish.card report.page",
+    "yaml": "core.settings cluster.site publish.readme report.page",
 }
 
 # The parity gate runs a network on the backends that trained it; that of HSSM draws the weights of
@@ -276,7 +277,7 @@ def test_a_run_is_written_to_its_record_and_delivered_by_it_alone(name: str) -> 
     assert "tracking.delivery" not in ours(ANYWHERE[name])
 
 
-@pytest.mark.parametrize("name", ["evaluation.record", "publish.card", "publish.bundle"])
+@pytest.mark.parametrize("name", ["evaluation.record", "publish.readme", "publish.bundle"])
 def test_a_network_is_packed_without_mlflow_and_without_the_hub(name: str) -> None:
     assert loaded(name) & HEAVY <= {"numpy"}
     assert not reached(name, AT_TOP) & {"tracking.client", "publish.registry", "publish.hub"}

@@ -138,21 +138,25 @@ def test_earlier_trainings_of_the_same_data_are_found_with_their_scores(
     trained(store, digest="e" * 64)
     network = tracked_network(tmp_path / "net", store, evaluated)
     track_evaluation(network, RECORD, write_record(tmp_path / "net"), store)
-    cards = [{"model": "ddm", "data_digest": networks.DIGEST, "mlflow_run_id": mine}]
-    rows = {row["mlflow_run_id"]: row for row in find_earlier_networks(store, cards)}
+    own = tracked_network(tmp_path / "own", store, mine)
+    rows = {row.mlflow_run_id: row for row in find_earlier_networks(store, [own])}
     assert set(rows) == {evaluated, bare}
-    assert rows[evaluated]["mean_abs_error"] == 0.2
-    assert rows[evaluated]["verdict"] == "failed"
-    assert rows[evaluated]["seconds"] == 1.0
-    assert rows[evaluated]["n_rows"] == 1000
-    assert rows[bare]["backend"] == "torch"
-    assert (rows[bare]["mean_abs_error"], rows[bare]["verdict"]) == (None, None)
-    assert rows[bare]["onnx"].endswith("training_output/model.onnx")
+    assert rows[evaluated].mean_abs_error == 0.2
+    assert rows[evaluated].verdict == "failed"
+    assert rows[evaluated].seconds == 1.0
+    assert rows[evaluated].n_rows == 1000
+    assert rows[bare].backend == "torch"
+    assert (rows[bare].mean_abs_error, rows[bare].verdict) == (None, None)
+    assert rows[bare].onnx.endswith("training_output/model.onnx")
 
 
-def test_a_model_without_trainings_has_no_rows(store: Store) -> None:
-    cards = [{"model": "angle", "data_digest": "e" * 64, "mlflow_run_id": None}]
-    assert find_earlier_networks(store, cards) == []
+def untracked(folder: Path, model: str) -> Network:
+    networks.write_network(folder, model=model, data_digest="e" * 64)
+    return Network.from_folder(folder)
+
+
+def test_a_model_without_trainings_has_no_rows(store: Store, tmp_path: Path) -> None:
+    assert find_earlier_networks(store, [untracked(tmp_path / "net", "angle")]) == []
 
 
 def test_a_store_that_is_not_reachable_leaves_the_study_alone(
@@ -160,6 +164,5 @@ def test_a_store_that_is_not_reachable_leaves_the_study_alone(
 ) -> None:
     (tmp_path / "mlflow.db").write_text("no database at all, but long enough to be looked at")
     broken = resolve_store(uri=f"sqlite:///{tmp_path}/mlflow.db")
-    cards = [{"model": "ddm", "data_digest": "e" * 64, "mlflow_run_id": None}]
-    assert find_earlier_networks(broken, cards) == []
+    assert find_earlier_networks(broken, [untracked(tmp_path / "net", "ddm")]) == []
     assert "the networks of this study alone" in caplog.text

@@ -1,29 +1,37 @@
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
+from lanflow.core.errors import UserError
 from lanflow.evaluation.record import Evaluation
-from lanflow.report.leaderboard import COLUMNS, build_leaderboard, format_table
+from lanflow.networks.card import Card
+from lanflow.networks.network import Network
+from lanflow.networks.types import NETWORK_TYPES
+from lanflow.report.leaderboard import (
+    COLUMNS,
+    Row,
+    build_leaderboard,
+    format_leaderboard,
+    read_leaderboard,
+)
+from tests import networks
 from tests.unit.evaluation.test_record import SAMPLE
 
 
-def card(**keys: Any) -> dict[str, Any]:
-    return {
-        "model": "ddm",
-        "network_type": "lan",
-        "backend": "jax",
-        "best_val_loss": 0.5,
-        "best_epoch": 1,
-        "n_epochs": 3,
-        "n_weights": 1234,
-        "n_parameter_sets": 40,
-        "n_rows": 1000,
-        "seed": 20260101,
-        "data_digest": "d" * 64,
-        "mlflow_run_id": "run",
-        "parameters": ["v", "a"],
-        **keys,
-    }
+def card(**keys: Any) -> Card:
+    content = networks.card_of(
+        networks.made_up("lan", 4)[0],
+        model="ddm",
+        bounds={"v": (-1.0, 1.0), "a": (0.5, 2.0)},
+        best_val_loss=0.5,
+        n_epochs=3,
+        n_weights=1234,
+        seed=20260101,
+        mlflow_run_id="run",
+    )
+    return Card.model_validate({**content, **keys})
 
 
 HISTORY = [{"epoch": float(i), "val_loss": 1.0, "seconds": 0.5} for i in range(3)]
@@ -34,24 +42,27 @@ def evaluation(error: float | None = 0.2, verdict: str = "failed") -> Evaluation
     return Evaluation.model_validate({**SAMPLE, "scores": scores, "verdict": verdict})
 
 
-def board(*cards: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
-    folders = [
-        f"results/networks/{c['network_type']}/{c['model']}/net{i}_{c['backend']}"
-        for i, c in enumerate(cards)
-    ]
-    evaluations = given.pop("evaluations", [evaluation()] * len(cards))
-    return build_leaderboard(cards, [HISTORY] * len(cards), folders, evaluations, **given)
+def network(place: int, card: Card) -> Network:
+    folder = Path(f"results/networks/{card.network_type}/{card.model}/net{place}_{card.backend}")
+    kind = NETWORK_TYPES[card.network_type]
+    return Network(b"", card.model, kind, card.bounds, folder / "model.onnx", card, folder)
+
+
+def board(*cards: Card, evaluations: list[Evaluation] | None = None, **given: Any) -> list[Row]:
+    made = [network(place, card) for place, card in enumerate(cards)]
+    evaluations = evaluations or [evaluation()] * len(cards)
+    return build_leaderboard(made, evaluations, [HISTORY] * len(cards), **given)
 
 
 def test_a_network_is_one_row_with_its_path_and_speed() -> None:
     (row,) = board(card())
-    assert list(row) == COLUMNS
-    assert row["network"] == "net0"
-    assert row["onnx"] == "results/networks/lan/ddm/net0_jax/model.onnx"
-    assert row["best_epoch"] == 2
-    assert row["seconds"] == 1.5
-    assert row["rows_per_second"] == 2000
-    assert (row["mlflow_run_id"], row["seed"]) == ("run", 20260101)
+    assert tuple(row.model_dump()) == COLUMNS
+    assert row.network == "net0"
+    assert row.onnx == "results/networks/lan/ddm/net0_jax/model.onnx"
+    assert row.best_epoch == 2
+    assert row.seconds == 1.5
+    assert row.rows_per_second == 2000
+    assert (row.mlflow_run_id, row.seed) == ("run", 20260101)
 
 
 def test_the_lowest_loss_comes_first_within_a_model_and_network_type() -> None:
@@ -61,7 +72,7 @@ def test_the_lowest_loss_comes_first_within_a_model_and_network_type() -> None:
         card(model="angle", best_val_loss=0.9),
         card(model="ddm", network_type="cpn", best_val_loss=0.5),
     )
-    assert [(row["model"], row["network_type"], row["best_val_loss"]) for row in rows] == [
+    assert [(row.model, row.network_type, row.best_val_loss) for row in rows] == [
         ("angle", "lan", 0.9),
         ("ddm", "cpn", 0.5),
         ("ddm", "lan", 0.1),
@@ -80,7 +91,7 @@ def test_networks_of_the_same_data_stand_together_the_least_error_first() -> Non
             evaluation(0.01, "passed"),
         ],
     )
-    found = [(row["data_digest"], row["mean_abs_error"], row["verdict"]) for row in rows]
+    found = [(row.data_digest, row.mean_abs_error, row.verdict) for row in rows]
     assert found == [
         ("a", 0.1, "failed"),
         ("a", 0.2, "passed"),
@@ -92,23 +103,38 @@ def test_networks_of_the_same_data_stand_together_the_least_error_first() -> Non
 
 def test_networks_of_earlier_runs_are_told_apart() -> None:
     (own,) = board(card())
-    earlier = {**own, "origin": "earlier run", "verdict": None, "mean_abs_error": 0.05}
+    known = {"origin": "earlier run", "verdict": None, "mean_abs_error": 0.05}
+    earlier = own.model_copy(update=known)
     rows = board(card(), earlier=[earlier])
-    assert [row["origin"] for row in rows] == ["earlier run", "study"]
-    assert "not run" in format_table(rows)
+    assert [row.origin for row in rows] == ["earlier run", "study"]
+    assert "not run" in format_leaderboard(rows)
 
 
 def test_equal_losses_keep_the_order_of_their_paths() -> None:
-    assert [row["network"] for row in board(card(), card())] == ["net0", "net1"]
+    assert [row.network for row in board(card(), card())] == ["net0", "net1"]
 
 
-def test_cards_and_folders_that_do_not_match_are_refused() -> None:
+def test_networks_and_evaluations_that_do_not_match_are_refused() -> None:
     with pytest.raises(ValueError, match="zip"):
-        build_leaderboard([card()], [HISTORY], [], [evaluation()])
+        build_leaderboard([network(0, card())], [], [HISTORY])
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
+    (own,) = board(card())
+    empty = dict.fromkeys(["verdict", "mean_abs_error", "seconds", "n_rows", "mlflow_run_id"])
+    rows = [own, own.model_copy(update={"origin": "earlier run", "network": "12", **empty})]
+    path = tmp_path / "leaderboard.csv"
+    path.write_text(pd.DataFrame([row.model_dump() for row in rows]).to_csv(index=False))
+    assert read_leaderboard(path) == rows
+    path.write_text(path.read_text().replace("best_epoch", "epoch"))
+    with pytest.raises(UserError, match=r"leaderboard.csv: .*epoch"):
+        read_leaderboard(path)
 
 
 def test_the_table_at_the_end_shows_networks_losses_and_paths_in_columns() -> None:
-    lines = format_table(board(card(best_val_loss=0.123456789), card(backend="torch"))).split("\n")
+    lines = format_leaderboard(board(card(best_val_loss=0.123456789), card(backend="torch"))).split(
+        "\n"
+    )
     columns = ["model", "type", "network", "backend", "val_loss", "error", "gates", "path"]
     assert lines[0].split() == columns
     assert lines[1].split()[:7] == ["ddm", "lan", "net0", "jax", "0.12346", "0.2", "failed"]

@@ -1,7 +1,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import parse_evaluation
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import read_history
+from lanflow.networks.network import Network
+from lanflow.report.content import NetworkResults, ReportedData, read_data, read_network
 from lanflow.report.figures.records import draw_audit
-from lanflow.report.leaderboard import COLUMNS, build_leaderboard
-from lanflow.report.page import write_report
+from lanflow.report.leaderboard import Row, build_leaderboard
+from lanflow.report.page import render_report, write_report
 from lanflow.training.run import train
 from tests.conftest import training_options
 from tests.unit.report.test_html import Tables
@@ -81,19 +84,19 @@ def results(made: Path, tmp_path: Path) -> Path:
 
 
 def report(
-    results: Path, *, n_networks: int = 1, earlier: Sequence[Mapping[str, Any]] = ()
+    results: Path, *, n_networks: int = 1, earlier: Sequence[Row] = ()
 ) -> tuple[str, str, Tables]:
     """The verdict, the page, and its tables."""
     first = results / "networks" / "lan" / "ddm" / "net_torch"
     folders = [first, *(first.with_name(f"net{i}_torch") for i in range(1, n_networks))]
     for folder in folders[1:]:
         shutil.copytree(first, folder)
-    cards = [json.loads((folder / network_folder.CARD).read_text()) for folder in folders]
+    networks = [Network.from_folder(folder) for folder in folders]
     histories = [read_history(folder / network_folder.HISTORY) for folder in folders]
     found = [parse_evaluation(evaluation(), "evaluation.json")] * len(folders)
-    paths = [str(folder) for folder in folders]
-    rows = build_leaderboard(cards, histories, paths, found, earlier)
-    write_text(results / "leaderboard.csv", pd.DataFrame(rows).to_csv(index=False))
+    rows = build_leaderboard(networks, found, histories, earlier)
+    table = pd.DataFrame([row.model_dump() for row in rows])
+    write_text(results / "leaderboard.csv", table.to_csv(index=False))
     verdict = write_report(
         {"study": "my-study", "seed": 1, "results": str(results)},
         report_path=results / "report.html",
@@ -211,22 +214,28 @@ def test_a_recovery_is_shown_with_its_rank_correlations_unless_of_an_earlier_net
 
 def test_networks_of_earlier_runs_stand_on_the_leaderboard(results: Path) -> None:
     write_evaluation(results)
-    row = dict.fromkeys(COLUMNS) | {
-        "model": "ddm",
-        "network_type": "lan",
-        "backend": "jax",
-        "origin": "earlier run",
-        "data_digest": "d",
-        "mean_abs_error": 0.0123,
-        "best_val_loss": 0.5,
-        "onnx": "",
-    }
+    row = Row(
+        model="ddm",
+        network_type="lan",
+        network="lan_jax",
+        backend="jax",
+        origin="earlier run",
+        data_digest="d",
+        mean_abs_error=0.0123,
+        best_val_loss=0.5,
+        best_epoch=1,
+        n_epochs=2,
+        n_weights=3,
+        seed=1,
+        onnx="elsewhere/model.onnx",
+    )
     _, _, tables = report(results, earlier=[row])
     head = next(found for found in tables.rows if "mean |error|" in found)
     (shown,) = (
         dict(zip(head, found, strict=True)) for found in tables.rows if "earlier run" in found
     )
-    assert (shown["mean |error|"], shown["gates"], shown["file"]) == ("0.0123", "", "")
+    assert (shown["mean |error|"], shown["gates"], shown["rows"]) == ("0.0123", "", "")
+    assert shown["file"] == "elsewhere/model.onnx"
 
 
 def test_nothing_on_the_page_is_fetched(results: Path) -> None:
@@ -261,3 +270,118 @@ def test_long_lists_of_files_are_cut(results: Path) -> None:
     _, html, tables = report(results)
     assert "and 40 more, which manifest.json lists." in html
     assert ["r", "n", "not whole", "a.pickle"] in tables.rows
+
+
+HOSTILE = "\"'><script>alert(1)</script>&{{ 7 * 7 }}"
+
+
+def made_hostile(value: Any, *, but: Collection[str] = ()) -> Any:
+    """JSON with hostile text at the end of every text and of every free key.
+
+    The values of the keys in ``but`` stay as they are, since whoever reads them accepts a few words
+    only.
+    """
+    if isinstance(value, dict):
+        return {
+            key: each if key in but else made_hostile(each, but=but) for key, each in value.items()
+        }
+    if isinstance(value, list):
+        return [made_hostile(each, but=but) for each in value]
+    return value + HOSTILE if isinstance(value, str) else value
+
+
+def with_hostile_keys(content: dict[str, Any]) -> dict[str, Any]:
+    return {key + HOSTILE: value for key, value in content.items()}
+
+
+def hostile_network(folder: Path) -> NetworkResults:
+    """A network of which every text is hostile, also those that no reader lets through."""
+    content = made_hostile(evaluation(), but=["verdict", "network_type", "source"])
+    for gate in content["gates"]:
+        gate["numbers"], gate["limits"] = map(with_hostile_keys, (gate["numbers"], gate["limits"]))
+    read = read_network(folder)
+    network, card = read.network, read.network.own_card
+    texts = {key: value + HOSTILE for key, value in card if isinstance(value, str)}
+    recovery = {
+        "method": "search" + HOSTILE,
+        "n_subjects": 5,
+        "n_trials": 5,
+        "summary": {"v" + HOSTILE: {"spearman": 0.5}},
+    }
+    return NetworkResults(
+        network=replace(
+            network,
+            model_name=network.model_name + HOSTILE,
+            card=card.model_copy(update={**texts, "mlflow_run_id": HOSTILE}),
+            folder=folder.rename(folder.with_name("net" + HOSTILE.replace("/", ""))),
+        ),
+        evaluation=parse_evaluation(content, "evaluation.json"),
+        run={"versions": {"torch" + HOSTILE: HOSTILE}},
+        lineage=read.lineage,
+        recovery=recovery,
+    )
+
+
+def hostile_data(folder: Path) -> ReportedData:
+    """Data of which every text is hostile."""
+    read = read_data(folder)
+    manifest, data_set = made_hostile(read.manifest), made_hostile(read.data_set)
+    audit = made_hostile(read.audit)
+    manifest["bounds"] = with_hostile_keys(manifest["bounds"])
+    manifest["experiment"] = {"name": HOSTILE, "id": HOSTILE}
+    run = {"run_id": HOSTILE, "run_name": HOSTILE, "status": HOSTILE, "n_files": HOSTILE}
+    manifest["runs"] = [run]
+    manifest["left_out"] = [
+        {"run_id": HOSTILE, "run_name": HOSTILE, "reason": HOSTILE, "files": [HOSTILE]}
+    ]
+    data_set["shapes"] = with_hostile_keys(data_set["shapes"])
+    audit["rows"] = with_hostile_keys(audit["rows"])
+    audit["coverage"]["parameters"] = with_hostile_keys(audit["coverage"]["parameters"])
+    audit["trials"]["choice_shares"] = with_hostile_keys(audit["trials"]["choice_shares"])
+    return ReportedData(read.model + HOSTILE, manifest, data_set, audit, read.picture)
+
+
+def hostile_row() -> Row:
+    texts = ("model", "network_type", "network", "backend", "origin", "verdict", "onnx")
+    numbers = {"best_val_loss": 0.5, "best_epoch": 1, "n_epochs": 2, "n_weights": 3, "seed": 1}
+    return Row(
+        data_digest=HOSTILE, mlflow_run_id=HOSTILE, **dict.fromkeys(texts, HOSTILE), **numbers
+    )
+
+
+def test_hostile_text_in_any_field_is_text_on_the_page(results: Path) -> None:
+    folder = results / "networks" / "lan" / "ddm" / "net_torch"
+    write_bytes(folder / network_folder.RECOVERY_PLOT, (folder / network_folder.CURVE).read_bytes())
+    calm = Tables(report(results)[1])
+    network, data = hostile_network(folder), hostile_data(results / "ddm")
+    page = render_report(
+        HOSTILE,
+        [network],
+        [data],
+        [hostile_row()],
+        results=HOSTILE,
+        study_path=HOSTILE,
+        settings=HOSTILE,
+    )
+    tables = Tables(page)
+    assert tables.open == []
+    assert tables.seen <= calm.seen | {"code"}
+    assert all(address.startswith(("data:", "#")) for address in tables.addresses)
+    assert not [part for part in ("<script", "alert(1)</", "\"'>", HOSTILE) if part in page]
+    assert network.evaluation is not None
+    for shown in (
+        *(
+            f"of the study {HOSTILE}",
+            f"network(s) of {data.model}",
+            f"found again by search{HOSTILE}",
+        ),
+        *(network.name, f"v{HOSTILE} 0.500", f"torch{HOSTILE} (training){HOSTILE}"),
+        *(gate.name for gate in network.evaluation.gates),
+        *(network.evaluation.gates[2].reason, f"distance ratio{HOSTILE}"),
+        *(network.network.own_card.data_digest, f"coverage of v{HOSTILE}", f"lan{HOSTILE} rows"),
+        *(data.manifest[key] for key in ("digest", "parameters")),
+        *(data.manifest["files"][0][key] for key in ("name", "sha256")),
+        *(data.audit["warnings"][0], data.audit["coverage"]["corners"]["emptiest"]),
+        f"MLflow experiment {HOSTILE} (id {HOSTILE})",
+    ):
+        assert all(text in tables.text for text in ([shown] if isinstance(shown, str) else shown))

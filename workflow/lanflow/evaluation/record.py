@@ -10,6 +10,8 @@ from pydantic import Field
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_json
 from lanflow.core.settings import Settings, parse_settings
+from lanflow.core.tables import plain_table
+from lanflow.evaluation.measures import MEASURES, SCORE_KEYS
 from lanflow.networks import folder as network_folder
 from lanflow.networks.network import Network
 
@@ -225,29 +227,36 @@ def format_evaluation(record: Evaluation) -> str:
     """Gates with numbers and limits, scores, the verdict."""
     what = f"{record.model} {record.network_type}" + (f" ({record.backend})" * bool(record.backend))
     lines = [f"{what}, against {record.reference.description}", ""]
+    numbers = iter(_numbers(record.gates))
     for gate in record.gates:
         lines.append(f"{gate.name:11}{gate.verdict:9}{gate.reason}".rstrip())
-        lines += [f"  {line}" for line in _numbers(gate)]
+        lines += [next(numbers) for _ in gate.numbers]
     if record.scores is not None:
-        scores = record.scores
-        true = "log-likelihood (nats)" if scores.unit == "nats" else "probability"
-        lines += [
-            "",
-            f"error of the {true}, {scores.n_rows:,} rows at {scores.n_sets:,} parameter vectors:",
-            f"  mean absolute       {_show(scores.mean_abs_error)}",
-            f"  median absolute     {_show(scores.median_abs_error)}",
-            f"  99th percentile     {_show(scores.p99_abs_error)}",
-            f"  mean difference     {_show(scores.mean_difference)} (network - reference)",
-        ]
+        lines += ["", *_score_lines(record.scores)]
     return "\n".join([*lines, "", f"verdict: {record.verdict}"])
 
 
-def _numbers(gate: Gate) -> list[str]:
-    lines = []
-    for key, value in gate.numbers.items():
-        limit = f"   at most {_show(gate.limits[key])}" if key in gate.limits else ""
-        lines.append(f"{key:28}{_show(value):>12}{limit}")
-    return lines
+def _numbers(gates: Sequence[Gate]) -> list[str]:
+    """A line for each number of each gate, all in the same columns."""
+    rows = [
+        (key, _show(value), f"at most {_show(gate.limits[key])}" if key in gate.limits else "")
+        for gate in gates
+        for key, value in gate.numbers.items()
+    ]
+    return _indented(plain_table(rows, numbers=[1]))
+
+
+def _score_lines(scores: ScoreSummary) -> list[str]:
+    output = "log-likelihood (nats)" if scores.unit == "nats" else "probability"
+    rows = [(MEASURES[key], _show(getattr(scores, key))) for key in SCORE_KEYS]
+    return [
+        f"error of the {output}, {scores.n_rows:,} rows at {scores.n_sets:,} parameter vectors:",
+        *_indented(plain_table(rows)),
+    ]
+
+
+def _indented(table: str) -> list[str]:
+    return [f"  {line}" for line in table.splitlines()]
 
 
 def _show(value: float | None) -> str:

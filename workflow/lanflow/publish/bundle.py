@@ -1,4 +1,4 @@
-"""A network packed to be handed on: the files, as HSSM's and LANfactory's downloads expect them.
+"""A bundle: the files of a network where HSSM's and LANfactory's downloads look for them.
 
 HSSM 0.3.0 takes ``{model}.onnx`` from the root of a repository on the Hugging Face hub
 (``hssm/distribution_utils/onnx_utils/model.py``; ``{model}_cpn.onnx`` and so on for trials without
@@ -21,14 +21,14 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
-from lanflow.publish.card import onnx_name, write_readme
+from lanflow.publish.readme import onnx_name, write_readme
 
 README = "README.md"
 DEFAULT_LICENCE = "mit"
 
 _NEEDED = (network_folder.CONFIG, network_folder.LINEAGE)
 _WHERE_THERE = (network_folder.HISTORY, network_folder.CURVE)
-# Folders of the machine that a network was made on are nobody else's business.
+# Keys of folders on the machine that trained the network; a bundle leaves them out.
 _FOLDER_KEYS = {"training_data_folder", "data_output_folder"}
 
 
@@ -39,12 +39,12 @@ def bundle_files(
     licence: str = DEFAULT_LICENCE,
     repo: str | None = None,
 ) -> dict[str, bytes]:
-    """Everything that is handed on.
+    """The files of a bundle.
 
     Parameters
     ----------
     network, evaluation
-        Of one folder; the network need not have passed, the README says whether it did.
+        Of one folder. The network need not have passed; the README says whether it did.
     licence
         The hub's identifier of a licence.
     repo
@@ -53,7 +53,7 @@ def bundle_files(
     Returns
     -------
     dict
-        Path in the bundle: content. The same bytes for the same network.
+        Content by path in the bundle. The same network gives the same bytes.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def write_bundle(files: Mapping[str, bytes], folder: Path) -> None:
     Raises
     ------
     UserError
-        If something else is in the folder: nothing of it is touched.
+        If the folder holds anything else, of which nothing is touched.
     """
     with replace_folder(folder, files.keys(), what="this bundle") as fresh:
         for name, content in files.items():
@@ -113,12 +113,12 @@ def write_bundle(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def require_own_archive(files: Mapping[str, bytes], path: Path) -> None:
-    """Refuse to write a bundle's ``.tar.gz`` over anything but an earlier one.
+    """Refuse to write a bundle's ``.tar.gz`` over anything but an earlier archive of it.
 
     Raises
     ------
     UserError
-        If something else has its name.
+        If there is something else at ``path``.
     """
     if not os.path.lexists(path):
         return
@@ -138,7 +138,7 @@ def _top(archive: Path) -> str:
 
 
 def archive_bundle(files: Mapping[str, bytes], path: Path) -> None:
-    """Write a bundle as ``.tar.gz`` in one step: the same bytes for the same files.
+    """Write a bundle as ``.tar.gz`` in one step; the same files give the same bytes.
 
     Raises
     ------

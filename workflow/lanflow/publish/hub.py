@@ -1,7 +1,7 @@
-"""The Hugging Face hub, and the only module that imports its library.
+"""Publishing a bundle on the Hugging Face hub: show what would change, ask, upload in one commit.
 
-The token is the library's own business (``HF_TOKEN``, or ``hf auth login``): it is never an option
-here, and never in a message.
+No other module imports the hub's library. The library finds the token itself (``HF_TOKEN``, or
+``hf auth login``): the token is no option here and stands in no message.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ _LOG_IN = "set HF_TOKEN, or log in with 'hf auth login'"
 
 
 class HubError(UserError):
-    """A hub that refuses, or does not answer."""
+    """The hub refuses, or does not answer."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repository, by the digests that the hub lists.
+    """A file of a repository, known by the digests that the hub lists.
 
     Attributes
     ----------
     git_sha1
-        Of the blob in git.
+        Digest of the blob in git.
     sha256
-        Of the content, where the hub keeps it outside of git.
+        Digest of the content, where the hub keeps it outside of git.
     """
 
     git_sha1: str
@@ -57,7 +57,7 @@ class Listing:
 
 
 class Repository:
-    """A repository of models on the hub (``HF_ENDPOINT``, then huggingface.co)."""
+    """A repository of models on the hub: that of ``HF_ENDPOINT`` or else huggingface.co."""
 
     def __init__(self, name: str) -> None:
         try:
@@ -69,7 +69,7 @@ class Repository:
 
     @property
     def address(self) -> str:
-        """Where a person finds it."""
+        """Its address for a person."""
         return f"{redact(str(self._api.endpoint))}/{self.name}"
 
     def list_files(self) -> Listing:
@@ -78,7 +78,7 @@ class Repository:
         Raises
         ------
         HubError
-            If it is not there, may not be read, or the hub does not answer.
+            If the repository is not there or may not be read, or the hub does not answer.
         """
         from huggingface_hub.hf_api import RepoFile
 
@@ -93,13 +93,13 @@ class Repository:
         return Listing(str(commit), files)
 
     def commit(self, files: Mapping[str, bytes], *, message: str, parent: str) -> str:
-        """Add or replace files, all in one commit; its address.
+        """Add or replace files in one commit, and return its address.
 
         Raises
         ------
         HubError
-            If there is no token, it does not suffice, the repository is not any more at ``parent``,
-            or the hub does not answer.
+            If there is no token or it does not suffice, if ``parent`` is no longer the repository's
+            latest commit, or if the hub does not answer.
         """
         from huggingface_hub import CommitOperationAdd
 
@@ -121,12 +121,12 @@ class Repository:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Ask the hub; what it answers wrong becomes one message."""
+        """Turn whatever error the library raises in the body into one :class:`HubError`."""
         try:
             yield
         except UserError:
             raise
-        except Exception as e:  # the library's, httpx's, OSError: by what they say of the answer
+        except Exception as e:  # the library's, httpx's or OSError
             raise HubError(self._explain(_innermost(e))) from e
 
     def _explain(self, error: BaseException) -> str:
@@ -149,7 +149,7 @@ class Repository:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """What the hub answered, inside of what the library says about the file it was doing."""
+    """The first error that holds the hub's answer; the library wraps it in others."""
     while error.__cause__ is not None and not hasattr(error, "response"):
         error = error.__cause__
     return error
@@ -159,19 +159,16 @@ def _reason(error: Any) -> str:
     return " ".join(redact(str(error)).split())
 
 
-# Publishing a bundle on the Hugging Face hub: what would change, a question, one commit.
-
-
 @dataclass(frozen=True)
 class Plan:
-    """What an upload would do to a repository, file by file.
+    """What an upload would do to each file of a repository.
 
     Attributes
     ----------
     new, changed, same
-        Paths.
+        Paths of files.
     kept
-        Paths that differ and are left as they are.
+        Paths of files that differ and stay as they are.
     """
 
     new: list[str]
@@ -181,7 +178,7 @@ class Plan:
 
 
 def plan_upload(files: Mapping[str, bytes], listing: Listing, *, keep_readme: bool = False) -> Plan:
-    """Compare a bundle with a repository, by content."""
+    """Compare the contents of a bundle with those of a repository."""
     plan = Plan([], [], [], [])
     for path, content in sorted(files.items()):
         there = listing.files.get(path)
@@ -214,7 +211,7 @@ def publish(
     keep_readme: bool = False,
     confirm: Callable[[str], bool] | None = None,
 ) -> dict[str, Any]:
-    """Upload a network's bundle, in one commit, after showing what would change.
+    """Show what would change, then upload a network's bundle in one commit.
 
     Parameters
     ----------
@@ -225,18 +222,18 @@ def publish(
     licence
         The hub's identifier of a licence.
     dry_run
-        Show, and upload nothing.
+        Only show.
     overwrite
-        Files that are there may change.
+        Change files without a question.
     keep_readme
-        Leave the repository's own card at its root as it is.
+        Leave the README at the repository's root as it is.
     confirm
-        Asks a person; None where there is nobody to ask.
+        Asks a person a question; None where there is nobody to ask.
 
     Returns
     -------
     dict
-        The plan, and the commit, None if there was nothing to upload.
+        The plan, and the commit's address; None if nothing was uploaded.
 
     Raises
     ------
@@ -245,7 +242,7 @@ def publish(
     HubError
         If the hub refuses or does not answer.
     UserError
-        If files would change and nobody said that they may.
+        If files would change, and neither ``overwrite`` nor a person allows it.
     """
     require_passed(network, evaluation)
     files = bundle_files(network, evaluation, licence=licence, repo=repo)

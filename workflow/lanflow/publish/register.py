@@ -1,4 +1,4 @@
-"""Registering networks: which may be, under which name and tags, and which is the best."""
+"""Registering networks that passed their gates, and pointing aliases at the best."""
 
 import json
 import logging
@@ -20,7 +20,7 @@ from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
 from lanflow.publish.bundle import README
-from lanflow.publish.card import describe_network
+from lanflow.publish.readme import describe_network
 from lanflow.tracking.store import Store, training_experiment
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _SCORE_TAG, _NETWORK_TAG = "mean_abs_error", "onnx_sha256"
 def register_networks(
     store: Store, folders: Sequence[Path], *, study: str | None = None, skip_failed: bool = False
 ) -> dict[str, Any]:
-    """Register networks that passed their gates, each once, and point aliases at the best.
+    """Register each network that passed its gates once, and point aliases at the best.
 
     A network is a version of the registered model ``{model}-{network_type}``. Its alias ``best``
     is the version with the smallest mean absolute error of all that are registered;
@@ -51,7 +51,7 @@ def register_networks(
     study
         Name of the study that the networks are all of.
     skip_failed
-        Leave networks out that did not pass, instead of refusing all.
+        Leave out networks that did not pass, instead of refusing all.
 
     Returns
     -------
@@ -114,14 +114,14 @@ def _those_that_passed(
 
 
 def registered_name(network: Network) -> str:
-    """Of the registered model whose versions compare with one another."""
+    """Name of the registered model; its versions compare with one another."""
     return f"{network.model_name}-{network.network_type.name}"
 
 
 def _register(
     registry: "Registry", network: Network, evaluation: Evaluation, study: str | None
 ) -> "tuple[Version, bool]":
-    """The network's version, and whether it is new; what is said of an old one is brought up."""
+    """The network's version and whether it is new; the tags of an old one are updated."""
     name, tags = registered_name(network), _tags(network, evaluation, study)
     for version in registry.versions(name):
         if version.tags.get(_NETWORK_TAG) == network.sha256:
@@ -183,7 +183,7 @@ def _entry(
 def _set_aliases(
     registry: "Registry", name: str, given: "Sequence[Version]", study: str | None
 ) -> dict[str, int]:
-    """Point the aliases at the best versions; alias: version."""
+    """Point the aliases at the best versions; returns the version's number by alias."""
     candidates = {BEST: registry.versions(name)}
     if study is not None:
         candidates[f"{study}-{BEST}"] = list(given)
@@ -198,7 +198,7 @@ def _set_aliases(
 
 
 def best_version(versions: "Iterable[Version]") -> "Version | None":
-    """The one with the smallest mean absolute error, the older of equals; None without scores."""
+    """The version with the least mean absolute error, of equals the older; None without scores."""
     scored = [
         (float(version.tags[_SCORE_TAG]), version.number, version)
         for version in versions

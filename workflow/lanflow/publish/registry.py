@@ -1,7 +1,7 @@
 """MLflow's model registry: versions of ONNX models, their tags, and aliases.
 
-Beside :mod:`lanflow.tracking.client` the only module that imports mlflow: what it takes to write a
-model in MLflow's format is loaded by those who register one, and nobody else.
+Only this module and :mod:`lanflow.tracking.client` import mlflow. They are apart because writing a
+model in MLflow's format loads much that only registering needs.
 """
 
 import contextlib
@@ -31,10 +31,10 @@ from lanflow.tracking.runs import find_run
 from lanflow.tracking.store import Store
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of types that MLflow's own agents declare
+    warnings.simplefilter("ignore")  # MLflow warns of types that its own agents declare
     import mlflow.pyfunc
 
-_ONNX_FILE = "model.onnx"  # of MLflow's flavour, by chance our name too
+_ONNX_FILE = "model.onnx"  # MLflow's name, by chance also that in a network's folder
 _MAX_DESCRIPTION = 5000  # MLflow's column
 
 
@@ -53,13 +53,13 @@ class Entry:
     tags
         Of the version.
     files
-        Name: content; kept beside the model.
+        Content by name; kept beside the model.
     metadata
-        Part of the model's own record, for those who load it.
+        Part of MLflow's record of the model, for those who load it.
     experiment_name
-        Where MLflow files the model, if its run is not known.
+        Experiment that gets the model if its run is not known.
     run_id
-        Which run made it.
+        Run that made it.
     """
 
     name: str
@@ -87,8 +87,8 @@ class Registry:
     Raises
     ------
     UserError
-        If the store is a folder: for such, MLflow looks its models up in whichever store the
-        process last spoke of, and makes one if there is none.
+        If the store is a folder. For such a store MLflow looks models up in the store that the
+        process last named, and makes one if there is none.
     """
 
     def __init__(self, store: Store) -> None:
@@ -102,7 +102,7 @@ class Registry:
 
     @store_request("reading the model registry")
     def versions(self, name: str) -> list[Version]:
-        """All versions of a registered model that can be loaded, oldest first."""
+        """The versions of a registered model that can be loaded, oldest first."""
         found: list[Version] = []
         token = None
         while True:
@@ -129,14 +129,14 @@ class Registry:
 
     @store_request("registering the network")
     def register(self, entry: Entry, *, about: str) -> Version:
-        """Add a version to a registered model, which is made if need be.
+        """Add a version to a registered model; make the model if it is not there.
 
         Parameters
         ----------
         entry
             The model.
         about
-            Describes the registered model where it is new.
+            Description of the registered model, if it is new.
         """
         client = self._client
         if entry.run_id is None:
@@ -153,8 +153,8 @@ class Registry:
         if entry.run_id is not None:
             client.log_outputs(entry.run_id, [LoggedModelOutput(logged.model_id, step=0)])
         self._ensure_registered_model(entry.name, about)
-        # By its place: MLflow looks up a models:/ address in whichever store the process last
-        # spoke of, which need not be this one. For want of a run it would do so for an id, too.
+        # The source is a place: MLflow looks a models:/ address up in the store that the process
+        # last named, which need not be this one. Without a run it does the same with an id.
         by_id = entry.run_id is not None or self._store.uri.startswith("http")
         created = client.create_model_version(
             entry.name,
@@ -168,7 +168,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _finalised(self, model_id: str) -> Iterator[None]:
-        """Say whether a model's files came to be."""
+        """Tell MLflow whether the body wrote the model's files."""
         try:
             yield
         except BaseException:
@@ -186,7 +186,7 @@ class Registry:
 
     @store_request("recording tags of a version")
     def set_tags(self, version: Version, tags: Mapping[str, str]) -> Version:
-        """Change what differs in a version's tags; the version as it is then."""
+        """Set the tags that differ; returns the version with its new tags."""
         for key, value in tags.items():
             if version.tags.get(key) != value:
                 self._client.set_model_version_tag(version.name, str(version.number), key, value)
@@ -194,7 +194,7 @@ class Registry:
 
     @store_request("setting an alias")
     def set_alias(self, alias: str, version: Version) -> None:
-        """Let an alias point at a version, and at no other."""
+        """Point an alias at a version, and at no other."""
         self._client.set_registered_model_alias(version.name, alias, str(version.number))
 
 
@@ -218,7 +218,7 @@ def _save(entry: Entry, path: Path, logged: Any) -> None:
         save_as_external_data=False,
         metadata=dict(entry.metadata),
     )
-    # MLflow writes the model anew; what is registered is the very file that was evaluated.
+    # MLflow writes a file of its own; the one that was evaluated takes its place.
     for name, content in {**entry.files, _ONNX_FILE: entry.onnx}.items():
         (path / name).write_bytes(content)
 
@@ -229,8 +229,8 @@ def _tensor(value: Any) -> TensorSpec:
 
 
 def shorten(text: str) -> str:
-    """A description that MLflow takes, cut at the end of a line."""
+    """The text, cut at the end of a line where MLflow would not take it whole."""
     if len(text) <= _MAX_DESCRIPTION:
         return text
-    rest = "\n\n(The whole card is README.md among the artifacts.)"
+    rest = "\n\n(The whole text is README.md among the artifacts.)"
     return text[: _MAX_DESCRIPTION - len(rest)].rpartition("\n")[0] + rest

@@ -1,61 +1,81 @@
 """What the report is made of, read from a study's results."""
 
-import csv
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lanflow.core.files import read_json
 from lanflow.evaluation.record import Evaluation, read_evaluation
 from lanflow.networks import folder as network_folder
+from lanflow.networks.network import Network
+from lanflow.report.leaderboard import Row
 
 
 @dataclass(frozen=True)
-class ReportedNetwork:
-    """One network, as its folder describes it.
+class NetworkResults:
+    """A network and what else lies in its folder.
 
     Attributes
     ----------
-    folder
-        Of the network.
-    card, run, lineage
-        Contents of its files.
+    network
+        From a folder of a training.
     evaluation
         What its gates found; None if it was not evaluated.
+    run, lineage
+        Contents of ``run.json`` and of ``training_data_lineage.json``.
+    recovery
+        Content of ``recovery.json``; None if there is none, or an earlier network's.
     """
 
-    folder: Path
-    card: dict[str, Any]
-    run: dict[str, Any]
-    lineage: dict[str, Any]
+    network: Network
     evaluation: Evaluation | None
+    run: Mapping[str, Any]
+    lineage: Mapping[str, Any]
+    recovery: Mapping[str, Any] | None
 
     @property
     def name(self) -> str:
         """For people: model, type and the folder's own name."""
-        return f"{self.card['model']} {self.card['network_type']} {self.folder.name}"
+        network = self.network
+        return f"{network.model_name} {network.network_type.name} {network.own_folder.name}"
 
     @property
     def verdict(self) -> str:
-        """Passed, failed, or not evaluated."""
+        """``passed``, ``failed`` or ``not evaluated``."""
         return "not evaluated" if self.evaluation is None else self.evaluation.verdict
 
-    def picture(self, name: str) -> bytes | None:
-        """One of its figures, if it was drawn."""
-        path = self.folder / name
+    def read_figure(self, name: str) -> bytes | None:
+        """One of its figures (PNG), if it was drawn."""
+        path = self.network.own_folder / name
         return path.read_bytes() if path.exists() else None
 
-    @property
-    def recovery(self) -> dict[str, Any] | None:
-        """What became of its simulated subjects, if it and no earlier network recovered them."""
-        path = self.folder / network_folder.RECOVERY
-        if not path.exists():
-            return None
-        record = _read(path)
-        sha256 = hashlib.sha256((self.folder / network_folder.ONNX).read_bytes()).hexdigest()
-        return record if record["onnx_sha256"] == sha256 else None
+
+def read_network(folder: Path) -> NetworkResults:
+    """Read the folder of a network.
+
+    Raises
+    ------
+    UserError
+        Naming the file that is missing or damaged.
+    """
+    network = Network.from_folder(folder)
+    evaluation = folder / network_folder.EVALUATION
+    return NetworkResults(
+        network=network,
+        evaluation=read_evaluation(evaluation) if evaluation.exists() else None,
+        run=read_json(folder / network_folder.RECORD),
+        lineage=read_json(folder / network_folder.LINEAGE),
+        recovery=_read_recovery(network),
+    )
+
+
+def _read_recovery(network: Network) -> dict[str, Any] | None:
+    path = network.own_folder / network_folder.RECOVERY
+    if not path.exists():
+        return None
+    record = read_json(path)
+    return record if record["onnx_sha256"] == network.sha256 else None
 
 
 @dataclass(frozen=True)
@@ -67,72 +87,40 @@ class ReportedData:
     model
         Whose simulations they are.
     manifest, data_set, audit
-        Contents of its files.
+        Contents of ``manifest.json``, ``data_set.json`` and ``audit.json``.
     picture
-        The figure of the audit.
+        The figure of the audit (PNG).
     """
 
     model: str
-    manifest: dict[str, Any]
-    data_set: dict[str, Any]
-    audit: dict[str, Any]
+    manifest: Mapping[str, Any]
+    data_set: Mapping[str, Any]
+    audit: Mapping[str, Any]
     picture: bytes
 
 
-def read_network(folder: Path) -> ReportedNetwork:
-    """What the folder of a network holds."""
-    evaluation = folder / network_folder.EVALUATION
-    return ReportedNetwork(
-        folder=folder,
-        card=_read(folder / network_folder.CARD),
-        run=_read(folder / network_folder.RECORD),
-        lineage=_read(folder / network_folder.LINEAGE),
-        evaluation=read_evaluation(evaluation) if evaluation.exists() else None,
-    )
-
-
 def read_data(folder: Path) -> ReportedData:
-    """What the folder of a model's data holds."""
+    """Read the folder of a model's data.
+
+    Raises
+    ------
+    UserError
+        Naming the file that is missing or damaged.
+    """
     return ReportedData(
         model=folder.name,
-        manifest=_read(folder / "manifest.json"),
-        data_set=_read(folder / "data_set" / "data_set.json"),
-        audit=_read(folder / "audit.json"),
+        manifest=read_json(folder / "manifest.json"),
+        data_set=read_json(folder / "data_set" / "data_set.json"),
+        audit=read_json(folder / "audit.json"),
         picture=(folder / "audit.png").read_bytes(),
     )
 
 
-def read_leaderboard(path: Path) -> list[dict[str, Any]]:
-    """The rows of ``leaderboard.csv``, numbers as numbers and empty cells as None."""
-    with path.open(newline="") as file:
-        return [
-            {key: _number_or_text(value) for key, value in row.items()}
-            for row in csv.DictReader(file)
-        ]
-
-
-def _number_or_text(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text or None
-
-
-def best_of_each(
-    networks: Sequence[ReportedNetwork], rows: Sequence[dict[str, Any]]
-) -> list[ReportedNetwork]:
+def best_of_each(networks: Sequence[NetworkResults], rows: Sequence[Row]) -> list[NetworkResults]:
     """The first network on the leaderboard of each model and network type."""
-    by_path = {network.folder / network_folder.ONNX: network for network in networks}
-    best: dict[tuple[str, str], ReportedNetwork] = {}
+    by_path = {str(one.network.path): one for one in networks}
+    best: dict[tuple[str, str], NetworkResults] = {}
     for row in rows:
-        network = by_path.get(Path(str(row["onnx"])))
-        if network is not None:
-            best.setdefault((row["model"], row["network_type"]), network)
+        if row.onnx in by_path:
+            best.setdefault((row.model, row.network_type), by_path[row.onnx])
     return list(best.values())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content

@@ -1,143 +1,79 @@
-"""Pieces of a page in one file: nothing on it is fetched, now or later."""
+"""Tables, figures and verdicts as objects, and the templates that put them into the page.
+
+Every text that is filled into a template is escaped. The only text that goes into the page as it is
+is :class:`~markupsafe.Markup` that a template has made.
+"""
 
 import base64
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
+from typing import Literal
 
-# The browser itself refuses whatever is not in the file.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+from markupsafe import Markup
 
-_STYLE = """
-:root { color-scheme: light; --ink: #1f2328; --line: #d0d7de; --quiet: #57606a; --ground: #f6f8fa; }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; margin: 0;
-  overflow-wrap: anywhere; }
-header, main, footer { max-width: 78rem; margin: 0 auto; padding: 0 1.25rem; }
-header { padding-top: 1.25rem; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; }
-h2 { font-size: 1.3rem; margin: 2.25rem 0 .5rem; padding-top: .75rem;
-  border-top: 1px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 1.5rem 0 .4rem; }
-h4 { font-size: .95rem; margin: 1rem 0 .3rem; }
-p, ul { margin: .4rem 0; } ul { padding-left: 1.25rem; }
-.quiet { color: var(--quiet); }
-nav ul { list-style: none; padding: 0; display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; }
-a { color: #0550ae; }
-.scroll { overflow-x: auto; margin: .5rem 0 1rem; }
-.scroll:focus-visible { outline: 2px solid #0550ae; }
-table { border-collapse: collapse; font-size: .9rem; overflow-wrap: normal; }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; }
-thead th { border-bottom: 2px solid var(--quiet); white-space: nowrap; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-code, pre { font-family: ui-monospace, monospace; font-size: .88em; }
-pre { background: var(--ground); padding: .75rem 1rem; overflow-x: auto; }
-figure { margin: 1rem 0; } figcaption { color: var(--quiet); font-size: .9rem; max-width: 60rem; }
-img { max-width: 100%; height: auto; display: block; }
-.verdict { border-left: .5rem solid; padding: .75rem 1rem; margin: 1rem 0;
-  background: var(--ground); }
-.verdict strong { font-size: 1.2rem; }
-.passed { border-color: #009e73; } .failed { border-color: #d55e00; }
-.skipped { border-color: #666; }
-.word { font-weight: 600; white-space: nowrap; }
-.word.passed { color: #00664a; } .word.failed { color: #a33f00; } .word.skipped { color: #57606a; }
-.warning { border-left: .3rem solid #d55e00; padding: .2rem .75rem; background: #fff5ee; }
-@media print {
-  header, main, footer { max-width: none; padding: 0; } nav { display: none; }
-  figure, tr { break-inside: avoid; } h2, h3, h4 { break-after: avoid; }
-  .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; } table { font-size: 7.5pt; }
-  th, td { padding: .15rem .3rem; overflow-wrap: anywhere; white-space: normal; }
-}
-"""
-
-Cell = object
+from lanflow.core.templates import Templates
 
 
-def page(title: str, header: str, main: str, footer: str) -> str:
-    """A whole page; all but the title must be HTML already."""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<link rel="icon" href="data:,">
-<title>{escape(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<header>{header}</header>
-<main>
-{main}
-</main>
-<footer>{footer}</footer>
-</body>
-</html>
-"""
+@dataclass(frozen=True)
+class Verdict:
+    """A verdict as a reader sees it: a word, a mark and a colour."""
+
+    word: str
+
+    @property
+    def kind(self) -> Literal["passed", "failed", "skipped"]:
+        """Which colour it has; whatever neither passed nor failed looks like what was skipped."""
+        match self.word:
+            case "passed" | "failed":
+                return self.word
+        return "skipped"
+
+    @property
+    def mark(self) -> str:
+        """A sign that needs no colour to be told from the others."""
+        marks = {"passed": "\N{CHECK MARK}", "failed": "\N{BALLOT X}", "skipped": "\N{EN DASH}"}
+        return marks[self.kind]
 
 
-class Html(str):
-    """Text that is HTML already."""
+@dataclass(frozen=True)
+class Code:
+    """A file's name, a digest or the like, in letters of one width; None leaves a cell empty."""
 
-    __slots__ = ()
+    text: str | None
 
 
-def table(
-    head: Sequence[str],
-    rows: Sequence[Sequence[Cell]],
-    *,
-    label: str,
-    codes: Sequence[str] = (),
-) -> str:
-    """Rows as a table that scrolls on its own: numbers to the right, ``codes`` in a fixed width.
+# None leaves a cell empty; numbers stand to the right.
+Cell = str | int | float | Verdict | Code | None
 
-    Parameters
+
+@dataclass(frozen=True)
+class Table:
+    """A table that scrolls on its own.
+
+    Attributes
     ----------
+    label
+        What it shows, for those who hear the page.
     head
         Names of the columns.
     rows
-        Text, numbers or :class:`Html`; None leaves a cell empty.
-    label
-        What the table shows, for those who hear the page.
-    codes
-        Columns that hold names of files, digests and the like.
+        As many cells each as there are columns.
     """
-    heads = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
-    lines = []
-    for row in rows:
-        cells = []
-        for name, value in zip(head, row, strict=True):
-            text = value if isinstance(value, Html) else escape(show(value))
-            if name in codes and text:
-                text = f"<code>{text}</code>"
-            cells.append(
-                f'<td class="number">{text}</td>' if _is_number(value) else f"<td>{text}</td>"
-            )
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(label)}">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>\n" + "\n".join(lines) + "\n"
-        "</tbody></table></div>"
-    )
+
+    label: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    def __post_init__(self) -> None:
+        if any(len(row) != len(self.head) for row in self.rows):
+            raise ValueError(f"{self.label}: a row has not as many cells as there are columns")
 
 
-def _is_number(value: Cell) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+@dataclass(frozen=True)
+class Figure:
+    """A picture that is part of the page, with its caption.
 
-
-def show(value: Cell) -> str:
-    """A value for reading."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def figure(png: bytes, *, alt: str, caption: str) -> str:
-    """A picture in the page itself, with a caption.
-
-    Parameters
+    Attributes
     ----------
     png
         The picture.
@@ -146,22 +82,59 @@ def figure(png: bytes, *, alt: str, caption: str) -> str:
     caption
         How to read it.
     """
-    data = base64.b64encode(png).decode()
-    width, height = (int.from_bytes(png[start : start + 4]) for start in (16, 20))
-    return (
-        f'<figure><img src="data:image/png;base64,{data}" alt="{escape(alt)}"'
-        f' width="{width}" height="{height}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+
+    png: bytes
+    alt: str
+    caption: str
+
+    @property
+    def base64(self) -> str:
+        """The picture as text."""
+        return base64.b64encode(self.png).decode()
+
+    @property
+    def width(self) -> int:
+        """Pixels, from the PNG's header."""
+        return int.from_bytes(self.png[16:20])
+
+    @property
+    def height(self) -> int:
+        """Pixels, from the PNG's header."""
+        return int.from_bytes(self.png[20:24])
 
 
-def section(anchor: str, title: str, body: str) -> str:
-    """A part of the page, which the contents can name."""
-    return f'<section id="{anchor}"><h2>{escape(title)}</h2>\n{body}\n</section>'
+def show(value: Cell) -> str:
+    """Text of a cell: numbers with few digits, thousands apart."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value)
+        case float():
+            return f"{value:.4g}"
+        case int():
+            return f"{value:,}"
+    return str(value)
 
 
-def word(verdict: str) -> Html:
-    """A verdict, told by word, mark and colour."""
-    marks = {"passed": "\N{CHECK MARK}", "failed": "\N{BALLOT X}", "skipped": "\N{EN DASH}"}
-    kind = verdict if verdict in marks else "skipped"
-    return Html(f'<span class="word {kind}">{marks[kind]} {escape(verdict)}</span>')
+_TEMPLATES = Templates(
+    "lanflow.report",
+    filters={"show": show},
+    tests={
+        "verdict": lambda value: isinstance(value, Verdict),
+        "code": lambda value: isinstance(value, Code),
+    },
+)
+
+
+def render(template: str, **content: object) -> Markup:
+    """Fill in a template of this folder's ``templates``; what is filled in is escaped.
+
+    Parameters
+    ----------
+    template
+        Name of its file, ending in ``.html``.
+    **content
+        What it asks for, by name.
+    """
+    return Markup(_TEMPLATES.render(template, content))  # noqa: S704 (the template has escaped it)

@@ -1,180 +1,246 @@
-"""All networks of a study in one table."""
+"""All networks of a study in one table, with those that earlier runs made of the same data."""
 
+import csv
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import BeforeValidator
 
 from lanflow.core.errors import UserError
+from lanflow.core.settings import Settings, parse_settings
+from lanflow.core.tables import plain_table
+from lanflow.evaluation.measures import SCORE_KEYS
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import COST, SCORES, VERDICT_TAG
-from lanflow.tracking.store import Store, redact, training_experiment
+from lanflow.networks.network import Network
+from lanflow.tracking.store import FoundRun, Store, redact, training_experiment
 
-SCORE_COLUMNS = ["mean_abs_error", "median_abs_error", "p99_abs_error", "mean_difference"]
+log = logging.getLogger(__name__)
 
-COLUMNS = [
-    "model",
-    "network_type",
-    "network",
-    "backend",
-    "origin",
-    "verdict",
-    *SCORE_COLUMNS,
-    "best_val_loss",
-    "best_epoch",
-    "n_epochs",
-    "seconds",
-    "rows_per_second",
-    "n_weights",
-    "n_parameter_sets",
-    "n_rows",
-    "seed",
-    "data_digest",
-    "mlflow_run_id",
-    "onnx",
-]
+# An empty cell of a CSV file is None.
+_EMPTY = BeforeValidator(lambda value: None if value == "" else value)
+OptionalText = Annotated[str | None, _EMPTY]
+OptionalInt = Annotated[int | None, _EMPTY]
+OptionalFloat = Annotated[float | None, _EMPTY]
+
+
+class Row(Settings):
+    """One network; the fields are the columns of ``leaderboard.csv``, where None is empty."""
+
+    model: str
+    network_type: str
+    network: str
+    backend: str
+    origin: str  # "study" or "earlier run"
+    verdict: OptionalText = None
+    mean_abs_error: OptionalFloat = None
+    median_abs_error: OptionalFloat = None
+    p99_abs_error: OptionalFloat = None
+    mean_difference: OptionalFloat = None
+    best_val_loss: float
+    best_epoch: int  # counted from 1
+    n_epochs: int
+    seconds: OptionalFloat = None
+    rows_per_second: OptionalInt = None
+    n_weights: int
+    n_parameter_sets: OptionalInt = None
+    n_rows: OptionalInt = None
+    seed: int
+    data_digest: str
+    mlflow_run_id: OptionalText = None
+    onnx: str
+
+
+COLUMNS = tuple(Row.model_fields)
+
+# Columns of the report's table, and their headings.
+PAGE_HEADINGS = {
+    "model": "model",
+    "network_type": "type",
+    "network": "network",
+    "backend": "backend",
+    "origin": "from",
+    "verdict": "gates",
+    "mean_abs_error": "mean |error|",
+    "median_abs_error": "median",
+    "p99_abs_error": "99th pct.",
+    "mean_difference": "mean difference",
+    "best_val_loss": "val. loss",
+    "best_epoch": "epoch",
+    "n_epochs": "of",
+    "seconds": "seconds",
+    "rows_per_second": "rows/s",
+    "n_weights": "weights",
+    "n_parameter_sets": "param. sets",
+    "n_rows": "rows",
+    "onnx": "file",
+}
+
+
+class _Shown(NamedTuple):
+    heading: str
+    number_format: str = ""
+    if_none: str = ""
+
+
+# Columns of the summary in the terminal.
+_SUMMARY = {
+    "model": _Shown("model"),
+    "network_type": _Shown("type"),
+    "network": _Shown("network"),
+    "backend": _Shown("backend"),
+    "best_val_loss": _Shown("val_loss", number_format=".5g"),
+    "mean_abs_error": _Shown("error", number_format=".3g"),
+    "verdict": _Shown("gates", if_none="not run"),
+    "onnx": _Shown("path"),
+}
 
 
 def build_leaderboard(
-    cards: Sequence[Mapping[str, Any]],
-    histories: Sequence[Sequence[Mapping[str, float]]],
-    folders: Sequence[str],
+    networks: Sequence[Network],
     evaluations: Sequence[Evaluation],
-    earlier: Sequence[Mapping[str, Any]] = (),
-) -> list[dict[str, Any]]:
+    histories: Sequence[Sequence[Mapping[str, float]]],
+    earlier: Sequence[Row] = (),
+) -> list[Row]:
     """One row for each network; of the same model, type and data, the least error first.
 
     Parameters
     ----------
-    cards, histories, evaluations
-        Of each network.
-    folders
-        Each network's folder, named ``{network}_{backend}``.
+    networks
+        Of the study; the folder of each is named ``{network}_{backend}``.
+    evaluations, histories
+        Of each network; a history has a mapping for each epoch.
     earlier
         Rows of networks that earlier runs made of the same data.
     """
-    rows = [dict(row) for row in earlier]
-    for card, history, folder, evaluation in zip(
-        cards, histories, folders, evaluations, strict=True
-    ):
-        scores = {} if evaluation.scores is None else evaluation.scores.model_dump()
-        seconds = sum(epoch["seconds"] for epoch in history)
-        name = folder.rstrip("/").rsplit("/", 1)[-1]
-        rows.append(
-            {
-                **{key: card[key] for key in COLUMNS if key in card},
-                **{key: scores.get(key) for key in SCORE_COLUMNS},
-                "origin": "study",
-                "verdict": evaluation.verdict,
-                "network": name.removesuffix(f"_{card['backend']}"),
-                "best_epoch": card["best_epoch"] + 1,
-                "seconds": round(seconds, 2),
-                "rows_per_second": round(card["n_rows"] * len(history) / max(seconds, 1e-9)),
-                "onnx": f"{folder}/model.onnx",
-            }
-        )
-    return [{column: row[column] for column in COLUMNS} for row in sorted(rows, key=_place)]
+    made = zip(networks, evaluations, histories, strict=True)
+    return sorted([*earlier, *(_study_row(*each) for each in made)], key=_place)
 
 
-def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+def _study_row(
+    network: Network, evaluation: Evaluation, history: Sequence[Mapping[str, float]]
+) -> Row:
+    card, scores = network.own_card, evaluation.scores
+    seconds = sum(epoch["seconds"] for epoch in history)
+    return Row(
+        model=network.model_name,
+        network_type=network.network_type.name,
+        network=network.own_folder.name.removesuffix(f"_{card.backend}"),
+        backend=card.backend,
+        origin="study",
+        verdict=evaluation.verdict,
+        best_val_loss=card.best_val_loss,
+        best_epoch=card.best_epoch + 1,
+        n_epochs=card.n_epochs,
+        seconds=round(seconds, 2),
+        rows_per_second=round(card.n_rows * len(history) / max(seconds, 1e-9)),
+        n_weights=card.n_weights,
+        n_parameter_sets=card.n_parameter_sets,
+        n_rows=card.n_rows,
+        seed=card.seed,
+        data_digest=card.data_digest,
+        mlflow_run_id=card.mlflow_run_id,
+        onnx=str(network.path),
+        **({} if scores is None else {key: getattr(scores, key) for key in SCORE_KEYS}),
+    )
+
+
+def _place(row: Row) -> tuple[str | float, ...]:
     """Networks of the same data together, those without a score last among them."""
-    error = row["mean_abs_error"]
-    return (
-        *(row["model"], row["network_type"], row["data_digest"]),
-        *(math.inf if error is None else error, row["best_val_loss"], row["onnx"]),
-    )
+    error = math.inf if row.mean_abs_error is None else row.mean_abs_error
+    data = (row.model, row.network_type, row.data_digest)
+    return (*data, error, row.best_val_loss, row.onnx)
 
 
-def format_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def read_leaderboard(path: Path) -> list[Row]:
+    """Read a ``leaderboard.csv``.
+
+    Raises
+    ------
+    UserError
+        Naming the file and the column, if it is not a leaderboard.
+    """
+    with path.open(newline="") as file:
+        return [parse_settings(Row, row, str(path)) for row in csv.DictReader(file)]
+
+
+def format_leaderboard(rows: Sequence[Row]) -> str:
     """The summary a person sees at the end: networks, losses, errors, verdicts, paths."""
-    head = ("model", "type", "network", "backend", "val_loss", "error", "gates", "path")
-    lines = [head] + [
-        (
-            row["model"],
-            row["network_type"],
-            row["network"],
-            row["backend"],
-            f"{row['best_val_loss']:.5g}",
-            "" if row["mean_abs_error"] is None else f"{row['mean_abs_error']:.3g}",
-            row["verdict"] or "not run",
-            row["onnx"],
-        )
-        for row in rows
-    ]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    head = [shown.heading for shown in _SUMMARY.values()]
+    return plain_table([head, *([_cell(row, column) for column in _SUMMARY] for row in rows)])
 
 
-# Networks that earlier trainings of the same data left in MLflow, as rows of the leaderboard.
+def _cell(row: Row, column: str) -> str:
+    value, shown = getattr(row, column), _SUMMARY[column]
+    return shown.if_none if value is None else format(value, shown.number_format)
 
 
-log = logging.getLogger(__name__)
-
-
-def find_earlier_networks(
-    store: Store, networks: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def find_earlier_networks(store: Store, networks: Sequence[Network]) -> list[Row]:
     """Rows for finished trainings of the same data that are not among the study's.
 
     Parameters
     ----------
     store
-        Where trainings are tracked; one that does not answer is a warning, and there are no rows.
+        Where trainings are tracked; if it does not answer, a warning is logged and there are no
+        rows.
     networks
-        Cards of the study.
+        Of the study.
 
     Returns
     -------
-    list of dict
-        With the leaderboard's columns, as far as the run recorded them.
+    list of Row
+        What the runs recorded; None for the rest.
     """
     from lanflow.tracking.client import connect
     from lanflow.tracking.runs import search_trainings
 
-    known = {card["mlflow_run_id"] for card in networks}
-    asked = sorted({(card["model"], card["data_digest"]) for card in networks})
+    known = {network.own_card.mlflow_run_id for network in networks}
+    wanted = sorted({(network.model_name, network.own_card.data_digest) for network in networks})
     try:
         client = connect(store)
         found = [
             run
-            for model, digest in asked
+            for model, digest in wanted
             for run in search_trainings(client, training_experiment(model), digest)
         ]
     except UserError as e:
         log.warning("%s; the leaderboard holds the networks of this study alone", e)
         return []
-    return [_row(run) for run in found if run.id not in known and _is_whole(run)]
+    return [_earlier_row(run) for run in found if run.id not in known and _is_whole(run)]
 
 
-def _is_whole(run: Any) -> bool:
+def _is_whole(run: FoundRun) -> bool:
+    """Whether a run recorded what a row cannot be without."""
     needed = {"model", "network_type", "backend", "n_epochs", "n_weights", "seed"}
     return run.params.keys() >= needed and "best_val_loss" in run.metrics
 
 
-def _row(run: Any) -> dict[str, Any]:
+def _earlier_row(run: FoundRun) -> Row:
     params, metrics = run.params, run.metrics
-    return {
-        **{key: params[key] for key in ("model", "network_type", "backend")},
-        "network": run.name,
-        "origin": "earlier run",
-        "verdict": run.tags.get(VERDICT_TAG),
-        **{key: metrics.get(f"{SCORES}.{key}") for key in SCORE_COLUMNS},
-        "best_val_loss": metrics["best_val_loss"],
-        "best_epoch": int(metrics["best_epoch"]) + 1,
-        "n_epochs": int(params["n_epochs"]),
-        "seconds": metrics.get(f"{COST}.seconds"),
-        "rows_per_second": _whole(metrics.get(f"{COST}.rows_per_second")),
-        "n_weights": int(params["n_weights"]),
-        "n_parameter_sets": _whole(metrics.get(f"{COST}.n_parameter_sets")),
-        "n_rows": _whole(metrics.get(f"{COST}.n_rows")),
-        "seed": int(params["seed"]),
-        "data_digest": run.tags["data_digest"],
-        "mlflow_run_id": run.id,
-        "onnx": redact(f"{run.artifact_uri}/training_output/model.onnx"),
-    }
+    return Row(
+        model=params["model"],
+        network_type=params["network_type"],
+        network=run.name,
+        backend=params["backend"],
+        origin="earlier run",
+        verdict=run.tags.get(VERDICT_TAG),
+        best_val_loss=metrics["best_val_loss"],
+        best_epoch=int(metrics["best_epoch"]) + 1,
+        n_epochs=int(params["n_epochs"]),
+        seconds=metrics.get(f"{COST}.seconds"),
+        rows_per_second=_whole(metrics.get(f"{COST}.rows_per_second")),
+        n_weights=int(params["n_weights"]),
+        n_parameter_sets=_whole(metrics.get(f"{COST}.n_parameter_sets")),
+        n_rows=_whole(metrics.get(f"{COST}.n_rows")),
+        seed=int(params["seed"]),
+        data_digest=run.tags["data_digest"],
+        mlflow_run_id=run.id,
+        onnx=redact(f"{run.artifact_uri}/training_output/model.onnx"),
+        **{key: metrics.get(f"{SCORES}.{key}") for key in SCORE_KEYS},
+    )
 
 
 def _whole(value: float | None) -> int | None:

@@ -3,21 +3,22 @@
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from lanflow.core.files import write_text
 from lanflow.report.content import (
+    NetworkResults,
     ReportedData,
-    ReportedNetwork,
     best_of_each,
     read_data,
-    read_leaderboard,
     read_network,
 )
-from lanflow.report.html import page, section
+from lanflow.report.html import render
+from lanflow.report.leaderboard import Row, read_leaderboard
 from lanflow.report.sections import (
     data_section,
     figures_section,
@@ -65,56 +66,77 @@ def write_report(
     """
     import yaml
 
-    settings = yaml.safe_dump(dict(study), sort_keys=False)
     study_path = report_path.with_name(STUDY_NAME)
+    settings = yaml.safe_dump(dict(study), sort_keys=False)
     networks = [read_network(folder) for folder in network_folders]
-    data = [read_data(folder) for folder in data_folders]
-    rows = read_leaderboard(leaderboard_path)
-    shown = networks if len(networks) <= _MOST_WITH_FIGURES else best_of_each(networks, rows)
-    sections = {
-        "data": ("Training data", data_section(data)),
-        "networks": ("Networks", networks_section(rows)),
-        "figures": ("Figures", figures_section(shown, len(networks) - len(shown))),
-        "lineage": ("Lineage", lineage_section(data, networks)),
-        "rebuild": (
-            "Versions and commands",
-            rebuild_section(
-                networks,
-                data,
-                _versions(),
-                results=str(study["results"]),
-                study_path=str(study_path),
-                settings=settings,
-            ),
-        ),
-    }
+    report = render_report(
+        str(study["study"]),
+        networks,
+        [read_data(folder) for folder in data_folders],
+        read_leaderboard(leaderboard_path),
+        results=str(study["results"]),
+        study_path=str(study_path),
+        settings=settings,
+    )
     write_text(study_path, settings)
-    write_text(report_path, _page(str(study["study"]), networks, data, sections))
+    write_text(report_path, report)
     return headline(networks)
 
 
-def _page(
+class _Section(NamedTuple):
+    """A part of the page that its contents name."""
+
+    anchor: str
+    title: str
+    body: Markup
+
+
+def render_report(
     study: str,
-    networks: Sequence[ReportedNetwork],
+    networks: Sequence[NetworkResults],
     data: Sequence[ReportedData],
-    sections: Mapping[str, tuple[str, str]],
+    rows: Sequence[Row],
+    *,
+    results: str,
+    study_path: str,
+    settings: str,
 ) -> str:
-    links = "".join(
-        f'<li><a href="#{anchor}">{escape(title)}</a></li>'
-        for anchor, (title, _) in sections.items()
+    """The whole page.
+
+    Parameters
+    ----------
+    study
+        Its name.
+    networks, data, rows
+        Of the study; rows of its leaderboard.
+    results, study_path
+        The study's folder of results, and the file with its settings.
+    settings
+        Content of that file.
+    """
+    shown = networks if len(networks) <= _MOST_WITH_FIGURES else best_of_each(networks, rows)
+    versions = _versions()
+    rebuild = rebuild_section(
+        networks, data, versions, results=results, study_path=study_path, settings=settings
     )
-    n_sets = sum(one.data_set["n_sets"] for one in data)
-    header = (
-        f"<h1>Likelihood networks of the study {escape(study)}</h1>"
-        f'<p class="quiet">{len(networks):,} network(s) of '
-        f"{escape(', '.join(one.model for one in data))}, trained on {n_sets:,} parameter sets</p>"
-        f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
+    page = render(
+        "page.html",
+        study=study,
+        models=[one.model for one in data],
+        n_networks=len(networks),
+        n_sets=sum(one.data_set["n_sets"] for one in data),
+        verdict=verdict_section(networks),
+        sections=[
+            _Section("data", "Training data", data_section(data)),
+            _Section("networks", "Networks", networks_section(rows)),
+            _Section("figures", "Figures", figures_section(shown, len(networks) - len(shown))),
+            _Section("lineage", "Lineage", lineage_section(data, networks)),
+            _Section("rebuild", "Versions and commands", rebuild),
+        ],
+        made=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        version=versions["lanflow"],
     )
-    verdict = f'<section id="verdict" aria-label="Verdict">{verdict_section(networks)}</section>'
-    body = [section(anchor, title, text) for anchor, (title, text) in sections.items()]
-    made = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    footer = f'<p class="quiet">Made {made} by lanflow {_versions()["lanflow"]}.</p>'
-    return page(f"{study}: likelihood networks", header, "\n".join([verdict, *body]), footer)
+    return str(page)
 
 
 def _versions() -> dict[str, str]:

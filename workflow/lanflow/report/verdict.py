@@ -1,49 +1,61 @@
 """The top of the report: which networks passed, and by how much the others did not."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
-from itertools import chain
+from dataclasses import dataclass
 
+from markupsafe import Markup
+
+from lanflow.evaluation.measures import measure_name
 from lanflow.evaluation.record import Gate
-from lanflow.report.content import ReportedNetwork
-from lanflow.report.html import Html, table, word
+from lanflow.report.content import NetworkResults
+from lanflow.report.html import Cell, Table, Verdict, render
 
+# What each gate asks of a network.
 _GATES = {
     "structure": "takes one trial and gives one number, as HSSM needs it",
     "parity": "the ONNX file gives what JAX and Torch compute from the same weights",
     "density": "agrees with simulations, and its probabilities sum to one",
     "accuracy": "close to the likelihood or probability that is known exactly",
-    "tails": "nothing before time zero, sane values at the corners of the box",
+    "tails": "nothing before time zero, sane values at the corners of the bounds",
     "hssm": "works in HSSM, with gradients that are right",
 }
-_NUMBERS = {
-    "mean_abs_error": "mean absolute error",
-    "median_abs_error": "median absolute error",
-    "p99_abs_error": "99th percentile of the absolute error",
-    "abs_mean_difference": "absolute mean difference",
-    "mean_mass_error": "mean deviation of the total probability from one",
-    "max_mass_error": "largest deviation of the total probability from one",
-    "distance_ratio": "distance from simulations, over that between two simulations",
-    "max_corner_mass": "largest total probability at a corner of the box",
-    "max_corner_early_mass": "largest probability before time zero at a corner of the box",
-    "negative_rt_mass": "probability before time zero",
-    "corner_not_finite": "values that are not finite at corners of the box",
-    "calibration_error": "calibration error",
-}
 
 
-def verdict_section(networks: Sequence[ReportedNetwork]) -> str:
+@dataclass(frozen=True)
+class _Judged:
+    """What is said of one network.
+
+    Attributes
+    ----------
+    name, verdict
+        Of the network.
+    is_evaluated
+        Whether its gates were run.
+    misses
+        Failed gates with what was measured; None if no gate failed.
+    skipped
+        Gates that were not run, with reasons.
+    """
+
+    name: str
+    verdict: Verdict
+    is_evaluated: bool
+    misses: Table | None
+    skipped: Sequence[Gate]
+
+
+def verdict_section(networks: Sequence[NetworkResults]) -> Markup:
     """The verdict on every network, in words and as a table of gates."""
-    return "\n".join(
-        [
-            _headline(networks),
-            _gate_table(networks) if any(n.evaluation for n in networks) else "",
-            *(_network(network) for network in networks),
-        ]
+    return render(
+        "verdict.html",
+        headline=headline(networks),
+        is_good=all(network.verdict == "passed" for network in networks),
+        gates=_gate_table(networks) if any(n.evaluation for n in networks) else None,
+        networks=[_judged(network) for network in networks],
     )
 
 
-def headline(networks: Sequence[ReportedNetwork]) -> str:
+def headline(networks: Sequence[NetworkResults]) -> str:
     """How many passed, in one sentence."""
     n, passed = len(networks), sum(network.verdict == "passed" for network in networks)
     missing = sum(network.evaluation is None for network in networks)
@@ -56,64 +68,52 @@ def headline(networks: Sequence[ReportedNetwork]) -> str:
     return text + (f" {missing} of them not evaluated." if missing else "")
 
 
-def _headline(networks: Sequence[ReportedNetwork]) -> str:
-    is_good = all(network.verdict == "passed" for network in networks)
-    advice = (
-        "Inside the box of parameters on its card, each can be used for inference."
-        if is_good
-        else "A network that did not pass should not be used for inference: more or better "
-        "simulations, a larger network or a longer training are what helps."
+def _gate_table(networks: Sequence[NetworkResults]) -> Table:
+    evaluated = {one.name: one.evaluation for one in networks if one.evaluation is not None}
+    gates = list(dict.fromkeys(gate.name for e in evaluated.values() for gate in e.gates))
+    rows = []
+    for name, evaluation in evaluated.items():
+        found = {gate.name: Verdict(gate.verdict) for gate in evaluation.gates}
+        rows.append([name, Verdict(evaluation.verdict), *map(found.get, gates)])
+    return Table("Gates of every network", ["network", "verdict", *gates], rows)
+
+
+def _judged(network: NetworkResults) -> _Judged:
+    gates = [] if network.evaluation is None else network.evaluation.gates
+    failed = [gate for gate in gates if gate.verdict == "failed"]
+    return _Judged(
+        name=network.name,
+        verdict=Verdict(network.verdict),
+        is_evaluated=network.evaluation is not None,
+        misses=_miss_table(network.name, failed) if failed else None,
+        skipped=[gate for gate in gates if gate.verdict == "skipped"],
     )
-    return (
-        f'<div class="verdict {"passed" if is_good else "failed"}">'
-        f"<strong>{escape(headline(networks))}</strong><p>{escape(advice)}</p></div>"
-    )
 
 
-def _network(network: ReportedNetwork) -> str:
-    text = f"<h3>{escape(network.name)}: {word(network.verdict)}</h3>"
-    if network.evaluation is None:
-        return f"{text}<p>It was not evaluated.</p>"
-    failed = [gate for gate in network.evaluation.gates if gate.verdict == "failed"]
-    skipped = [gate for gate in network.evaluation.gates if gate.verdict == "skipped"]
-    if failed:
-        heads = ["failed gate", "what was measured", "found", "at most", "times over"]
-        rows = [[*row] for gate in failed for row in _misses(gate)]
-        text += table(heads, rows, label=f"Failed gates of {network.name}")
-    for gate in skipped:
-        text += f'<p class="quiet">Not checked: {escape(f"{gate.name}, since {gate.reason}")}.</p>'
-    return text
+def _miss_table(name: str, failed: Sequence[Gate]) -> Table:
+    head = ["failed gate", "what was measured", "found", "at most", "times over"]
+    rows = [row for gate in failed for row in _gate_rows(gate)]
+    return Table(f"Failed gates of {name}", head, rows)
 
 
-def _misses(gate: Gate) -> Iterator[tuple[object, ...]]:
-    """By how much a gate was missed, number by number."""
+def _gate_rows(gate: Gate) -> list[list[Cell]]:
+    """A failed gate: a row for each number over its limit, or one with the reason."""
     weight = "" if gate.is_essential else "; does not decide the verdict"
     meaning = f"{gate.name}: {_GATES.get(gate.name, 'a check')}{weight}"
-    missed = 0
+    misses = list(_misses(gate))
+    if not misses:
+        return [[meaning, gate.reason or "no reason was recorded", None, None, None]]
+    return [["" if i else meaning, *miss] for i, miss in enumerate(misses)]
+
+
+def _misses(gate: Gate) -> Iterator[tuple[Cell, ...]]:
+    """Numbers over their limit: name, what was found, the limit, and how many times over."""
     for key, limit in gate.limits.items():
         value = gate.numbers.get(key)
         if limit is None or (value is not None and value <= limit):
             continue
-        first = Html("" if missed else escape(meaning))
-        missed += 1
-        what = _NUMBERS.get(key, key.replace("_", " "))
         if value is None:
-            yield first, what, "not finite", limit, None
+            yield measure_name(key), "not finite", limit, None
         else:
             times = float(f"{value / limit:.2g}") if limit > 0 else None
-            yield first, what, float(f"{value:.3g}"), limit, times
-    if not missed:
-        yield meaning, gate.reason or "no reason was recorded", None, None, None
-
-
-def _gate_table(networks: Sequence[ReportedNetwork]) -> str:
-    evaluations = {n.name: n.evaluation for n in networks if n.evaluation is not None}
-    gates = dict.fromkeys(
-        chain.from_iterable((g.name for g in e.gates) for e in evaluations.values())
-    )
-    rows = []
-    for name, evaluation in evaluations.items():
-        found = {gate.name: gate.verdict for gate in evaluation.gates}
-        cells = [word(found[gate]) if gate in found else Html("") for gate in gates]
-        rows.append([name, word(evaluation.verdict), *cells])
-    return table(["network", "verdict", *gates], rows, label="Gates of every network")
+            yield measure_name(key), float(f"{value:.3g}"), limit, times

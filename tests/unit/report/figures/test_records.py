@@ -55,7 +55,7 @@ def test_many_parameters_take_more_rows_of_the_figure(record: dict[str, Any]) ->
     assert many.shape[0] > few.shape[0] + 150
 
 
-def test_data_without_trials_or_without_a_box_can_be_drawn(tmp_path: Path) -> None:
+def test_data_without_trials_or_without_bounds_can_be_drawn(tmp_path: Path) -> None:
     content = training_file_content()
     del content["lan_data"]
     image_of(audit_of(tmp_path / "one", content).model_dump())

@@ -1,5 +1,6 @@
 """Whether a network's probabilities mean what they say."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,16 @@ from lanflow.core.figures import (
 from lanflow.evaluation.scores import Calibration, Scores
 from lanflow.models.density import Array
 from lanflow.networks.network import Network
+from lanflow.report.figures.panels import (
+    DIFFERENCE,
+    chance_of_counts,
+    outcome_colour,
+    outcome_keys,
+)
 
 _N_RANK_BINS = 20
+# Bins of predicted probabilities.
+_N_TENTHS = 10
 
 
 def draw_likelihood_calibration(
@@ -30,7 +39,7 @@ def draw_likelihood_calibration(
     Parameters
     ----------
     network, scores, calibration
-        Which belong together.
+        The scores and the calibration are the network's.
 
     Returns
     -------
@@ -38,42 +47,76 @@ def draw_likelihood_calibration(
         A PNG.
     """
     choices = network.model.choices
+    # Of two probabilities that sum to one, the second says all.
+    shown = range(1, 2) if len(choices) == 2 else range(len(choices))
+    colours = [choice_colour(i) for i in shown]
+    names = [choice_name(choices[i]) for i in shown]
 
     def fill(figure: Any) -> None:
         left, middle, right = figure.subplots(1, 3)
-        shown = range(1, 2) if len(choices) == 2 else range(len(choices))
-        colours = [choice_colour(i) for i in shown]
-        _draw_identity(
-            left, calibration.true_masses[:, shown], calibration.masses[:, shown], colours
-        )
-        names = [choice_name(choices[i]) for i in shown]
+        true, predicted = calibration.true_masses[:, shown], calibration.masses[:, shown]
+        _draw_identity(left, true, predicted, colours, names)
         left.set_title("choice probability", loc="left")
-        left.set_xlabel(f"model: P({names[0] if len(names) == 1 else 'choice'})")
         left.set_ylabel("network: integral over rt")
         _draw_masses(middle, calibration)
         _draw_ranks(right, calibration.ranks)
-        put_title(
-            figure,
-            f"{network.title}: calibration at {len(calibration.sets):,} parameter draws",
-            f"against {scores.against}",
-        )
-        keys = [
-            line_key(colour, name, marker="o", ls="none", ms=4)
-            for colour, name in zip(colours, names, strict=True)
-        ]
-        put_legend(
-            figure,
-            [
-                *keys,
-                line_key("black", "a network that is right", lw=1),
-                area_key(GREY, "95 % of what chance gives it", alpha=0.3),
-            ],
-        )
+        style = {"marker": "o", "ls": "none", "ms": 4}
+        keys = [line_key(colours[i], name, **style) for i, name in enumerate(names)]
+        chance = area_key(GREY, "95 % of what chance gives it", alpha=0.3)
+        _finish(figure, network, scores, len(calibration.sets), [*keys, _right_key(), chance])
 
     return draw_png((11.0, 4.1), fill)
 
 
-def _draw_identity(axes: Any, true: Array, predicted: Array, colours: list[str]) -> None:
+def draw_probability_calibration(network: Network, scores: Scores) -> bytes:
+    """Predicted against true probabilities, and their differences.
+
+    Parameters
+    ----------
+    network, scores
+        The scores are the network's.
+
+    Returns
+    -------
+    bytes
+        A PNG.
+    """
+    predicted, true = scores.per_outcome(scores.network), scores.per_outcome(scores.reference)
+    colours = [outcome_colour(network, i) for i in range(len(network.outcomes))]
+
+    def fill(figure: Any) -> None:
+        left, right = figure.subplots(1, 2)
+        _draw_identity(left, true, predicted, colours, network.outcomes)
+        left.set_ylabel("network")
+        for column, colour in enumerate(colours):
+            _draw_differences(right, predicted[:, column], true[:, column], colour)
+        right.axhline(0, color="black", lw=1)
+        right.set_xlim(-0.03, 1.03)
+        right.set_xlabel("probability of the network, in tenths")
+        right.set_ylabel(f"{DIFFERENCE}, mean and 95 % of draws")
+        keys = [*outcome_keys(network, marker="o", ls="none"), _right_key()]
+        _finish(figure, network, scores, len(scores.parameters), keys)
+
+    return draw_png((9.0, 4.8), fill)
+
+
+def _finish(
+    figure: Any, network: Network, scores: Scores, n_draws: int, keys: Sequence[Any]
+) -> None:
+    """Put the title and the legend."""
+    title = f"{network.title}: calibration at {n_draws:,} parameter draws"
+    put_title(figure, title, f"against {scores.against}")
+    put_legend(figure, keys)
+
+
+def _right_key() -> Any:
+    return line_key("black", "a network that is right", lw=1)
+
+
+def _draw_identity(
+    axes: Any, true: Array, predicted: Array, colours: Sequence[str], names: Sequence[str]
+) -> None:
+    """Predicted against true probabilities, shape (draws, names) each."""
     axes.axline((0, 0), (1, 1), color="black", lw=1)
     for column, colour in enumerate(colours):
         axes.plot(
@@ -82,6 +125,7 @@ def _draw_identity(axes: Any, true: Array, predicted: Array, colours: list[str])
     axes.set_xlim(-0.03, 1.03)
     # One point that is far off must not hide the others.
     axes.set_ylim(-0.03, max(1.03, 1.1 * float(np.quantile(predicted, 0.98))))
+    axes.set_xlabel(f"model: P({names[0] if len(names) == 1 else 'choice'})")
 
 
 def _draw_masses(axes: Any, calibration: Calibration) -> None:
@@ -109,7 +153,7 @@ def _draw_ranks(axes: Any, ranks: Array) -> None:
     """Shares of the network's rts below each trial's: uniform if the network is right."""
     counts, edges = np.histogram(ranks, _N_RANK_BINS, (0, 1))
     expected = ranks.size / _N_RANK_BINS
-    spread = 1.96 * (expected * (1 - 1 / _N_RANK_BINS)) ** 0.5
+    spread = chance_of_counts(expected, _N_RANK_BINS)
     axes.axhspan(1 - spread / expected, 1 + spread / expected, color=GREY, alpha=0.3, lw=0)
     axes.stairs(counts / expected, edges, baseline=None, color=BLUE, lw=1.8)
     axes.axhline(1, color="black", lw=1)
@@ -121,57 +165,9 @@ def _draw_ranks(axes: Any, ranks: Array) -> None:
     axes.set_ylabel("trials, relative to uniform")
 
 
-def draw_probability_calibration(network: Network, scores: Scores) -> bytes:
-    """Predicted against true probabilities, and their differences.
-
-    Parameters
-    ----------
-    network, scores
-        Which belong together.
-
-    Returns
-    -------
-    bytes
-        A PNG.
-    """
-    outcomes = network.outcomes
-    predicted = scores.per_outcome(scores.network)
-    true = scores.per_outcome(scores.reference)
-    colours = [choice_colour(i) for i in range(len(outcomes))] if len(outcomes) > 1 else [BLUE]
-
-    def fill(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
-        _draw_identity(left, true, predicted, colours)
-        left.set_xlabel(f"model: P({outcomes[0] if len(outcomes) == 1 else 'choice'})")
-        left.set_ylabel("network")
-        keys = [
-            line_key(colour, name, marker="o", ls="none")
-            for colour, name in zip(colours, outcomes, strict=True)
-        ]
-        for column, colour in enumerate(colours):
-            _draw_binned(right, predicted[:, column], true[:, column], colour)
-        right.axhline(0, color="black", lw=1)
-        right.set_xlim(-0.03, 1.03)
-        right.set_xlabel("probability of the network, in tenths")
-        right.set_ylabel("network \N{MINUS SIGN} model, mean and 95 % of draws")
-        put_title(
-            figure,
-            f"{network.title}: calibration at {len(scores.parameters):,} parameter draws",
-            f"against {scores.against}",
-        )
-        put_legend(
-            figure,
-            [
-                *keys,
-                line_key("black", "a network that is right", lw=1),
-            ],
-        )
-
-    return draw_png((9.0, 4.8), fill)
-
-
-def _draw_binned(axes: Any, predicted: Array, true: Array, colour: str) -> None:
-    bins = np.clip((predicted * 10).astype(int), 0, 9)
+def _draw_differences(axes: Any, predicted: Array, true: Array, colour: str) -> None:
+    """Mean difference by predicted probability, with the range of 95 % of the draws."""
+    bins = np.clip((predicted * _N_TENTHS).astype(int), 0, _N_TENTHS - 1)
     for i in np.unique(bins):
         rows = bins == i
         difference = predicted[rows] - true[rows]

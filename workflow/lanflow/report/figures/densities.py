@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from lanflow.core.figures import (
-    BLUE,
     DASHES,
     GREY,
     area_key,
@@ -21,12 +21,21 @@ from lanflow.core.figures import (
 )
 from lanflow.evaluation.implied import drawable_log_density, grid_of, implied_density
 from lanflow.evaluation.reference import MAX_T, Reference, frequencies
-from lanflow.models.density import Array
+from lanflow.models.density import Array, Density
 from lanflow.models.kde import OMISSION
 from lanflow.models.parameters import Theta
 from lanflow.models.simulators import draw_parameters
 from lanflow.networks.network import Network
+from lanflow.report.figures.panels import (
+    chance_of_shares,
+    hide,
+    model_key,
+    outcome_colour,
+    outcome_keys,
+    simulated_key,
+)
 
+# Densities: panels, and vectors drawn for them, each tried with a few trials.
 _N_PANELS, _N_COLUMNS = 6, 3
 _N_DRAWN, _N_TRIED = 64, 200
 _N_BINS, _N_CURVE = 48, 400
@@ -37,6 +46,10 @@ _MOST_SPREADS = 5
 # A vector at which hardly any trial is answered in time shows nothing, and few may be such that
 # hardly any trial ends in the second choice.
 _LEAST_ANSWERED, _LEAST_SECOND, _MOST_ONE_SIDED = 0.2, 0.05, 2
+
+# Outcomes: vectors shown, and vectors drawn for each of them so that their probabilities go from
+# low to high.
+_N_VECTORS, _N_DRAWS_EACH = 16, 8
 
 
 def draw_densities(
@@ -56,7 +69,7 @@ def draw_densities(
     Returns
     -------
     bytes
-        A PNG: one panel for the middle of the box and for each of five draws from it.
+        A PNG: a panel for the middle of the bounds and for each of five draws within them.
     """
     panels = list(_panels(network, reference, seed=seed, n_trials=n_trials))
     n_rows = -(-len(panels) // _N_COLUMNS)
@@ -65,8 +78,7 @@ def draw_densities(
         grid = figure.subplots(n_rows, _N_COLUMNS, squeeze=False)
         for axes, panel in zip(grid.flat, panels, strict=False):
             _draw_panel(axes, network, reference, *panel)
-        for axes in grid.flat[len(panels) :]:
-            axes.set_axis_off()
+        hide(grid.flat[len(panels) :])
         for axes in grid[-1]:
             axes.set_xlabel("rt (s)")
         for axes in grid[:, 0]:
@@ -99,41 +111,69 @@ def _panels(
 def _draw_panel(
     axes: Any, network: Network, reference: Reference, theta: Theta, rts: Array, choices: Array
 ) -> None:
+    """Densities at one vector over simulated trials: rts and choices, shape (trials,) each."""
     answered = choices != OMISSION
-    low, middle, late, high = np.quantile(rts[answered], [0, 0.5, 0.9, _SHOWN])
-    high = min(high, middle + _MOST_SPREADS * (late - middle))
-    margin = 0.06 * (high - low)
-    low, high = max(low - margin, 0.0), min(high + margin, theta.get("deadline", np.inf))
+    low, high = _shown_rts(rts[answered], theta)
     edges = np.linspace(low, high, _N_BINS + 1)
-    curve = np.linspace(low, high, _N_CURVE, endpoint=False)
-    density = reference.exact_density(theta)
-    vector = np.array(list(theta.values()))
+    truth = reference.exact_density(theta)
     is_mirrored = len(network.model.choices) == 2
-    fill = 0.28 if is_mirrored else 0.1
     for i, choice in enumerate(network.model.choices):
         sign = -1 if is_mirrored and i == 0 else 1
-        colour = choice_colour(i)
         counts, _ = np.histogram(rts[choices == choice], edges)
         heights = sign * counts / len(rts) / np.diff(edges)
-        axes.stairs(heights, edges, fill=True, color=colour, alpha=fill, lw=0)
-        if not is_mirrored:  # areas lie over one another
-            axes.stairs(heights, edges, color=colour, alpha=0.45, lw=0.8)
-        values = np.exp(drawable_log_density(network, vector, curve, np.full(len(curve), choice)))
-        axes.plot(curve, sign * values, color=colour, lw=1.8)
-        if density is not None:
-            truth = np.exp(density.evaluate(curve, np.full(len(curve), choice)))
-            axes.plot(curve, sign * truth, color="black", lw=1.0, ls=DASHES)
+        _draw_area(axes, heights, edges, choice_colour(i), has_outline=not is_mirrored)
+        curve = np.linspace(low, high, _N_CURVE, endpoint=False)
+        _draw_curves(axes, network, truth, theta, i, curve, sign=sign)
     if is_mirrored:
         axes.axhline(0, color=GREY, lw=0.8)
     axes.yaxis.set_major_formatter(lambda value, _: number(abs(value)))
     axes.locator_params(axis="both", nbins=5)
     axes.set_xlim(low, high)
+    axes.set_title(_panel_title(network, theta, answered), loc="left", fontsize=8.5)
+
+
+def _shown_rts(rts: Array, theta: Theta) -> tuple[float, float]:
+    """From where to where rts are shown, seconds."""
+    low, middle, late, high = np.quantile(rts, [0, 0.5, 0.9, _SHOWN])
+    high = min(high, middle + _MOST_SPREADS * (late - middle))
+    margin = 0.06 * (high - low)
+    return max(low - margin, 0.0), min(high + margin, theta.get("deadline", np.inf))
+
+
+def _draw_area(axes: Any, heights: Array, edges: Array, colour: str, *, has_outline: bool) -> None:
+    """A filled histogram; an outline tells it from others that lie over it."""
+    alpha = 0.1 if has_outline else 0.28
+    axes.stairs(heights, edges, fill=True, color=colour, alpha=alpha, lw=0)
+    if has_outline:
+        axes.stairs(heights, edges, color=colour, alpha=0.45, lw=0.8)
+
+
+def _draw_curves(
+    axes: Any,
+    network: Network,
+    truth: Density | None,
+    theta: Theta,
+    i: int,
+    rts: Array,
+    *,
+    sign: int,
+) -> None:
+    """Density of the i-th choice by rt: of the network, and of the model where it is known."""
+    choices = np.full(len(rts), network.model.choices[i])
+    values = np.exp(drawable_log_density(network, np.array(list(theta.values())), rts, choices))
+    axes.plot(rts, sign * values, color=choice_colour(i), lw=1.8)
+    if truth is not None:
+        values = np.exp(truth.evaluate(rts, choices))
+        axes.plot(rts, sign * values, color="black", lw=1.0, ls=DASHES)
+
+
+def _panel_title(network: Network, theta: Theta, answered: npt.NDArray[np.bool_]) -> str:
+    """The vector, the network's total probability, and the share of trials in time."""
+    vector = np.array(list(theta.values()))
     grid = grid_of(theta, MAX_T)
     mass = implied_density(network, vector, network.model.choices, grid).drawable.mass
     text = f"{format_parameters(theta)}\nmass of the network {mass:.3f}"
-    if not answered.all():
-        text += f", answered in time {answered.mean():.3f}"
-    axes.set_title(text, loc="left", fontsize=8.5)
+    return text if answered.all() else f"{text}, answered in time {answered.mean():.3f}"
 
 
 def _legend(figure: Any, network: Network, reference: Reference, n_trials: int) -> None:
@@ -143,15 +183,9 @@ def _legend(figure: Any, network: Network, reference: Reference, n_trials: int) 
     ]
     keys.append(area_key(GREY, f"simulated ({n_trials:,} trials)", alpha=0.28))
     keys.append(line_key(GREY, "network", lw=1.8))
-    if reference.is_exact:
-        keys.append(line_key("black", f"model, {reference.name}", lw=1, ls=DASHES))
+    keys += model_key(reference, lw=1, ls=DASHES)
     put_title(figure, f"{network.title}: density of rt and choice")
     put_legend(figure, keys)
-
-
-_N_VECTORS = 16
-# Drawn for each that is shown, to show probabilities from low to high.
-_N_DRAWS_EACH = 8
 
 
 def draw_outcomes(
@@ -184,8 +218,8 @@ def draw_outcomes(
         axes = figure.subplots()
         places = np.arange(len(thetas))
         for i, outcome in enumerate(network.outcomes):
-            colour = choice_colour(i) if len(network.outcomes) > 1 else BLUE
-            spread = 1.96 * np.sqrt(shares[:, i] * (1 - shares[:, i]) / n_trials)
+            colour = outcome_colour(network, i)
+            spread = chance_of_shares(shares[:, i], n_trials)
             axes.errorbar(
                 shares[:, i], places, xerr=spread, fmt="o", color=GREY, ms=7, capsize=4, alpha=0.7
             )
@@ -229,20 +263,8 @@ def _line(theta: Theta) -> str:
 
 
 def _keys(network: Network, reference: Reference, n_trials: int) -> list[Any]:
-    style: dict[str, Any] = {"ls": "none"}
-    keys = [
-        line_key(
-            choice_colour(i) if len(network.outcomes) > 1 else BLUE,
-            f"network: {outcome}",
-            marker="D",
-            ms=5,
-            **style,
-        )
-        for i, outcome in enumerate(network.outcomes)
+    return [
+        *outcome_keys(network, prefix="network: ", marker="D", ls="none", ms=5),
+        simulated_key(n_trials, ms=7),
+        *model_key(reference, marker="|", ls="none", ms=12, mew=1.4),
     ]
-    label = f"simulated ({n_trials:,} trials, 95 % interval)"
-    keys.append(line_key(GREY, label, marker="o", ms=7, **style))
-    if reference.is_exact:
-        label = f"model, {reference.name}"
-        keys.append(line_key("black", label, marker="|", ms=12, mew=1.4, **style))
-    return keys

@@ -1,7 +1,7 @@
-"""Where in the parameter box a network is off, and by how much."""
+"""Where within its bounds a network is off, and by how much."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ import numpy as np
 from lanflow.core.figures import BLUE, axis_label, draw_png, put_title
 from lanflow.evaluation.scores import Scores
 from lanflow.models.density import FLOOR, Array
+from lanflow.models.parameters import Bounds
 from lanflow.networks.network import Network
+from lanflow.report.figures.panels import DIFFERENCE, bin_of
 
 _N_BINS, _N_PAIR_BINS = 8, 6
 # Pairs of more parameters than this are too small to read.
@@ -19,7 +21,30 @@ _LEAST_IN_BIN = 40
 # One cell that is far off must not hide where the others are.
 _COLOURED = 0.98
 
-Bound = tuple[float, float]
+
+@dataclass(frozen=True)
+class _Errors:
+    """Mean absolute errors at parameter vectors.
+
+    Attributes
+    ----------
+    bounds
+        Where the vectors were drawn.
+    thetas, values
+        The vectors, shape (vectors, parameters), and the errors, shape (vectors,).
+    unit
+        What the errors are, for people.
+    """
+
+    bounds: Bounds
+    thetas: Array
+    values: Array
+    unit: str
+
+    @property
+    def in_pairs(self) -> bool:
+        """Whether pairs of parameters have panels."""
+        return 2 < len(self.bounds) <= _MOST_IN_PAIRS
 
 
 def draw_errors(network: Network, scores: Scores) -> bytes:
@@ -28,41 +53,48 @@ def draw_errors(network: Network, scores: Scores) -> bytes:
     Parameters
     ----------
     network, scores
-        Which belong together.
+        The scores are the network's.
 
     Returns
     -------
     bytes
         A PNG.
     """
-    summary = scores.summary()
     in_nats = scores.unit == "nats"
-    digits, unit = (3, " nats") if in_nats else (4, "")
-    figures = (
-        f"against {scores.against}; "
-        f"absolute error: mean {_shown(summary.mean_abs_error, digits)}{unit}, "
-        f"median {_shown(summary.median_abs_error, digits)}, "
-        f"99th percentile {_shown(summary.p99_abs_error, digits)}; "
-        f"mean of network \N{MINUS SIGN} model {_shown(summary.mean_difference, digits)}"
-    )
-    scores = _drawable(scores)
-    errors = scores.mean_abs_error_of_sets()
-    has_rows = np.isfinite(errors)
-
-    def corner(axes: Any) -> None:
-        if in_nats:
-            _draw_over_height(axes, scores.reference, scores.differences)
-        else:
-            _draw_over_probability(axes, network, scores)
-
-    return _draw_box(
-        network,
-        scores.parameters[has_rows],
-        errors[has_rows],
-        title=f"{network.title}: error of the {'log-likelihood' if in_nats else 'probability'}",
-        figures=figures,
+    drawable = _drawable(scores)
+    means = drawable.mean_abs_error_of_sets()
+    has_rows = np.isfinite(means)
+    errors = _Errors(
+        bounds=network.bounds,
+        thetas=scores.parameters[has_rows],
+        values=means[has_rows],
         unit=f"mean |error|{' (nats)' * in_nats}",
-        corner=corner,
+    )
+
+    def fill(figure: Any) -> None:
+        output = "log-likelihood" if in_nats else "probability"
+        put_title(figure, f"{network.title}: error of the {output}", _summary(scores))
+        over_truth = _draw_over_bounds(figure, errors)
+        if in_nats:
+            _draw_over_height(over_truth, drawable.reference, drawable.differences)
+        else:
+            _draw_over_probability(over_truth, network, drawable)
+
+    n = len(errors.bounds)
+    square = (1.6 + 1.75 * n, 1.2 + 1.65 * n)
+    return draw_png(square if errors.in_pairs else (9.6, 0.8 + 2.3 * (_n_rows(n) + 1)), fill)
+
+
+def _summary(scores: Scores) -> str:
+    """The line under the title."""
+    numbers = scores.summary()
+    digits, unit = (3, " nats") if scores.unit == "nats" else (4, "")
+    return (
+        f"against {scores.against}; "
+        f"absolute error: mean {_shown(numbers.mean_abs_error, digits)}{unit}, "
+        f"median {_shown(numbers.median_abs_error, digits)}, "
+        f"99th percentile {_shown(numbers.p99_abs_error, digits)}; "
+        f"mean of {DIFFERENCE} {_shown(numbers.mean_difference, digits)}"
     )
 
 
@@ -73,7 +105,7 @@ def _shown(value: float | None, digits: int) -> str:
 
 
 def _drawable(scores: Scores) -> Scores:
-    """The scores with outputs that are no number, or too large, at the limits of what is drawn."""
+    """The scores, with outputs that are not finite or too large set to what can be drawn."""
     lowest, highest = (FLOOR, -FLOOR) if scores.unit == "nats" else (0.0, 2.0)
     values = np.nan_to_num(scores.network, nan=lowest).clip(lowest, highest)
     return replace(scores, network=values)
@@ -84,17 +116,17 @@ def _draw_over_probability(axes: Any, network: Network, scores: Scores) -> None:
     axes.plot(scores.reference, scores.differences, ".", color=BLUE, ms=4, alpha=0.5)
     axes.axhline(0, color="black", lw=0.8)
     axes.set_xlabel(f"probability of {' or '.join(network.outcomes)}")
-    axes.set_ylabel("network \N{MINUS SIGN} model")
+    axes.set_ylabel(DIFFERENCE)
 
 
 def _draw_over_height(axes: Any, reference: Array, difference: Array) -> None:
     """Signed error against the log-likelihood itself: in the bulk, in the tails."""
     n_bins = int(np.clip(len(reference) // _LEAST_IN_BIN, 1, 24))
     edges = np.quantile(reference, np.linspace(0, 1, n_bins + 1))
-    place = np.clip(np.searchsorted(edges, reference, side="right") - 1, 0, len(edges) - 2)
+    bins = bin_of(reference, edges)
     middle, quantiles = [], []
     for i in range(len(edges) - 1):
-        rows = place == i
+        rows = bins == i
         if rows.any():
             middle.append(reference[rows].mean())
             quantiles.append(np.quantile(difference[rows], [0.025, 0.25, 0.5, 0.75, 0.975]))
@@ -106,63 +138,63 @@ def _draw_over_height(axes: Any, reference: Array, difference: Array) -> None:
     reach = 1.5 * np.quantile(np.maximum(np.abs(low), np.abs(high)), 0.9)
     axes.set_ylim(-reach, reach)
     axes.set_xlabel("log-likelihood of the trial (nats)")
-    axes.set_ylabel("network \N{MINUS SIGN} model (nats)")
+    axes.set_ylabel(f"{DIFFERENCE} (nats)")
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper right")
 
 
-def _draw_box(
-    network: Network,
-    thetas: Array,
-    values: Array,
-    *,
-    title: str,
-    figures: str,
-    unit: str,
-    corner: Callable[[Any], None],
-) -> bytes:
-    """Means along each parameter on the diagonal, over pairs below it, one more panel above."""
-    bounds = list(network.bounds.items())
-    n = len(bounds)
-    is_corner = 2 < n <= _MOST_IN_PAIRS
-    n_rows = n if is_corner else -(-n // _N_COLUMNS) + 1
-    n_columns = n if is_corner else _N_COLUMNS
-
-    def fill(figure: Any) -> None:
-        put_title(figure, title, figures)
-        grid = figure.add_gridspec(n_rows, n_columns)
-        places = [(i, i) if is_corner else divmod(i, n_columns) for i in range(n)]
-        along: list[Any] = []
-        tops: list[float] = []
-        for i, (place, (name, bound)) in enumerate(zip(places, bounds, strict=True)):
-            along.append(figure.add_subplot(grid[place], sharey=along[0] if along else None))
-            tops.append(_draw_along(along[-1], thetas[:, i], values, bound, is_corner=is_corner))
-            along[-1].set_title(f"{name}: {unit}", loc="left", fontsize=8)
-            if i == n - 1 or not is_corner:
-                along[-1].set_xlabel(axis_label(name))
-        along[0].set_ylim(0, 1.3 * max(tops))
-        half = n // 2
-        panel = figure.add_subplot(grid[:half, half:] if is_corner else grid[-1, :])
-        corner(panel)
-        if is_corner:
-            _to_the_right(panel)
-            _draw_pairs(figure, grid, thetas, values, bounds, unit=unit)
-
-    size = (1.6 + 1.75 * n, 1.2 + 1.65 * n) if is_corner else (9.6, 0.8 + 2.3 * n_rows)
-    return draw_png(size, fill)
+def _n_rows(n_parameters: int) -> int:
+    """Rows of panels along each parameter, where pairs have none."""
+    return -(-n_parameters // _N_COLUMNS)
 
 
-def _draw_along(
-    axes: Any, values_of_parameter: Array, values: Array, bound: Bound, *, is_corner: bool
-) -> float:
-    """Draw means along one parameter; the largest of them."""
-    edges = np.linspace(*bound, _N_BINS + 1)
-    means, errors = _binned(values_of_parameter, values, edges)
+def _draw_over_bounds(figure: Any, errors: _Errors) -> Any:
+    """Draw means along each parameter on the diagonal and over pairs below it.
+
+    Of too few or too many parameters for pairs, there is a list of panels along each.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        One more panel, for errors over the truth: above the diagonal, or under the list.
+    """
+    n = len(errors.bounds)
+    if errors.in_pairs:
+        grid = figure.add_gridspec(n, n)
+        _draw_parameters(figure, errors, [grid[i, i] for i in range(n)])
+        panel = figure.add_subplot(grid[: n // 2, n // 2 :])
+        _to_the_right(panel)
+        _draw_pairs(figure, grid, errors)
+        return panel
+    grid = figure.add_gridspec(_n_rows(n) + 1, _N_COLUMNS)
+    _draw_parameters(figure, errors, [grid[divmod(i, _N_COLUMNS)] for i in range(n)])
+    return figure.add_subplot(grid[-1, :])
+
+
+def _draw_parameters(figure: Any, errors: _Errors, places: Sequence[Any]) -> None:
+    """A panel along each parameter, all with the same vertical axis."""
+    panels: list[Any] = []
+    tops: list[float] = []
+    for i, (place, name) in enumerate(zip(places, errors.bounds, strict=True)):
+        axes = figure.add_subplot(place, sharey=panels[0] if panels else None)
+        tops.append(_draw_along(axes, errors, i))
+        axes.set_title(f"{name}: {errors.unit}", loc="left", fontsize=8)
+        if i == len(places) - 1 or not errors.in_pairs:
+            axes.set_xlabel(axis_label(name))
+        panels.append(axes)
+    panels[0].set_ylim(0, 1.3 * max(tops))
+
+
+def _draw_along(axes: Any, errors: _Errors, i: int) -> float:
+    """Draw means along the i-th parameter; returns the largest of them."""
+    ends = list(errors.bounds.values())[i]
+    edges = np.linspace(*ends, _N_BINS + 1)
+    means, deviations = _binned(errors.thetas[:, i], errors.values, edges)
     axes.stairs(means, edges, baseline=0, fill=True, color=BLUE, alpha=0.75)
     middle = (edges[1:] + edges[:-1]) / 2
-    axes.errorbar(middle, means, 1.96 * errors, fmt="none", ecolor="black", elinewidth=0.8)
-    axes.set_xlim(*bound)
+    axes.errorbar(middle, means, 1.96 * deviations, fmt="none", ecolor="black", elinewidth=0.8)
+    axes.set_xlim(*ends)
     axes.locator_params(axis="both", nbins=4)
-    if is_corner:
+    if errors.in_pairs:
         _to_the_right(axes)
     return float(np.nanmax(means))
 
@@ -175,29 +207,22 @@ def _to_the_right(axes: Any) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _binned(place: Array, values: Array, edges: Array) -> tuple[Array, Array]:
+def _binned(places: Array, values: Array, edges: Array) -> tuple[Array, Array]:
     """Mean of the values in each bin and its standard error; nan where there are none."""
-    bins = np.clip(np.searchsorted(edges, place, side="right") - 1, 0, len(edges) - 2)
+    bins = bin_of(places, edges)
     groups = [values[bins == i] for i in range(len(edges) - 1)]
     means = [group.mean() if len(group) else np.nan for group in groups]
     errors = [group.std(ddof=1) / len(group) ** 0.5 if len(group) > 1 else 0 for group in groups]
     return np.array(means), np.array(errors)
 
 
-def _draw_pairs(
-    figure: Any,
-    grid: Any,
-    thetas: Array,
-    values: Array,
-    bounds: Sequence[tuple[str, Bound]],
-    *,
-    unit: str,
-) -> None:
-    n = len(bounds)
-    edges = [np.linspace(*bound, _N_PAIR_BINS + 1) for _, bound in bounds]
+def _draw_pairs(figure: Any, grid: Any, errors: _Errors) -> None:
+    """Means over each pair of parameters, below the diagonal of the grid."""
+    names, thetas = list(errors.bounds), errors.thetas
+    edges = [np.linspace(*ends, _N_PAIR_BINS + 1) for ends in errors.bounds.values()]
     means = {
-        (i, j): _pair_means(thetas[:, j], thetas[:, i], values, edges[j], edges[i])
-        for i in range(n)
+        (i, j): _pair_means(thetas[:, j], thetas[:, i], errors.values, edges[j], edges[i])
+        for i in range(len(names))
         for j in range(i)
     }
     cells = np.concatenate([mean.ravel() for mean in means.values()])
@@ -208,18 +233,23 @@ def _draw_pairs(
         mesh = axes.pcolormesh(edges[j], edges[i], mean.T, cmap="cividis", vmin=0, vmax=top)
         axes.grid(visible=False)
         axes.locator_params(axis="both", nbins=4)
-        if j == 0:
-            axes.set_ylabel(axis_label(bounds[i][0]))
-        else:
-            axes.tick_params(labelleft=False)
-        if i == n - 1:
-            axes.set_xlabel(axis_label(bounds[j][0]))
-        else:
-            axes.tick_params(labelbottom=False)
+        _label_pair(axes, names, i, j)
         panels.append(axes)
     figure.colorbar(
-        mesh, ax=panels, location="bottom", shrink=0.5, aspect=40, label=unit, extend="max"
+        mesh, ax=panels, location="bottom", shrink=0.5, aspect=40, label=errors.unit, extend="max"
     )
+
+
+def _label_pair(axes: Any, names: Sequence[str], i: int, j: int) -> None:
+    """Name the parameters at the left and at the bottom of the grid only."""
+    if j == 0:
+        axes.set_ylabel(axis_label(names[i]))
+    else:
+        axes.tick_params(labelleft=False)
+    if i == len(names) - 1:
+        axes.set_xlabel(axis_label(names[j]))
+    else:
+        axes.tick_params(labelbottom=False)
 
 
 def _pair_means(x: Array, y: Array, values: Array, x_edges: Array, y_edges: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The audit of a data set as one figure."""
+"""Figures of two records: the audit of a data set, and the recovery of simulated subjects."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,8 +18,12 @@ from lanflow.core.figures import (
     put_legend,
     put_title,
 )
+from lanflow.report.figures.panels import chance_of_counts, hide, n_columns
 
-_COLUMNS = 4
+# Columns of panels of an audit.
+_N_COLUMNS = 4
+# Bars of a histogram of ranks, each of as many ranks; half as many of few subjects.
+_N_BARS, _FEW = 10, 40
 
 
 def draw_audit(audit: Mapping[str, Any]) -> bytes:
@@ -35,13 +39,14 @@ def draw_audit(audit: Mapping[str, Any]) -> bytes:
     bytes
         A PNG.
     """
-    n_rows = -(-len(audit["coverage"]["parameters"]) // _COLUMNS)
+    n_rows = -(-len(audit["coverage"]["parameters"]) // _N_COLUMNS)
     heights = [1.0] * n_rows + [1.6] * (audit["trials"] is not None)
     size = (9.6, 0.7 + 1.9 * max(sum(heights), 1))
     return draw_png(size, lambda figure: _fill(figure, audit, heights))
 
 
 def _fill(figure: Any, audit: Mapping[str, Any], heights: Sequence[float]) -> None:
+    """Panels of parameters, and under them one of rts; heights of the rows of panels."""
     sets = audit["sets"]
     figure.suptitle(
         f"{audit['model']}: {sets['distinct']:,} distinct parameter sets of "
@@ -53,11 +58,11 @@ def _fill(figure: Any, audit: Mapping[str, Any], heights: Sequence[float]) -> No
     )
     if not heights:
         return
-    grid = figure.add_gridspec(len(heights), _COLUMNS, height_ratios=heights)
+    grid = figure.add_gridspec(len(heights), _N_COLUMNS, height_ratios=heights)
     for i, (name, parameter) in enumerate(audit["coverage"]["parameters"].items()):
-        axes = figure.add_subplot(grid[i // _COLUMNS, i % _COLUMNS])
+        axes = figure.add_subplot(grid[i // _N_COLUMNS, i % _N_COLUMNS])
         _draw_parameter(axes, name, parameter)
-        if i % _COLUMNS == 0:
+        if i % _N_COLUMNS == 0:
             axes.set_ylabel("parameter sets")
     if audit["trials"] is not None:
         _draw_trials(figure.add_subplot(grid[-1, :]), audit)
@@ -69,7 +74,7 @@ def _draw_parameter(axes: Any, name: str, parameter: Mapping[str, Any]) -> None:
     edges = np.linspace(parameter["lower"], parameter["upper"], len(counts) + 1)
     axes.stairs(counts, edges, fill=True, color=BLUE, alpha=0.75)
     expected = counts.sum() / len(counts)
-    spread = 1.96 * (expected * (1 - 1 / len(counts))) ** 0.5
+    spread = chance_of_counts(expected, len(counts))
     axes.axhline(expected, color=GREY, lw=1)
     for line in (expected - spread, expected + spread):
         if line > 0:
@@ -81,6 +86,7 @@ def _draw_parameter(axes: Any, name: str, parameter: Mapping[str, Any]) -> None:
 
 
 def _draw_trials(axes: Any, audit: Mapping[str, Any]) -> None:
+    """Shares of all rows by rt and choice."""
     trials, labels = audit["trials"], audit["labels"]
     edges = np.array(trials["rt_edges"])
     counts = {value: np.array(bins) for value, bins in trials["rt_counts"].items()}
@@ -108,16 +114,8 @@ def _draw_trials(axes: Any, audit: Mapping[str, Any]) -> None:
     axes.legend(frameon=False)
 
 
-# True parameters of simulated subjects against those found again.
-
-
-_N_COLUMNS = 3
-# Bars of a histogram of ranks, each of as many ranks; half as many of few subjects.
-_N_BARS, _FEW = 10, 40
-
-
 def draw_recovery(record: Mapping[str, Any]) -> bytes:
-    """A panel for each parameter, with its rank statistics; of posteriors, one of ranks under it.
+    """True parameters of simulated subjects against those found again, and ranks in posteriors.
 
     Parameters
     ----------
@@ -128,43 +126,46 @@ def draw_recovery(record: Mapping[str, Any]) -> bytes:
     Returns
     -------
     bytes
-        A PNG.
+        A PNG with a panel for each parameter; of posteriors, with one of ranks under it.
     """
     names = record["parameters"]
     is_posterior = "posterior" in record
-    n_columns = 2 if len(names) in (2, 4) else min(len(names), _N_COLUMNS)
-    n_rows = -(-len(names) // n_columns)
+    columns = n_columns(len(names))
+    n_rows = -(-len(names) // columns)
+    heights = [3.4, 1.5] if is_posterior else [3.4]
 
     def fill(figure: Any) -> None:
-        heights = [3.4, 1.5] if is_posterior else [3.4]
         grid = figure.subplots(
-            n_rows * len(heights), n_columns, squeeze=False, height_ratios=heights * n_rows
+            n_rows * len(heights), columns, squeeze=False, height_ratios=heights * n_rows
         )
-        pairs = grid.reshape(n_rows, len(heights), n_columns).transpose(0, 2, 1)
-        pairs = pairs.reshape(-1, len(heights))
-        for axes in pairs[len(names) :].flat:
-            axes.set_axis_off()
-        for i, (values, *ranks) in enumerate(pairs[: len(names)]):
+        # Panels that lie under one another belong together.
+        groups = grid.reshape(n_rows, len(heights), columns).transpose(0, 2, 1)
+        groups = groups.reshape(-1, len(heights))
+        hide(groups[len(names) :].flat)
+        for i, (values, *ranks) in enumerate(groups[: len(names)]):
             _draw_values(values, record, i)
             for axes in ranks:
                 _draw_ranks(axes, record, i)
-        trained_by = f" ({record['backend']})" if record["backend"] else ""
-        put_title(
-            figure,
-            f"{record['model']} {record['network_type']}{trained_by}: parameters found again",
-            f"{record['n_subjects']:,} simulated subjects of {record['n_trials']:,} trials, "
-            f"{record['method']} through the network",
-        )
+        put_title(figure, *_recovery_title(record))
         put_legend(figure, _posterior_keys(record) if is_posterior else _likelihood_keys())
 
     height = (5.0 if is_posterior else 3.4) * n_rows
-    return draw_png((4 * n_columns, 1.1 + height), fill)
+    return draw_png((4 * columns, 1.1 + height), fill)
+
+
+def _recovery_title(record: Mapping[str, Any]) -> tuple[str, str]:
+    trained_by = f" ({record['backend']})" if record["backend"] else ""
+    return (
+        f"{record['model']} {record['network_type']}{trained_by}: parameters found again",
+        f"{record['n_subjects']:,} simulated subjects of {record['n_trials']:,} trials, "
+        f"{record['method']} through the network",
+    )
 
 
 def _likelihood_keys() -> list[Any]:
     return [
         line_key(BLUE, "a subject", marker="o", ls="", ms=5),
-        line_key(ORANGE, "maximum at a bound of the box", marker="D", ls="", ms=5),
+        line_key(ORANGE, "maximum at a bound", marker="D", ls="", ms=5),
         line_key("black", "found = true", lw=0.8),
     ]
 
@@ -217,7 +218,7 @@ def _agreement(shown: Mapping[str, Any]) -> str:
 
 
 def _draw_ranks(axes: Any, record: Mapping[str, Any], i: int) -> None:
-    """How often the true value has which rank among draws of its posterior."""
+    """How often the true value has each rank among draws of its posterior."""
     from scipy.stats import binom
 
     posterior, shown = record["posterior"], record["summary"][record["parameters"][i]]

@@ -5,12 +5,9 @@ from typing import Any
 import numpy as np
 
 from lanflow.core.figures import (
-    BLUE,
     DASHES,
-    GREY,
     YELLOW,
     axis_label,
-    choice_colour,
     choice_name,
     draw_png,
     line_key,
@@ -24,14 +21,23 @@ from lanflow.models.density import Array
 from lanflow.models.kde import OMISSION
 from lanflow.models.parameters import Bounds, Theta
 from lanflow.networks.network import Network
+from lanflow.report.figures.panels import (
+    chance_of_shares,
+    hide,
+    model_key,
+    n_columns,
+    outcome_colour,
+    outcome_keys,
+    simulated_key,
+)
 
-_N_SWEPT, _N_TIMES, _N_COLUMNS = 41, 161, 3
+_N_SWEPT, _N_TIMES = 41, 161
 # Simulated trials at each of a few places of a sweep, where no probability is known.
 _N_SIMULATED, _N_TRIALS = 9, 2000
 # Nats; what is lower has one colour. A factor of e**6 = 400 is hardly ever seen in data.
 _FLOOR = -6.0
 _LEVELS = np.arange(_FLOOR, 3.1, 1.0)
-# Of rts in the middle of the box; seconds shown are between these.
+# Of rts in the middle of the bounds; seconds shown are between these.
 _SHOWN, _FEWEST_SECONDS, _MOST_SECONDS = 0.95, 1.0, 10.0
 _N_TRIED = 1000
 
@@ -42,11 +48,8 @@ def sweep(bounds: Bounds, name: str, n: int = _N_SWEPT) -> list[Theta]:
     return [{**bounds.centre(), name: float(value)} for value in values]
 
 
-def _n_columns(n: int) -> int:
-    return 2 if n in (2, 4) else min(n, _N_COLUMNS)
-
-
 def _shown_seconds(network: Network, reference: Reference) -> float:
+    """Until when rts are shown, seconds."""
     rts, choices = reference.simulate(network.bounds.centre(), _N_TRIED, seed=0)
     answered = rts[choices != OMISSION]
     last = np.quantile(answered, _SHOWN) if len(answered) else _MOST_SECONDS
@@ -67,24 +70,20 @@ def draw_manifold(network: Network, reference: Reference) -> bytes:
         A PNG. Two choices share a panel, the first to the left of zero; colours and grey lines
         are the network's, dashed lines the model's own where its density is known.
     """
-    is_mirrored = len(network.model.choices) == 2
-    names = list(network.bounds)
-    n_columns = _n_columns(len(names)) if is_mirrored else len(network.model.choices)
-    n_rows = -(-len(names) // n_columns) if is_mirrored else len(names)
+    choices, names = network.model.choices, list(network.bounds)
+    is_mirrored = len(choices) == 2
+    # Which choices a panel shows; panels go along the rows.
+    groups = [choices] if is_mirrored else [(choice,) for choice in choices]
+    columns = n_columns(len(names)) if is_mirrored else len(choices)
+    panels = [(name, group) for name in names for group in groups]
+    n_rows = -(-len(panels) // columns)
     until = _shown_seconds(network, reference)
 
     def fill(figure: Any) -> None:
-        grid = figure.subplots(n_rows, n_columns, squeeze=False)
-        for axes in grid.flat[len(names) if is_mirrored else grid.size :]:
-            axes.set_axis_off()
-        for i, name in enumerate(names):
-            thetas = sweep(network.bounds, name)
-            groups = (
-                [network.model.choices] if is_mirrored else [(c,) for c in network.model.choices]
-            )
-            for j, choices in enumerate(groups):
-                axes = grid.flat[i] if is_mirrored else grid[i, j]
-                mesh = _draw_sweep(axes, network, reference, name, thetas, choices, until)
+        grid = figure.subplots(n_rows, columns, squeeze=False)
+        hide(grid.flat[len(panels) :])
+        for axes, (name, group) in zip(grid.flat, panels, strict=False):
+            mesh = _draw_sweep(axes, network, reference, name, group, until)
         figure.colorbar(
             mesh, ax=grid, label="log-likelihood (nats)", extend="min", aspect=40, pad=0.01
         )
@@ -98,21 +97,18 @@ def _draw_sweep(
     network: Network,
     reference: Reference,
     name: str,
-    thetas: list[Theta],
     choices: tuple[int, ...],
     until: float,
 ) -> Any:
-    start = 0.0 if len(choices) == 1 else -until
-    signed = np.linspace(start, until, _N_TIMES * len(choices))
-    which = np.where(signed < 0, choices[0], choices[-1])
+    """Log-likelihood of one or two choices over rt and one parameter; returns the coloured mesh."""
+    # Rts of the first of two choices are shown to the left of zero.
+    signed = np.linspace(0.0 if len(choices) == 1 else -until, until, _N_TIMES * len(choices))
     rts = np.maximum(np.abs(signed), 1e-4)
+    which = np.where(signed < 0, choices[0], choices[-1])
+    thetas = sweep(network.bounds, name)
     values = np.linspace(*network.bounds[name], len(thetas))
-    given = np.array(
-        [
-            drawable_log_density(network, np.array(list(theta.values())), rts, which)
-            for theta in thetas
-        ]
-    )
+    vectors = [np.array(list(theta.values())) for theta in thetas]
+    given = np.array([drawable_log_density(network, vector, rts, which) for vector in vectors])
     mesh = axes.pcolormesh(
         signed, values, given, cmap="viridis", vmin=_FLOOR, vmax=2.0, shading="nearest"
     )
@@ -132,6 +128,7 @@ def _draw_sweep(
 
 
 def _finish_manifold(figure: Any, grid: Any, network: Network, reference: Reference) -> None:
+    """Name the choices and put title and legend."""
     first, last = network.model.choices[0], network.model.choices[-1]
     if len(network.model.choices) == 2:
         for axes in grid.flat:
@@ -149,13 +146,12 @@ def _finish_manifold(figure: Any, grid: Any, network: Network, reference: Refere
         f"{network.title}: log-likelihood as one parameter sweeps its range",
         f"the others in the middle of theirs ({_middle(network)}); lines are one nat apart",
     )
-    keys = [line_key("white", "network", lw=1.2)]
-    if reference.is_exact:
-        keys.append(line_key(YELLOW, f"model, {reference.name}", lw=1.4, ls=DASHES))
-    put_legend(figure, keys, dark=True)
+    network_key = line_key("white", "network", lw=1.2)
+    put_legend(figure, [network_key, *model_key(reference, YELLOW, lw=1.4, ls=DASHES)], dark=True)
 
 
 def _middle(network: Network) -> str:
+    """The middle of the bounds, for people."""
     return ", ".join(
         f"{name} = {number(value, 2)}" for name, value in network.bounds.centre().items()
     )
@@ -181,13 +177,12 @@ def draw_probability_sweeps(
         A PNG with a panel for each parameter.
     """
     names = list(network.bounds)
-    n_columns = _n_columns(len(names))
-    n_rows = -(-len(names) // n_columns)
+    columns = n_columns(len(names))
+    n_rows = -(-len(names) // columns)
 
     def fill(figure: Any) -> None:
-        grid = figure.subplots(n_rows, n_columns, squeeze=False, sharey=True)
-        for axes in grid.flat[len(names) :]:
-            axes.set_axis_off()
+        grid = figure.subplots(n_rows, columns, squeeze=False, sharey=True)
+        hide(grid.flat[len(names) :])
         for axes, name in zip(grid.flat, names, strict=False):
             _draw_probabilities(axes, network, reference, name, seed=seed, n_trials=n_trials)
         for axes in grid[:, 0]:
@@ -206,6 +201,7 @@ def draw_probability_sweeps(
 def _draw_probabilities(
     axes: Any, network: Network, reference: Reference, name: str, *, seed: int, n_trials: int
 ) -> None:
+    """Probabilities of all outcomes over one parameter: of the network and of the model."""
     thetas = sweep(network.bounds, name)
     values = np.linspace(*network.bounds[name], len(thetas))
     places = values if reference.is_exact else np.linspace(*network.bounds[name], _N_SIMULATED)
@@ -214,12 +210,12 @@ def _draw_probabilities(
     vectors = np.array([list(theta.values()) for theta in thetas])
     predicted = np.exp(network(vectors).astype(float))
     for i in range(len(network.outcomes)):
-        colour = _outcome_colour(network, i)
+        colour = outcome_colour(network, i)
         axes.plot(values, predicted[:, i], color=colour, lw=2)
         if reference.is_exact:
             axes.plot(places, true[:, i], color="black", lw=1, ls=DASHES)
         else:
-            spread = 1.96 * np.sqrt(true[:, i] * (1 - true[:, i]) / n_trials)
+            spread = chance_of_shares(true[:, i], n_trials)
             axes.errorbar(places, true[:, i], spread, fmt="o", color=colour, ms=4, mec="black")
     axes.set_xlabel(axis_label(name))
     axes.set_ylim(-0.03, 1.03)
@@ -243,16 +239,7 @@ def _true_probabilities(
     )
 
 
-def _outcome_colour(network: Network, i: int) -> str:
-    return choice_colour(i) if len(network.outcomes) > 1 else BLUE
-
-
 def _probability_keys(network: Network, reference: Reference, n_trials: int) -> list[Any]:
-    keys = [
-        line_key(_outcome_colour(network, i), f"network: {outcome}", lw=2)
-        for i, outcome in enumerate(network.outcomes)
-    ]
-    if reference.is_exact:
-        return [*keys, line_key("black", f"model, {reference.name}", lw=1, ls=DASHES)]
-    label = f"simulated ({n_trials:,} trials, 95 % interval)"
-    return [*keys, line_key(GREY, label, marker="o", ls="none")]
+    keys = outcome_keys(network, prefix="network: ", lw=2)
+    of_model = model_key(reference, lw=1, ls=DASHES)
+    return [*keys, *(of_model or [simulated_key(n_trials)])]

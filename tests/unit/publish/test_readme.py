@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
-from lanflow.publish.card import describe_network, onnx_name, table, write_readme
+from lanflow.publish.readme import describe_network, onnx_name, write_readme
 from tests.evaluated import FAILED_GATE, PASSED_GATE, judged, write_evaluation, write_network
 
 
@@ -102,7 +102,7 @@ def test_each_type_has_hssms_name_and_says_how_to_load_it(
     assert onnx_name(network) == name
     text = describe_network(network, evaluation, repo="lab/networks")
     code = text.partition("```python\n")[2].partition("```")[0]
-    compile(code, "card", "exec")
+    compile(code, "readme", "exec")
     for part in (f'hf_hub_download("lab/networks", "{name}")', *use):
         assert part in code, part
     assert f'path = "{name}"' in describe_network(network, evaluation)
@@ -115,10 +115,6 @@ def test_an_omission_network_without_a_deadline_says_what_hssm_needs(tmp_path: P
     assert "train one" not in describe_network(*judged(with_deadline))
 
 
-def test_the_same_network_has_the_same_card(folder: Path) -> None:
-    cards = {write_readme(*judged(folder), licence="mit") for _ in range(2)}
-    assert len(cards) == 1
-
-
-def test_a_bar_does_not_break_a_table() -> None:
-    assert table(["a"], [["x|y"]]) == "| a |\n| --- |\n| x\\|y |"
+def test_the_same_network_has_the_same_readme(folder: Path) -> None:
+    texts = {write_readme(*judged(folder), licence="mit") for _ in range(2)}
+    assert len(texts) == 1
