@@ -73,7 +73,7 @@ def draw_errors(network: Network, scores: Scores) -> bytes:
 
     def fill(figure: Any) -> None:
         output = "log-likelihood" if in_nats else "probability"
-        put_title(figure, f"{network.title}: error of the {output}", _summary(scores))
+        put_title(figure, f"{network.title}: error of the {output}", *_summary(scores))
         over_truth = _draw_over_bounds(figure, errors)
         if in_nats:
             _draw_over_height(over_truth, drawable.reference, drawable.differences)
@@ -85,12 +85,12 @@ def draw_errors(network: Network, scores: Scores) -> bytes:
     return draw_png(square if errors.in_pairs else (9.6, 0.8 + 2.3 * (_n_rows(n) + 1)), fill)
 
 
-def _summary(scores: Scores) -> str:
-    """The line under the title."""
+def _summary(scores: Scores) -> tuple[str, str]:
+    """The lines under the title."""
     numbers = scores.summary()
     digits, unit = (3, " nats") if scores.unit == "nats" else (4, "")
     return (
-        f"against {scores.against}; "
+        f"against {scores.against}",
         f"absolute error: mean {_shown(numbers.mean_abs_error, digits)}{unit}, "
         f"median {_shown(numbers.median_abs_error, digits)}, "
         f"99th percentile {_shown(numbers.p99_abs_error, digits)}; "
