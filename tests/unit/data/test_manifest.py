@@ -20,6 +20,7 @@ from lanflow.data.manifest import (
     describe_lineage,
     verify_manifest,
 )
+from lanflow.models.parameters import Bounds
 from tests.conftest import sha256, training_file_content, write_training_file
 
 
@@ -301,7 +302,7 @@ def test_a_folder_in_the_place_of_a_file_is_told(manifest: Manifest, folder_of_f
 
 @pytest.mark.parametrize("key", ["model", "bounds", "files"])
 def test_a_manifest_that_was_changed_itself_is_told(manifest: Manifest, key: str) -> None:
-    changes: dict[str, Any] = {"model": "angle", "bounds": {}, "files": manifest.files[:2]}
+    changes: dict[str, Any] = {"model": "angle", "bounds": Bounds({}), "files": manifest.files[:2]}
     with pytest.raises(UserError, match=r"^1 difference\(s\).*\n  the digest is not that of"):
         verify_manifest(manifest.model_copy(update={key: changes[key]}))
 

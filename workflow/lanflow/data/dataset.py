@@ -27,6 +27,7 @@ from lanflow.core.progress import Progress
 from lanflow.data.manifest import Manifest, ManifestFile
 from lanflow.data.relabel import relabeller
 from lanflow.data.training_file import TrainingFileContent, read_training_file
+from lanflow.models.parameters import Bounds
 from lanflow.networks.types import NETWORK_TYPES
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class DataSet:
     digest: str
     model: str
     parameters: tuple[str, ...]
-    bounds: Mapping[str, tuple[float, float]]
+    bounds: Bounds
     n_sets: int
     n_claimed_sets: int
     files: tuple[PackedFile, ...]
@@ -332,7 +333,7 @@ def materialise(
             shapes=packer.shapes,
             label_source=manifest.label_source,
         )
-        record = asdict(data_set)
+        record = {**asdict(data_set), "bounds": data_set.bounds.to_json()}
         del record["folder"]
         write_json(fresh / RECORD_NAME, {"data_set_version": DATA_SET_VERSION, **record})
     n_files = len(data_set.files)
@@ -358,7 +359,7 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
     for what, found, expected in (
         ("model", training_file.model, manifest.model),
         ("parameters", list(training_file.parameters), manifest.parameters),
-        ("bounds", _listed(training_file.bounds), _listed(manifest.bounds)),
+        ("bounds", training_file.bounds.to_json(), manifest.bounds.to_json()),
     ):
         if found != expected:
             raise UserError(
@@ -366,7 +367,3 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
                 "do not belong together"
             )
     return training_file
-
-
-def _listed(bounds: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
-    return {name: list(pair) for name, pair in bounds.items()}

@@ -21,6 +21,7 @@ from lanflow.core.settings import Settings, parse_settings
 from lanflow.data.experiment import GenerationExperiment, GenerationRun, Query
 from lanflow.data.locate import LeftOut, LocatedFile, LocatedFiles
 from lanflow.data.training_file import TrainingFileContent, read_training_file
+from lanflow.models.parameters import Bounds
 
 MANIFEST_VERSION = 2
 
@@ -55,7 +56,7 @@ class Manifest(Settings):
     )
     model: str = Field(min_length=1, description="the cognitive model")
     parameters: list[str] = Field(description="of the model, in the order of the columns")
-    bounds: dict[str, tuple[float, float]] = Field(
+    bounds: Bounds = Field(
         description="parameter: lower and upper bound of the values it was drawn from"
     )
     relabel: Literal["analytic", "solver"] | None = Field(
@@ -79,7 +80,7 @@ class Manifest(Settings):
         content: dict[str, Any] = {
             "model": self.model,
             "parameters": self.parameters,
-            "bounds": self.bounds,
+            "bounds": self.bounds.to_json(),
             "files": sorted(file.sha256 for file in self.files),
         }
         if self.relabel is not None:
@@ -158,7 +159,7 @@ def build_manifest(located: LocatedFiles, *, query: Query | None, model: str | N
         digest="0" * 64,
         model=head.model,
         parameters=list(head.parameters),
-        bounds=dict(head.bounds),
+        bounds=head.bounds,
         relabel=None,
         files=list(files.values()),
         experiment=None if query is None else query.experiment,

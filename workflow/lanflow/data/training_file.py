@@ -16,6 +16,7 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.data.unpickling import Placeholder, read_pickle
+from lanflow.models.parameters import Bounds
 from lanflow.networks.types import NETWORK_TYPES, NetworkType
 
 # Limits on the settings of a generator: parts and characters together, and depth of nesting.
@@ -43,7 +44,7 @@ class TrainingFileContent:
 
     model: str
     parameters: tuple[str, ...]
-    bounds: Mapping[str, tuple[float, float]]
+    bounds: Bounds
     generator: Mapping[str, Any]
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -86,9 +87,7 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
     )
 
 
-def _model_of(
-    data: Mapping[str, Any], path: Path
-) -> tuple[str, tuple[str, ...], dict[str, tuple[float, float]]]:
+def _model_of(data: Mapping[str, Any], path: Path) -> tuple[str, tuple[str, ...], Bounds]:
     """Name, parameters and bounds of the model."""
     config = data.get("model_config")
     if not isinstance(config, dict):
@@ -101,20 +100,20 @@ def _model_of(
     return name, tuple(parameters), _bounds_of(config, parameters)
 
 
-def _bounds_of(config: Mapping[str, Any], parameters: list[str]) -> dict[str, tuple[float, float]]:
+def _bounds_of(config: Mapping[str, Any], parameters: list[str]) -> Bounds:
     """Bounds by name, or as rows of lower and of upper bounds; what is neither is left out."""
     by_name = config.get("param_bounds_dict")
     if not isinstance(by_name, dict):
         rows = config.get("param_bounds")
         if not _is_pair(rows) or not all(isinstance(row, list | tuple) for row in rows):
-            return {}
+            return Bounds({})
         by_name = dict(zip(parameters, zip(*rows, strict=False), strict=False))
     bounds = {}
     for name in parameters:
         pair = by_name.get(name)
         if _is_pair(pair) and all(isinstance(v, int | float) and math.isfinite(v) for v in pair):
             bounds[name] = (float(pair[0]), float(pair[1]))
-    return bounds
+    return Bounds(bounds)
 
 
 def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:

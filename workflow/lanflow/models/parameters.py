@@ -61,6 +61,21 @@ class Bounds(Mapping[str, tuple[float, float]]):
         """The bounds as a card holds them: ``{parameter: [low, high]}``."""
         return {name: list(pair) for name, pair in self.items()}
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
+        """How a settings class reads and writes bounds: as ``{parameter: [low, high]}``."""
+        from pydantic_core import core_schema
+
+        pairs = core_schema.no_info_before_validator_function(
+            lambda value: dict(value) if isinstance(value, Bounds) else value,
+            handler.generate_schema(dict[str, tuple[float, float]]),
+        )
+        return core_schema.no_info_after_validator_function(
+            cls,
+            pairs,
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json),
+        )
+
     def __getitem__(self, name: str) -> tuple[float, float]:
         return self._pairs[name]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_json
@@ -22,7 +22,7 @@ class Card(Settings):
     Keys that a newer version of lanflow added are left aside.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
     model: str = Field(description="the cognitive model, in ssm-simulators' catalogue")
     network_type: NetworkTypeName
@@ -48,14 +48,6 @@ class Card(Settings):
     run_uuid: str
     mlflow_run_id: str | None
     lanflow_version: str
-
-    @field_validator("bounds", mode="before")
-    @classmethod
-    def _bounds(cls, content: Any) -> Bounds:
-        try:
-            return Bounds.from_json(content, "range")
-        except UserError as e:
-            raise ValueError(str(e)) from e
 
 
 def read_card(path: Path) -> Card:

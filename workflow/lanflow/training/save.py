@@ -185,7 +185,7 @@ def _card(
         "backend": job.backend.name,
         "inputs": parameters + (["rt", "choice"] if network_type.has_trial else []),
         "parameters": parameters,
-        "bounds": {name: list(pair) for name, pair in job.data_set.bounds.items()},
+        "bounds": job.data_set.bounds.to_json(),
         "output": network_type.output,
         "output_shape": [1, job.architecture.layer_sizes[-1]],
         "units": {"rt": "seconds"} if network_type.has_trial else {},

@@ -217,7 +217,7 @@ def _n_files(job: TrainingJob) -> int:
 def _params(job: TrainingJob) -> dict[str, Any]:
     """The settings as used, under the names that the tools around LANfactory look for."""
     data_set = job.data_set
-    bounds = json.dumps({k: list(v) for k, v in data_set.bounds.items()}, sort_keys=True)
+    bounds = json.dumps(data_set.bounds.to_json(), sort_keys=True)
     return {
         **job.config.model_dump(mode="json"),
         "batch_size": job.batch_size,

@@ -94,7 +94,7 @@ def _summary(scores: Scores) -> tuple[str, str]:
         f"absolute error: mean {_shown(numbers.mean_abs_error, digits)}{unit}, "
         f"median {_shown(numbers.median_abs_error, digits)}, "
         f"99th percentile {_shown(numbers.p99_abs_error, digits)}; "
-        f"mean of {DIFFERENCE} {_shown(numbers.mean_difference, digits)}"
+        f"mean of {DIFFERENCE} {_shown(numbers.mean_difference, digits)}",
     )
 
 
