@@ -23,6 +23,7 @@ from lanflow.report.leaderboard import Row, build_leaderboard
 from lanflow.report.page import render_report, write_report
 from lanflow.training.run import train
 from tests.conftest import training_options
+from tests.unit.report.figures import test_records_recovery_plots as recovery_plots
 from tests.unit.report.test_html import Tables
 
 PASSED = {"verdict": "passed", "reason": "", "is_essential": True, "numbers": {}, "limits": {}}
@@ -186,23 +187,19 @@ def test_a_recovery_is_shown_with_its_rank_correlations_unless_of_an_earlier_net
 ) -> None:
     folder = results / "networks" / "lan" / "ddm" / "net_torch"
     sha256 = hashlib.sha256((folder / network_folder.ONNX).read_bytes()).hexdigest()
-    summary = {"v": {"spearman": 0.98765}, "a": {"spearman": None}}
-    record = {
-        "onnx_sha256": sha256,
-        "method": "maximum likelihood",
-        "n_subjects": 50,
-        "n_trials": 500,
-        "summary": summary,
-    }
+    own = {"onnx_sha256": sha256, "n_subjects": 50, "n_trials": 500}
+    record = recovery_plots.record(2).model_dump(mode="json") | own
+    record["summary"]["p0"]["spearman"] = 0.98765
+    record["summary"]["p1"]["spearman"] = None
     write_json(folder / network_folder.RECOVERY, record)
     write_bytes(folder / network_folder.RECOVERY_PLOT, (folder / network_folder.CURVE).read_bytes())
     _, html, _ = report(results)
     assert html.count("data:image/png;base64,") == 3 + len(network_folder.PLOTS)
     assert "50 simulated subjects of 500 trials" in html
     assert "found again by maximum likelihood through the network" in html
-    assert "v 0.988, a not defined" in html
-    sampled = {"method": "NUTS (HSSM 9.9)", "posterior": {}, "n_not_converged": 3}
-    write_json(folder / network_folder.RECOVERY, record | sampled)
+    assert "p0 0.988, p1 not defined" in html
+    sampled = recovery_plots.sampled(2).model_dump(mode="json") | own | {"n_not_converged": 3}
+    write_json(folder / network_folder.RECOVERY, sampled)
     _, html, _ = report(results)
     assert "found again by NUTS (HSSM 9.9) through the network" in html
     assert "The chains of 3 subject(s) did not converge." in html
@@ -302,12 +299,10 @@ def hostile_network(folder: Path) -> NetworkResults:
     read = read_network(folder)
     network, card = read.network, read.network.own_card
     texts = {key: value + HOSTILE for key, value in card if isinstance(value, str)}
-    recovery = {
-        "method": "search" + HOSTILE,
-        "n_subjects": 5,
-        "n_trials": 5,
-        "summary": {"v" + HOSTILE: {"spearman": 0.5}},
-    }
+    recovery = recovery_plots.record(2)
+    agreement = recovery.summary["p0"].model_copy(update={"spearman": 0.5})
+    hostile = {"v" + HOSTILE: agreement}
+    recovery = recovery.model_copy(update={"method": "search" + HOSTILE, "summary": hostile})
     return NetworkResults(
         network=replace(
             network,

@@ -4,15 +4,17 @@ import argparse
 import functools
 import logging
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanflow.cli.options import add_store, count, plain_name, whole_number
 from lanflow.core.errors import UsageError
 from lanflow.core.processes import n_cores
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
+
+if TYPE_CHECKING:
+    from lanflow.evaluation.recovery.record import LikelihoodRecovery, PosteriorRecovery
 
 log = logging.getLogger(__name__)
 
@@ -262,7 +264,7 @@ def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
             from lanflow.evaluation.recovery.fit import fit_subjects
             from lanflow.evaluation.recovery.record import likelihood_record
 
-            record = likelihood_record(
+            record: LikelihoodRecovery | PosteriorRecovery = likelihood_record(
                 network, subjects, fit_subjects(network, subjects, **how), **size
             )
         else:
@@ -276,13 +278,13 @@ def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
         from lanflow.report.figures.records import draw_recovery
 
         write_bytes(parsed.plot, draw_recovery(record))
-    write_json(parsed.output, record)
+    write_json(parsed.output, record.model_dump(mode="json"))
     return {
         "recovery": str(parsed.output),
-        "method": record["method"],
-        "rank_correlation": {name: one["spearman"] for name, one in record["summary"].items()},
+        "method": record.method,
+        "rank_correlation": {name: one.spearman for name, one in record.summary.items()},
         **_of_method(record),
-        "n_undecided": record["n_undecided"],
+        "n_undecided": record.n_undecided,
         "plot": None if parsed.plot is None else str(parsed.plot),
     }
 
@@ -304,12 +306,15 @@ def _hssm_python(parsed: argparse.Namespace) -> str | None:
     return None
 
 
-def _of_method(record: Mapping[str, Any]) -> dict[str, Any]:
+def _of_method(record: "LikelihoodRecovery | PosteriorRecovery") -> dict[str, Any]:
     """What only one of the methods has to tell."""
-    summary = record["summary"].items()
-    if "posterior" in record:
-        keys = ("coverage", "rank_uniformity_p")
-        of_each = {key: {name: one[key] for name, one in summary} for key in keys}
-        return {**of_each, "n_not_converged": record["n_not_converged"]}
-    at_bound = {name: one["n_at_lower"] + one["n_at_upper"] for name, one in summary}
-    return {"n_at_bound": at_bound, "n_below_truth": record["n_below_truth"]}
+    from lanflow.evaluation.recovery.record import LikelihoodRecovery
+
+    if isinstance(record, LikelihoodRecovery):
+        at_bound = {n: one.n_at_lower + one.n_at_upper for n, one in record.summary.items()}
+        return {"n_at_bound": at_bound, "n_below_truth": record.n_below_truth}
+    return {
+        "coverage": {name: one.coverage for name, one in record.summary.items()},
+        "rank_uniformity_p": {n: one.rank_uniformity_p for n, one in record.summary.items()},
+        "n_not_converged": record.n_not_converged,
+    }

@@ -7,6 +7,11 @@ from typing import Any
 
 from lanflow.core.files import read_json
 from lanflow.evaluation.record import Evaluation, read_evaluation
+from lanflow.evaluation.recovery.record import (
+    LikelihoodRecovery,
+    PosteriorRecovery,
+    read_recovery,
+)
 from lanflow.networks import folder as network_folder
 from lanflow.networks.network import Network
 from lanflow.report.leaderboard import Row
@@ -32,7 +37,7 @@ class NetworkResults:
     evaluation: Evaluation | None
     run: Mapping[str, Any]
     lineage: Mapping[str, Any]
-    recovery: Mapping[str, Any] | None
+    recovery: LikelihoodRecovery | PosteriorRecovery | None
 
     @property
     def name(self) -> str:
@@ -70,12 +75,12 @@ def read_network(folder: Path) -> NetworkResults:
     )
 
 
-def _read_recovery(network: Network) -> dict[str, Any] | None:
+def _read_recovery(network: Network) -> LikelihoodRecovery | PosteriorRecovery | None:
     path = network.own_folder / network_folder.RECOVERY
     if not path.exists():
         return None
-    record = read_json(path)
-    return record if record["onnx_sha256"] == network.sha256 else None
+    record = read_recovery(path)
+    return record if record.onnx_sha256 == network.sha256 else None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from lanflow.evaluation.recovery.record import LikelihoodRecovery, PosteriorRecovery
 from lanflow.networks import folder as network_folder
 from lanflow.report.content import NetworkResults, ReportedData
 from lanflow.report.html import Cell, Code, Figure, Table, Verdict, render, show
@@ -172,27 +173,27 @@ def _figures(results: NetworkResults) -> Iterator[Figure]:
             yield Figure(png, f"{results.name}: {what}", caption)
 
 
-def _recovery_caption(record: Mapping[str, Any]) -> str:
+def _recovery_caption(record: LikelihoodRecovery | PosteriorRecovery) -> str:
     """Of the figure of parameters found again, with their rank correlations."""
     ranks = ", ".join(
-        f"{name} {'not defined' if one['spearman'] is None else format(one['spearman'], '.3f')}"
-        for name, one in record["summary"].items()
+        f"{name} {'not defined' if one.spearman is None else format(one.spearman, '.3f')}"
+        for name, one in record.summary.items()
     )
     return (
-        f"Parameters of {record['n_subjects']:,} simulated subjects of {record['n_trials']:,} "
-        f"trials each, found again by {record['method']} through the network. Rank correlation of "
+        f"Parameters of {record.n_subjects:,} simulated subjects of {record.n_trials:,} "
+        f"trials each, found again by {record.method} through the network. Rank correlation of "
         f"true and found values: {ranks}. {_recovery_note(record)}"
     )
 
 
-def _recovery_note(record: Mapping[str, Any]) -> str:
-    if "posterior" not in record:
+def _recovery_note(record: LikelihoodRecovery | PosteriorRecovery) -> str:
+    if isinstance(record, LikelihoodRecovery):
         return "Diamonds are maxima at a trained bound."
     note = (
         "Under each, how the true values rank among draws of their posteriors, whose prior is "
         "uniform within the trained bounds: evenly, within the grey band, if the network is right."
     )
-    n = record["n_not_converged"]
+    n = record.n_not_converged
     return note if n == 0 else f"{note} The chains of {n} subject(s) did not converge."
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lanflow.evaluation.recovery.fit import FittedSubject, fit_subjects
-from lanflow.evaluation.recovery.record import likelihood_record
+from lanflow.evaluation.recovery.record import LikelihoodRecovery, likelihood_record
 from lanflow.evaluation.recovery.subjects import Subject, simulate_subjects
 from lanflow.networks.network import Network
 from tests import networks
@@ -35,8 +35,9 @@ def found(network: Network, subjects: list[Subject]) -> list[FittedSubject]:
 def test_a_well_made_network_finds_parameters_again(
     network: Network, subjects: list[Subject], found: list[FittedSubject]
 ) -> None:
-    record = likelihood_record(network, subjects, found, n_trials=400, seed=1)
-    assert json.loads(json.dumps(record)) == record
+    made = likelihood_record(network, subjects, found, n_trials=400, seed=1)
+    record = made.model_dump(mode="json")
+    assert LikelihoodRecovery.model_validate(json.loads(json.dumps(record))) == made
     assert (record["n_subjects"], record["n_below_truth"], record["n_undecided"]) == (12, 0, 0)
     for name, least in {"v": 0.9, "a": 0.8, "z": 0.8, "t": 0.9}.items():
         assert record["summary"][name]["spearman"] > least, name

@@ -13,20 +13,20 @@ from tests.made_networks import exact_choice, made
 def test_ranks_are_told_apart_from_values() -> None:
     true = np.array([1.0, 2.0, 3.0, 4.0])
     cubed = agreement(true, true**3)
-    assert cubed["spearman"] == pytest.approx(1)
-    assert cubed["rank_shift"] == 0
-    assert cubed["pearson"] == pytest.approx(0.9514, abs=1e-3)
-    assert cubed["bias"] == pytest.approx(22.5)
-    assert cubed["rmse"] == pytest.approx(np.sqrt((6**2 + 24**2 + 60**2) / 4))
+    assert cubed.spearman == pytest.approx(1)
+    assert cubed.rank_shift == 0
+    assert cubed.pearson == pytest.approx(0.9514, abs=1e-3)
+    assert cubed.bias == pytest.approx(22.5)
+    assert cubed.rmse == pytest.approx(np.sqrt((6**2 + 24**2 + 60**2) / 4))
     turned = agreement(true, true[::-1])
-    assert turned["spearman"] == pytest.approx(-1)
-    assert turned["rank_shift"] == pytest.approx(0.5)
+    assert turned.spearman == pytest.approx(-1)
+    assert turned.rank_shift == pytest.approx(0.5)
 
 
 def test_without_ranks_there_is_no_correlation() -> None:
     for true, found in (([1.0, 2.0], [1.0, 2.0]), ([1.0, 2.0, 3.0], [2.0, 2.0, 2.0])):
         result = agreement(np.array(true), np.array(found))
-        assert {result[key] for key in ("pearson", "spearman", "rank_shift")} == {None}
+        assert {result.pearson, result.spearman, result.rank_shift} == {None}
 
 
 def record(*, off: float = 0.0, sd: float = 1.0, r_hat: float = 1.0) -> dict[str, Any]:
@@ -44,7 +44,8 @@ def record(*, off: float = 0.0, sd: float = 1.0, r_hat: float = 1.0) -> dict[str
         whole = np.ones(1)
         found.append(Posterior(draws, r_hat * whole, 800 * whole, i % 2, "9.9"))
     network = made("ddm", "lan", exact_choice().outputs, Bounds({"v": (-30.0, 30.0)}))
-    return posterior_record(network, subjects, found, n_trials=10, seed=1)
+    recovery = posterior_record(network, subjects, found, n_trials=10, seed=1)
+    return recovery.model_dump(mode="json")
 
 
 def test_a_right_posterior_has_even_ranks_and_covers_as_often_as_it_says() -> None:

@@ -1,10 +1,13 @@
-from typing import Any
-
 import numpy as np
 
 from lanflow.evaluation.recovery.fit import Fit, FittedSubject
 from lanflow.evaluation.recovery.posterior import Posterior
-from lanflow.evaluation.recovery.record import likelihood_record, posterior_record
+from lanflow.evaluation.recovery.record import (
+    LikelihoodRecovery,
+    PosteriorRecovery,
+    likelihood_record,
+    posterior_record,
+)
 from lanflow.evaluation.recovery.subjects import Subject
 from lanflow.models.parameters import Bounds
 from lanflow.networks.network import Network
@@ -12,7 +15,7 @@ from lanflow.report.figures.records import draw_recovery
 from tests.made_networks import exact_choice, made
 
 
-def record(n_parameters: int, *, n_subjects: int = 6, spread: float = 0.1) -> dict[str, Any]:
+def record(n_parameters: int, *, n_subjects: int = 6, spread: float = 0.1) -> LikelihoodRecovery:
     network, subjects = made_up(n_parameters, n_subjects)
     no = np.zeros(n_parameters, bool)
     fits = [
@@ -30,7 +33,7 @@ def made_up(n_parameters: int, n_subjects: int) -> tuple[Network, list[Subject]]
     return network, [Subject(theta, one, one, 0, 1) for theta in thetas]
 
 
-def sampled(n_parameters: int, *, off: float = 0.0) -> dict[str, Any]:
+def sampled(n_parameters: int, *, off: float = 0.0) -> PosteriorRecovery:
     network, subjects = made_up(n_parameters, 30)
     rng = np.random.default_rng(2)
     one = np.ones(n_parameters)

@@ -18,6 +18,7 @@ from lanflow.core.figures import (
     put_legend,
     put_title,
 )
+from lanflow.evaluation.recovery.record import Agreement, LikelihoodRecovery, PosteriorRecovery
 from lanflow.report.figures.panels import chance_of_counts, hide, n_columns
 
 # Columns of panels of an audit.
@@ -114,22 +115,21 @@ def _draw_trials(axes: Any, audit: Mapping[str, Any]) -> None:
     axes.legend(frameon=False)
 
 
-def draw_recovery(record: Mapping[str, Any]) -> bytes:
+def draw_recovery(record: LikelihoodRecovery | PosteriorRecovery) -> bytes:
     """True parameters of simulated subjects against those found again, and ranks in posteriors.
 
     Parameters
     ----------
     record
-        From :func:`lanflow.evaluation.recovery.record.likelihood_record` or
-        :func:`~lanflow.evaluation.recovery.record.posterior_record`.
+        Content of ``recovery.json``.
 
     Returns
     -------
     bytes
         A PNG with a panel for each parameter; of posteriors, with one of ranks under it.
     """
-    names = record["parameters"]
-    is_posterior = "posterior" in record
+    names = record.parameters
+    is_posterior = isinstance(record, PosteriorRecovery)
     columns = n_columns(len(names))
     n_rows = -(-len(names) // columns)
     heights = [3.4, 1.5] if is_posterior else [3.4]
@@ -145,24 +145,33 @@ def draw_recovery(record: Mapping[str, Any]) -> bytes:
         for i, (values, *ranks) in enumerate(groups[: len(names)]):
             _draw_values(values, record, i)
             for axes in ranks:
+                assert isinstance(record, PosteriorRecovery)
                 _draw_ranks(axes, record, i)
         put_title(figure, *_recovery_title(record))
-        put_legend(figure, _posterior_keys(record) if is_posterior else _likelihood_keys())
+        put_legend(figure, _recovery_keys(record))
 
     height = (5.0 if is_posterior else 3.4) * n_rows
     return draw_png((4 * columns, 1.1 + height), fill)
 
 
-def _recovery_title(record: Mapping[str, Any]) -> tuple[str, str]:
-    trained_by = f" ({record['backend']})" if record["backend"] else ""
+def _recovery_title(record: LikelihoodRecovery | PosteriorRecovery) -> tuple[str, str]:
+    trained_by = f" ({record.backend})" if record.backend else ""
     return (
-        f"{record['model']} {record['network_type']}{trained_by}: parameters found again",
-        f"{record['n_subjects']:,} simulated subjects of {record['n_trials']:,} trials, "
-        f"{record['method']} through the network",
+        f"{record.model} {record.network_type}{trained_by}: parameters found again",
+        f"{record.n_subjects:,} simulated subjects of {record.n_trials:,} trials, "
+        f"{record.method} through the network",
     )
 
 
-def _likelihood_keys() -> list[Any]:
+def _recovery_keys(record: LikelihoodRecovery | PosteriorRecovery) -> list[Any]:
+    if isinstance(record, PosteriorRecovery):
+        return [
+            line_key(
+                BLUE, f"mean and {record.posterior.level:.0%} interval", marker="o", ms=5, lw=1
+            ),
+            line_key("black", "found = true", lw=0.8),
+            area_key(GREY, "ranks of a right posterior (95%)", alpha=0.3),
+        ]
     return [
         line_key(BLUE, "a subject", marker="o", ls="", ms=5),
         line_key(ORANGE, "maximum at a bound", marker="D", ls="", ms=5),
@@ -170,25 +179,17 @@ def _likelihood_keys() -> list[Any]:
     ]
 
 
-def _posterior_keys(record: Mapping[str, Any]) -> list[Any]:
-    level = f"{record['posterior']['level']:.0%}"
-    return [
-        line_key(BLUE, f"mean and {level} interval", marker="o", ms=5, lw=1),
-        line_key("black", "found = true", lw=0.8),
-        area_key(GREY, "ranks of a right posterior (95%)", alpha=0.3),
-    ]
-
-
-def _draw_values(axes: Any, record: Mapping[str, Any], i: int) -> None:
+def _draw_values(axes: Any, record: LikelihoodRecovery | PosteriorRecovery, i: int) -> None:
     """True against found values of one parameter."""
-    name = record["parameters"][i]
-    low, high = record["bounds"][name]
-    true, found = (np.array(record[key])[:, i] for key in ("true", "recovered"))
+    name = record.parameters[i]
+    low, high = record.bounds[name]
+    true, found = np.array(record.true)[:, i], np.array(record.recovered)[:, i]
     margin = 0.04 * (high - low) or 1.0
     axes.plot([low, high], [low, high], color="black", lw=0.8)
     style: Any = {"ls": "", "alpha": 0.65, "mew": 0}
-    if "posterior" in record:
-        ends = [np.array(record["posterior"][key])[:, i] for key in ("lower", "upper")]
+    if isinstance(record, PosteriorRecovery):
+        posterior = record.posterior
+        ends = [np.array(each)[:, i] for each in (posterior.lower, posterior.upper)]
         axes.vlines(true, *ends, color=BLUE, lw=1, alpha=0.5)
         axes.plot(true, found, marker="o", color=BLUE, ms=5, **style)
     else:
@@ -202,39 +203,36 @@ def _draw_values(axes: Any, record: Mapping[str, Any], i: int) -> None:
     axes.locator_params(axis="both", nbins=6)
     axes.set_xlabel(f"true {axis_label(name)}")
     axes.set_ylabel(f"found {axis_label(name)}")
-    axes.set_title(_agreement(record["summary"][name]), loc="left", fontsize=8.5)
+    axes.set_title(_agreement(record.summary[name]), loc="left", fontsize=8.5)
 
 
-def _agreement(shown: Mapping[str, Any]) -> str:
+def _agreement(shown: Agreement) -> str:
     """Rank statistics and errors, on two lines."""
     ranks = "no ranks to compare"
-    if shown["spearman"] is not None:
-        ranks = f"rank correlation {number(shown['spearman'])}"
-        ranks += f", mean rank shift {shown['rank_shift']:.1%}"
-    return (
-        f"{ranks}\n"
-        f"root mean square error {number(shown['rmse'], 2)}, bias {number(shown['bias'], 2)}"
-    )
+    if shown.spearman is not None:
+        ranks = f"rank correlation {number(shown.spearman)}"
+        ranks += f", mean rank shift {shown.rank_shift:.1%}"
+    return f"{ranks}\nroot mean square error {number(shown.rmse, 2)}, bias {number(shown.bias, 2)}"
 
 
-def _draw_ranks(axes: Any, record: Mapping[str, Any], i: int) -> None:
+def _draw_ranks(axes: Any, record: PosteriorRecovery, i: int) -> None:
     """How often the true value has each rank among draws of its posterior."""
     from scipy.stats import binom
 
-    posterior, shown = record["posterior"], record["summary"][record["parameters"][i]]
-    ranks = np.array(posterior["ranks"])[:, i]
+    posterior, shown = record.posterior, record.summary[record.parameters[i]]
+    ranks = np.array(posterior.ranks)[:, i]
     n_bars = _N_BARS if len(ranks) >= _FEW else _N_BARS // 2
-    edges = np.linspace(-0.5, posterior["n_ranked"] + 0.5, n_bars + 1)
+    edges = np.linspace(-0.5, posterior.n_ranked + 0.5, n_bars + 1)
     axes.axhspan(*binom.interval(0.95, len(ranks), 1 / n_bars), color=GREY, alpha=0.3, lw=0)
     axes.hist(ranks, edges, color=BLUE, alpha=0.75, rwidth=0.9)
     axes.set_xlim(edges[0], edges[-1])
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.locator_params(axis="y", nbins=4)
-    axes.set_xlabel(f"rank of true {record['parameters'][i]} among {posterior['n_ranked']} draws")
+    axes.set_xlabel(f"rank of true {record.parameters[i]} among {posterior.n_ranked} draws")
     axes.set_ylabel("subjects")
     axes.set_title(
-        f"{shown['coverage']:.0%} of {posterior['level']:.0%} intervals hold it; "
-        f"even ranks: p = {number(shown['rank_uniformity_p'], 2)}",
+        f"{shown.coverage:.0%} of {posterior.level:.0%} intervals hold it; "
+        f"even ranks: p = {number(shown.rank_uniformity_p, 2)}",
         loc="left",
         fontsize=8.5,
     )
