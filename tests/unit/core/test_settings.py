@@ -1,4 +1,5 @@
 import math
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -216,3 +217,48 @@ def test_an_expression_that_calls_anything_else_is_refused_and_not_run(
     with pytest.raises(ValueError, match="is not a number"):
         parse_number(expression.format(path="ran"))
     assert list(tmp_path.iterdir()) == []
+
+
+def bomb(levels: int) -> str:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (bomb(12), "its aliases stand for more than 100,000 values"),
+        ("a: " + "[" * 5000 + "]" * 5000, "line 1 is nested more than 50 levels deep"),
+        ("a: " + "{b: " * 5000 + "1" + "}" * 5000, "line 1 is nested more than 50 levels deep"),
+        ("a: &a [*a]", "line 1 holds itself by an alias"),
+        ("a: " + "9" * 10_000, "not valid YAML: Exceeds the limit"),
+        ("a: 1\nb: 2\na: 3\n", "key 'a' stands twice, in lines 1 and 3; leave one of them out"),
+        ("x:\n  k: 1\n  k: 1\n", "key 'k' stands twice, in lines 2 and 3"),
+        ("a: " + "x" * 2**20, "bytes are too many for a file of settings"),
+        (
+            "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 3000)),
+            "aliases",
+        ),
+    ],
+    ids=["bomb", "brackets", "braces", "itself", "digits", "twice", "inner", "large", "chain"],
+)
+def test_yaml_that_no_person_writes_is_refused_at_once_in_a_short_line(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    begun = time.process_time()
+    with pytest.raises(UserError) as caught:
+        read_yaml(yaml_file(tmp_path, text))
+    assert message in str(caught.value)
+    assert len(str(caught.value).removeprefix(str(tmp_path))) < 600
+    assert "\n" not in str(caught.value)
+    assert time.process_time() - begun < 5  # a hang, not a measurement
+
+
+def test_aliases_that_people_use_are_read(tmp_path: Path) -> None:
+    text = "base: &base {x: 1}\none: *base\ntwo: {<<: *base, y: 2}\n"
+    assert read_yaml(yaml_file(tmp_path, text)) == {
+        "base": {"x": 1},
+        "one": {"x": 1},
+        "two": {"x": 1, "y": 2},
+    }

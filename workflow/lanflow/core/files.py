@@ -190,7 +190,7 @@ def read_json(path: Path, *, hint: str = "") -> dict[str, Any]:
         content = json.loads(path.read_text())
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror}){hint and '; ' + hint}") from e
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:  # the latter from thousands of brackets
         raise UserError(f"{path}: damaged, not valid JSON ({e})") from e
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys and values, found {type(content).__name__}")

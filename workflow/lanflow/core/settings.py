@@ -9,7 +9,7 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 
@@ -79,6 +79,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+# A study of a thousand networks has 200 kB; nothing that a person writes is nested as deeply.
+_MOST_BYTES, _MOST_LEVELS, _MOST_VALUES = 2**20, 50, 100_000
+
+
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """Read a YAML file that holds a mapping.
 
@@ -95,23 +99,85 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is missing, is not YAML, or does not hold a mapping.
+        If the file is missing, is not YAML, holds something else than a mapping or a key twice, or
+        is too large or too deeply nested for a file of settings.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        size = Path(path).stat().st_size
+        if size > _MOST_BYTES:
+            raise UserError(f"{path}: {size:,} bytes are too many for a file of settings")
+        text = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as e:
         raise UserError(f"{path}: no such file") from e
     except (OSError, UnicodeDecodeError) as e:
         raise UserError(f"{path}: cannot be read ({e})") from e
-    except (yaml.YAMLError, ValueError) as e:  # ValueError: a date such as 2026-13-99
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())}") from e
+    content = _parse_yaml(text, path)
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected keys and values, found {type(content).__name__}")
     return content
+
+
+def _parse_yaml(text: str, path: Path | str) -> Any:
+    """The content of a YAML text, whose aliases may not expand to more than anybody writes."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        _check_levels(yaml.parse(text, Loader=loader), path)
+        _check_node(yaml.compose(text, Loader=loader), path, {})
+        return yaml.load(text, Loader=loader)  # noqa: S506 a safe loader
+    except RecursionError as e:
+        raise UserError(f"{path}: nested too deeply for a file of settings") from e
+    except yaml.YAMLError as e:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(e).split())[:500]}") from e
+    except ValueError as e:  # a date such as 2026-13-99, or a number of thousands of digits
+        raise UserError(f"{path}: not valid YAML: {str(e)[:200]}") from e
+
+
+def _check_levels(events: Iterable[Any], path: Path | str) -> None:
+    """Refuse what is nested too deeply, before anything walks it."""
+    level = 0
+    for event in events:
+        name = type(event).__name__
+        level += name.endswith("StartEvent") - name.endswith("EndEvent")
+        if level > _MOST_LEVELS:
+            raise UserError(
+                f"{path}: line {event.start_mark.line + 1} is nested more than {_MOST_LEVELS} "
+                "levels deep, too deeply for a file of settings"
+            )
+
+
+def _check_node(node: Any, path: Path | str, sizes: dict[int, int]) -> int:
+    """Refuse keys that stand twice and aliases that expand too far; the number of values."""
+    if node is None or isinstance(node.value, str):
+        return 1
+    if id(node) in sizes:
+        if sizes[id(node)] == 0:
+            raise UserError(f"{path}: line {node.start_mark.line + 1} holds itself by an alias")
+        return sizes[id(node)]
+    sizes[id(node)] = 0  # while it is counted
+    lines: dict[str, int] = {}
+    n_values = 1
+    for part in node.value:
+        key, value = part if isinstance(part, tuple) else (None, part)
+        if key is not None and isinstance(key.value, str):
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise UserError(
+                    f"{path}: key {_short(key.value)} stands twice, in lines {lines[key.value]} "
+                    f"and {line}; leave one of them out"
+                )
+            lines[key.value] = line
+        n_values += _check_node(key, path, sizes) + _check_node(value, path, sizes)
+        if n_values > _MOST_VALUES:
+            raise UserError(
+                f"{path}: its aliases stand for more than {_MOST_VALUES:,} values, too many for a "
+                "file of settings"
+            )
+    sizes[id(node)] = n_values
+    return n_values
 
 
 def parse_settings(
