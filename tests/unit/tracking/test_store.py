@@ -288,3 +288,60 @@ def test_without_the_snakefile_nothing_is_installed(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert done.stdout == ""
     assert "LANFLOW_SOURCE: it is set by the Snakefile" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://ada:S3cret@host:5000/mlflow",
+        "http://S3cret@host",
+        "postgresql://ada:S3c/ret@host/db",
+        "postgresql://host/db?user=ada&password=S3cret",
+        "postgresql://host/db?PASSWORD=S3cret&sslmode=require",
+        "http://host/?token=S3cret",
+        "https://host/?access_token=S3cret&x=1",
+        "wasbs://c@account/x?sv=2&sig=S3cret",
+        "s3://bucket/x?aws_secret_access_key=S3cret",
+        "mssql+pyodbc:///?odbc_connect=DRIVER%3DX%3BUID%3Dada%3BPWD%3DS3cret%3BServer%3Dh",
+        "mssql+pyodbc:///?odbc_connect=PWD%3DS3cret",
+        "mssql+pyodbc:///?odbc_connect=UID=ada;PWD=S3cret;Server=h",
+        "http://host/?next=http%3A%2F%2Fada%3AS3cret%40other%2F",
+        "http://host/?next=%2Fx%3Fpassword%253DS3cret",
+    ],
+)
+def test_a_secret_is_hidden_wherever_a_uri_can_carry_it(uri: str) -> None:
+    shown = redact(f"error: {uri} does not answer")
+    assert "S3c" not in shown
+    assert "ret" not in shown.replace("secret", "").replace("retry", "")
+    assert "***" in shown
+    assert shown.startswith("error: ")
+    assert shown.endswith(" does not answer")
+
+
+def test_what_is_no_secret_is_shown() -> None:
+    for text in (
+        "http://host:5000/#/experiments/3?keyword=x",
+        "sqlite:////home/ada/my%20study/mlflow.db",
+        "see https://docs/keys for monkeys; x=1",
+    ):
+        assert redact(text).replace("***", "x") == text
+
+
+@pytest.mark.parametrize("word", ["databricks", "databricks-uc", "uc", "databricks://profile"])
+def test_mlflows_own_words_are_no_folders(word: str) -> None:
+    assert resolve_store(uri=word).uri == word
+
+
+@pytest.mark.parametrize("uri", ["  http://host:5000\n", "\thttp://host:5000 "])
+def test_blanks_around_a_uri_are_left_out(uri: str) -> None:
+    assert resolve_store(uri=uri).uri == "http://host:5000"
+    assert resolve_store(environment={"MLFLOW_TRACKING_URI": uri}).uri == "http://host:5000"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [("http://ho st:5000", "a blank"), ("sqlite:///x\n.db", r"'\\n'"), ("a\x00b", r"'\\x00'")],
+)
+def test_blanks_and_control_characters_inside_a_uri_are_refused(uri: str, shown: str) -> None:
+    with pytest.raises(UserError, match=rf"^MLFLOW_TRACKING_URI: .* holds {shown}, which no"):
+        resolve_store(uri=uri)

@@ -36,7 +36,19 @@ _SQLITE = re.compile(r"^(sqlite(?:\+\w+)?):///(?!/)(?P<path>[^?]*)(?P<query>\?.*
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
 # A password may hold / and @, so more of a URI may be hidden than necessary.
 _CREDENTIALS = re.compile(r"(?<=://)(?:[^/:@\s]*:\S*|[^/\s]*)@")
-_PASSWORD_OPTION = re.compile(r"(?<=[?&]password=)[^&\s]+")
+# The same where a URI stands in another one, percent-encoded.
+_ENCODED_CREDENTIALS = re.compile(r"(?<=%3A%2F%2F)\S+?(?=%40)", re.IGNORECASE)
+# Options of a URI or a connection string, percent-encoded once or more or not at all:
+# ?password=, &token=, ;PWD=, %3BPWD%3D.
+_SECRET_OPTION = re.compile(
+    r"""((?:[?&;=]|%(?:25)*(?:3F|26|3B|3D))          # what stands before an option
+    [\w.-]*(?:password|passwd|pwd|token|secret|credential|signature|sig|key)[\w.-]*
+    (?:=|%(?:25)*3D))                               # and before its value
+    (?:(?!%(?:25)*(?:26|3B))[^&;\s'"])+             # which goes on to the next option""",
+    re.IGNORECASE | re.VERBOSE,
+)
+# MLflow's own words for its managed stores, which are no folders.
+_WORDS = ("databricks", "databricks-uc", "uc")
 
 
 @dataclass(frozen=True)
@@ -118,8 +130,13 @@ class FoundRun:
 
 
 def redact(text: str) -> str:
-    """Replace the credentials of every URI in a text by ``***``."""
-    return _PASSWORD_OPTION.sub("***", _CREDENTIALS.sub("***@", text))
+    """Replace the credentials of every URI in a text by ``***``.
+
+    They are whatever stands before the ``@`` of an address, and the values of options whose names
+    speak of passwords, tokens, keys, secrets or signatures; percent-encoded or not.
+    """
+    text = _ENCODED_CREDENTIALS.sub("***", _CREDENTIALS.sub("***@", text))
+    return _SECRET_OPTION.sub(r"\1***", text)
 
 
 def resolve_store(
@@ -139,14 +156,29 @@ def resolve_store(
         Variables; an empty one counts as not set.
     folder
         Base of relative paths; the working directory when left out.
+
+    Raises
+    ------
+    UserError
+        If one of them holds a blank or a control character.
     """
     folder = Path.cwd() if folder is None else folder
-    uri = uri or environment.get(URI_VARIABLE) or DEFAULT_URI
-    location = artifact_location or environment.get(ARTIFACT_VARIABLE) or None
+    uri = _stripped(uri or environment.get(URI_VARIABLE), URI_VARIABLE) or DEFAULT_URI
+    location = _stripped(artifact_location or environment.get(ARTIFACT_VARIABLE), ARTIFACT_VARIABLE)
     return Store(
         uri=_absolute_uri(uri, folder),
         artifact_location=None if location is None else _absolute_location(location, folder),
     )
+
+
+def _stripped(uri: str | None, name: str) -> str | None:
+    """A URI without blanks and line breaks around it; None if nothing is left."""
+    uri = (uri or "").strip()
+    strange = sorted({character for character in uri if not character.isprintable()})
+    if strange or (_SCHEME.match(uri) and " " in uri):
+        shown = ", ".join(map(ascii, strange)) or "a blank"
+        raise UserError(f"{name}: {redact(uri)[:200]!a} holds {shown}, which no address does")
+    return uri or None
 
 
 def _absolute_uri(uri: str, folder: Path) -> str:
@@ -155,7 +187,8 @@ def _absolute_uri(uri: str, folder: Path) -> str:
         if path in ("", ":memory:"):
             return uri
         return f"{match[1]}:////{str((folder / path).absolute()).lstrip('/')}{match['query'] or ''}"
-    return uri if _SCHEME.match(uri) else str((folder / uri).absolute())
+    is_whole = _SCHEME.match(uri) or uri in _WORDS
+    return uri if is_whole else str((folder / uri).absolute())
 
 
 def _absolute_location(location: str, folder: Path) -> str:
