@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from lanflow.core.errors import UserError
 from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
@@ -166,3 +167,17 @@ def test_a_store_that_is_not_reachable_leaves_the_study_alone(
     broken = resolve_store(uri=f"sqlite:///{tmp_path}/mlflow.db")
     assert find_earlier_networks(broken, [untracked(tmp_path / "net", "ddm")]) == []
     assert "the networks of this study alone" in caplog.text
+
+
+@pytest.mark.parametrize("pending", ["../../x", "/etc", "unsent_runs/../../x", "unsent_runs", ""])
+def test_a_folder_of_somebody_else_cannot_lead_an_evaluation_elsewhere(
+    tmp_path: Path, store: Store, pending: str
+) -> None:
+    folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"))
+    (folder / "run.json").write_text(json.dumps({"mlflow_pending": pending}))
+    path = folder / "evaluation.json"
+    path.write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="which is no record in unsent_runs/"):
+        track_evaluation(Network.from_folder(folder), RECORD, path, store)
+    assert sorted(tmp_path.rglob("*")) == before

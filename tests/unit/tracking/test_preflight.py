@@ -6,8 +6,9 @@ from typing import Literal
 
 import pytest
 
-from lanflow.cli.cluster import Backend, check_node
+from lanflow.cli.cluster import check_node
 from lanflow.core.errors import UserError
+from lanflow.networks.types import BackendName
 from lanflow.tracking import preflight
 from lanflow.tracking.client import connect
 from lanflow.tracking.preflight import (
@@ -133,7 +134,7 @@ def test_a_store_that_a_node_does_not_reach_names_the_node(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("backend", "name"), [("jax", "JAX"), ("torch", "Torch")])
 def test_a_gpu_that_was_asked_for_and_is_not_seen_is_an_error(
-    store: Store, backend: Backend, name: str
+    store: Store, backend: BackendName, name: str
 ) -> None:
     prepare(store, ["one"])
     with pytest.raises(UserError, match=rf"from node .*{name} sees no GPU.*device: gpu"):

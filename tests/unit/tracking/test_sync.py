@@ -1,6 +1,7 @@
 """Runs that reached no store at first, and their content after ``lanflow sync``."""
 
 import json
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -49,6 +50,12 @@ def offline(tmp_path: Path, store: Store, packed: PackedData) -> TrainingOptions
         mlflow_send="later",
         run_uuid="0a1b",
     )
+
+
+@pytest.fixture(autouse=True)
+def _named_store(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store that a user's shell names."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
 
 
 def folder_of(options: TrainingOptions) -> Path:
@@ -232,6 +239,7 @@ def test_a_store_with_credentials_must_be_named_again(
     offline: TrainingOptions, client: MlflowClient, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(replace(offline, mlflow_tracking_uri=AWAY))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     (reason,) = sync_runs([offline.networks_path_base]).unsent.values()
     assert reason == (
         "the store http://***@127.0.0.1:1 needs credentials, which no record holds: set "
@@ -335,3 +343,55 @@ def test_records_of_generation_are_sent_before_their_ids_are_read(tmp_path: Path
 def test_a_folder_that_holds_only_records_is_found(tmp_path: Path) -> None:
     assert not RecordFolder.of_run(tmp_path, "k").exists()
     assert sync_runs([tmp_path]).run_ids == []
+
+
+def test_a_record_does_not_choose_the_store(
+    offline: TrainingOptions, client: MlflowClient, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Results of somebody else could name a server of theirs."""
+    train(offline)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    (reason,) = sync_runs([offline.networks_path_base]).unsent.values()
+    assert reason == (
+        f"it was recorded for the store {store.uri}, which nobody names here: give "
+        f"--mlflow-tracking-uri {store.uri}, or set MLFLOW_TRACKING_URI"
+    )
+    assert runs_of(client) == []
+    assert len(sync_runs([offline.networks_path_base], uri=store.uri).run_ids) == 1
+
+
+def changed_record(options: TrainingOptions, **artifact: str) -> Path:
+    (folder,) = find_records([options.networks_path_base])
+    content = json.loads((folder.path / "run.json").read_text())
+    content["artifacts"][0] |= artifact
+    (folder.path / "run.json").write_text(json.dumps(content))
+    return folder.path
+
+
+@pytest.mark.parametrize("by", ["path", "link", "absolute"])
+def test_files_of_elsewhere_are_not_sent(
+    offline: TrainingOptions, client: MlflowClient, tmp_path: Path, by: str
+) -> None:
+    secret = tmp_path / "id_rsa"
+    secret.write_text("PRIVATE KEY")
+    train(offline)
+    folder = changed_record(offline)
+    path = str(secret) if by == "absolute" else os.path.relpath(secret, folder)
+    if by == "link":
+        (folder / "innocent.txt").symlink_to(secret)
+        path = "innocent.txt"
+    changed_record(offline, path=path)
+    (reason,) = sync_runs([offline.networks_path_base]).unsent.values()
+    assert f"names the file {secret}, which is not of these results; it is not sent" in reason
+    assert runs_of(client) == []
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/../../x", "", "x" * 2000, "a\nb"])
+def test_names_of_artifacts_cannot_lead_elsewhere(
+    offline: TrainingOptions, client: MlflowClient, name: str
+) -> None:
+    train(offline)
+    changed_record(offline, name=name)
+    (reason,) = sync_runs([offline.networks_path_base]).unsent.values()
+    assert "is no path among artifacts" in reason
+    assert runs_of(client) == []

@@ -576,7 +576,8 @@ def test_a_store_that_refuses_to_the_end_costs_neither_results_nor_history(
     assert run.info.status == "RUNNING"  # as far as the store knows
     assert result["mlflow_run_id"] == run.info.run_id
     accept_metrics(store)
-    assert sync_runs([options.networks_path_base]).run_ids == [run.info.run_id]
+    sent = sync_runs([options.networks_path_base], uri=options.mlflow_tracking_uri)
+    assert sent.run_ids == [run.info.run_id]
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     for column, metric in ((1, "train_loss"), (2, "val_loss"), (3, "learning_rate")):

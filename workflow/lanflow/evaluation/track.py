@@ -60,7 +60,7 @@ def track_evaluation(network: Network, record: Evaluation, path: Path, store: St
     """
     training = _training_record(network)
     if PENDING_KEY in training:
-        waiting = RecordFolder(network.own_folder / training[PENDING_KEY])
+        waiting = RecordFolder.of_pending(network.own_folder, str(training[PENDING_KEY]))
         _add_to(waiting, network, record, path, keep_files=True)
         log.warning("the training's run is not in MLflow yet; its evaluation will be sent with it")
         return None

@@ -11,19 +11,20 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from lanflow import __version__
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_json, write_json, write_text
-from lanflow.core.names import SENT_RUNS, UNSENT_RUNS
+from lanflow.core.names import SENT_RUNS, UNSENT_RUNS, is_name
 from lanflow.core.settings import Settings, parse_settings
 
 RECORD_NAME = "run.json"
@@ -33,6 +34,7 @@ PENDING_KEY = "mlflow_pending"
 
 # MLflow refuses longer values (mlflow.utils.validation).
 _MAX_PARAM_LENGTH, _MAX_TAG_LENGTH = 6000, 8000
+_MAX_NAME_LENGTH = 1000
 
 _SLURM_VARIABLES = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
 
@@ -53,6 +55,20 @@ class DataSetInput(Settings):
     source: dict[str, Any]
 
 
+# Beside a network's folder lie the files of its run that LANfactory's loaders look for.
+_LANFACTORY_FILE = re.compile(
+    r".+_(?:network_config|train_config|data_details)\.pickle|.+_training_history\.csv"
+    r"|.+_train_state(?:\.jax|_dict\.pt)|.+_model\.onnx"
+)
+
+
+def _check_artifact_name(name: str) -> str:
+    parts = name.split("/")
+    if len(name) > _MAX_NAME_LENGTH or not all(map(is_name, parts)):
+        raise ValueError(f"{name[:200]!a} is no path among artifacts")
+    return name
+
+
 class Artifact(Settings):
     """A file that becomes an artifact.
 
@@ -64,7 +80,7 @@ class Artifact(Settings):
         The file, relative to the record's folder.
     """
 
-    name: str
+    name: Annotated[str, AfterValidator(_check_artifact_name)]
     path: str
     size_bytes: int
 
@@ -142,6 +158,23 @@ class RecordFolder:
         return cls(results / UNSENT_RUNS / key)
 
     @classmethod
+    def of_pending(cls, results: Path, pending: str) -> "RecordFolder":
+        """Return the record that a document of results names under ``mlflow_pending``.
+
+        Raises
+        ------
+        UserError
+            If the name leads anywhere but to the records beside the results.
+        """
+        folder, _, key = pending.partition("/")
+        if folder != UNSENT_RUNS or not is_name(key):
+            raise UserError(
+                f"{results}: {PENDING_KEY} is {pending[:200]!a}, which is no record in "
+                f"{UNSENT_RUNS}/; the folder was changed by somebody else"
+            )
+        return cls.of_run(results, key)
+
+    @classmethod
     def of_sent(cls, results: Path) -> "RecordFolder | None":
         """Return the record of the run that made some results, if a store has all of that run."""
         for folder in sorted((results / SENT_RUNS).glob("*")):
@@ -208,6 +241,7 @@ class RecordFolder:
         path, record = self.path / RECORD_NAME, self.read()
         for artifact in record.artifacts:
             file = self.file_of(artifact)
+            self._require_own(file)
             size = file.stat().st_size if file.is_file() else None
             if size != artifact.size_bytes:
                 found = "is missing" if size is None else f"has {size} bytes"
@@ -217,6 +251,24 @@ class RecordFolder:
     def file_of(self, artifact: Artifact) -> Path:
         """Return the path of an artifact's file."""
         return self.path / artifact.path
+
+    def _require_own(self, file: Path) -> None:
+        """Refuse to send a file that is neither of the results nor of LANfactory beside them.
+
+        A folder of results may be somebody else's, and its record would choose what is sent.
+
+        Raises
+        ------
+        UserError
+            Naming the file.
+        """
+        results, resolved = self.results.resolve(), file.resolve()
+        is_beside = resolved.parent == results.parent and _LANFACTORY_FILE.fullmatch(resolved.name)
+        if not resolved.is_relative_to(results) and not is_beside:
+            raise UserError(
+                f"{self.path / RECORD_NAME}: names the file {resolved}, which is not of these "
+                "results; it is not sent"
+            )
 
     def write_document(self, content: Mapping[str, Any], name: str) -> Artifact:
         """Write JSON into the record, to become an artifact."""

@@ -69,7 +69,8 @@ def sync_runs(
     places
         Folders of results, or of single records.
     uri, artifact_location
-        The store, from options; else from the environment, else the store in each record.
+        The store, from options; else from the environment, else the default store. A record of
+        any other store is not sent unless that is named: the results may be somebody else's.
 
     Raises
     ------
@@ -106,10 +107,16 @@ def _send(
     from lanflow.tracking.delivery import Delivery
 
     record = folder.read_checked()
-    where = uri or os.environ.get(URI_VARIABLE) or record.tracking_uri
+    named = uri or os.environ.get(URI_VARIABLE)
+    where = named or record.tracking_uri
     if _HIDDEN in where:
         raise UserError(
             f"the store {where} needs credentials, which no record holds: set {URI_VARIABLE}"
+        )
+    if named is None and where != resolve_store().shown_uri:
+        raise UserError(
+            f"it was recorded for the store {where}, which nobody names here: give "
+            f"--mlflow-tracking-uri {where}, or set {URI_VARIABLE}"
         )
     store = resolve_store(uri=where, artifact_location=artifact_location)
     if store.shown_uri != record.tracking_uri:
