@@ -102,7 +102,7 @@ def _relabel(
 
 @dataclass(frozen=True)
 class _Labelling:
-    """What a file's labels depend on beside its rows; it can be sent to a process."""
+    """Everything that a file's labels depend on beside its rows; it can be sent to a process."""
 
     source: Source
     model: str

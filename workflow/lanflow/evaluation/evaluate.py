@@ -156,7 +156,7 @@ class Examination:
 
     @property
     def is_likelihood(self) -> bool:
-        """Whether the network's output is a log-likelihood of trials."""
+        """True if the network's output is a log-likelihood of trials."""
         return self.network.network_type.has_trial
 
     @cached_property

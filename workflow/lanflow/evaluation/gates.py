@@ -66,7 +66,7 @@ def skip(name: str, reason: str, *, is_essential: bool = True) -> Gate:
 
 
 def structure(content: bytes, network_type: NetworkType, n_parameters: int) -> Gate:
-    """Whether HSSM could use a network one trial at a time, and it is of this model."""
+    """Judge whether HSSM could use a network one trial at a time, and it is of this model."""
     expected = {"n_inputs": n_parameters + 2 * network_type.has_trial, "n_outputs": 1}
     reason, numbers = "", {}
     try:
@@ -93,7 +93,7 @@ def structure(content: bytes, network_type: NetworkType, n_parameters: int) -> G
 def parity(
     network: Head, heads: Mapping[str, Head], features: npt.NDArray[np.float32], *, backend: str
 ) -> Gate:
-    """Whether ONNX gives what the backends compute from the stored weights.
+    """Judge whether ONNX gives what the backends compute from the stored weights.
 
     Parameters
     ----------

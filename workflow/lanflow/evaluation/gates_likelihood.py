@@ -1,4 +1,4 @@
-"""What a likelihood network must be: a density, the model's density, and sane at the edges."""
+"""Gates of a likelihood network: it is a density, the model's density, and sane at the edges."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,7 +24,7 @@ N_TRIALS = 2000
 # what is exact).
 DENSITY_LIMITS = {"mean_mass_error": 0.02, "max_mass_error": 0.1, "distance_ratio": 1.0}
 
-# What the published ddm network reaches on simulated data at random parameters inside the box.
+# What the published ddm network reaches on simulated data at random parameters within its bounds.
 PUBLISHED = {
     "mean_abs_error": 0.042,
     "median_abs_error": 0.027,
@@ -32,7 +32,7 @@ PUBLISHED = {
     "abs_mean_difference": 0.0047,
 }
 
-# Mean probability before time zero; outputs at the corners of the box that are no number; the
+# Mean probability before time zero; outputs at the corners of the bounds that are no number; the
 # largest mass at a corner, and the largest before -0.05 s there. The density at a corner may be a
 # peak of a thousandth of a second, which a network smears over some hundredths, so mass there is
 # known to a factor only.
@@ -51,7 +51,7 @@ _N_EDGE_SETS = 50
 def density_numbers(
     network: Outputs, reference: Reference, bounds: Bounds, *, n_sets: int, seed: int
 ) -> dict[str, float]:
-    """How far the implied density is from simulations, and two simulations from each other.
+    """Measure the distance of the implied density from simulations, and of two simulations.
 
     The distance is Kolmogorov's: the largest difference of the two probabilities of answering with
     a choice until an rt, over rts and choices. With each parameter vector the noise is measured as

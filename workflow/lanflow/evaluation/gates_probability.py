@@ -1,4 +1,4 @@
-"""What a network of a probability must be: that of choices, omissions or no-go outcomes."""
+"""Gates of a network of probabilities: of choices, omissions or no-go outcomes."""
 
 import itertools
 
@@ -39,7 +39,7 @@ def frequency_numbers(
     n_sets: int,
     seed: int,
 ) -> dict[str, float]:
-    """How far probabilities are from simulated frequencies, and two simulations from each other.
+    """Measure the distance of probabilities from simulated frequencies, and of two simulations.
 
     All are root mean squares over parameter vectors. The simulator's time step moves frequencies,
     those of omissions by more than a hundredth, so what the network may miss is the larger of the

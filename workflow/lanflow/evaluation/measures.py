@@ -1,4 +1,4 @@
-"""What the numbers of an evaluation are called for people, in every table and text."""
+"""Names of an evaluation's numbers for people, in every table and text."""
 
 MEASURES = {
     "mean_abs_error": "mean absolute error",

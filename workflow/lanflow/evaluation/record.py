@@ -24,7 +24,7 @@ Number = float | int | None
 
 
 class Gate(Settings):
-    """What one gate found. A skipped gate is never a passed one."""
+    """The finding of one gate. A skipped gate is never a passed one."""
 
     name: str = Field(description="structure, parity, tails, accuracy, density or hssm")
     verdict: Verdict
@@ -53,14 +53,14 @@ class ScoreSummary(Settings):
 
 
 class ReferenceRecord(Settings):
-    """What the network was compared with."""
+    """The reference that the network was compared with."""
 
     source: Literal["analytic", "solver", "kde"]
     description: str
 
 
 class EvaluationSettings(Settings):
-    """How much of a network is looked at."""
+    """The size of an evaluation."""
 
     n_sets: int | None = Field(
         default=None,
@@ -98,7 +98,7 @@ class Evaluation(Settings):
 
 
 def stops(gate: Gate) -> bool:
-    """Whether a gate keeps its network from passing."""
+    """True if a gate keeps its network from passing."""
     return gate.verdict == "failed" or (gate.verdict == "skipped" and gate.is_essential)
 
 

@@ -1,4 +1,4 @@
-"""What a network is judged by: the best density there is for a model, and draws from it.
+"""The reference that a network is judged by: the best density of its model, and draws from it.
 
 ``analytic`` is exact. ``solver`` is a solution on a grid four times as fine, in space and in time,
 as that of the labels. ``kde`` is a kernel density of many simulations, for models that have
@@ -27,7 +27,7 @@ MAX_T = 20.0
 
 @dataclass(frozen=True)
 class Reference:
-    """What is taken for the truth about one model.
+    """The truth about one model, as far as it is known.
 
     Attributes
     ----------
@@ -45,17 +45,17 @@ class Reference:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the density is known or solved, and not estimated from simulations."""
+        """True if the density is known or solved, and not estimated from simulations."""
         return self.source != "kde"
 
     @property
     def name(self) -> str:
-        """What it is, in a word or two for a figure's legend."""
+        """Its name in a word or two, for a figure's legend."""
         return {"analytic": "exact", "solver": "numerical solution"}.get(self.source, "simulated")
 
     @property
     def description(self) -> str:
-        """What it is, for a person."""
+        """Its description for a person."""
         match self.source:
             case "analytic":
                 return "the exact likelihood"
@@ -132,7 +132,7 @@ class Reference:
         n_simulations: int = N_SIMULATIONS,
         seed: int,
     ) -> Array:
-        """What a network without trials predicts at a parameter vector, shape (n_outputs,)."""
+        """The probabilities that a network without trials predicts, shape (n_outputs,)."""
         density = self.exact_density(theta)
         if density is not None:
             return labels(density, n_samples=1)[f"{network_type}_labels"].astype(float).ravel()
@@ -143,7 +143,7 @@ class Reference:
 def frequencies(
     rts: Array, choices: Array, model: Model, network_type: NetworkTypeName, *, n_outputs: int = 1
 ) -> Array:
-    """How often simulated trials end in what a network predicts, shape (n_outputs,).
+    """Shares of simulated trials that end in what a network predicts, shape (n_outputs,).
 
     Parameters
     ----------

@@ -195,7 +195,7 @@ def score_probability(
 
 @dataclass(frozen=True)
 class Calibration:
-    """Whether a likelihood network's probabilities mean what they say.
+    """Probabilities of a likelihood network beside those of its model.
 
     Attributes
     ----------
@@ -308,7 +308,7 @@ def read_scores(path: Path, *, onnx_sha256: str, n_parameters: int) -> Scores | 
 
 
 def _is_whole(scores: Scores, n_parameters: int) -> bool:
-    """Whether the shapes are those of one network's scores."""
+    """True if the shapes are those of one network's scores."""
     n_rows = len(scores.sets)
     of_trials = n_rows if scores.unit == "nats" else 0
     return (

@@ -39,7 +39,7 @@ def metrics_of(record: Evaluation) -> dict[str, float]:
 
 
 def cost_of(network: Network) -> dict[str, float]:
-    """What the training cost, and of how much data, as metrics."""
+    """The cost of the training and the size of its data, as metrics."""
     history = read_history(network.own_folder / network_folder.HISTORY)
     seconds = sum(epoch["seconds"] for epoch in history)
     n_rows = network.own_card.n_rows

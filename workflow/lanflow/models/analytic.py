@@ -65,7 +65,7 @@ class Diffusion:
 
     @property
     def collapse_time(self) -> float:
-        """When the boundaries meet; infinite if they never do."""
+        """Time at which the boundaries meet, seconds; infinite if they never do."""
         return self.a / self.slope if self.slope > 0 else np.inf
 
     def log_density(self, times: Array, choice: int) -> Array:

@@ -111,7 +111,7 @@ class Density:
         """Nothing to do: no simulation is needed."""
 
     def get_metadata(self) -> dict[str, Any]:
-        """What ssm-simulators' training strategy asks for."""
+        """The metadata that ssm-simulators' training strategy asks for."""
         return {"max_t": self.max_t, "possible_choices": list(CHOICES), "n_choices": 2}
 
 

@@ -51,10 +51,10 @@ class Model:
 
     @property
     def has_deadline(self) -> bool:
-        """Whether an answer can come too late; then the deadline is a parameter."""
+        """True if an answer can come too late; then the deadline is a parameter."""
         return "deadline" in self.parameters
 
     @property
     def has_shift(self) -> bool:
-        """Whether every trial of a parameter vector has the same non-decision time, its ``t``."""
+        """True if every trial of a parameter vector has the same non-decision time, its ``t``."""
         return "t" in self.parameters and "st" not in self.parameters

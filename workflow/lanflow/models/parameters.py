@@ -63,7 +63,7 @@ class Bounds(Mapping[str, tuple[float, float]]):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, handler: Any) -> Any:
-        """How a settings class reads and writes bounds: as ``{parameter: [low, high]}``."""
+        """Read and write bounds in a settings class as ``{parameter: [low, high]}``."""
         from pydantic_core import core_schema
 
         pairs = core_schema.no_info_before_validator_function(

@@ -120,12 +120,12 @@ _DRIFTS_SUM_TO_ONE = ("lba_3_vs_constraint", "lba_angle_3_vs_constraint")
 
 
 def _names_another(bound: tuple[Any, Any]) -> bool:
-    """Whether a side of a parameter's range is another parameter's value."""
+    """True if a side of a parameter's range is another parameter's value."""
     return any(isinstance(side, str) for side in bound)
 
 
 def _constraints(model: Model) -> list[Any]:
-    """What draws of a model's parameters must obey, as ssm-simulators' transforms."""
+    """Constraints on draws of a model's parameters, as ssm-simulators' transforms."""
     from ssms.config import ModelConfigBuilder
     from ssms.transforms.sampling.normalize import NormalizeToSumConstraint
 
@@ -146,7 +146,7 @@ _ONE_PARTICLE = {
 
 
 def is_one_particle(model: Model) -> bool:
-    """Whether :func:`process_of` knows the model's particle."""
+    """True if :func:`process_of` knows the model's particle."""
     return model.simulator in _ONE_PARTICLE and len(model.choices) == 2
 
 

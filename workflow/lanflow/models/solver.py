@@ -137,7 +137,7 @@ def log_base(process: Process, times: Array, choice: int) -> Array:
 
 
 def first_time(process: Process) -> float:
-    """When a Gaussian is still all between the boundaries."""
+    """Time until which a Gaussian is still all between the boundaries, seconds."""
     course = process.course
     place = (2 * process.start - 1) * course.b[0] + course.way
     free = course.b - np.abs(place) >= _START_STDS * np.sqrt(course.t)
@@ -215,7 +215,7 @@ def _start(process: Process, x: Array, t: float, b: float, way: float) -> Array:
 
 
 def _slopes(q: Array, h: float) -> tuple[float, float]:
-    """How steep the density is at the boundaries, where it is zero, to fourth order."""
+    """Slopes of the density at the boundaries, where it is zero, to fourth order."""
     lower = (48 * q[0] - 36 * q[1] + 16 * q[2] - 3 * q[3]) / (12 * h)
     upper = (48 * q[-1] - 36 * q[-2] + 16 * q[-3] - 3 * q[-4]) / (12 * h)
     return lower, upper

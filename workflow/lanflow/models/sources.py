@@ -1,4 +1,4 @@
-"""Where the density of a model comes from: for labels, and for what a network is judged by.
+"""Sources of a model's density: for labels, and for the reference of a network.
 
 ``analytic`` is a closed form, ``solver`` the Fokker-Planck equation, ``kde`` our kernel density of
 simulations; ``exact_kde`` and ``pyddm`` are ssm-simulators' own estimators.
@@ -22,7 +22,7 @@ BestSource = Literal["analytic", "solver", "kde"]
 
 
 def has_source(source: Source, model: Model) -> bool:
-    """Whether a model has labels from a source, as far as that is known without trying."""
+    """True if a model has labels from a source, as far as that is known without trying."""
     match source:
         case "analytic":
             return model.base_name in MODELS

@@ -50,7 +50,7 @@ IN_NETWORK_FOLDER = (
 
 @dataclass(frozen=True)
 class NetworkPlace:
-    """Where one training writes.
+    """The place of one training's files.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class NetworkPlace:
 
     @property
     def shared_folder(self) -> Path:
-        """Where LANfactory's files go."""
+        """The folder of LANfactory's files."""
         return self.base / self.network_type / self.model
 
     @property

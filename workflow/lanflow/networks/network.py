@@ -131,7 +131,7 @@ class Network:
 
     @property
     def backend(self) -> str | None:
-        """What trained it, ``jax`` or ``torch``; None for an ONNX file alone."""
+        """The backend that trained it; None for an ONNX file alone."""
         return None if self.card is None else self.card.backend
 
     @property
@@ -160,7 +160,7 @@ class Network:
 
     @cached_property
     def bounds(self) -> Bounds:
-        """Where the network was trained, in the model's order of parameters.
+        """Range of each parameter in the training data, in the model's order.
 
         ssm-simulators' own bounds stand in where the training's are not known.
         """
@@ -205,7 +205,7 @@ class Network:
 
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """What the outputs of a network without trials are the probabilities of."""
+        """Outcomes whose probabilities a network without trials gives, one for each output."""
         choices = self.model.choices
         match self.network_type.name:
             case "opn":

@@ -1,4 +1,4 @@
-"""What each type of network learns from, by which loss, and what its output means.
+"""Types of network: the data that each learns from, its loss, the meaning of its output.
 
 The table follows LANfactory's (``lanfactory/cli/utils.py``, version 0.7.0): a likelihood network
 regresses log-likelihoods with a linear output, the others learn probabilities through logits and

@@ -20,7 +20,7 @@ class _Section(Settings):
 
 
 class PipelineSection(_Section):
-    """How many parameter sets a file holds, and how they are drawn."""
+    """Number of parameter sets in a file, and the way they are drawn."""
 
     n_parameter_sets: Count
     n_subruns: Count = 1
@@ -28,20 +28,20 @@ class PipelineSection(_Section):
 
 
 class SimulatorSection(_Section):
-    """How each parameter set is simulated; ``delta_t`` in seconds."""
+    """Simulation of each parameter set; ``delta_t`` in seconds."""
 
     n_samples: Count
     delta_t: Positive
 
 
 class TrainingSection(_Section):
-    """How many training rows are made for each parameter set."""
+    """Number of training rows of each parameter set."""
 
     n_samples_per_param: Count
 
 
 class EstimatorSection(_Section):
-    """Where labels come from; see :func:`lanflow.models.sources.label_source`."""
+    """Source of the labels; see :func:`lanflow.models.sources.label_source`."""
 
     type: Annotated[
         Literal["auto", "analytic", "solver", "kde", "exact_kde", "pyddm"], BeforeValidator(_lower)
@@ -75,7 +75,7 @@ class GenerationConfig(_Section):
         return self.model
 
     def settings_dict(self) -> dict[str, Any]:
-        """What decides the numbers in a file: everything but how sets are spread over sub-runs."""
+        """Settings that decide the numbers in a file: all but the spread over sub-runs."""
         return self.model_dump(mode="json", exclude={"pipeline": {"n_subruns"}})
 
     @property

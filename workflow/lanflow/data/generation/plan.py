@@ -1,4 +1,4 @@
-"""What one generation job makes: names of its files, and what decides every draw in them."""
+"""The plan of one generation job: names of its files, and the seeds of every draw in them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SetDraw = tuple[SetSeeds, list[float] | None]
 
 @dataclass(frozen=True)
 class ChunkPlan:
-    """What one generation job makes.
+    """The plan of one generation job.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class ChunkPlan:
 
     @cached_property
     def label_source(self) -> Source:
-        """Where the labels come from.
+        """Source of the labels.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class ChunkPlan:
         return seeds
 
     def set_draws(self, index: int) -> list[SetDraw]:
-        """What decides every parameter set of a file: seeds, and a Sobol point if asked for.
+        """Seeds of every parameter set of a file, and its Sobol point if asked for.
 
         Each chunk has a sequence of its own, and its files follow one another along it.
         """

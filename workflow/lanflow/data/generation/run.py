@@ -148,7 +148,7 @@ def _log_files(run: Any, paths: list[Path]) -> None:
 
 
 def _pending(run: RunRecorder | None, folder: Path) -> str | None:
-    """Where the run's record is, from the chunk's folder, while it is still to be sent."""
+    """Path of the run's record, from the chunk's folder, while it is still to be sent."""
     if run is None or run.pending is None:
         return None
     return str(run.pending.relative_to(folder.absolute()))

@@ -1,4 +1,4 @@
-"""Whether HSSM loads a network, and what it computes is what the network gives."""
+"""The gate of HSSM: it loads a network, and computes what the network gives."""
 
 import json
 import subprocess
@@ -97,7 +97,7 @@ def _made_up_likelihood(n_parameters: int) -> bytes:
 def _probe(
     python: str, networks: Mapping[str, bytes], case: Mapping[str, Any]
 ) -> dict[str, Any] | str:
-    """What HSSM gives, or why it gave nothing."""
+    """HSSM's results, or the reason why there are none."""
     with tempfile.TemporaryDirectory() as folder:
         paths: dict[str, str | None] = {"loglik_missing_data": None}
         for name, content in networks.items():

@@ -1,7 +1,7 @@
 """Run by an interpreter that has HSSM, as a file: posteriors of subjects, by HSSM's NUTS.
 
 The argument is a JSON file: ``model``, the name of one; ``loglik``, the path of a network;
-``choices``; ``bounds``, the trained box by parameter, in which each has a uniform prior;
+``choices``; ``bounds``, the trained bounds by parameter, within which each has a uniform prior;
 ``n_chains``, ``n_tune`` and ``n_draws``; and ``subjects``, each with ``index``, ``rts``,
 ``choices``, ``start`` by parameter and ``seed``. Printed is a line of JSON for each subject.
 Nothing of lanflow is imported, which need not be installed there.

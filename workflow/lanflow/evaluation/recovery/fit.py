@@ -37,7 +37,7 @@ class Fit:
     log_likelihood
         Of all trials there, in nats.
     at_lower, at_upper
-        Whether each parameter is at a bound of the box, shape (parameters,).
+        Whether each parameter is at one of its bounds, shape (parameters,).
     """
 
     theta: Array
@@ -47,14 +47,14 @@ class Fit:
 
 
 class TrialLikelihood:
-    """The log-likelihood of trials as a function of the place in the box, each range 0 to 1.
+    """The log-likelihood of trials as a function of the place within the bounds, each range 0 to 1.
 
     Parameters
     ----------
     network
         A likelihood network.
     bounds
-        The box, in the order of the network's inputs.
+        In the order of the network's inputs.
     rts, choices
         Shape (trials,).
     """
@@ -109,7 +109,7 @@ def fit(likelihood: TrialLikelihood, *, seed: int) -> Fit:
 
 
 def _starts(likelihood: TrialLikelihood, *, seed: int) -> Array:
-    """The likeliest of places that fill the box, shape (starts, parameters)."""
+    """The likeliest of places that fill the bounds, shape (starts, parameters)."""
     n = len(likelihood.names)
     places = sobol_points(np.random.SeedSequence(seed), n, first=0, n_points=_N_PLACES)
     places[0] = 0.5
@@ -130,7 +130,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 @dataclass(frozen=True)
 class FittedSubject:
-    """What was found of one subject.
+    """The fit of one subject.
 
     Attributes
     ----------

@@ -66,7 +66,7 @@ def sample_subjects(
     n_processes: int,
     on_subject: Callable[[], None] = lambda: None,
 ) -> list[Posterior]:
-    """Sample each subject's parameters with HSSM's NUTS, under a uniform prior over the box.
+    """Sample each subject's parameters with HSSM's NUTS, under a uniform prior within the bounds.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _posterior(found: Mapping[str, Any], names: Mapping[str, object]) -> Posteri
 
 
 def _cases(network: Network, subjects: list[Subject], folder: Path, n_processes: int) -> list[Path]:
-    """What each process is told: every n-th subject."""
+    """Write a case for each process, with every n-th subject."""
     onnx = folder / "network.onnx"
     onnx.write_bytes(network.onnx)
     told = [
@@ -139,7 +139,7 @@ def _cases(network: Network, subjects: list[Subject], folder: Path, n_processes:
 
 
 def _start(bounds: Bounds, subject: Subject) -> Theta:
-    """The middle of the box, but a non-decision time that no rt lies before.
+    """The middle of the bounds, but a non-decision time that no rt lies before.
 
     Behind the first rt a likelihood is at its floor, and has no slope to follow.
     """

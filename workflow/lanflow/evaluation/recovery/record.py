@@ -30,7 +30,7 @@ Table = list[list[float]]
 
 
 class Agreement(Settings):
-    """How well one parameter is found again in all subjects.
+    """Agreement of true and found values of one parameter over all subjects.
 
     The first three are None where there are no ranks to compare: with fewer than three subjects, or
     the same value in all.
@@ -86,7 +86,7 @@ class Posteriors(Settings):
 
 
 class Recovery(Settings):
-    """What all methods tell."""
+    """The part of the record that all methods have."""
 
     recovery_version: Literal[2]
     method: str
@@ -252,7 +252,7 @@ def _uniformity(ranks: Array) -> float:
 
 
 def agreement(true: Array, found: Array) -> Agreement:
-    """How well one parameter is found again in all subjects.
+    """Compare true and found values of one parameter over all subjects.
 
     Parameters
     ----------
