@@ -7,14 +7,16 @@ becomes an inert placeholder: nothing is imported, nothing is called.
 
 What a file can make this reader do is bounded by the file's size and by the limits below. The
 number of opcodes limits time and the memory of small objects. Whatever is larger is a part of the
-file's own bytes, and its length is checked against them before anything is made of it. Keys of
-dicts and items of sets are of kinds whose hash and comparison take no time, so deeply nested tuples
-cannot stall the reader.
+file's own bytes, and its length is checked against them before anything is made of it. What the
+file makes of other values (sets, dicts, bytes, arrays of objects) may together not be larger than
+the file, so that naming one long list a thousand times costs nothing. Keys of dicts and items of
+sets are of kinds whose hash and comparison take no time, so deeply nested tuples cannot stall the
+reader.
 """
 
 import pickletools
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ _MAX_BITS = 512
 # Size of an integer that is a key; the hash of a smaller one is itself.
 _MAX_KEY = 2**60
 _MAX_DIMENSIONS = 32
+# Bytes that may be made of other values beside those of the file's own size; and of one item.
+_SPARE_BYTES, _ITEM_BYTES = 2**20, 8
 # Characters that a message shows of what a file says.
 _SHOWN = 100
 # Booleans, integers, floats, complex numbers, texts, objects; of no more than 4096 bytes each.
@@ -66,7 +70,7 @@ def read_pickle(content: bytes, path: Path | str) -> Any:
         If the bytes are not a whole pickle of plain data.
     """
     try:
-        return _Unpickler().run(content)
+        return _Unpickler(budget=len(content) + _SPARE_BYTES).run(content)
     # A damaged pickle can raise nearly any exception, and each means that it is damaged.
     except Exception as e:
         reason = (str(e) or type(e).__name__)[:_SHOWN]
@@ -291,11 +295,18 @@ _METHODS = {
 
 
 class _Unpickler:
-    """Runs the opcodes of one pickle on a stack and a memo of its own."""
+    """Runs the opcodes of one pickle on a stack and a memo of its own.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    budget
+        Bytes that may be made of other values in all.
+    """
+
+    def __init__(self, *, budget: int) -> None:
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
+        self._budget = budget
 
     def run(self, content: bytes) -> Any:
         """The object that a pickle describes."""
@@ -432,7 +443,18 @@ class _Unpickler:
             return
         if not isinstance(arguments, tuple):
             raise _RefusedError(f"{function.qualified_name} is called without arguments")
+        self._spend(arguments)
         self._stack.append(accepted(*arguments))
+
+    def _spend(self, values: Iterable[Any]) -> None:
+        """Take what is made of some values off the budget."""
+        for value in values:
+            if isinstance(value, str | bytes | bytearray):
+                self._budget -= len(value)
+            elif isinstance(value, list | tuple):
+                self._budget -= _ITEM_BYTES * len(value)
+        if self._budget < 0:
+            raise _RefusedError("it makes more of its values than it holds")
 
     def _build(self) -> None:
         state, target = self._pop(), self._top()
@@ -441,6 +463,8 @@ class _Unpickler:
         elif isinstance(target, _EmptyArray):
             if not isinstance(state, tuple) or len(state) not in (4, 5):
                 raise _RefusedError("an array has no state")
+            if isinstance(state[-1], list):
+                self._spend([state[-1]])
             array = _make_array(*state[-4:])
             self._stack[-1] = array
             self._memo |= dict.fromkeys(target.places, array)
