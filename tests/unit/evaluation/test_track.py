@@ -70,6 +70,7 @@ def test_an_evaluation_goes_to_the_run_of_its_training(store: Store, tmp_path: P
     assert metrics["evaluation.mean_abs_error"] == 0.2
     assert metrics["density.mass_error"] == 0.21
     assert (metrics["structure.passed"], metrics["density.passed"]) == (1, 0)
+    assert "hssm.passed" not in metrics  # a skipped gate has neither passed nor failed
     assert "density.distance_ratio" not in metrics  # it was no number
     assert (metrics["cost.seconds"], metrics["cost.rows_per_second"]) == (1.0, 2000)
     assert [file.path for file in client.list_artifacts(run_id)] == ["evaluation.json"]

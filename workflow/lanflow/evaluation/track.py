@@ -22,7 +22,11 @@ SCORES, COST = "evaluation", "cost"  # what stands before the dot of a metric
 
 def metrics_of(record: Evaluation) -> dict[str, float]:
     """Numbers of an evaluation as metrics: ``evaluation.mean_abs_error``, ``density.mass``."""
-    metrics = {f"{gate.name}.passed": float(gate.verdict == "passed") for gate in record.gates}
+    metrics = {
+        f"{gate.name}.passed": float(gate.verdict == "passed")
+        for gate in record.gates
+        if gate.verdict != "skipped"  # which is neither
+    }
     for gate in record.gates:
         metrics |= {
             f"{gate.name}.{key}": float(value)
