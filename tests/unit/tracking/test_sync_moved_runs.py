@@ -1,7 +1,9 @@
 """Finished runs that are recorded in another store after a change of store."""
 
+import contextlib
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -164,3 +166,40 @@ def test_the_command_says_what_it_moved(
     (run,) = runs_of(other)
     assert json.loads(capsys.readouterr().out)["moved"] == {str(trained): run.info.run_id}
     assert json.loads(output.read_text())["tracking_uri"] == other.shown_uri
+
+
+def lose_runs(store: Store) -> None:
+    with contextlib.closing(sqlite3.connect(store.uri.removeprefix("sqlite:///"))) as database:
+        for table in ("latest_metrics", "metrics", "params", "tags", "runs"):
+            database.execute(f"DELETE FROM {table}")
+        database.commit()
+
+
+def test_a_store_that_was_lost_is_built_again_from_the_results(
+    trained: Path, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a backup of last week; twice changes nothing."""
+    (before,) = runs_of(store)
+    lose_runs(store)
+    assert runs_of(store) == []
+    command = ["sync", str(tmp_path / "networks"), "--mlflow-tracking-uri", store.uri]
+    assert main([*command, "--moved"]) == 0
+    assert json.loads(capsys.readouterr().out)["moved"] == {}
+    assert main([*command, "--all"]) == 0
+    (run,) = runs_of(store)
+    assert json.loads(capsys.readouterr().out)["moved"] == {str(trained): run.info.run_id}
+    assert run.data.params == before.data.params
+    assert run.data.metrics == before.data.metrics
+    assert json.loads((trained / "card.json").read_text())["mlflow_run_id"] == run.info.run_id
+    assert main([*command, "--all"]) == 0
+    assert json.loads(capsys.readouterr().out)["moved"] == {}
+    (again,) = runs_of(store)
+    assert again.to_dictionary() == run.to_dictionary()
+
+
+def test_a_run_that_somebody_deleted_is_not_built_again(
+    trained: Path, store: Store, tmp_path: Path
+) -> None:
+    (run,) = runs_of(store)
+    connect(store).delete_run(run.info.run_id)
+    assert move_runs([tmp_path / "networks"], store, all_runs=True) == {}

@@ -115,12 +115,18 @@ def add_sync_options(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also record finished runs in the store that were recorded in another one",
     )
+    command.add_argument(
+        "--all",
+        action="store_true",
+        dest="all_runs",
+        help="the same, and those that were recorded in the store but are not there any more",
+    )
     command.add_argument("--output", type=Path, metavar="FILE", help="JSON")
     add_store(command)
 
 
 def sync(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Send unsent runs and, with ``--moved``, finished runs that another store has."""
+    """Send unsent runs and, with ``--moved`` or ``--all``, finished runs that a store lacks."""
     from lanflow.core.files import write_json
     from lanflow.tracking.sync import move_runs, require_all_sent, sync_runs
 
@@ -135,9 +141,9 @@ def sync(parsed: argparse.Namespace) -> dict[str, Any]:
         "mlflow_run_ids": sent.run_ids,
         "being_written": [str(path) for path in sent.being_written],
     }
-    if parsed.moved:
+    if parsed.moved or parsed.all_runs:
         store = store_of(parsed)
-        moved = move_runs(parsed.results, store)
+        moved = move_runs(parsed.results, store, all_runs=parsed.all_runs)
         result |= {"tracking_uri": store.shown_uri, "moved": moved}
     if parsed.output is not None:
         write_json(parsed.output, result)

@@ -25,6 +25,10 @@ _RUNS_PER_PAGE = 1000
 _OLDEST_FIRST = ["attributes.start_time ASC", "attributes.run_id ASC"]
 
 
+class NoSuchRunError(UserError):
+    """A run that the store does not have, and did not delete."""
+
+
 def _found_run(run: Any, inventory: Mapping[str, Any] | None = None) -> FoundRun:
     """Convert MLflow's object of a run."""
     return FoundRun(
@@ -203,7 +207,7 @@ def find_run(client: MlflowClient, run_id: str) -> FoundRun:
     except MlflowException as e:
         if e.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        raise UserError(f"run {run_id!r} is not in this MLflow store") from e
+        raise NoSuchRunError(f"run {run_id!r} is not in this MLflow store") from e
     if _is_deleted(found):
         raise UserError(f"run {run_id!r} is deleted in MLflow")
     return _found_run(found)

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from lanflow.core.errors import StoreUnavailableError, UserError
+from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.core.files import read_json, write_json
 from lanflow.core.names import SENT_RUNS
 from lanflow.core.settings import Settings, parse_settings
@@ -219,7 +219,7 @@ def read_run_ids(
     """
     chunks = [_read_chunk(path) for path in paths]
     unsent = [
-        path.parent / chunk.pending
+        RecordFolder.of_pending(path.parent, chunk.pending).path
         for path, chunk in zip(paths, chunks, strict=True)
         if chunk.pending
     ]
@@ -273,7 +273,7 @@ def describe_unsent(places: Iterable[Path]) -> str:
 # results, and the new store gets everything in them. The old store keeps its runs.
 
 
-def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
+def move_runs(places: Iterable[Path], store: Store, *, all_runs: bool = False) -> dict[str, str]:
     """Record every finished run in a store, if it was last recorded in another one.
 
     A run that the store has already is not created again.
@@ -284,6 +284,9 @@ def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
         Folders of results.
     store
         The store that gets the runs.
+    all_runs
+        Also look for the runs that were last recorded in this store, which may have been lost since
+        or begun anew under the same address.
 
     Returns
     -------
@@ -296,7 +299,11 @@ def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
         If the store does not answer or refuses. A run whose files are gone is a warning.
     """
     found = [(folder, folder.read()) for folder in find_records(places, SENT_RUNS)]
-    moving = [(f, record) for f, record in found if record.tracking_uri != store.shown_uri]
+    moving = [
+        (folder, record)
+        for folder, record in found
+        if record.tracking_uri != store.shown_uri or (all_runs and not _has_run(store, record))
+    ]
     # Simulations first, because trainings name the experiment of their simulations.
     moving.sort(key=lambda pair: pair[1].tags.get("phase") != "datagen")
     experiments: dict[str, str] = {}
@@ -312,6 +319,25 @@ def move_runs(places: Iterable[Path], store: Store) -> dict[str, str]:
         if old_experiment is not None and record.experiment_id is not None:
             experiments[old_experiment] = record.experiment_id
     return moved
+
+
+def _has_run(store: Store, record: RunRecord) -> bool:
+    """Tell whether a store has a run, or had it before somebody deleted it."""
+    from lanflow.tracking.client import connect
+    from lanflow.tracking.runs import NoSuchRunError, find_run
+
+    if record.run_id is None:
+        return False
+    run_id = record.run_id
+    try:
+        with_retries(lambda: find_run(connect(store), run_id))
+    except NoSuchRunError:
+        return False
+    except StoreError:
+        raise
+    except UserError:  # deleted
+        return True
+    return True
 
 
 def _move(
