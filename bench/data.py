@@ -25,10 +25,12 @@ import yaml
 
 from lanflow.core.errors import UserError
 from lanflow.data.generation.config import GenerationConfig, read_generation_file
-from lanflow.data.generation.generate import generate_chunk, label_source_of
+from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from lanflow.evaluation.reference import choose_reference
+from lanflow.models.simulators import find_model
+from lanflow.models.sources import label_source
 
 OURS = ("exact_kde", "kde", "pyddm", "solver", "analytic")
 LEAST_LABEL = np.log(1e-7)
@@ -56,7 +58,8 @@ def main() -> None:
         print_line("ssm-simulators generate", options, Path(folder) / "theirs", make_theirs)
         for source in OURS:
             try:
-                label_source_of(settings(options, Path(folder), source))
+                config = settings(options, Path(folder), source)
+                label_source(config.estimator.type, find_model(config.model_name))
             except UserError:
                 continue
 
@@ -129,7 +132,7 @@ def label_errors(model: str, file: TrainingFileContent) -> np.ndarray:
     """Label less truth, of the rows where the truth is not cut off."""
     features, labels = file.arrays["lan"]
     n_parameters = len(file.parameters)
-    reference = choose_reference(model)
+    reference = choose_reference(find_model(model))
     vectors, which = np.unique(features[:, :n_parameters], axis=0, return_inverse=True)
     out = []
     for index, vector in enumerate(vectors):

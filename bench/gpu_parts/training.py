@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,17 @@ from typing import Any
 import numpy as np
 
 from gpu_parts.figures import N_INPUTS, N_OUTPUTS, Case, Ceilings, Recorder, Size, repeat
-from lanflow.cli.options import n_cores
 from lanflow.core.files import write_json
+from lanflow.core.processes import n_cores
 from lanflow.core.settings import parse_settings, read_yaml
 from lanflow.data.dataset import (
     ARRAYS_NAME,
-    DATA_SET_VERSION,
     RECORD_NAME,
     DataSet,
     PackedFile,
     open_data_set,
 )
+from lanflow.models.parameters import Bounds
 from lanflow.training.backend import make_backend
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.config import DEFAULT_PATH, TrainingConfig, TrainingFile, select_network
@@ -56,15 +55,13 @@ def make_data_set(folder: Path, size: Size) -> None:
         digest="0" * 64,
         model="ddm",
         parameters=PARAMETERS,
-        bounds=dict.fromkeys(PARAMETERS, (0.0, 1.0)),
+        bounds=Bounds(dict.fromkeys(PARAMETERS, (0.0, 1.0))),
         n_sets=n_rows // set_rows,
         n_claimed_sets=n_rows // set_rows,
         files=tuple(files),
         shapes={"lan": (n_rows, N_INPUTS, N_OUTPUTS)},
     )
-    record = {"data_set_version": DATA_SET_VERSION, **asdict(data_set)}
-    del record["folder"]
-    write_json(folder / RECORD_NAME, record)
+    write_json(folder / RECORD_NAME, data_set.to_json())
 
 
 def _create(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:

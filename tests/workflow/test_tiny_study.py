@@ -39,6 +39,7 @@ def test_every_network_folder_is_complete_and_keeps_the_contract(tiny: Checkout)
             "card.json",
             "run.json",
             "evaluation.json",
+            "evaluation.npz",
             "plot_density.png",
             "plot_sweep.png",
             "plot_error.png",

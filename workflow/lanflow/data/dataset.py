@@ -16,6 +16,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ConfigDict, ValidationError
@@ -92,6 +93,12 @@ class DataSet:
     files: tuple[PackedFile, ...]
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     label_source: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``data_set.json``."""
+        record = {**asdict(self), "bounds": self.bounds.to_json()}
+        del record["folder"]
+        return {"data_set_version": DATA_SET_VERSION, **record}
 
     @property
     def repeated_share(self) -> float:
@@ -333,9 +340,7 @@ def materialise(
             shapes=packer.shapes,
             label_source=manifest.label_source,
         )
-        record = {**asdict(data_set), "bounds": data_set.bounds.to_json()}
-        del record["folder"]
-        write_json(fresh / RECORD_NAME, {"data_set_version": DATA_SET_VERSION, **record})
+        write_json(fresh / RECORD_NAME, data_set.to_json())
     n_files = len(data_set.files)
     rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
     log.info("packed %d file(s), %d parameter sets; rows: %s", n_files, data_set.n_sets, rows)

@@ -134,9 +134,9 @@ def test_as_many_processes_as_asked_for_are_at_work(
 
     @contextmanager
     def counted(n_processes: int, *start: Any) -> Iterator[Any]:
-        with worker_pool(n_processes, *start) as executor:
-            yield executor
-            at_work.append(len(executor._processes))
+        with worker_pool(n_processes, *start) as pool:
+            yield pool
+            at_work.append(len(pool._executor._processes))
 
     monkeypatch.setattr(generate, "worker_pool", counted)
     monkeypatch.setattr(generate, "HEAD_START", 0.0)
