@@ -17,7 +17,6 @@ from lanflow.core.files import write_bytes, write_json
 if TYPE_CHECKING:
     from lanflow.data.dataset import DataSet
     from lanflow.evaluation.record import Evaluation
-    from lanflow.evaluation.scores import Scores
     from lanflow.models.sources import BestSource, Source
     from lanflow.networks.network import Network
     from lanflow.networks.types import BackendName, NetworkTypeName
@@ -321,8 +320,8 @@ def evaluate(
     import sys
 
     from lanflow.evaluation.evaluate import evaluate as run_evaluation
+    from lanflow.evaluation.evaluate import write_evaluation
     from lanflow.evaluation.record import EvaluationSettings
-    from lanflow.evaluation.scores import write_scores
     from lanflow.networks import folder as network_folder
 
     sizes = {"n_sets": n_sets, "rows": rows, "n_simulated_sets": n_simulated_sets}
@@ -335,8 +334,7 @@ def evaluate(
         seed=seed,
     )
     if net.folder is not None:
-        write_scores(net.folder / network_folder.SCORES, scores, onnx_sha256=net.sha256)
-        write_json(net.folder / network_folder.EVALUATION, evaluation.model_dump(mode="json"))
+        write_evaluation(net.folder / network_folder.EVALUATION, evaluation, scores)
     return evaluation
 
 
@@ -381,24 +379,15 @@ def plot(net: "Network", name: PlotName = "error", *, seed: int = 1) -> Picture:
     UserError
         If there is no such figure.
     """
+    from lanflow.evaluation.evaluate import scores_of
     from lanflow.evaluation.reference import choose_reference
     from lanflow.report.figures.network import FIGURES, draw_figure
 
     if name not in FIGURES:
         raise UsageError(f"plot: there is no figure {name!r} (accepted: {', '.join(FIGURES)})")
     reference = choose_reference(net.model)
-    return Picture(draw_figure(name, net, reference, lambda: _scores(net, seed), seed=seed))
-
-
-def _scores(net: "Network", seed: int) -> "Scores":
-    """Those of the network's evaluation; made here where there are none."""
-    from lanflow.evaluation.evaluate import score
-    from lanflow.evaluation.record import EvaluationSettings
-    from lanflow.evaluation.reference import choose_reference
-    from lanflow.evaluation.scores import read_own_scores
-
-    return read_own_scores(net) or score(
-        net, choose_reference(net.model), EvaluationSettings(), seed=seed
+    return Picture(
+        draw_figure(name, net, reference, lambda: scores_of(net, reference, seed=seed), seed=seed)
     )
 
 
@@ -407,7 +396,7 @@ def _folder(given: Path | str | None) -> Path:
 
 
 def _data_folder(given: Path | str | None) -> Path:
-    """Where data goes; refused if anything else is there."""
+    """The folder of data; refused if anything else is there."""
     from lanflow.core.folders import refuse_foreign_files
     from lanflow.data.prepare import MANIFEST_NAME
 

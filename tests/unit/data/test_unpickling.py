@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 from numpy._core import numeric
 
 from lanflow.core.errors import UserError
-from lanflow.data.unpickling import Placeholder, read_pickle
+from lanflow.data.pickled_values import Placeholder
+from lanflow.data.unpickling import read_pickle
 from tests.conftest import training_file_content
 
 

@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
+from lanflow.data.pickled_values import MAX_OPCODES
 from lanflow.data.training_file import read_training_file
-from lanflow.data.unpickling import MAX_OPCODES, read_pickle
+from lanflow.data.unpickling import read_pickle
 from tests.conftest import REPOSITORY, training_file_content
 
 HONEST = pickle.dumps(training_file_content(n_sets=2, n_per_set=3), protocol=3)

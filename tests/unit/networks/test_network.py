@@ -122,7 +122,8 @@ def test_each_type_has_the_function_that_fits_it() -> None:
 
 
 def test_jax_traces_differentiates_and_batches_the_network() -> None:
-    jax = pytest.importorskip("jax")
+    import jax
+
     network = Network.from_onnx(DDM_LAN, model="ddm")
     function = network.jax_function()
     trials = {name: np.asarray(values, np.float32) for name, values in TRIALS.items()}

@@ -99,10 +99,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.core.files import write_json
-    from lanflow.evaluation.evaluate import evaluate
+    from lanflow.evaluation.evaluate import evaluate, write_evaluation
     from lanflow.evaluation.record import EvaluationSettings, format_evaluation
-    from lanflow.evaluation.scores import write_scores
     from lanflow.evaluation.track import track_evaluation
     from lanflow.tracking.store import resolve_store
 
@@ -117,9 +115,7 @@ def _evaluate(parsed: argparse.Namespace) -> dict[str, Any]:
         seed=parsed.seed,
     )
     if parsed.output:
-        scores_path = parsed.output.with_suffix(".npz")
-        write_scores(scores_path, scores, onnx_sha256=network.sha256)
-        write_json(parsed.output, record.model_dump(mode="json"))
+        write_evaluation(parsed.output, record, scores)
     sys.stderr.write(f"\n{format_evaluation(record)}\n\n")
     run_id = None
     if network.folder is not None and parsed.output:
@@ -180,6 +176,7 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes
     from lanflow.core.folders import refuse_foreign_files
+    from lanflow.evaluation.evaluate import scores_of
     from lanflow.evaluation.reference import choose_reference
     from lanflow.report.figures.network import FIGURES, draw_figure
 
@@ -191,24 +188,15 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
         refuse_foreign_files(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
     network.require_inputs()
     reference = choose_reference(network.model)
-    scores = functools.cache(lambda: _scores(network, reference, parsed))
+    scores = functools.cache(
+        lambda: scores_of(network, reference, n_sets=parsed.draws, seed=parsed.seed)
+    )
     paths = {}
     for name in FIGURES:
         log.info("%s: drawing %s", network.title, name)
         paths[name] = folder / network_folder.PLOTS[name]
         write_bytes(paths[name], draw_figure(name, network, reference, scores, seed=parsed.seed))
     return {"plots": {name: str(path) for name, path in paths.items()}}
-
-
-def _scores(network: Any, reference: Any, parsed: argparse.Namespace) -> Any:
-    """Those of the network's evaluation; made here where there are none."""
-    from lanflow.evaluation.evaluate import score
-    from lanflow.evaluation.record import EvaluationSettings
-    from lanflow.evaluation.scores import read_own_scores
-
-    stored = read_own_scores(network) if parsed.draws is None else None
-    settings = EvaluationSettings(n_sets=parsed.draws)
-    return stored or score(network, reference, settings, seed=parsed.seed)
 
 
 def add_recover(command: argparse.ArgumentParser) -> None:

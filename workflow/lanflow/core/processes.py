@@ -68,10 +68,9 @@ class WorkerPool:
         """
         waiting = list(items)
         chunks = [waiting[i : i + chunksize] for i in range(0, len(waiting), chunksize)]
-        self._futures = [
-            self._executor.submit(_work, function, chunk, self._folder) for chunk in chunks
-        ]
-        for future in self._futures:
+        futures = [self._executor.submit(_work, function, chunk, self._folder) for chunk in chunks]
+        self._futures += futures
+        for future in futures:
             try:
                 path = self._folder / future.result()
             except BrokenProcessPool as e:

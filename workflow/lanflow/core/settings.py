@@ -123,11 +123,13 @@ def _parse_yaml(text: str, path: Path | str) -> Any:
     """The content of a YAML text, whose aliases may not expand to more than anybody writes."""
     import yaml
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    safe_loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _check_levels(yaml.parse(text, Loader=loader), path)
-        _check_node(yaml.compose(text, Loader=loader), path, {})
-        return yaml.load(text, Loader=loader)  # noqa: S506 a safe loader
+        _check_levels(yaml.parse(text, Loader=safe_loader), path)
+        loader = safe_loader(text)
+        node = loader.get_single_node()
+        _check_node(node, path, {})
+        return None if node is None else loader.construct_document(node)
     except RecursionError as e:
         raise UserError(f"{path}: nested too deeply for a file of settings") from e
     except yaml.YAMLError as e:

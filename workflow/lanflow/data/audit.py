@@ -1,4 +1,4 @@
-"""What a data set really holds: repeats, coverage of the bounds, labels, trials, and warnings.
+"""The audit of a data set: repeats, coverage of the bounds, labels, trials, and warnings.
 
 The result is an :class:`Audit`, the content of ``audit.json``. Rows are read a block at a time from
 the memory-mapped arrays; what is kept is one byte for each parameter set, and counts.
@@ -56,7 +56,7 @@ class RowCounts(Settings):
 
 
 class ParameterCoverage(Settings):
-    """Where the distinct values of one parameter lie between its bounds."""
+    """Distinct values of one parameter between its bounds."""
 
     lower: float
     upper: float
@@ -76,7 +76,7 @@ class CornerCounts(Settings):
 
 
 class Coverage(Settings):
-    """How the distinct parameter sets cover the bounds."""
+    """Coverage of the bounds by the distinct parameter sets."""
 
     parameters: dict[str, ParameterCoverage]
     uniform_below: float = Field(description="99 of 100 uniform draws are less distant than this")
@@ -117,7 +117,7 @@ class TrialSummary(Settings):
 
 
 class Audit(Settings):
-    """What a data set holds, as ``audit.json`` has it."""
+    """The content of ``audit.json``."""
 
     audit_version: Literal[1]
     digest: str = Field(description="the data set's, and its manifest's")
@@ -212,7 +212,7 @@ def _rows_per_file(data_set: DataSet) -> dict[str, RowCounts]:
 
 
 def _warnings(audit: Audit) -> Iterator[str]:
-    """What a person should know before training on the data."""
+    """Warnings for a person who is about to train on the data."""
     sets = audit.sets
     if sets.distinct < sets.claimed:
         yield (
@@ -240,7 +240,7 @@ def _warnings(audit: Audit) -> Iterator[str]:
 
 
 class _CoverageCounts:
-    """Where between the bounds the distinct parameter vectors lie."""
+    """Counts the distinct parameter vectors between the bounds."""
 
     def __init__(self, data_set: DataSet) -> None:
         names = data_set.parameters
@@ -358,7 +358,7 @@ class _LabelCounts:
         )
 
 
-# How far labels are from the exact log-likelihood.
+# The error of labels: their distance from the exact log-likelihood.
 
 
 def label_error(data_set: DataSet) -> LabelError | None:

@@ -15,7 +15,8 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.data.unpickling import Placeholder, read_pickle
+from lanflow.data.pickled_values import Placeholder
+from lanflow.data.unpickling import read_pickle
 from lanflow.models.parameters import Bounds
 from lanflow.networks.types import NETWORK_TYPES, NetworkType
 

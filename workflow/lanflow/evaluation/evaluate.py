@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from lanflow.core.errors import UserError
+from lanflow.core.files import write_json
 from lanflow.evaluation import gates, gates_likelihood, gates_probability
 from lanflow.evaluation.gates import backend_heads
 from lanflow.evaluation.hssm.gate import hssm_gate
@@ -29,8 +31,10 @@ from lanflow.evaluation.scores import (
     STREAM_EDGES,
     STREAM_SCORES,
     Scores,
+    read_own_scores,
     score_likelihood,
     score_probability,
+    write_scores,
 )
 from lanflow.models.simulators import draw_parameters
 from lanflow.models.sources import BestSource
@@ -126,6 +130,30 @@ def score(
         return score_likelihood(network, reference, network.bounds, rows=settings.rows, **size)
     kind = network.network_type.name
     return score_probability(network, reference, network.bounds, kind, **size)
+
+
+def scores_of(
+    network: Network, reference: Reference, *, n_sets: int | None = None, seed: int
+) -> Scores:
+    """Read the scores of a network's evaluation; made here where there are none.
+
+    Parameters
+    ----------
+    network, reference
+        Which belong together.
+    n_sets
+        Parameter vectors, if other scores than those of the evaluation are wanted.
+    seed
+        Of scores that are made here.
+    """
+    stored = read_own_scores(network) if n_sets is None else None
+    return stored or score(network, reference, EvaluationSettings(n_sets=n_sets), seed=seed)
+
+
+def write_evaluation(path: Path, evaluation: Evaluation, scores: Scores | None) -> None:
+    """Write ``evaluation.json``, and the scores row by row beside it (``.npz``)."""
+    write_scores(path.with_suffix(".npz"), scores, onnx_sha256=evaluation.onnx_sha256)
+    write_json(path, evaluation.model_dump(mode="json"))
 
 
 def _resolved(

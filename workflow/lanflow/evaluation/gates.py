@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +24,6 @@ Head = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 
 # Relative to outputs above one. Sums of float32 in another order differ by a few 1e-6.
 PARITY_LIMIT = 2e-5
-
-# Of the weights that each backend stores.
-_SUFFIXES: dict[BackendName, str] = {"jax": "jax", "torch": "pt"}
 
 
 def judge(
@@ -138,13 +136,13 @@ def backend_heads(folder: Path, card: Card) -> dict[str, Head]:
     """
     own = card.backend
     backends = {}
-    for name in (own, *(other for other in _SUFFIXES if other != own)):
+    for name in (own, *(other for other in get_args(BackendName) if other != own)):
         try:
             backends[name] = make_backend(name, device="cpu", threads=1)
         except UserError:
             if name == own:
                 return {}
-    path = folder / f"{network_folder.WEIGHTS[0]}.{_SUFFIXES[own]}"
+    path = folder / f"{network_folder.WEIGHTS[0]}.{backends[own].weights_suffix}"
     try:
         weights = backends[own].read_native_weights(read_part(path, FOLDER_HINT))
     except ValueError as e:

@@ -77,8 +77,9 @@ class Reference:
         seed
             Of the simulations, where there are any.
         """
-        if self.source != "kde":
-            return make_density(self.source, self.model, theta, MAX_T, refinement=self.refinement)
+        exact = self.exact_density(theta)
+        if exact is not None:
+            return exact
         rts, choices = self.simulate(theta, N_SIMULATIONS, seed=seed)
         estimate = KernelDensity(theta["t"] if self.model.has_shift else 0.0)
         metadata = {"max_t": MAX_T, "possible_choices": list(self.model.choices)}

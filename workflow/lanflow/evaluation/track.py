@@ -10,7 +10,14 @@ from lanflow.evaluation.record import Evaluation
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
-from lanflow.tracking.record import PENDING_KEY, RecordFolder, RunRecord, new_key, now_ms
+from lanflow.tracking.record import (
+    PENDING_KEY,
+    RecordFolder,
+    RunRecord,
+    new_key,
+    now_ms,
+    sync_command,
+)
 from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import Store, resolve_send_mode, training_experiment
 
@@ -153,7 +160,8 @@ def _keep(run_id: str, network: Network, record: Evaluation, path: Path, store: 
     )
     _fill(run, waiting, network, record, path)
     waiting.copy_artifacts(run)
-    log.warning("the evaluation is not in MLflow yet; send it with: lanflow sync %s", waiting.path)
+    command = sync_command([waiting.path], run.tracking_uri)
+    log.warning("the evaluation is not in MLflow yet; send it with: %s", command)
 
 
 def _fill(

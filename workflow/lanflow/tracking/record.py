@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import time
 import uuid
@@ -26,11 +27,13 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import read_json, write_json, write_text
 from lanflow.core.names import SENT_RUNS, UNSENT_RUNS, is_name
 from lanflow.core.settings import Settings, parse_settings
+from lanflow.tracking.store import resolve_store
 
 RECORD_NAME = "run.json"
 _ARTIFACTS, _LOCK = "artifacts", "lock"
 # Key in documents of results: where the record of their run is, while it is still to be sent.
 PENDING_KEY = "mlflow_pending"
+HIDDEN = "***"  # in a record, in place of credentials
 
 # MLflow refuses longer values (mlflow.utils.validation).
 _MAX_PARAM_LENGTH, _MAX_TAG_LENGTH = 6000, 8000
@@ -143,6 +146,14 @@ def now_ms() -> int:
 def new_key() -> str:
     """Make an identity for a run that has no MLflow id yet."""
     return uuid.uuid4().hex
+
+
+def sync_command(places: Iterable[Path], tracking_uri: str) -> str:
+    """Return the command that sends records; it names their store if that is not in use here."""
+    command = shlex.join(["lanflow", "sync", *map(str, places)])
+    if tracking_uri == resolve_store().shown_uri or HIDDEN in tracking_uri:
+        return command  # credentials come from the environment alone
+    return f"{command} --mlflow-tracking-uri {shlex.quote(tracking_uri)}"
 
 
 class RecordFolder:

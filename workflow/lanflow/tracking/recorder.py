@@ -29,6 +29,7 @@ from lanflow.tracking.record import (
     now_ms,
     param_texts,
     source_tags,
+    sync_command,
     tag_texts,
 )
 from lanflow.tracking.retry import with_retries
@@ -213,7 +214,8 @@ class RunRecorder:
         self._folder.unlock()
         self.pending = self._folder.path.absolute()
         log.warning(
-            "the run is not in the MLflow store yet; send it with: lanflow sync %s", self.pending
+            "the run is not in the MLflow store yet; send it with: %s",
+            sync_command([self.pending], record.tracking_uri),
         )
 
     def _send_end(self, seconds: float | None) -> bool:

@@ -42,7 +42,7 @@ _ENCODED_CREDENTIALS = re.compile(r"(?<=%3A%2F%2F)\S+?(?=%40)", re.IGNORECASE)
 # ?password=, &token=, ;PWD=, %3BPWD%3D.
 _SECRET_OPTION = re.compile(
     r"""((?:[?&;=]|%(?:25)*(?:3F|26|3B|3D))          # what stands before an option
-    [\w.-]*(?:password|passwd|pwd|token|secret|credential|signature|sig|key)[\w.-]*
+    [\w.-]*(?:pass|pwd|auth|jwt|token|secret|credential|signature|sig|key)[\w.-]*
     (?:=|%(?:25)*3D))                               # and before its value
     (?:(?!%(?:25)*(?:26|3B))[^&;\s'"])+             # which goes on to the next option""",
     re.IGNORECASE | re.VERBOSE,

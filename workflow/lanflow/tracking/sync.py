@@ -4,6 +4,7 @@ There are two kinds: runs that no store has whole yet (``unsent_runs``), and fin
 sent to another store than the one in use now (``.sent_runs``).
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -18,7 +19,14 @@ from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.core.files import read_json, write_json
 from lanflow.core.names import SENT_RUNS
 from lanflow.core.settings import Settings, parse_settings
-from lanflow.tracking.record import PENDING_KEY, RecordFolder, RunRecord, find_records
+from lanflow.tracking.record import (
+    HIDDEN,
+    PENDING_KEY,
+    RecordFolder,
+    RunRecord,
+    find_records,
+    sync_command,
+)
 from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import URI_VARIABLE, Store, resolve_store
 
@@ -28,7 +36,6 @@ log = logging.getLogger(__name__)
 _DOCUMENTS = ("run.json", "card.json", "chunk.json")
 _RUN_ID_KEYS = ("mlflow_run_id", "run_id")
 _EXPERIMENT_TAG = "data_generation_experiment_id"
-_HIDDEN = "***"  # in place of credentials
 
 
 class _ChunkRecord(Settings):
@@ -109,7 +116,7 @@ def _send(
     record = folder.read_checked()
     named = uri or os.environ.get(URI_VARIABLE)
     where = named or record.tracking_uri
-    if _HIDDEN in where:
+    if HIDDEN in where:
         raise UserError(
             f"the store {where} needs credentials, which no record holds: set {URI_VARIABLE}"
         )
@@ -259,13 +266,17 @@ def sync_if_unsent(places: Sequence[Path]) -> None:
 def describe_unsent(places: Iterable[Path]) -> str:
     """Return a line that counts the unsent runs and says how to send them; empty if none."""
     places = list(places)
-    n_unsent = sum(1 for _ in find_records([place for place in places if place.is_dir()]))
-    if n_unsent == 0:
+    found = list(find_records([place for place in places if place.is_dir()]))
+    if not found:
         return ""
-    shown = " ".join(str(place) for place in places)
+    stores = set()
+    for folder in found:
+        with contextlib.suppress(UserError):  # a damaged record, which `lanflow sync` reports
+            stores.add(folder.read().tracking_uri)
+    commands = {sync_command(places, uri) for uri in stores} or {f"lanflow sync {places[0]}"}
     return (
-        f"MLflow: {n_unsent} run(s) are still to be sent; nothing of them is lost. When the store "
-        f"answers: lanflow sync {shown}"
+        f"MLflow: {len(found)} run(s) are still to be sent; nothing of them is lost. When the "
+        f"store answers: {'; '.join(sorted(commands))}"
     )
 
 
