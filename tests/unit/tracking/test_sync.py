@@ -395,3 +395,13 @@ def test_names_of_artifacts_cannot_lead_elsewhere(
     (reason,) = sync_runs([offline.networks_path_base]).unsent.values()
     assert "is no path among artifacts" in reason
     assert runs_of(client) == []
+
+
+def test_the_command_that_is_printed_sends_the_run(
+    offline: TrainingOptions, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(offline)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    _, _, command = describe_unsent([offline.networks_path_base]).partition("answers: lanflow ")
+    assert main(command.split()) == 0
+    assert len(runs_of(client)) == 1
