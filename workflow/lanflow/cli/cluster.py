@@ -2,7 +2,7 @@
 
 import argparse
 import os
-import socket
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 from lanflow.cli.options import add_store, store_of
 from lanflow.core.errors import UserError
 from lanflow.networks.types import BackendName
-from lanflow.tracking.preflight import prepare
 from lanflow.tracking.store import SEND_MODE_VARIABLE, Store
 
 # The type of cli.main._command: takes the subparsers, name, help, and the function to call.
@@ -172,9 +171,11 @@ def check_node(
     UserError
         If the node cannot reach the store or sees no GPU.
     """
-    node = socket.gethostname()
+    node = platform.node()
     try:
         if experiments:
+            from lanflow.tracking.preflight import prepare
+
             prepare(store, experiments)  # not done yet for a module of another workflow
     except UserError as e:
         raise UserError(f"from node {node}: {e}") from e

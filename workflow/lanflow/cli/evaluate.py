@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from lanflow.cli.options import add_store, count, plain_name, whole_number
 from lanflow.core.errors import UsageError
 from lanflow.core.processes import n_cores
-from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 
 if TYPE_CHECKING:
@@ -178,6 +177,7 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.folders import refuse_foreign_files
     from lanflow.evaluation.evaluate import scores_of
     from lanflow.evaluation.reference import choose_reference
+    from lanflow.networks import folder as network_folder
     from lanflow.report.figures.network import FIGURES, draw_figure
 
     network = _network(parsed)

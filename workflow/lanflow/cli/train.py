@@ -21,10 +21,9 @@ from lanflow.cli.options import (
 )
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
-from lanflow.core.processes import n_cores
+from lanflow.core.processes import DEFAULT_MEMORY_MB, n_cores
 from lanflow.networks.types import BackendName
 from lanflow.tracking.store import resolve_send_mode
-from lanflow.training.config import DEFAULT_MEMORY_MB
 
 log = logging.getLogger(__name__)
 

@@ -16,18 +16,22 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanflow.core.errors import UserError
+
+if TYPE_CHECKING:
+    from concurrent.futures.process import BrokenProcessPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Seconds between two looks of a worker for its parent.
 _WATCH_SECONDS = 0.5
+# Megabytes that the rows of a training may take, unless told otherwise.
+DEFAULT_MEMORY_MB = 4000
 
 
 class WorkerDiedError(UserError):
@@ -66,6 +70,8 @@ class WorkerPool:
         WorkerDiedError
             If a process was killed.
         """
+        from concurrent.futures.process import BrokenProcessPool
+
         waiting = list(items)
         chunks = [waiting[i : i + chunksize] for i in range(0, len(waiting), chunksize)]
         futures = [self._executor.submit(_work, function, chunk, self._folder) for chunk in chunks]
@@ -145,7 +151,7 @@ def _work(function: Callable[[Any], Any], items: list[Any], folder: Path) -> str
     return Path(file.name).name
 
 
-def _explain_death(error: BrokenProcessPool, n_processes: int) -> str:
+def _explain_death(error: "BrokenProcessPool", n_processes: int) -> str:
     """Say that a worker is gone, why, most likely, and what to do."""
     signals = sorted(set(re.findall(r"SIG[A-Z]+", str(error))))
     killed = f" ({', '.join(signals)})" if signals else ""

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from lanflow.core.errors import UserError
+from lanflow.core.processes import DEFAULT_MEMORY_MB
 from lanflow.core.settings import (
     Count,
     Number,
@@ -24,7 +25,6 @@ from lanflow.data.generation.config import GenerationConfig, read_generation_fil
 from lanflow.networks.types import BackendName
 from lanflow.study.nested_keys import check_nesting, explain_text
 from lanflow.tracking.store import redact
-from lanflow.training.config import DEFAULT_MEMORY_MB
 
 RecordedPrefix = Annotated[Word, StringConstraints(pattern="^[^=]+$")]
 RelabelSource = Literal["auto", "analytic", "solver"]

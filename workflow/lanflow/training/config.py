@@ -24,8 +24,6 @@ from lanflow.core.settings import (
 from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
 
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
-# Megabytes that rows may take while training.
-DEFAULT_MEMORY_MB = 4000
 
 
 def _none_if_nothing(value: object) -> object:

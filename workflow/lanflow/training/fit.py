@@ -17,12 +17,13 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
+from lanflow.core.processes import DEFAULT_MEMORY_MB
 from lanflow.data.dataset import DataSet
 from lanflow.networks.types import NETWORK_TYPES, Architecture
 from lanflow.training.backend import Backend, Weights
 from lanflow.training.batches import EpochRows, RowMemory, rows_in_order
 from lanflow.training.checkpoints import Checkpoint, Epoch, load_checkpoint, save_checkpoint
-from lanflow.training.config import DEFAULT_MEMORY_MB, TrainingConfig
+from lanflow.training.config import TrainingConfig
 from lanflow.training.schedules import ScheduleState, initial_state, learning_rates, next_state
 from lanflow.training.split import STREAM_ORDER, STREAM_WEIGHTS, Split, split_rows, stream
 

@@ -17,6 +17,7 @@ from lanflow.core.errors import UsageError, UserError
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
 from lanflow.core.names import FINISHED_CHECKPOINT
+from lanflow.core.processes import DEFAULT_MEMORY_MB
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
 from lanflow.data.prepare import (
@@ -36,7 +37,6 @@ from lanflow.tracking.store import SendMode, Store, resolve_store, training_expe
 from lanflow.training.backend import make_backend
 from lanflow.training.checkpoints import load_checkpoint
 from lanflow.training.config import (
-    DEFAULT_MEMORY_MB,
     DEFAULT_PATH,
     TrainingConfig,
     TrainingFile,
