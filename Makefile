@@ -8,8 +8,8 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TEST_PROCESSES ?= auto
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
 	--no-loadscope-reorder
-# The one place where a study other than the tiny one is named for `make run`.
-STUDY ?= config/examples/tiny.yaml
+# The one place where the study of `make run` is named.
+STUDY ?= config/examples/first.yaml
 
 .PHONY: run test lint changes site generated bench-data bench-labels bench-gpu screenshot setup clean
 
