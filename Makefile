@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 # The one place where the study of `make run` is named.
 STUDY ?= config/examples/first.yaml
 
-.PHONY: run test lint changes site generated bench-data bench-labels bench-gpu screenshot setup clean
+.PHONY: run test lint changes site generated bench-data bench-labels bench-gpu docs screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -56,6 +56,10 @@ bench-labels: $(VENV)/.installed-dev
 # Rows per second on this machine's GPU, beside bare loops and ceilings (five minutes).
 bench-gpu: $(VENV)/.installed-dev
 	$(BIN)/python bench/gpu.py --output results/bench-gpu
+
+# The documentation as a site, in build/site.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir build/site
 
 # The picture in README.md: the top of the report of what `make run` made. Needs chromium.
 screenshot:
