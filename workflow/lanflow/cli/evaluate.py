@@ -295,7 +295,7 @@ def _hssm_python(parsed: argparse.Namespace) -> str | None:
 
 
 def _of_method(record: "LikelihoodRecovery | PosteriorRecovery") -> dict[str, Any]:
-    """What only one of the methods has to tell."""
+    """Results that only one of the methods has."""
     from lanflow.evaluation.recovery.record import LikelihoodRecovery
 
     if isinstance(record, LikelihoodRecovery):

@@ -48,7 +48,7 @@ _STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_STRICT)
 class PackedFile:
-    """Where the rows of one training file lie: network type -> (first row, number of rows)."""
+    """Rows of one training file: network type -> (first row, number of rows)."""
 
     name: str
     sha256: str

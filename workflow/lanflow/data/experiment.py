@@ -1,4 +1,4 @@
-"""Which runs and files of a data-generation experiment are taken, judged by what MLflow knows.
+"""Select the runs and files of a data-generation experiment by what MLflow knows.
 
 A run is taken if it left an inventory of all its files, whatever its status says. The result is a
 :class:`Query`, the content of ``query.json``. Whether the files exist is seen later, where they
@@ -41,7 +41,7 @@ _MAX_SIZE = 2**40
 
 @dataclass(frozen=True)
 class RunSelection:
-    """Which runs of an experiment to take, and what to do about those that are not whole.
+    """Selection of an experiment's runs, and the policy for those that are not whole.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class QueryLeftOut(Settings):
 
 
 class QuerySelection(Settings):
-    """What was asked for, as :class:`RunSelection` has it."""
+    """The request, as :class:`RunSelection` has it."""
 
     batch_id: str | None
     run_ids: list[str] | None
@@ -220,7 +220,7 @@ def _why_no_data(run: FoundRun) -> str | None:
 
 
 def _why_incomplete(run: FoundRun) -> str | None:
-    """What is missing from a run's record; None if it is whole."""
+    """Name what is missing from a run's record; None if it is whole."""
     if run.inventory is None:
         return "it left no inventory of files, so it did not end well"
     if not run.params.get("data_output_folder"):

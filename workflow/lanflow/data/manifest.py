@@ -47,7 +47,7 @@ class ManifestFile(Settings):
 
 
 class Manifest(Settings):
-    """What a network is trained on, frozen."""
+    """Frozen list of what a network is trained on."""
 
     manifest_version: Literal[2] = Field(description="of this format")
     digest: Sha256 = Field(
@@ -94,7 +94,7 @@ class Manifest(Settings):
 
     @property
     def label_source(self) -> str | None:
-        """Where the labels come from; ``None`` where the files do not say."""
+        """Source of the labels; ``None`` where the files do not say."""
         estimator = self.generator.get("estimator")
         if self.relabel is not None or not isinstance(estimator, dict):
             return self.relabel
@@ -172,7 +172,7 @@ def build_manifest(located: LocatedFiles, *, query: Query | None, model: str | N
 
 
 def _read_head(path: Path, model: str | None) -> TrainingFileContent:
-    """What the first file says for all of them: model, parameters, bounds, generator."""
+    """Read from the first file, for all of them: model, parameters, bounds, generator."""
     head = read_training_file(path.read_bytes(), path)
     if model is not None and head.model != model:
         raise UserError(
@@ -245,7 +245,7 @@ def verify_manifest(manifest: Manifest) -> None:
 
 
 def _difference(file: ManifestFile) -> str | None:
-    """How a file differs from what was frozen; ``None`` if it does not."""
+    """Compare a file with what was frozen; ``None`` if they agree."""
     path = Path(file.path)
     try:
         size = path.stat().st_size

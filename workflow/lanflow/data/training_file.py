@@ -26,7 +26,7 @@ _MAX_SETTINGS, _MAX_DEPTH = 1_000_000, 50
 
 @dataclass(frozen=True)
 class TrainingFileContent:
-    """What lanflow takes from a training file.
+    """Content of a training file that lanflow uses.
 
     Attributes
     ----------

@@ -50,7 +50,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repository holds at one commit."""
+    """Files of a repository at one commit."""
 
     commit: str
     files: Mapping[str, RemoteFile]
@@ -161,7 +161,7 @@ def _reason(error: Any) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an upload would do to each file of a repository.
+    """Plan of an upload: what it would do to each file of a repository.
 
     Attributes
     ----------
@@ -179,7 +179,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Upload:
-    """What was done: the repository's address, the plan, the commit's address if there is one."""
+    """Result of an upload: the repository's address, the plan, the commit's address."""
 
     repository: str
     plan: Plan

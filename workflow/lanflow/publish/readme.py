@@ -117,7 +117,7 @@ def _unit(evaluation: Evaluation) -> str:
 
 
 def describe_network(network: Network, evaluation: Evaluation, *, repo: str | None = None) -> str:
-    """What a user of the network must know, as Markdown.
+    """Write the README of a network as Markdown.
 
     Parameters
     ----------

@@ -54,7 +54,7 @@ class NotRegistered:
 
 @dataclass(frozen=True)
 class Registration:
-    """What ``registered.json`` records.
+    """Content of ``registered.json``.
 
     Attributes
     ----------

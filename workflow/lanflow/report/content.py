@@ -1,4 +1,4 @@
-"""What the report is made of, read from a study's results."""
+"""Content of the report, read from a study's results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ class Verdict:
 
     @property
     def kind(self) -> Literal["passed", "failed", "skipped"]:
-        """Which colour it has; whatever neither passed nor failed looks like what was skipped."""
+        """Class of its colour; anything but passed and failed looks like a skipped gate."""
         match self.word:
             case "passed" | "failed":
                 return self.word

@@ -89,7 +89,7 @@ def describe_audit(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _coverage(coverage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """How the parameter sets lie within the bounds."""
+    """Coverage of the bounds by the parameter sets."""
     for name, parameter in coverage["parameters"].items():
         distance, limit = parameter["distance_from_uniform"], coverage["uniform_below"]
         verdict = "as uniform draws" if distance < limit else "not as uniform draws"
@@ -198,7 +198,7 @@ def _recovery_note(record: LikelihoodRecovery | PosteriorRecovery) -> str:
 
 
 def lineage_section(data: Sequence[ReportedData], networks: Sequence[NetworkResults]) -> Markup:
-    """What came from what: digests, runs, files."""
+    """Lineage of the networks: digests, runs, files."""
     head = ["network", "MLflow run", "data digest", "ONNX sha256", "seed", "parameter sets"]
     rows = [_network_lineage(results) for results in networks]
     return render(

@@ -23,7 +23,7 @@ _GATES = {
 
 @dataclass(frozen=True)
 class _Judged:
-    """What is said of one network.
+    """Summary of one network.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ def verdict_section(networks: Sequence[NetworkResults]) -> Markup:
 
 
 def headline(networks: Sequence[NetworkResults]) -> str:
-    """How many passed, in one sentence."""
+    """Say in one sentence how many passed."""
     n, passed = len(networks), sum(network.verdict == "passed" for network in networks)
     missing = sum(network.evaluation is None for network in networks)
     if passed == n:

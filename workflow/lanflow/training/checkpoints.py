@@ -1,4 +1,4 @@
-"""How far a training has come: its history, and the checkpoint that it continues from.
+"""Progress of a training: its history, and the checkpoint that it continues from.
 
 A checkpoint is one file, an ``.npz`` of plain arrays and one JSON text, so that reading it runs no
 code. It is replaced in one step: whenever a training is killed, the file is whole.

@@ -1,4 +1,4 @@
-"""How one network is trained: LANfactory's training YAML, read and checked.
+"""Settings of one network's training: LANfactory's training YAML, read and checked.
 
 A YAML may list several networks. :class:`TrainingFile` is the file with LANfactory's keys, and
 :class:`TrainingConfig` is one network of it for one cognitive model.

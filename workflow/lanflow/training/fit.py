@@ -84,7 +84,7 @@ class TrainingJob:
 
     @property
     def memory(self) -> RowMemory:
-        """How many rows are held at a time."""
+        """Division of the row memory of this job."""
         _, n_inputs, n_outputs = self.data_set.shapes[self.config.network_type]
         row_bytes = 4 * (n_inputs + n_outputs)
         return RowMemory.of(self.memory_mb, row_bytes=row_bytes, batch_size=self.batch_size)
@@ -206,7 +206,7 @@ def initial_weights(architecture: Architecture, *, seed: int) -> Weights:
 
 @dataclass
 class TrainingResult:
-    """What a training gives: weights of the best and of the last epoch, and the history."""
+    """Result of a training: weights of the best and of the last epoch, and the history."""
 
     best_weights: Weights
     last_weights: Weights

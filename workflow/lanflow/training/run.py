@@ -179,7 +179,7 @@ def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig
 
 
 def _choose_place(options: TrainingOptions, config: TrainingConfig, store: Store) -> NetworkPlace:
-    """Where the network goes; a run that is continued leads to where it was before."""
+    """Folder and name of the network; a continued run keeps those it had."""
     run_uuid = options.run_uuid
     if run_uuid is None and options.mlflow_run_id is not None:
         run_uuid = recorded_run_uuid(options.mlflow_run_id, store)

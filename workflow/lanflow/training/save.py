@@ -175,7 +175,7 @@ def _export(job: TrainingJob, result: TrainingResult) -> bytes:
 def _card(
     training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None
 ) -> dict[str, Any]:
-    """What a user of the network must know: order of inputs, bounds, meaning of the output."""
+    """Write the card: order of inputs, bounds, meaning of the output."""
     job = training.job
     network_type = NETWORK_TYPES[job.config.network_type]
     parameters = list(job.data_set.parameters)

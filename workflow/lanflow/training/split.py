@@ -1,4 +1,4 @@
-"""Which rows of a data set train and which validate: whole parameter sets go to either side.
+"""Split of a data set into training and validation rows; whole parameter sets go to either side.
 
 The rows of a parameter set lie together, so a side is kept as ranges of neighbouring rows. That
 takes memory for each range, not for each of up to 10^9 rows.

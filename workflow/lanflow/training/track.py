@@ -1,4 +1,4 @@
-"""What is recorded of a training: ``run.json`` in the network's folder, and its MLflow run.
+"""Records of a training: ``run.json`` in the network's folder, and its MLflow run.
 
 The record reads FINISHED only when the run does, in the store or waiting on disk to be sent there.
 Without tracking there is the record alone.
@@ -130,7 +130,7 @@ def _run_ids(run: RunRecorder | None) -> dict[str, str | None]:
 
 
 def _pending(run: RunRecorder | None, folder: Path) -> dict[str, str]:
-    """Where the part of a run lies that the store has not taken yet."""
+    """Folder of the records that the store has not taken yet."""
     if run is None or run.pending is None:
         return {}
     return {PENDING_KEY: str(run.pending.relative_to(folder.absolute()))}
@@ -210,7 +210,7 @@ def _tags(training: PlannedTraining) -> dict[str, Any]:
 
 
 def _n_files(job: TrainingJob) -> int:
-    """How many files the rows come from."""
+    """Number of files that the rows come from."""
     return len({*job.split.train_files, *job.split.val_files})
 
 

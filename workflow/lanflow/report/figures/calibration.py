@@ -1,4 +1,4 @@
-"""Whether a network's probabilities mean what they say."""
+"""Figure of a network's calibration: choice probabilities, total probability, ranks of rts."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a network says at some parameter vectors, over what the simulator does there."""
+"""Figure of a network's density at some parameter vectors, over simulated trials."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Where within its bounds a network is off, and by how much."""
+"""Figure of a network's errors within its bounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""What figures of networks have in common: columns, bins, colours, keys, intervals of chance."""
+"""Parts that figures of networks share: columns, bins, colours, keys, intervals of chance."""
 
 from collections.abc import Iterable
 from typing import Any

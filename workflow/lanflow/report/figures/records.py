@@ -216,7 +216,7 @@ def _agreement(shown: Agreement) -> str:
 
 
 def _draw_ranks(axes: Any, record: PosteriorRecovery, i: int) -> None:
-    """How often the true value has each rank among draws of its posterior."""
+    """Histogram of the true value's rank among draws of its posterior."""
     from scipy.stats import binom
 
     posterior, shown = record.posterior, record.summary[record.parameters[i]]

@@ -1,4 +1,4 @@
-"""How a network changes as one parameter sweeps its range, the others in the middle of theirs."""
+"""Figure of a network as one parameter sweeps its range, the others in the middle of theirs."""
 
 from typing import Any
 
