@@ -238,7 +238,7 @@ def _short(value: object) -> str:
 
 def _is_mark(part: object) -> bool:
     """Tell whether part of an error's location is a mark of pydantic and not a key of the file."""
-    return isinstance(part, str) and (part.startswith("function-") or part == "[key]")
+    return isinstance(part, str) and part.startswith(("function-", "["))
 
 
 def _accepted_keys(cls: type[BaseModel], location: Sequence[Any]) -> list[str]:
