@@ -29,7 +29,9 @@ def run_part(name: str, *, seed: int, trials: int, folder: Path) -> list[Trial]:
 def main() -> int:
     """Run the parts that were asked for; 1 if anything went wrong."""
     parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(existing_parts())}")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(existing_parts())}"
+    )
     parser.add_argument("--seed", type=int, default=1, metavar="S")
     parser.add_argument("--trials", type=int, default=50, metavar="N", help="of each command")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="where trials run and stay")

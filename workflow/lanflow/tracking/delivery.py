@@ -25,6 +25,7 @@ from lanflow.tracking.client import (
     RunTag,
     connect,
     ensure_experiment,
+    remove_partial_uploads,
 )
 from lanflow.tracking.record import (
     Point,
@@ -99,6 +100,11 @@ class MlflowRun:
         """Copy files into the run's artifacts."""
         for path in paths:
             self._client.log_artifact(self.id, str(path), folder)
+
+    @store_request("removing what is left of files")
+    def remove_partial_files(self, artifact_uri: str) -> None:
+        """Remove parts of files that a killed process left among the run's artifacts."""
+        remove_partial_uploads(artifact_uri)
 
     @store_request("recording the data set")
     def log_data_set(
@@ -219,11 +225,24 @@ class Delivery:
                 found = self._find_or_create(client)
                 self._record.run_id, self._record.experiment_id = found.id, found.experiment_id
             run = MlflowRun(client, found.id)
+            # A run that somebody else began may be written to by others, too.
+            if found.tags.get(KEY_TAG) == self._record.key:
+                run.remove_partial_files(found.artifact_uri)
             self._status = found.status
             self._params, self._tags = dict(found.params), dict(found.tags)
             self._steps = {name: run.steps(name) for name in found.metrics}
             self._run = run
         return self._run
+
+    def is_in_store(self) -> bool:
+        """Tell whether the store has the run, which is not created; raises as `ensure_run`."""
+        record = self._record
+        client = connect(self._store)
+        if record.run_id is not None:
+            find_run(client, record.run_id)
+            return True
+        experiment = ensure_experiment(client, self._store, record.experiment)
+        return find_run_by_tag(client, experiment, KEY_TAG, record.key) is not None
 
     def _find_or_create(self, client: MlflowClient) -> FoundRun:
         record = self._record
