@@ -628,7 +628,7 @@ def test_each_epoch_is_logged_in_one_line(
     caplog.set_level(logging.INFO, "lanflow")
     log_epochs = EpochLog(None, training_job(packed, make_backend("torch"), N_EPOCHS=4))
     caplog.clear()
-    history = [Epoch(i, 0.5, 0.25, 0.01, 2.0) for i in range(2)]
+    history = [Epoch(i, 0.5, 0.25, 0.01, 2.0) for i in (1, 2)]
     log_epochs(history[:1])
     log_epochs(history)
     assert caplog.messages == [

@@ -163,6 +163,21 @@ class DataSet:
             for kind in _DTYPES:
                 self.array(network_type, kind)
 
+    def check_sets(self, network_type: str, numbers: np.ndarray) -> None:
+        """Check that parameter sets, ascending, are among those that the record counts.
+
+        Raises
+        ------
+        UserError
+            Naming the file of the rows.
+        """
+        if len(numbers) and not 0 <= numbers[0] <= numbers[-1] < self.n_sets:
+            raise UserError(
+                f"{self.folder / ARRAYS_NAME / f'{network_type}_sets.npy'}: holds parameter sets "
+                f"{numbers[0]} to {numbers[-1]}, but {self.folder / RECORD_NAME} counts "
+                f"{self.n_sets}, from 0; materialise the data again"
+            )
+
 
 def open_data_set(folder: Path) -> DataSet:
     """Open a packed data set.
@@ -209,8 +224,10 @@ def _find_contradiction(data_set: DataSet) -> str | None:
         return "files and shapes must not be empty"
     if data_set.bounds and set(data_set.bounds) != set(data_set.parameters):
         return "bounds are not those of the parameters"
-    if min(data_set.n_sets, data_set.n_claimed_sets) < 1:
-        return "n_sets and n_claimed_sets must be positive"
+    n_rows = sum(shape[0] for shape in data_set.shapes.values())
+    for what, n_sets in (("n_sets", data_set.n_sets), ("n_claimed_sets", data_set.n_claimed_sets)):
+        if not 1 <= n_sets <= n_rows:
+            return f"{what} is {n_sets}, of {n_rows} rows"
     for network_type, (n_rows, n_inputs, n_outputs) in data_set.shapes.items():
         n_expected = len(data_set.parameters) + 2 * NETWORK_TYPES[network_type].has_trial
         if n_inputs != n_expected or n_outputs < 1:

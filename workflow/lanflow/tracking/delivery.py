@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import StoreUnavailableError, UserError
 from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.client import (
     Dataset,
@@ -165,11 +165,18 @@ class Delivery:
         The record; it gets the run's id once the store has the run.
     folder
         The record's folder, which has its files.
+
+    Attributes
+    ----------
+    is_ended
+        Whether the store has been told how the run ended.
+    may_have_run
+        Whether the answer to the request that creates the run was lost.
     """
 
     def __init__(self, store: Store, record: RunRecord, folder: RecordFolder) -> None:
         self._store, self._record, self._folder = store, record, folder
-        self.is_ended = False
+        self.is_ended = self.may_have_run = False
         self._forget()
 
     def _forget(self) -> None:
@@ -251,13 +258,17 @@ class Delivery:
         experiment = ensure_experiment(client, self._store, record.experiment)
         if found := find_run_by_tag(client, experiment, KEY_TAG, record.key):
             return found
-        created = create_run(
-            client,
-            experiment,
-            name=record.name,
-            tags={**record.tags, KEY_TAG: record.key},
-            start_time=record.start_time,
-        )
+        try:
+            created = create_run(
+                client,
+                experiment,
+                name=record.name,
+                tags={**record.tags, KEY_TAG: record.key},
+                start_time=record.start_time,
+            )
+        except StoreUnavailableError:
+            self.may_have_run = True
+            raise
         return find_run(client, created.id)
 
     def _send_status(self, run: MlflowRun) -> None:

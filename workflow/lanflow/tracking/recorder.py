@@ -77,6 +77,12 @@ class RunRecorder:
         return self._record.run_id
 
     @property
+    def may_be_in_store(self) -> bool:
+        """Whether there is a run that has to be ended, in the store or when it gets there."""
+        is_unsure = self._delivery is not None and self._delivery.may_have_run
+        return self._began or self.id is not None or is_unsure
+
+    @property
     def experiment_id(self) -> str | None:
         """The id of its experiment; None until it is known."""
         return self._record.experiment_id
@@ -199,7 +205,7 @@ class RunRecorder:
         record = self._record
         record.status, record.failure, record.end_time = status, failure, now_ms()
         self._folder.save(record)
-        has_run = self._began or record.run_id is not None
+        has_run = self.may_be_in_store
         if not has_run or self._send_end(seconds):
             if has_run and status == "FINISHED":
                 self._folder.mark_sent()

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from lanflow.core.errors import StoreError, UserError
-from lanflow.core.files import write_json
+from lanflow.core.files import write_bytes, write_json
 from lanflow.core.names import FINISHED, UNFINISHED, UNSENT_RUNS
 from lanflow.core.settings import Name
 from lanflow.tracking.record import RecordFolder, RunRecord, new_key, sync_command
@@ -68,6 +68,7 @@ def record_work(
         If the store cannot tell whether the interrupted run is there, and the mode is ``now``.
     """
     path = results / UNFINISHED
+    before = path.read_bytes() if path.exists() else None
     key, run_id = _find_run(store, send_mode, results, work, run_id)
     write_json(path, {**work, "run_key": key, "mlflow_run_id": run_id})
     _close_others(store, send_mode, results, key, run_id)
@@ -86,8 +87,12 @@ def record_work(
         with recorded as run:
             yield run
     except BaseException:
-        if run is not None and run.id is not None:  # which its record, if it was sent, cannot tell
+        if run is not None and run.may_be_in_store:  # its record is gone if it was sent
             write_json(path, {**work, "run_key": key, "mlflow_run_id": run.id})
+        elif before is not None:  # of a run that is still to be continued
+            write_bytes(path, before)
+        else:
+            path.unlink(missing_ok=True)
         raise
 
 

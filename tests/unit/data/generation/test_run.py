@@ -1,6 +1,8 @@
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
 from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import FAILURE_TAG
+from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import INVENTORY_NAME, Store
 from tests.conftest import sha256
 
@@ -236,6 +239,31 @@ def test_a_chunk_whose_results_were_removed_is_made_again_under_its_own_run(
     assert run.info.status == "FINISHED"
     # One that is asked for though it is there is a run of its own.
     assert run_chunk(plan, folder, store)["run_id"] != first["run_id"]
+
+
+@pytest.mark.parametrize("outputs", ["kept", "removed by Snakemake"])
+def test_a_chunk_that_is_killed_while_it_uploads_simulates_nothing_again(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, outputs: str
+) -> None:
+    plan, folder = make_plan(tmp_path), tmp_path / "chunk"
+    child = os.fork()
+    if child == 0:
+        try:
+            monkeypatch.setattr(RunRecorder, "log_files", lambda *_: os.kill(os.getpid(), 9))
+            run_chunk(plan, folder, store, log_files=True)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert not (folder / "chunk.json").exists()
+    made = {path.name: sha256(path) for path in (folder / "training_data").iterdir()}
+    if outputs != "kept":
+        shutil.rmtree(folder / "training_data")
+        (folder / INVENTORY_NAME).unlink()
+    monkeypatch.setattr(generation_generate, "_file_content", pytest.fail)
+    run_chunk(plan, folder, store, log_files=True)
+    assert {path.name: sha256(path) for path in (folder / "training_data").iterdir()} == made
+    assert [run.info.status for run in runs_of(store)] == ["FINISHED"]
+    assert not (folder / "training_data.partial").exists()
 
 
 def test_a_chunk_that_another_process_makes_is_refused_and_left_alone(
