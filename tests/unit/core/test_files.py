@@ -123,7 +123,7 @@ def test_a_temporary_file_that_a_process_still_writes_is_left(tmp_path: Path) ->
         fcntl.flock(in_use, fcntl.LOCK_EX)
         write_text(path, "new")
         assert len(list(tmp_path.iterdir())) == 2
-    remove_leftovers(path)
+    remove_leftovers(tmp_path, ["file"])
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -137,7 +137,7 @@ def test_a_writer_whose_temporary_file_was_taken_for_a_leftover_writes_again(
         file = opened(self, *arguments, **keys)
         if not removed:
             removed.append(self)
-            remove_leftovers(path)
+            remove_leftovers(tmp_path, ["file"])
         return file
 
     monkeypatch.setattr(Path, "open", open_and_lose)
@@ -153,7 +153,7 @@ def test_copies_of_a_folder_that_killed_processes_left_are_removed(tmp_path: Pat
         left.mkdir()
         (left / "file").write_text("half")
     with replace_folder(tmp_path / "folder", OWN, what="this test") as fresh:
-        remove_leftovers(tmp_path / "folder")  # another process does not take it away
+        remove_leftovers(tmp_path, ["folder"])  # another process does not take it away
         (fresh / "file").write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0123456789abcdef", "folder"]
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,7 +39,8 @@ def recorded(
 
 def killed(act: Callable[[], None]) -> None:
     """Do something in a process of its own that kills itself."""
-    child = os.fork()
+    with warnings.catch_warnings(action="ignore"):  # JAX's, if another test imported it
+        child = os.fork()
     if child == 0:
         try:
             act()

@@ -339,6 +339,21 @@ def test_an_interrupted_run_is_not_continued_with_other_settings(
     assert len(steps(client, killed.info.run_id, "val_loss")) == 2
 
 
+def test_an_interrupted_training_keeps_its_run_uuid_and_so_its_files(
+    options: TrainingOptions, packed: PackedData
+) -> None:
+    assert options.run_uuid is None
+    with interrupted_at("epoch 2/"):
+        train(options)
+    run_uuid = read_json(options, "run.json")["run_uuid"]
+    assert train(options)["run_uuid"] == run_uuid
+    with interrupted_at("epoch 2/"):
+        train(options)
+    again = read_json(options, "run.json")["run_uuid"]
+    assert again != run_uuid  # the first had finished
+    assert train(with_keys(options, packed, LEARNING_RATE=0.02))["run_uuid"] != again
+
+
 def test_an_interrupted_run_is_not_continued_in_another_experiment(
     options: TrainingOptions, client: MlflowClient
 ) -> None:

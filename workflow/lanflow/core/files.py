@@ -30,7 +30,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     What killed processes left of earlier tries to write the same file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(path)
+    remove_leftovers(path.parent, [path.name])
     while not _write_and_replace(path, content):
         pass
 
@@ -60,14 +60,15 @@ def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
 
 
-def remove_leftovers(path: Path) -> None:
-    """Remove temporary files and folders for ``path`` that no process holds a lock on.
+def remove_leftovers(folder: Path, names: Collection[str]) -> None:
+    """Remove temporary files and folders for these names that no process holds a lock on.
 
-    Processes that were killed left them. On a file system without locks nothing is removed.
+    Processes that were killed left them. Where files or folders cannot be locked, such as folders
+    on NFS, nothing is removed.
     """
-    for left in find_leftovers(path):
+    for left in find_leftovers(folder, names):
         with contextlib.suppress(OSError):  # it is somebody else's, or gone
-            handle = os.open(left, os.O_RDONLY)
+            handle = os.open(left, os.O_RDONLY if left.is_dir() else os.O_RDWR)
             try:
                 if _try_lock(handle):
                     _remove(left)
@@ -137,7 +138,7 @@ def replace_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator
     refuse_foreign_files(folder, own, what=what)
     folder = folder.resolve() if folder.is_symlink() else folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
+    remove_leftovers(folder.parent, [folder.name])
     fresh, old = _temporary_path(folder), _temporary_path(folder)
     fresh.mkdir()
     try:
@@ -205,12 +206,12 @@ def create_once(path: Path, make: Callable[[Path], None]) -> None:
     make
         Writes and closes a file at the path that it is given.
     """
-    if not _is_missing_or_empty(path) and not find_leftovers(path, also=_OF_SQLITE):
+    if not _is_missing_or_empty(path) and not _leftovers_of_database(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock_folder(path.parent) as is_locked:
         if is_locked:  # so nobody is making it, and these are of a process that was killed
-            for left in find_leftovers(path, also=_OF_SQLITE):
+            for left in _leftovers_of_database(path):
                 left.unlink(missing_ok=True)
         if not _is_missing_or_empty(path):
             return
@@ -220,6 +221,10 @@ def create_once(path: Path, make: Callable[[Path], None]) -> None:
             _link_into_place(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
+
+
+def _leftovers_of_database(path: Path) -> list[Path]:
+    return find_leftovers(path.parent, [path.name], also=_OF_SQLITE)
 
 
 def _is_missing_or_empty(path: Path) -> bool:

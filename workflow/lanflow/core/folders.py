@@ -1,5 +1,6 @@
 """Protection of folders: lanflow does not write into one that holds files of someone else."""
 
+import contextlib
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -15,28 +16,29 @@ _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}")
 _N_NAMED = 3
 
 
-def find_leftovers(path: Path, *, also: Collection[str] = ()) -> list[Path]:
-    """List the temporary files and folders for a path; a living process may use them.
+def find_leftovers(
+    folder: Path, names: Collection[str], *, also: Collection[str] = ()
+) -> list[Path]:
+    """List the temporary files and folders in a folder; a living process may use them.
 
     Parameters
     ----------
-    path
-        The file or folder that they are to become.
+    folder
+        The folder; it need not exist.
+    names
+        What they are to become.
     also
         Ends of names, for files that lie beside each temporary one.
     """
     found = []
-    try:
-        with os.scandir(path.parent) as entries:
-            for entry in entries:
-                name = entry.name
-                for end in also:
-                    name = name.removesuffix(end)
-                left = _LEFTOVER.fullmatch(name)
-                if left and left["name"] == path.name:
-                    found.append(path.with_name(entry.name))
-    except OSError:
-        return []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            for end in also:
+                name = name.removesuffix(end)
+            left = _LEFTOVER.fullmatch(name)
+            if left and left["name"] in names:
+                found.append(folder / entry.name)
     return found
 
 

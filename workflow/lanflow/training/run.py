@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lanflow.core.errors import UsageError, UserError
+from lanflow.core.files import remove_leftovers
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
 from lanflow.core.names import FINISHED_CHECKPOINT, UNFINISHED
@@ -145,6 +146,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         return _describe_dry_run(_plan(options, config, data, place), tracking)
     with locked(place.folder / network_folder.LOCK, f"{place.folder} is being trained"):
         training = _plan(options, config, data, place)
+        remove_leftovers(place.folder, network_folder.IN_NETWORK_FOLDER)
         _take_up_finished(training)
         return _train(training, tracking)
 

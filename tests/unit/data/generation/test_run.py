@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -241,19 +242,22 @@ def test_a_chunk_whose_results_were_removed_is_made_again_under_its_own_run(
     assert run_chunk(plan, folder, store)["run_id"] != first["run_id"]
 
 
+def upload_and_die(plan: ChunkPlan, folder: Path, store: Store) -> None:
+    """Make a chunk in a process that is killed when it begins to upload the files."""
+    RunRecorder.log_files = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    run_chunk(plan, folder, store, log_files=True)
+
+
 @pytest.mark.parametrize("outputs", ["kept", "removed by Snakemake"])
 def test_a_chunk_that_is_killed_while_it_uploads_simulates_nothing_again(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, outputs: str
 ) -> None:
     plan, folder = make_plan(tmp_path), tmp_path / "chunk"
-    child = os.fork()
-    if child == 0:
-        try:
-            monkeypatch.setattr(RunRecorder, "log_files", lambda *_: os.kill(os.getpid(), 9))
-            run_chunk(plan, folder, store, log_files=True)
-        finally:
-            os._exit(1)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=upload_and_die, args=(plan, folder, store))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not (folder / "chunk.json").exists()
     made = {path.name: sha256(path) for path in (folder / "training_data").iterdir()}
     if outputs != "kept":
