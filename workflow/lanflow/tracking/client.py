@@ -366,7 +366,8 @@ def remove_partial_uploads(artifact_uri: str) -> None:
 
     if is_local_uri(artifact_uri, is_tracking_or_registry_uri=False):
         for left in Path(local_file_uri_to_path(artifact_uri)).rglob(".artifact.uploading.*"):
-            left.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # of another user
+                left.unlink()
 
 
 def probe_artifacts(store: Store, location: str) -> None:

@@ -131,7 +131,6 @@ def _send(
     was_running = record.status == "RUNNING"
     if was_running:  # the process that wrote it has died, or the record would be locked
         record.status, record.end_time = "KILLED", folder.last_write_ms()
-        record.failure = "its process was killed"
     delivery = Delivery(store, record, folder)
     seconds = 0.0 if store.uri in silent else None
     try:
