@@ -11,7 +11,8 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 # The one place where the study of `make run` is named.
 STUDY ?= config/examples/first.yaml
 
-.PHONY: run test lint changes site generated bench-data bench-labels bench-gpu docs screenshot setup clean
+.PHONY: run test torture lint changes site generated bench-data bench-labels bench-gpu docs
+.PHONY: screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -24,6 +25,14 @@ MARKS_all := not gpu
 MARKS_gpu := gpu
 test: $(VENV)/.installed-dev
 	$(PYTEST) -m "$(MARKS_$(TESTS))"
+
+# Kills, crowds and starves the commands, and writes what was lost to docs/torture.md (an hour or
+# more): `make torture PARTS="crash disk" TRIALS=10` for less. `make test` runs a few of each.
+PARTS ?=
+SEED ?= 1
+TRIALS ?= 50
+torture: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.torture $(PARTS) --seed $(SEED) --trials $(TRIALS) --output docs/torture.md
 
 # What this cluster has of its own, into profiles/slurm/site.yaml; once.
 site: $(VENV)/.installed

@@ -130,7 +130,7 @@ def test_a_server_that_dies_and_comes_back_has_all_that_an_uninterrupted_one_has
     assert len(runs) == 5
     expected = content_of_run(client, trained["mlflow_run_id"])
     assert expected["status"] == "FINISHED"
-    assert [step for step, _ in expected["history"]["val_loss"]] == list(range(6))
+    assert [step for step, _ in expected["history"]["val_loss"]] == list(range(1, 7))
     assert len(expected["files"]) == 16
     sent = json.loads((tmp_path / "never_reached/lan/ddm/net/run.json").read_text())
     for run_id in (cut_trained["mlflow_run_id"], sent["mlflow_run_id"]):

@@ -149,7 +149,7 @@ def test_after_kill_9_of_snakemake_there_is_one_training_and_one_finished_run(
 
     (again,) = story.runs()
     assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
-    assert story.steps(again) == list(range(N_EPOCHS))
+    assert story.steps(again) == list(range(1, N_EPOCHS + 1))
     record = json.loads((story.folder / "run.json").read_text())
     assert (record["status"], record["mlflow_run_id"]) == ("FINISHED", run.info.run_id)
     assert len((story.folder / "history.csv").read_text().splitlines()) == N_EPOCHS + 1

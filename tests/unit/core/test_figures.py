@@ -13,11 +13,11 @@ def history(n_epochs: int, *, val_loss: float = 1.0) -> list[dict[str, float]]:
     return [
         {
             "epoch": float(i),
-            "train_loss": 2.0 / (i + 1),
-            "val_loss": val_loss / (i + 1),
-            "learning_rate": 0.01 * 0.5**i,
+            "train_loss": 2.0 / i,
+            "val_loss": val_loss / i,
+            "learning_rate": 0.01 * 0.5 ** (i - 1),
         }
-        for i in range(n_epochs)
+        for i in range(1, n_epochs + 1)
     ]
 
 

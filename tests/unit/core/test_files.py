@@ -1,15 +1,25 @@
+import fcntl
 import json
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import read_record, replace_folder, write_bytes, write_json, write_text
+from lanflow.core.files import (
+    create_once,
+    read_record,
+    remove_leftovers,
+    replace_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 OWN = ("file", "old", "new")
 
@@ -85,6 +95,77 @@ def test_two_writers_never_mix(tmp_path: Path) -> None:
         while not all(writer.done() for writer in writers):
             seen.add(path.read_text())
     assert seen <= {"a" * 10_000, "b" * 10_000}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def leave(path: Path, content: str = "half") -> Path:
+    """A temporary file for a path, as a process leaves it that is killed."""
+    left = path.with_name(f".{path.name}.{'0123456789abcdef'}")
+    left.write_text(content)
+    return left
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_by_the_next_to_write_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    leave(path)
+    others = [leave(tmp_path / "another"), tmp_path / ".file.0123", tmp_path / ".file.orig"]
+    for other in others:
+        other.write_text("of another")
+    write_text(path, "new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
+def test_a_temporary_file_that_a_process_still_writes_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with leave(path).open() as in_use:
+        fcntl.flock(in_use, fcntl.LOCK_EX)
+        write_text(path, "new")
+        assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path, ["file"])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_whose_temporary_file_was_taken_for_a_leftover_writes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    opened, removed = Path.open, []
+
+    def open_and_lose(self: Path, *arguments: Any, **keys: Any) -> Any:
+        file = opened(self, *arguments, **keys)
+        if not removed:
+            removed.append(self)
+            remove_leftovers(tmp_path, ["file"])
+        return file
+
+    monkeypatch.setattr(Path, "open", open_and_lose)
+    write_text(path, "new")
+    assert path.read_bytes() == b"new"
+    assert len(removed) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_copies_of_a_folder_that_killed_processes_left_are_removed(tmp_path: Path) -> None:
+    for place in (tmp_path / "folder", tmp_path / "other"):
+        left = place.with_name(f".{place.name}.0123456789abcdef")
+        left.mkdir()
+        (left / "file").write_text("half")
+    with replace_folder(tmp_path / "folder", OWN, what="this test") as fresh:
+        remove_leftovers(tmp_path, ["folder"])  # another process does not take it away
+        (fresh / "file").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0123456789abcdef", "folder"]
+
+
+def test_a_hidden_copy_of_a_database_is_removed_when_the_database_is_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file.db"
+    path.write_text("whole")
+    journal = leave(path).with_name(".file.db.0123456789abcdef-journal")
+    journal.write_text("half")
+    create_once(path, lambda fresh: pytest.fail("it is there"))
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -59,7 +59,7 @@ def test_a_network_is_one_row_with_its_path_and_speed() -> None:
     assert tuple(row.model_dump()) == COLUMNS
     assert row.network == "net0"
     assert row.onnx == "results/networks/lan/ddm/net0_jax/model.onnx"
-    assert row.best_epoch == 2
+    assert row.best_epoch == 1
     assert row.seconds == 1.5
     assert row.rows_per_second == 2000
     assert (row.mlflow_run_id, row.seed) == ("run", 20260101)

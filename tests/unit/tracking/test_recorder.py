@@ -1,4 +1,3 @@
-import json
 import logging
 import multiprocessing
 import time
@@ -12,7 +11,7 @@ from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.delivery import Delivery, MlflowRun
 from lanflow.tracking.record import find_records
-from lanflow.tracking.recorder import RunRecorder, find_unfinished, record_run, write_unfinished
+from lanflow.tracking.recorder import RunRecorder, record_run
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import sync_runs
 
@@ -215,44 +214,3 @@ def test_eight_processes_write_to_one_sqlite_store_and_lose_nothing(
             expected = [(step, number + sign * step) for step in range(N_EPOCHS)]
             assert [(point.step, point.value) for point in history] == expected
         assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["number.json"]
-
-
-WORK = {"mlflow_experiment": "ddm-training", "n_epochs": 3}
-
-
-@pytest.fixture
-def marked(tmp_path: Path) -> tuple[Path, str]:
-    """The ``unfinished.json`` of a run that was sent to no store, and the run's key."""
-    nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    path = tmp_path / "unfinished.json"
-    with record_run(
-        nowhere, tmp_path, experiment="ddm-training", name="mine", tags={}, send_mode="later"
-    ) as run:
-        write_unfinished(path, WORK, run)
-        return path, run.key
-
-
-def test_the_same_work_finds_its_run_and_other_work_does_not(
-    tmp_path: Path, marked: tuple[Path, str]
-) -> None:
-    path, key = marked
-    nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    assert find_unfinished(nowhere, "later", path, WORK) == (key, None)
-    assert find_unfinished(nowhere, "later", path, {**WORK, "n_epochs": 4}) == (None, None)
-    assert find_unfinished(nowhere, "later", tmp_path / "none.json", WORK) == (None, None)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", json.dumps(WORK)])
-def test_a_damaged_mark_is_none(tmp_path: Path, marked: tuple[Path, str], content: str) -> None:
-    path, _ = marked
-    path.write_text(content)
-    nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    assert find_unfinished(nowhere, "later", path, WORK) == (None, None)
-
-
-def test_a_run_that_the_store_does_not_know_gives_way_to_another(
-    store: Store, marked: tuple[Path, str]
-) -> None:
-    path, _ = marked
-    path.write_text(json.dumps({**json.loads(path.read_text()), "mlflow_run_id": "f" * 32}))
-    assert find_unfinished(store, "now", path, WORK) == (None, None)

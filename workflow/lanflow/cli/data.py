@@ -177,9 +177,10 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.locks import lock_path, locked
     from lanflow.data.dataset import materialise
-    from lanflow.data.manifest import read_manifest
+    from lanflow.data.manifest import read_manifest, require_own_digest
 
     manifest = read_manifest(parsed.manifest)
+    require_own_digest(manifest, parsed.manifest)
     with locked(lock_path(parsed.output), f"{parsed.output} is being packed"):
         data_set = materialise(manifest, parsed.output, n_processes=parsed.processes)
     return {

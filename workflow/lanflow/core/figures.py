@@ -146,7 +146,7 @@ def draw_training_curve(history: Sequence[Mapping[str, float]], *, title: str, l
 
 def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     """Draw training and validation loss, and mark the epoch of the smallest validation loss."""
-    epochs = [entry["epoch"] + 1 for entry in history]
+    epochs = [entry["epoch"] for entry in history]
     marker = "o" if len(history) <= 30 else None
     for key, colour, label in (
         ("train_loss", BLUE, "training"),
@@ -156,13 +156,13 @@ def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
         axes.plot(epochs, values, color=colour, marker=marker, ms=3, label=label)
     best = min(history, key=lambda entry: entry["val_loss"])
     axes.plot(
-        best["epoch"] + 1,
+        best["epoch"],
         best["val_loss"],
         "*",
         color=ORANGE,
         ms=13,
         markeredgecolor="black",
-        label=f"best: {best['val_loss']:.4g} in epoch {best['epoch'] + 1:.0f}",
+        label=f"best: {best['val_loss']:.4g} in epoch {best['epoch']:.0f}",
     )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(_plain_ticks)
@@ -170,7 +170,7 @@ def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def _draw_learning_rate(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    epochs = [entry["epoch"] + 1 for entry in history]
+    epochs = [entry["epoch"] for entry in history]
     axes.step(epochs, [entry["learning_rate"] for entry in history], where="mid", color=GREY)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(_plain_ticks)

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import glob
 import hashlib
 import json
 import os
@@ -14,26 +13,43 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UserError
-from lanflow.core.folders import refuse_foreign_files
+from lanflow.core.folders import find_leftovers, refuse_foreign_files
 
 # Seconds that a process waits for a folder's lock: many times what its holder needs.
 _LONGEST_WAIT = 120.0
 
 _READ_BYTES = 2**22
 
+# What SQLite keeps beside a database, by the ends of their names.
+_OF_SQLITE = "-journal", "-wal", "-shm"
+
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in one step: readers see the old content or the new, never a part."""
+    """Write a file in one step: readers see the old content or the new, never a part.
+
+    What killed processes left of earlier tries to write the same file is removed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, [path.name])
+    while not _write_and_replace(path, content):
+        pass
+
+
+def _write_and_replace(path: Path, content: bytes) -> bool:
+    """Write a temporary file and move it to ``path``; False if another writer removed it."""
     fresh = _temporary_path(path)
     try:
         with fresh.open("xb") as file:
+            # Before it was locked, another writer may have taken it for a leftover.
+            if _try_lock(file.fileno()) is False or not fresh.exists():
+                return False
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        fresh.replace(path)
+            fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
+    return True
 
 
 def _temporary_path(path: Path) -> Path:
@@ -42,6 +58,52 @@ def _temporary_path(path: Path) -> Path:
     Files created there have the permissions of the user's umask, unlike those of :mod:`tempfile`.
     """
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+
+
+def remove_leftovers(folder: Path, names: Collection[str]) -> None:
+    """Remove temporary files and folders for these names that no process holds a lock on.
+
+    Processes that were killed left them. Where files or folders cannot be locked, such as folders
+    on NFS, nothing is removed.
+    """
+    for left in find_leftovers(folder, names):
+        with contextlib.suppress(OSError):  # it is somebody else's, or gone
+            handle = os.open(left, os.O_RDONLY if left.is_dir() else os.O_RDWR)
+            try:
+                if _try_lock(handle):
+                    _remove(left)
+            finally:
+                os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        # Another job may still map files of a folder, which some file systems do not delete.
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _try_lock(handle: int) -> bool | None:
+    """Lock an open file or folder: False if another process holds it, None without locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+@contextlib.contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    """Mark a temporary folder as in use."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _try_lock(handle)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -76,21 +138,21 @@ def replace_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator
     refuse_foreign_files(folder, own, what=what)
     folder = folder.resolve() if folder.is_symlink() else folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _temporary_path(folder)
-    old = _temporary_path(folder)
+    remove_leftovers(folder.parent, [folder.name])
+    fresh, old = _temporary_path(folder), _temporary_path(folder)
     fresh.mkdir()
     try:
-        yield fresh
-        refuse_foreign_files(folder, own, what=what)
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
+        with _locked_folder(fresh):
+            yield fresh
+            refuse_foreign_files(folder, own, what=what)
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
-        # Another job may still map files of the old folder, which some file systems do not delete.
         for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
 
 
 @contextlib.contextmanager
@@ -123,6 +185,14 @@ def _lock(handle: int) -> bool:
     return False
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Link a file, which nobody changes in place; copy it where the file system has no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def create_once(path: Path, make: Callable[[Path], None]) -> None:
     """Create a file that is missing or empty, in one of the processes that need it.
 
@@ -136,21 +206,25 @@ def create_once(path: Path, make: Callable[[Path], None]) -> None:
     make
         Writes and closes a file at the path that it is given.
     """
-    if not _is_missing_or_empty(path):
+    if not _is_missing_or_empty(path) and not _leftovers_of_database(path):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with lock_folder(path.parent) as is_locked:
+        if is_locked:  # so nobody is making it, and these are of a process that was killed
+            for left in _leftovers_of_database(path):
+                left.unlink(missing_ok=True)
         if not _is_missing_or_empty(path):
             return
-        if is_locked:
-            for left in path.parent.glob(f".{glob.escape(path.name)}.{'[0-9a-f]' * 16}*"):
-                left.unlink(missing_ok=True)  # of a process that was killed
         fresh = _temporary_path(path)
         try:
             make(fresh)
             _link_into_place(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)
+
+
+def _leftovers_of_database(path: Path) -> list[Path]:
+    return find_leftovers(path.parent, [path.name], also=_OF_SQLITE)
 
 
 def _is_missing_or_empty(path: Path) -> bool:

@@ -155,6 +155,7 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
             for network_type, (start, n_rows) in file.rows.items():
                 for features, targets, sets in _blocks(data_set, network_type, start, n_rows):
                     numbers, first = np.unique(sets, return_index=True)
+                    data_set.check_sets(network_type, numbers)
                     fresh = ~seen[numbers]
                     seen[numbers] = True
                     coverage.add(features[first[fresh], : len(data_set.parameters)])

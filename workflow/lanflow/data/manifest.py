@@ -114,6 +114,22 @@ def read_manifest(path: Path) -> Manifest:
     return parse_settings(Manifest, content, str(path))
 
 
+def require_own_digest(manifest: Manifest, path: Path) -> None:
+    """Refuse a manifest whose digest is not that of its content: it was edited.
+
+    Raises
+    ------
+    UserError
+        Naming the file.
+    """
+    if manifest.digest != manifest.content_digest():
+        raise UserError(
+            f"{path}: digest is {manifest.digest[:12]}..., but that of its model, parameters, "
+            f"bounds, files and relabel is {manifest.content_digest()[:12]}...; the manifest was "
+            "changed. Write it again with 'lanflow manifest'"
+        )
+
+
 def build_manifest(located: LocatedFiles, *, query: Query | None, model: str | None) -> Manifest:
     """Freeze located files, with a progress bar; labels are those in the files.
 

@@ -200,7 +200,7 @@ def _training_table(card: Card) -> str:
         "weights": f"{card.n_weights:,}",
         "backend": card.backend,
         "loss": f"{card.loss}; validation {card.best_val_loss:.5g} after epoch "
-        f"{card.best_epoch + 1} of {card.n_epochs}",
+        f"{card.best_epoch} of {card.n_epochs}",
         "seed": card.seed,
         "run": f"`{card.run_uuid}`",
         "made with": f"lanflow {card.lanflow_version}",

@@ -355,6 +355,21 @@ def upgrade_schema(store: Store) -> None:
             raise _opening_error(store, "its schema cannot be upgraded", e) from e
 
 
+def remove_partial_uploads(artifact_uri: str) -> None:
+    """Remove what a killed process left of uploads to a local folder; nobody may be uploading.
+
+    MLflow writes to a hidden file first, and lists it among the artifacts. A server, and stores of
+    objects, keep no such files.
+    """
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    if is_local_uri(artifact_uri, is_tracking_or_registry_uri=False):
+        for left in Path(local_file_uri_to_path(artifact_uri)).rglob(".artifact.uploading.*"):
+            with contextlib.suppress(OSError):  # of another user
+                left.unlink()
+
+
 def probe_artifacts(store: Store, location: str) -> None:
     """Write a file to an artifact location and delete it again.
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import StoreUnavailableError, UserError
 from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.client import (
     Dataset,
@@ -25,6 +25,7 @@ from lanflow.tracking.client import (
     RunTag,
     connect,
     ensure_experiment,
+    remove_partial_uploads,
 )
 from lanflow.tracking.record import (
     Point,
@@ -100,6 +101,11 @@ class MlflowRun:
         for path in paths:
             self._client.log_artifact(self.id, str(path), folder)
 
+    @store_request("removing what is left of files")
+    def remove_partial_files(self, artifact_uri: str) -> None:
+        """Remove parts of files that a killed process left among the run's artifacts."""
+        remove_partial_uploads(artifact_uri)
+
     @store_request("recording the data set")
     def log_data_set(
         self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
@@ -159,11 +165,18 @@ class Delivery:
         The record; it gets the run's id once the store has the run.
     folder
         The record's folder, which has its files.
+
+    Attributes
+    ----------
+    is_ended
+        Whether the store has been told how the run ended.
+    may_have_run
+        Whether the answer to the request that creates the run was lost.
     """
 
     def __init__(self, store: Store, record: RunRecord, folder: RecordFolder) -> None:
         self._store, self._record, self._folder = store, record, folder
-        self.is_ended = False
+        self.is_ended = self.may_have_run = False
         self._forget()
 
     def _forget(self) -> None:
@@ -219,11 +232,24 @@ class Delivery:
                 found = self._find_or_create(client)
                 self._record.run_id, self._record.experiment_id = found.id, found.experiment_id
             run = MlflowRun(client, found.id)
+            # A run that somebody else began may be written to by others, too.
+            if found.tags.get(KEY_TAG) == self._record.key:
+                run.remove_partial_files(found.artifact_uri)
             self._status = found.status
             self._params, self._tags = dict(found.params), dict(found.tags)
             self._steps = {name: run.steps(name) for name in found.metrics}
             self._run = run
         return self._run
+
+    def is_in_store(self) -> bool:
+        """Tell whether the store has the run, which is not created; raises as `ensure_run`."""
+        record = self._record
+        client = connect(self._store)
+        if record.run_id is not None:
+            find_run(client, record.run_id)
+            return True
+        experiment = ensure_experiment(client, self._store, record.experiment)
+        return find_run_by_tag(client, experiment, KEY_TAG, record.key) is not None
 
     def _find_or_create(self, client: MlflowClient) -> FoundRun:
         record = self._record
@@ -232,13 +258,17 @@ class Delivery:
         experiment = ensure_experiment(client, self._store, record.experiment)
         if found := find_run_by_tag(client, experiment, KEY_TAG, record.key):
             return found
-        created = create_run(
-            client,
-            experiment,
-            name=record.name,
-            tags={**record.tags, KEY_TAG: record.key},
-            start_time=record.start_time,
-        )
+        try:
+            created = create_run(
+                client,
+                experiment,
+                name=record.name,
+                tags={**record.tags, KEY_TAG: record.key},
+                start_time=record.start_time,
+            )
+        except StoreUnavailableError:
+            self.may_have_run = True
+            raise
         return find_run(client, created.id)
 
     def _send_status(self, run: MlflowRun) -> None:

@@ -13,12 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from lanflow.core import interrupts
 from lanflow.core.errors import StoreError, UserError
-from lanflow.core.files import write_json
-from lanflow.core.names import FINISHED, UNFINISHED
 from lanflow.tracking.record import (
     Artifact,
     DataSetInput,
@@ -79,6 +75,12 @@ class RunRecorder:
     def id(self) -> str | None:
         """The run's id in the store; None until the store has given it one."""
         return self._record.run_id
+
+    @property
+    def may_be_in_store(self) -> bool:
+        """Whether there is a run that has to be ended, in the store or when it gets there."""
+        is_unsure = self._delivery is not None and self._delivery.may_have_run
+        return self._began or self.id is not None or is_unsure
 
     @property
     def experiment_id(self) -> str | None:
@@ -203,7 +205,7 @@ class RunRecorder:
         record = self._record
         record.status, record.failure, record.end_time = status, failure, now_ms()
         self._folder.save(record)
-        has_run = self._began or record.run_id is not None
+        has_run = self.may_be_in_store
         if not has_run or self._send_end(seconds):
             if has_run and status == "FINISHED":
                 self._folder.mark_sent()
@@ -290,7 +292,7 @@ def record_run(
             start_time=now_ms(),
         )
         if folder.exists():
-            saved = folder.read_checked()
+            saved = folder.read()  # without its files, which are recorded anew
             record.start_time, record.metrics = saved.start_time, saved.metrics
             record.run_id, record.experiment_id = run_id or saved.run_id, saved.experiment_id
         record.tags = tag_texts({**source_tags(), **tags})
@@ -304,77 +306,6 @@ def record_run(
             raise
     finally:
         folder.unlock()
-
-
-# Continuing an interrupted run. `unfinished.json` beside the results names the run to continue if
-# the same job starts again. When the job finishes, the file is hidden as `.finished.json`.
-
-
-class _UnfinishedRun(BaseModel):
-    """The content of ``unfinished.json``; its further keys describe the work."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    run_key: str
-    mlflow_run_id: str | None = None
-
-
-def write_unfinished(path: Path, work: Mapping[str, Any], run: RunRecorder) -> None:
-    """Write ``unfinished.json``; the work removes it when it finishes.
-
-    Parameters
-    ----------
-    path
-        The file, in the folder of the results.
-    work
-        Everything that decides the results, and the store. Other work is another run.
-    run
-        The run of the work.
-    """
-    write_json(path, {**work, "run_key": run.key, "mlflow_run_id": run.id})
-
-
-def hide_finished(folder: Path) -> None:
-    """Rename ``unfinished.json`` to ``.finished.json``, for :func:`resume_finished`."""
-    if (folder / UNFINISHED).exists():
-        (folder / UNFINISHED).replace(folder / FINISHED)
-
-
-def resume_finished(folder: Path) -> None:
-    """Rename ``.finished.json`` back, so that the work continues the run that finished it.
-
-    To be called when the results were removed. A run of other work is not continued.
-    """
-    kept, path = folder / FINISHED, folder / UNFINISHED
-    if kept.exists() and not path.exists():
-        kept.replace(path)
-
-
-def find_unfinished(
-    store: Store, send_mode: SendMode, path: Path, work: Mapping[str, Any]
-) -> tuple[str | None, str | None]:
-    """Return key and id of the run that ``unfinished.json`` names for exactly this work.
-
-    Both are None if there is no such run, or if it was deleted in the store.
-    """
-    try:
-        saved = _UnfinishedRun.model_validate_json(path.read_text())
-    except (OSError, ValueError):  # missing, damaged, or of another kind
-        return None, None
-    if saved.model_extra != work:
-        return None, None
-    run_id = saved.mlflow_run_id
-    if run_id is not None and send_mode != "later":
-        try:
-            fetch_run(store, run_id)
-        except StoreError as e:
-            if send_mode == "now":
-                raise
-            log.warning("%s", e)
-        except UserError as e:
-            log.warning("%s; starting another", e)
-            return None, None
-    return saved.run_key, run_id
 
 
 def fetch_run(store: Store, run_id: str) -> FoundRun:

@@ -29,7 +29,7 @@ class Epoch:
     Attributes
     ----------
     epoch
-        Zero-based number.
+        Number, counted from 1.
     train_loss
         Mean over the rows trained on, each before the update by its batch.
     val_loss
@@ -112,6 +112,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         fingerprint=state["fingerprint"],
         schedule=ScheduleState(**state["schedule"]),
-        history=[Epoch(**epoch) for epoch in state["history"]],
+        # Numbered anew: earlier versions counted from 0.
+        history=[Epoch(**{**epoch, "epoch": i}) for i, epoch in enumerate(state["history"], 1)],
         **groups,
     )

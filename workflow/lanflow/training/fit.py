@@ -305,10 +305,10 @@ def _run_epoch(job: TrainingJob, rows: EpochRows, schedule: ScheduleState, numbe
     for name, loss in (("training", train_loss), ("validation", val_loss)):
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the {name} loss of epoch {number} is {loss}; the training has diverged. Lower "
-                f"LEARNING_RATE (it is {job.config.learning_rate:g}) or check the data"
+                f"the {name} loss of epoch {number + 1} is {loss}; the training has diverged. "
+                f"Lower LEARNING_RATE (it is {job.config.learning_rate:g}) or check the data"
             )
-    return Epoch(number, train_loss, val_loss, float(rates[-1]), time.perf_counter() - start)
+    return Epoch(number + 1, train_loss, val_loss, float(rates[-1]), time.perf_counter() - start)
 
 
 def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: int) -> float:

@@ -190,6 +190,7 @@ def split_rows(
         holders = [holders[i] for i in sorted(chosen)]
     sets_of_files = [ranges_of_equal(sets, *file.rows[network_type]) for file in holders]
     distinct = np.unique(np.concatenate([np.unique(numbers) for _, numbers in sets_of_files]))
+    data_set.check_sets(network_type, distinct)
     if len(distinct) < 2:
         raise UserError(
             f"{data_set.folder}: {len(distinct)} distinct parameter set(s) in {len(holders)} "

@@ -1,6 +1,9 @@
 import dataclasses
 import json
+import multiprocessing
+import os
 import shutil
+import signal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
 from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import FAILURE_TAG
+from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import INVENTORY_NAME, Store
 from tests.conftest import sha256
 
@@ -236,6 +240,34 @@ def test_a_chunk_whose_results_were_removed_is_made_again_under_its_own_run(
     assert run.info.status == "FINISHED"
     # One that is asked for though it is there is a run of its own.
     assert run_chunk(plan, folder, store)["run_id"] != first["run_id"]
+
+
+def upload_and_die(plan: ChunkPlan, folder: Path, store: Store) -> None:
+    """Make a chunk in a process that is killed when it begins to upload the files."""
+    RunRecorder.log_files = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign]
+    run_chunk(plan, folder, store, log_files=True)
+
+
+@pytest.mark.parametrize("outputs", ["kept", "removed by Snakemake"])
+def test_a_chunk_that_is_killed_while_it_uploads_simulates_nothing_again(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, outputs: str
+) -> None:
+    plan, folder = make_plan(tmp_path), tmp_path / "chunk"
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=upload_and_die, args=(plan, folder, store))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (folder / "chunk.json").exists()
+    made = {path.name: sha256(path) for path in (folder / "training_data").iterdir()}
+    if outputs != "kept":
+        shutil.rmtree(folder / "training_data")
+        (folder / INVENTORY_NAME).unlink()
+    monkeypatch.setattr(generation_generate, "_file_content", pytest.fail)
+    run_chunk(plan, folder, store, log_files=True)
+    assert {path.name: sha256(path) for path in (folder / "training_data").iterdir()} == made
+    assert [run.info.status for run in runs_of(store)] == ["FINISHED"]
+    assert not (folder / "training_data.partial").exists()
 
 
 def test_a_chunk_that_another_process_makes_is_refused_and_left_alone(

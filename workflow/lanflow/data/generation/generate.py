@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import write_bytes, write_json
+from lanflow.core.files import link_or_copy, replace_folder, write_bytes, write_json
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
 from lanflow.core.processes import WorkerPool, worker_pool
@@ -36,6 +36,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.tracking.store import INVENTORY_NAME
 
 FILES_NAME = "training_data"
+PARTIAL_NAME = f"{FILES_NAME}.partial"
 RECORD_NAME = "chunk.json"
 
 # What a chunk's folder holds beside its finished files; whose the unfinished ones are, their
@@ -43,7 +44,7 @@ RECORD_NAME = "chunk.json"
 _OWN = (
     *(RECORD_NAME, INVENTORY_NAME, UNFINISHED, FINISHED, network_folder.LOCK),
     *(f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
-    f"{FILES_NAME}.partial/training_data_{'[0-9a-f]' * 32}.pickle",
+    f"{PARTIAL_NAME}/training_data_{'[0-9a-f]' * 32}.pickle",
 )
 
 # Seconds of work before other processes are started for it: each takes as long to import what it
@@ -169,6 +170,7 @@ def generate_chunk(
     *,
     n_processes: int,
     on_set: Callable[[], None] = lambda: None,
+    keep_partial: bool = False,
 ) -> dict[str, Any]:
     """Make the files of a chunk; files that are there from an interrupted try are kept.
 
@@ -183,6 +185,8 @@ def generate_chunk(
         Parameter sets simulated at a time.
     on_set
         Called after each parameter set, those of kept files included.
+    keep_partial
+        Leave ``training_data.partial`` to :func:`remove_partial`, once the chunk is recorded.
 
     Returns
     -------
@@ -197,7 +201,7 @@ def generate_chunk(
     """
     require_chunk_folder(plan, folder)
     _use(plan)  # a wrong model or estimator ends here, not in a worker
-    partial_folder = folder / f"{FILES_NAME}.partial"
+    partial_folder = folder / PARTIAL_NAME
     partial_folder.mkdir(parents=True, exist_ok=True)
     names = [plan.file_name(i) for i in range(plan.n_files)]
     for path in partial_folder.iterdir():
@@ -215,15 +219,32 @@ def generate_chunk(
                 results.append(result)
                 on_set()
             write_bytes(partial_folder / name, _file_content(plan, results))
-    final = folder / FILES_NAME
-    inventory = build_inventory([partial_folder / name for name in names], final)
-    require_chunk_folder(plan, folder)
-    if final.exists():
-        shutil.rmtree(final)
-    # First: it says whose the files are, should this process be killed between the two.
-    write_json(folder / INVENTORY_NAME, inventory)
-    partial_folder.rename(final)
+    inventory = _publish(folder, names)
+    if not keep_partial:
+        remove_partial(folder)
     return inventory
+
+
+def _publish(folder: Path, names: list[str]) -> dict[str, Any]:
+    """Let finished files appear in their final folder, with their inventory beside it.
+
+    They have names in the folder of unfinished files, too, until the chunk is recorded: if that is
+    killed, and Snakemake removes its outputs, nothing is simulated again.
+    """
+    partial_folder, final = folder / PARTIAL_NAME, folder / FILES_NAME
+    inventory = build_inventory([partial_folder / name for name in names], final)
+    own = [glob.escape(name) for name in (*names, *_inventoried(folder / INVENTORY_NAME))]
+    with replace_folder(final, own, what="a generated chunk") as fresh:
+        for name in names:
+            link_or_copy(partial_folder / name, fresh / name)
+        # First: it says whose the files are, should this process be killed between the two.
+        write_json(folder / INVENTORY_NAME, inventory)
+    return inventory
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the second names of a chunk's files, once the chunk is recorded."""
+    shutil.rmtree(folder / PARTIAL_NAME, ignore_errors=True)
 
 
 @contextmanager

@@ -9,27 +9,21 @@ from typing import Any
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
 from lanflow.core.locks import locked
-from lanflow.core.names import UNFINISHED
 from lanflow.core.progress import Progress
 from lanflow.data.generation.generate import (
     FILES_NAME,
     RECORD_NAME,
     generate_chunk,
+    remove_partial,
     require_chunk_folder,
 )
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.networks import folder as network_folder
 from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.record import PENDING_KEY
-from lanflow.tracking.recorder import (
-    RunRecorder,
-    find_unfinished,
-    hide_finished,
-    record_run,
-    resume_finished,
-    write_unfinished,
-)
+from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, SendMode, Store
+from lanflow.tracking.unfinished import hide_finished, record_work, resume_finished
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +101,11 @@ def _generate(
         description = f"{plan.config.model_name} chunk {plan.chunk}"
         with Progress(n_sets, description, "parameter set") as progress:
             inventory = generate_chunk(
-                plan, folder, n_processes=n_processes, on_set=progress.advance
+                plan,
+                folder,
+                n_processes=n_processes,
+                on_set=progress.advance,
+                keep_partial=True,
             )
         if run is not None and log_files:
             _log_files(run, [folder / FILES_NAME / file["filename"] for file in inventory["files"]])
@@ -132,6 +130,7 @@ def _generate(
         "files": inventory["files"],
     }
     write_json(folder / RECORD_NAME, record)
+    remove_partial(folder)
     hide_finished(folder)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
@@ -179,16 +178,14 @@ def _tracked(
         "chunk": plan.chunk,
         "n_files": plan.n_files,
     }
-    key, run_id = find_unfinished(store, send_mode, folder / UNFINISHED, work)
-    with record_run(
+    with record_work(
         store,
         folder,
+        work,
         experiment=experiment_name,
         name=run_name or f"{plan.config.model_name}-chunk-{plan.chunk}",
         tags=tags,
         send_mode=send_mode,
-        key=key,
-        run_id=run_id,
     ) as run:
         run.log_params(
             {
@@ -206,5 +203,4 @@ def _tracked(
         )
         run.log_json(settings, "data_config.json")
         run.begin()
-        write_unfinished(folder / UNFINISHED, work, run)
         yield run
