@@ -6,16 +6,17 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from lanflow.core.errors import UserError
 from lanflow.core.settings import (
     Count,
+    Index,
     Number,
     PathText,
+    Seed,
     Settings,
     Word,
-    parse_number,
     parse_settings,
     read_yaml,
 )
@@ -136,16 +137,13 @@ class DataConfig(Settings):
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=64)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
 
 
 class NetworkConfig(Settings):
     """One network to train, on each of its backends."""
 
     config: PathText = Field(description="training YAML in LANfactory's format")
-    network_id: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = Field(
-        0, description="index into its LAYER_SIZES and ACTIVATIONS"
-    )
+    network_id: Index = Field(0, description="index into its LAYER_SIZES and ACTIVATIONS")
     backends: list[BackendName] = Field(
         ["jax", "torch"], min_length=1, description="each gives a network of its own"
     )

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lanflow.core import interrupts
 from lanflow.core.errors import StoreError, UserError
-from lanflow.core.files import write_json
+from lanflow.core.files import explain_os_error, write_json
 from lanflow.core.names import FINISHED, UNFINISHED
 from lanflow.tracking.record import (
     Artifact,
@@ -202,7 +202,10 @@ class RunRecorder:
         """
         record = self._record
         record.status, record.failure, record.end_time = status, failure, now_ms()
-        self._folder.save(record)
+        try:
+            self._folder.save(record)
+        except OSError as e:  # a full disk: the store can be told of it nevertheless
+            log.warning("%s", explain_os_error(e))
         has_run = self._began or record.run_id is not None
         if not has_run or self._send_end(seconds):
             if has_run and status == "FINISHED":
