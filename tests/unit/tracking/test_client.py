@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,18 @@ def client(store: Store) -> MlflowClient:
 @pytest.fixture
 def experiment(client: MlflowClient, store: Store) -> Experiment:
     return ensure_experiment(client, store, "ddm-training")
+
+
+def test_an_artifact_location_that_no_run_could_write_to_makes_no_experiment(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    for location in (str(tmp_path / "taken" / "artifacts"), "/proc/artifacts", "foo://x"):
+        place = replace(store, artifact_location=location)
+        client = connect(place)
+        with pytest.raises(StoreError, match=rf"artifact location {location} \(.*name"):
+            ensure_experiment(client, place, "x")
+        assert client.get_experiment_by_name("x") is None
 
 
 def test_a_store_is_created_with_its_folder_and_quietly(

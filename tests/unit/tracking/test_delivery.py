@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -269,9 +270,10 @@ def test_files_become_artifacts(
 def test_artifacts_that_cannot_be_written_are_one_message(
     client: MlflowClient, store: Store, tmp_path: Path
 ) -> None:
-    (tmp_path / "taken").write_text("a file where a folder should be")
     place = Store(uri=store.uri, artifact_location=str(tmp_path / "taken" / "artifacts"))
     experiment = ensure_experiment(client, place, "x")
+    shutil.rmtree(tmp_path / "taken")
+    (tmp_path / "taken").write_text("a file where a folder was")
     with (
         pytest.raises(StoreError, match="MLflow store: copying files failed"),
         made_run(client, experiment) as run,

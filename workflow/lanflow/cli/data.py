@@ -11,7 +11,7 @@ from lanflow.cli.options import (
     add_max_repeated_sets,
     add_places,
     add_store,
-    count,
+    at_a_time,
     parse_path_map,
     plain_name,
     store_of,
@@ -167,7 +167,7 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set")
     command.add_argument(
         "--processes",
-        type=count,
+        type=at_a_time,
         default=n_cores(),
         metavar="N",
         help="parameter sets relabelled at a time, if the manifest says so",

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanflow.cli.options import add_store, count, plain_name, whole_number
+from lanflow.cli.options import add_store, at_a_time, count, plain_name, seed
 from lanflow.core.errors import UsageError
 from lanflow.core.processes import n_cores
 from lanflow.networks.types import NETWORK_TYPES
@@ -70,7 +70,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         help="what is taken for the truth; auto is the best there is for the model",
     )
     command.add_argument("--output", type=Path, metavar="FILE", help="evaluation.json")
-    command.add_argument("--seed", type=whole_number, default=1, metavar="N", help="of all draws")
+    command.add_argument("--seed", type=seed, default=1, metavar="N", help="of all draws")
     command.add_argument(
         "--n-sets",
         type=count,
@@ -167,7 +167,7 @@ def add_plot(command: argparse.ArgumentParser) -> None:
         "as many as it would take",
     )
     command.add_argument(
-        "--seed", type=whole_number, default=1, metavar="N", help="of draws and simulations"
+        "--seed", type=seed, default=1, metavar="N", help="of draws and simulations"
     )
     command.set_defaults(call=_plot)
 
@@ -214,7 +214,7 @@ def add_recover(command: argparse.ArgumentParser) -> None:
         "--n-trials", type=count, default=500, metavar="N", help="trials of each subject"
     )
     command.add_argument(
-        "--seed", type=whole_number, default=1, metavar="N", help="of parameters and trials"
+        "--seed", type=seed, default=1, metavar="N", help="of parameters and trials"
     )
     command.add_argument(
         "--method",
@@ -230,7 +230,7 @@ def add_recover(command: argparse.ArgumentParser) -> None:
     command.add_argument("--output", type=Path, required=True, metavar="FILE", help="recovery.json")
     command.add_argument("--plot", type=Path, metavar="FILE", help="PNG, true against found")
     command.add_argument(
-        "--processes", type=count, default=n_cores(), metavar="N", help="subjects at a time"
+        "--processes", type=at_a_time, default=n_cores(), metavar="N", help="subjects at a time"
     )
     command.set_defaults(call=_recover)
 

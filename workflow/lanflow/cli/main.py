@@ -17,10 +17,13 @@ from lanflow.cli.options import (
     add_log_level,
     add_send_mode,
     add_store,
+    at_a_time,
     count,
     plain_name,
     run_command,
+    seed,
     store_of,
+    title,
     whole_number,
 )
 from lanflow.cli.publish import add_publishing
@@ -70,7 +73,9 @@ def _add_prepare(commands: Any) -> None:
     command = _command(
         commands, "prepare", "create, upgrade and check the MLflow store, once", _prepare
     )
-    command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names to create")
+    command.add_argument(
+        "experiments", nargs="+", type=title, metavar="EXPERIMENT", help="names to create"
+    )
     command.add_argument("--output", type=Path, metavar="FILE", help="record of what was prepared")
     add_store(command)
 
@@ -99,14 +104,23 @@ def _add_generate(commands: Any) -> None:
     command.add_argument(
         "--chunk", type=whole_number, default=0, metavar="N", help="number of this chunk"
     )
-    command.add_argument("--seed", type=whole_number, default=1, metavar="N", help="of the study")
+    command.add_argument("--seed", type=seed, default=1, metavar="N", help="of the study")
     command.add_argument(
-        "--processes", type=count, default=n_cores(), metavar="N", help="sets simulated at a time"
+        "--processes",
+        type=at_a_time,
+        default=n_cores(),
+        metavar="N",
+        help="sets simulated at a time",
     )
     command.add_argument("--mlflow-on", action="store_true", help="track it as a run")
-    command.add_argument("--mlflow-run-name", metavar="NAME", help="switches tracking on")
     command.add_argument(
-        "--mlflow-experiment-name", metavar="NAME", help="{model}-data-generation when left out"
+        "--mlflow-run-name", type=title, metavar="NAME", help="switches tracking on"
+    )
+    command.add_argument(
+        "--mlflow-experiment-name",
+        type=title,
+        metavar="NAME",
+        help="{model}-data-generation when left out",
     )
     command.add_argument(
         "--log-files",

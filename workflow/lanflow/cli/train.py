@@ -13,10 +13,13 @@ from lanflow.cli.options import (
     add_places,
     add_send_mode,
     add_store,
+    at_a_time,
     count,
     parse_path_map,
     plain_name,
     run_command,
+    seed,
+    title,
     whole_number,
 )
 from lanflow.core.errors import UserError
@@ -83,7 +86,7 @@ def _add_network(group: Any) -> None:
         "--model", type=plain_name, help="cognitive model; takes the place of the file's MODEL"
     )
     group.add_argument(
-        "--seed", type=whole_number, default=1, metavar="N", help="decides weights, split and order"
+        "--seed", type=seed, default=1, metavar="N", help="decides weights, split and order"
     )
 
 
@@ -96,7 +99,7 @@ def _add_machine(group: Any) -> None:
     )
     group.add_argument(
         "--threads",
-        type=count,
+        type=at_a_time,
         default=n_cores(),
         metavar="N",
         help="CPU threads; the same number gives the same bytes",
@@ -170,7 +173,7 @@ def _add_data(group: Any) -> None:
     add_max_repeated_sets(group, "refuse data with more repeated parameter sets than this share")
     group.add_argument(
         "--dl-workers",
-        type=int,
+        type=whole_number,
         default=1,
         metavar="N",
         help="accepted for LANfactory's scripts; packed data needs no loader processes",
@@ -180,13 +183,17 @@ def _add_data(group: Any) -> None:
 def _add_mlflow(group: Any) -> None:
     group.add_argument("--mlflow-on", action="store_true", help="track this training in MLflow")
     group.add_argument(
-        "--mlflow-run-name", metavar="NAME", help="name of the run; switches tracking on"
+        "--mlflow-run-name",
+        type=title,
+        metavar="NAME",
+        help="name of the run; switches tracking on",
     )
     group.add_argument(
         "--mlflow-run-id", metavar="ID", help="continue this run; switches tracking on"
     )
     group.add_argument(
         "--mlflow-experiment-name",
+        type=title,
         metavar="NAME",
         help="experiment of the run (MLFLOW_EXPERIMENT_NAME, then {model}-training)",
     )

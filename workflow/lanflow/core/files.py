@@ -1,12 +1,14 @@
 """Files and folders that appear complete or not at all, also if many processes start at once."""
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -22,6 +24,70 @@ _READ_BYTES = 2**22
 
 # What SQLite keeps beside a database, by the ends of their names.
 _OF_SQLITE = "-journal", "-wal", "-shm"
+# No room: on the disk, in a quota, or for so large a file.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Not allowed to write, whatever the room.
+_NO_RIGHT = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def explain_os_error(error: OSError) -> str:
+    """Say in one line which file the system refused, why, and what to do.
+
+    Every command ends an :class:`OSError` with this line: a full or read-only disk, a quota, a
+    missing right or a name that is too long is none of lanflow's faults.
+
+    Parameters
+    ----------
+    error
+        As the system raised it.
+
+    Returns
+    -------
+    str
+        The file and the reason; where there is no room, also the folder and what is free there.
+    """
+    name = error.filename2 or error.filename
+    path = Path(tempfile.gettempdir() if name is None else os.fsdecode(name)).absolute()
+    shown = f"{path}" if str(path).isprintable() else ascii(str(path))
+    if name is None and error.errno not in _NO_ROOM:
+        return error.strerror or str(error)
+    is_in_the_way = isinstance(error, FileExistsError) and path.exists() and not path.is_dir()
+    reason = "is a file; name a folder" if is_in_the_way else error.strerror or error
+    message = f"{shown}: {reason}"
+    if error.errno in _NO_ROOM:
+        folder = next((place for place in (path, *path.parents) if place.is_dir()), Path("/"))
+        free = shutil.disk_usage(folder).free / 2**20
+        return (
+            f"{message}; {free:,.1f} MiB are free on the disk of {folder}. Make room there (or ask "
+            "for a larger quota), and give the same command again: what is finished is kept"
+        )
+    if error.errno in _NO_RIGHT:
+        return f"{message}; name another place, or ask for the right to use this one"
+    return message
+
+
+@contextlib.contextmanager
+def name_in_errors(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Let an :class:`OSError` of the body name the file that a person knows.
+
+    Python does not name the file that a write failed on, and lanflow writes under other names.
+
+    Parameters
+    ----------
+    path
+        The name for errors that have none.
+    temporary
+        Where the body writes what becomes ``path``.
+    """
+    try:
+        yield
+    except OSError as e:
+        name = os.fsdecode(e.filename) if isinstance(e.filename, str | bytes) else None
+        if name is None and e.errno is not None:
+            e.filename = str(path)
+        elif name is not None and temporary is not None and Path(name).is_relative_to(temporary):
+            e.filename, e.filename2 = str(path / Path(name).relative_to(temporary)), None
+        raise
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -38,17 +104,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 def _write_and_replace(path: Path, content: bytes) -> bool:
     """Write a temporary file and move it to ``path``; False if another writer removed it."""
     fresh = _temporary_path(path)
-    try:
-        with fresh.open("xb") as file:
-            # Before it was locked, another writer may have taken it for a leftover.
-            if _try_lock(file.fileno()) is False or not fresh.exists():
-                return False
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with name_in_errors(path, fresh):
+        try:
+            with fresh.open("xb") as file:
+                # Before it was locked, another writer may have taken it for a leftover.
+                if _try_lock(file.fileno()) is False or not fresh.exists():
+                    return False
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+                fresh.replace(path)
+        finally:
+            with contextlib.suppress(OSError):  # the error of the body says what is wrong
+                fresh.unlink(missing_ok=True)
     return True
 
 
@@ -140,14 +208,15 @@ def replace_folder(folder: Path, own: Collection[str], *, what: str) -> Iterator
     folder.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder.parent, [folder.name])
     fresh, old = _temporary_path(folder), _temporary_path(folder)
-    fresh.mkdir()
     try:
-        with _locked_folder(fresh):
-            yield fresh
-            refuse_foreign_files(folder, own, what=what)
-            if folder.exists():
-                folder.rename(old)
-            fresh.rename(folder)
+        with name_in_errors(folder, fresh):
+            fresh.mkdir()
+            with _locked_folder(fresh):
+                yield fresh
+                refuse_foreign_files(folder, own, what=what)
+                if folder.exists():
+                    folder.rename(old)
+                fresh.rename(folder)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)

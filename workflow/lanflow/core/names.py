@@ -3,6 +3,8 @@
 from lanflow.core.errors import UserError
 
 MAX_LENGTH = 100  # bytes: two such names and a suffix fit into the 255 of a file name
+# MLflow takes 500 for an experiment and 255 for a run that shows in its pages.
+MAX_TITLE_LENGTH = 250
 ACCEPTED = (
     f"a name of at most {MAX_LENGTH} printable characters, without / and \\, that begins with "
     "neither - nor . and has no blanks at its ends"
@@ -60,6 +62,22 @@ def require_name(text: str, what: str) -> str:
         return check_name(text)
     except ValueError as e:
         raise UserError(f"{what}: {e}") from e
+
+
+def check_title(text: str) -> str:
+    """Return the title of a run or an experiment unchanged: a line that people read in MLflow.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, too long, or not one line of text; the message says what is accepted.
+    """
+    if not (text.isprintable() and text.strip() and len(text) <= MAX_TITLE_LENGTH):
+        raise ValueError(
+            f"{_shown(text)} cannot be a name in MLflow; accepted is one line of at most "
+            f"{MAX_TITLE_LENGTH} printable characters"
+        )
+    return text
 
 
 def _shown(text: object) -> str:

@@ -27,7 +27,11 @@ from lanflow.core.files import replace_folder, write_json
 from lanflow.core.progress import Progress
 from lanflow.data.manifest import Manifest, ManifestFile
 from lanflow.data.relabel import relabeller
-from lanflow.data.training_file import TrainingFileContent, read_training_file
+from lanflow.data.training_file import (
+    TrainingFileContent,
+    read_training_file,
+    require_file_memory,
+)
 from lanflow.models.parameters import Bounds
 from lanflow.networks.types import NETWORK_TYPES
 
@@ -285,13 +289,13 @@ class _GrowingArray:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def append(self, rows: np.ndarray) -> None:
-        np.ascontiguousarray(rows, dtype=self._dtype).tofile(self._file)
+        self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
         self.n_rows += len(rows)
 
     def close(self) -> None:
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
 
 
 class _Packer:
@@ -369,9 +373,10 @@ class _Packer:
         return shapes
 
     def close(self) -> None:
-        for arrays in self._arrays.values():
-            for array in arrays:
-                array.close()
+        with contextlib.ExitStack() as stack:  # all of them, also where one finds no room
+            for arrays in self._arrays.values():
+                for array in arrays:
+                    stack.callback(array.close)
 
 
 def materialise(
@@ -399,6 +404,8 @@ def materialise(
         If a file is missing, changed, or not a sound training file of the manifest's model; or if
         anything but an earlier data set is in the folder, which is left as it is.
     """
+    largest = max(manifest.files, key=lambda file: file.size_bytes)
+    require_file_memory(largest.size_bytes, f"packing {largest.path}, a file")
     doing = f"packing files, labels {manifest.relabel}" if manifest.relabel else "packing files"
     with (
         Progress(len(manifest.files), doing, "file") as progress,
@@ -435,7 +442,9 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
     """Read a training file, and check that it is the one that was frozen and fits the others."""
     path = Path(entry.path)
     try:
-        content = path.read_bytes()
+        # One that grew since, or a device without an end, is not read.
+        is_as_long = path.stat().st_size == entry.size_bytes
+        content = path.read_bytes() if is_as_long else b""
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror}), but the manifest lists it") from e
     sha256 = hashlib.sha256(content).hexdigest()

@@ -20,7 +20,11 @@ from lanflow.core.progress import Progress
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.data.experiment import GenerationExperiment, GenerationRun, Query
 from lanflow.data.locate import LeftOut, LocatedFile, LocatedFiles
-from lanflow.data.training_file import TrainingFileContent, read_training_file
+from lanflow.data.training_file import (
+    TrainingFileContent,
+    read_training_file,
+    require_file_memory,
+)
 from lanflow.models.parameters import Bounds
 
 MANIFEST_VERSION = 2
@@ -189,6 +193,7 @@ def build_manifest(located: LocatedFiles, *, query: Query | None, model: str | N
 
 def _read_head(path: Path, model: str | None) -> TrainingFileContent:
     """Read from the first file, for all of them: model, parameters, bounds, generator."""
+    require_file_memory(path.stat().st_size, f"reading {path}, a file")
     head = read_training_file(path.read_bytes(), path)
     if model is not None and head.model != model:
         raise UserError(

@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from lanflow.core.errors import UserError
+from lanflow.core.processes import require_memory
 from lanflow.data.pickled_values import Placeholder
 from lanflow.data.unpickling import read_pickle
 from lanflow.models.parameters import Bounds
@@ -48,6 +49,21 @@ class TrainingFileContent:
     bounds: Bounds
     generator: Mapping[str, Any]
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def require_file_memory(size_bytes: int, what: str) -> None:
+    """Refuse to read a training file that cannot fit in memory: its bytes, and its arrays.
+
+    Raises
+    ------
+    UserError
+        With the estimate and the limit.
+    """
+    require_memory(
+        f"{what} of {size_bytes / 2**20:,.0f} MiB",
+        2 * size_bytes,
+        advice="generate more files with fewer parameter sets each, or use more memory",
+    )
 
 
 def read_training_file(content: bytes, path: Path) -> TrainingFileContent:

@@ -82,8 +82,9 @@ def evaluate(
     Raises
     ------
     UserError
-        If the model is not known, or the reference is not there.
+        If the file is no ONNX model, the model is not known, or the reference is not there.
     """
+    network.require_readable()
     try:
         reference = choose_reference(network.model, wanted)
     except ImportError as e:

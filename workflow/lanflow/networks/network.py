@@ -220,6 +220,21 @@ class Network:
         """Outputs, shape (rows, outputs), of features, shape (rows, inputs)."""
         return self.session(features)
 
+    def require_readable(self) -> None:
+        """Refuse a file that nothing can run: no ONNX model, in parts, or of an unknown version.
+
+        Raises
+        ------
+        ContractError
+            Naming the file and what is wrong.
+        """
+        from lanflow.networks.onnx import check_readable
+
+        try:
+            check_readable(self.onnx)
+        except ContractError as e:
+            raise ContractError(f"{self.path}: {e}") from e
+
     def require_inputs(self) -> None:
         """Refuse a network that does not take its model's parameters.
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Discriminator,
     Field,
     StringConstraints,
@@ -21,11 +20,12 @@ from lanflow.core.errors import UserError
 from lanflow.core.processes import DEFAULT_MEMORY_MB
 from lanflow.core.settings import (
     Count,
+    Index,
     Number,
     PathText,
+    Seed,
     Settings,
     Word,
-    parse_number,
     parse_settings,
     read_yaml,
 )
@@ -145,10 +145,6 @@ class DataConfig(Settings):
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=64)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
-
-
-NetworkId = Annotated[int, BeforeValidator(parse_number), Field(ge=0)]
 
 
 def _must_differ(values: list[Any]) -> list[Any]:
@@ -165,7 +161,7 @@ Paths = Annotated[
     Annotated[PathText, _ONE] | Annotated[list[PathText], *_DISTINCT, _SEVERAL], _BY_KIND
 ]
 NetworkIds = Annotated[
-    Annotated[Literal["all"], _ONE] | Annotated[list[NetworkId], *_DISTINCT, _SEVERAL], _BY_KIND
+    Annotated[Literal["all"], _ONE] | Annotated[list[Index], *_DISTINCT, _SEVERAL], _BY_KIND
 ]
 
 
@@ -179,7 +175,7 @@ class NetworkConfig(Settings):
     config: Paths = Field(
         description="training YAML in LANfactory's format; a list of them makes a network of each"
     )
-    network_id: NetworkId = Field(0, description="index into its LAYER_SIZES and ACTIVATIONS")
+    network_id: Index = Field(0, description="index into its LAYER_SIZES and ACTIVATIONS")
     network_ids: NetworkIds | None = Field(
         None, description="a network of each of these, in place of network_id; or all"
     )

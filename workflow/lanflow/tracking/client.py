@@ -5,6 +5,7 @@ run") is never used.
 """
 
 import contextlib
+import errno
 import glob
 import logging
 import os
@@ -40,7 +41,7 @@ from mlflow.exceptions import MlflowException as MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
 from lanflow.core.errors import StoreError, UserError
-from lanflow.core.files import create_once, lock_folder
+from lanflow.core.files import create_once, explain_os_error, lock_folder
 from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.retry import store_error, store_request, with_retries
 from lanflow.tracking.store import Store, redact
@@ -262,6 +263,9 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experime
         If the experiment was deleted in MLflow.
     """
     found = client.get_experiment_by_name(name)
+    _require_artifact_place(
+        store, store.new_artifact_location if found is None else found.artifact_location
+    )
     if found is None:
         try:
             client.create_experiment(name, artifact_location=store.new_artifact_location)
@@ -368,6 +372,36 @@ def remove_partial_uploads(artifact_uri: str) -> None:
         for left in Path(local_file_uri_to_path(artifact_uri)).rglob(".artifact.uploading.*"):
             with contextlib.suppress(OSError):  # of another user
                 left.unlink()
+
+
+def _require_artifact_place(store: Store, location: str | None) -> None:
+    """Refuse an artifact location that no run could write to, before any run is made.
+
+    A folder is made and looked at. Of other locations, MLflow must know the scheme.
+
+    Raises
+    ------
+    StoreError
+        Naming the location and the reason.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if location is None:
+        return
+    try:
+        repository = get_artifact_repository(location, tracking_uri=store.uri)
+        folder = getattr(repository, "artifact_dir", None)
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+    except (OSError, MlflowException) as e:
+        reason = explain_os_error(e) if isinstance(e, OSError) else e
+        raise StoreError(
+            f"MLflow store {store.shown_uri}: nothing can be written to the artifact location "
+            f"{redact(location)} ({reason}); set MLFLOW_ARTIFACT_LOCATION to one that can, and use "
+            "another experiment name if this one exists with it"
+        ) from e
 
 
 def probe_artifacts(store: Store, location: str) -> None:

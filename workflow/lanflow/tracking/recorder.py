@@ -15,6 +15,7 @@ from typing import Any
 
 from lanflow.core import interrupts
 from lanflow.core.errors import StoreError, UserError
+from lanflow.core.files import explain_os_error
 from lanflow.tracking.record import (
     Artifact,
     DataSetInput,
@@ -204,7 +205,10 @@ class RunRecorder:
         """
         record = self._record
         record.status, record.failure, record.end_time = status, failure, now_ms()
-        self._folder.save(record)
+        try:
+            self._folder.save(record)
+        except OSError as e:  # a full disk: the store can be told of it nevertheless
+            log.warning("%s", explain_os_error(e))
         has_run = self.may_be_in_store
         if not has_run or self._send_end(seconds):
             if has_run and status == "FINISHED":

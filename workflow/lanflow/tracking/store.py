@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from lanflow.core.errors import UserError
+from lanflow.core.names import check_title
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -203,8 +204,20 @@ def generation_experiment(model: str) -> str:
 def training_experiment(
     model: str, *, name: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> str:
-    """Return the experiment of a training: the option, the environment, ``{model}-training``."""
-    return name or environment.get(EXPERIMENT_VARIABLE) or f"{model}-training"
+    """Return the experiment of a training: the option, the environment, ``{model}-training``.
+
+    Raises
+    ------
+    UserError
+        If the environment's cannot be the name of one.
+    """
+    given = environment.get(EXPERIMENT_VARIABLE)
+    if name or not given:
+        return name or f"{model}-training"
+    try:
+        return check_title(given)
+    except ValueError as e:
+        raise UserError(f"{EXPERIMENT_VARIABLE}: {e}") from e
 
 
 def resolve_send_mode(

@@ -13,11 +13,11 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from lanflow.core.errors import UserError
 from lanflow.core.settings import (
     Count,
+    Index,
     Name,
     Number,
     Positive,
     Settings,
-    parse_number,
     parse_settings,
     read_yaml,
 )
@@ -35,7 +35,7 @@ class LearningRateSchedulerParams(Settings):
     """Settings of the learning-rate schedule; LANfactory's defaults (``torch_mlp.py``)."""
 
     factor: Positive = 0.1
-    patience: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = 2
+    patience: Index = 2
     threshold: Annotated[Number, Field(ge=0)] = 0.001
     min_lr: Annotated[Number, Field(ge=0)] = 1e-8
     verbose: bool = True  # accepted for LANfactory's files; the rate is always logged

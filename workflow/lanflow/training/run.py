@@ -146,6 +146,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         return _describe_dry_run(_plan(options, config, data, place), tracking)
     with locked(place.folder / network_folder.LOCK, f"{place.folder} is being trained"):
         training = _plan(options, config, data, place)
+        training.job.require_memory()
         remove_leftovers(place.folder, network_folder.IN_NETWORK_FOLDER)
         _take_up_finished(training)
         return _train(training, tracking)

@@ -19,7 +19,7 @@ import numpy as np
 from lanflow import __version__
 from lanflow.core import interrupts
 from lanflow.core.errors import UserError
-from lanflow.core.files import write_json
+from lanflow.core.files import explain_os_error, write_json
 from lanflow.core.names import is_name
 from lanflow.core.progress import format_seconds
 from lanflow.data.manifest import common_folder
@@ -96,9 +96,20 @@ def track_training(
         status = "KILLED" if killed else "FAILED"
         reason = redact(f"{type(e).__name__}: {e}")
         stopped = {**record, **_run_ids(run), "status": status, "reason": reason}
-        write_json(record_path, stopped | _pending(run, training.folder))
+        if tracking is None or run is not None:  # else the store refused, and nothing was begun
+            _write_stopped(record_path, stopped | _pending(run, training.folder))
         raise
     write_json(record_path, finished | _pending(run, training.folder))
+
+
+def _write_stopped(path: Path, record: Mapping[str, Any]) -> None:
+    """Record the end of a training that failed, maybe because nothing can be written here."""
+    try:
+        write_json(path, record)
+    except OSError as e:
+        log.warning("%s", explain_os_error(e))
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # it says RUNNING
 
 
 def _identity(training: PlannedTraining) -> dict[str, Any]:

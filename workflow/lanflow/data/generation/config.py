@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from lanflow.core.errors import UserError
-from lanflow.core.settings import Count, Name, Positive, Settings, parse_settings, read_yaml
+from lanflow.core.settings import Count, Name, Number, Settings, parse_settings, read_yaml
 
 
 def _lower(value: object) -> object:
@@ -31,7 +31,7 @@ class SimulatorSection(_Section):
     """Simulation of each parameter set; ``delta_t`` in seconds."""
 
     n_samples: Count
-    delta_t: Positive
+    delta_t: Annotated[Number, Field(ge=1e-6, le=1)]
 
 
 class TrainingSection(_Section):

@@ -28,7 +28,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import link_or_copy, replace_folder, write_bytes, write_json
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
-from lanflow.core.processes import WorkerPool, worker_pool
+from lanflow.core.processes import WorkerPool, require_memory, worker_pool
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.data.generation.plan import ChunkPlan, SetDraw
 from lanflow.models.simulators import default_generator_config
@@ -46,6 +46,9 @@ _OWN = (
     *(f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
     f"{PARTIAL_NAME}/training_data_{'[0-9a-f]' * 32}.pickle",
 )
+
+# Seeds, draws and records of a parameter set; a worker process that has loaded what it needs.
+_BYTES_PER_SET, _WORKER_BYTES = 1000, 100 * 2**20
 
 # Seconds of work before other processes are started for it: each takes as long to import what it
 # needs, and is not worth it for a few sets of a known likelihood.
@@ -164,6 +167,34 @@ def _inventoried(path: Path) -> list[str]:
         return []
 
 
+def require_chunk_memory(plan: ChunkPlan, n_processes: int) -> None:
+    """Refuse a generation that cannot fit in memory, before it begins.
+
+    The rows of one file are held at a time: as they were made, joined, and twice as the file's
+    content while it is written.
+
+    Raises
+    ------
+    UserError
+        With the estimate, the limit, and what to change.
+    """
+    pipeline, n_rows = plan.config.pipeline, plan.config.training.n_samples_per_param
+    row_bytes = 4 * (len(plan.model.parameters) + 3)  # rt, choice, label
+    file_bytes = pipeline.n_parameter_sets * (4 * n_rows * row_bytes + _BYTES_PER_SET)
+    # A trial's rt and choice, where trials are simulated.
+    n_trials = 0 if plan.label_source in ("analytic", "solver") else plan.config.simulator.n_samples
+    set_bytes = n_rows * row_bytes + 8 * n_trials
+    n_workers = min(n_processes, pipeline.n_parameter_sets)
+    require_memory(
+        f"generating files of {pipeline.n_parameter_sets:,} parameter sets with {n_rows:,} rows "
+        f"each, on {n_processes:,} processes,",
+        file_bytes + set_bytes,
+        advice="lower PIPELINE.N_PARAMETER_SETS (and make more files), "
+        "TRAINING.N_SAMPLES_PER_PARAM, SIMULATOR.N_SAMPLES or --processes, or give it more memory",
+        workers_bytes=0 if n_workers == 1 else n_workers * (_WORKER_BYTES + set_bytes),
+    )
+
+
 def generate_chunk(
     plan: ChunkPlan,
     folder: Path,
@@ -200,6 +231,7 @@ def generate_chunk(
         parameter set, or the folder holds anything but an earlier try or chunk.
     """
     require_chunk_folder(plan, folder)
+    require_chunk_memory(plan, n_processes)
     _use(plan)  # a wrong model or estimator ends here, not in a worker
     partial_folder = folder / PARTIAL_NAME
     partial_folder.mkdir(parents=True, exist_ok=True)

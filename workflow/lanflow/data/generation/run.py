@@ -16,6 +16,7 @@ from lanflow.data.generation.generate import (
     generate_chunk,
     remove_partial,
     require_chunk_folder,
+    require_chunk_memory,
 )
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.networks import folder as network_folder
@@ -70,6 +71,7 @@ def generate(
     except ImportError as e:
         raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
     require_chunk_folder(plan, folder)
+    require_chunk_memory(plan, n_processes)
     if store is not None:
         check_first_contact(store, experiment_name, send_mode)
     with locked(folder / network_folder.LOCK, f"{folder} is being generated"):
