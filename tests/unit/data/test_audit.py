@@ -202,7 +202,7 @@ def test_the_page_of_the_data_shows_the_audit_and_its_warnings(tmp_path: Path) -
     record = audit_data_set(data.data_set, data.manifest).model_dump()
     data_set = json.loads((data.data_set.folder / "data_set.json").read_text())
     manifest = data.manifest.model_dump()
-    html = data_section([ReportedData("ddm", manifest, data_set, record, draw_audit(record))])
+    html = data_section([ReportedData("ddm", manifest, data_set, record, draw_audit(record).png())])
     assert '<p class="warning">the files hold only 10 distinct parameter sets' in html
     for what, value in describe_audit(record):
         assert f"<td>{what}</td>" in html

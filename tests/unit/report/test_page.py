@@ -74,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, packed: PackedData) -> Path:
     shutil.copy(packed.data_set.folder / "data_set.json", data / "data_set")
     audit = audit_data_set(packed.data_set, packed.manifest).model_dump()
     write_json(data / "audit.json", {**audit, "warnings": ["half of the <sets> are repeats"]})
-    write_bytes(data / "audit.png", draw_audit(audit))
+    write_bytes(data / "audit.png", draw_audit(audit).png())
     return results
 
 

@@ -195,7 +195,8 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     for name in FIGURES:
         log.info("%s: drawing %s", network.title, name)
         paths[name] = folder / network_folder.PLOTS[name]
-        write_bytes(paths[name], draw_figure(name, network, reference, scores, seed=parsed.seed))
+        figure = draw_figure(name, network, reference, scores, seed=parsed.seed)
+        write_bytes(paths[name], figure.png())
     return {"plots": {name: str(path) for name, path in paths.items()}}
 
 
@@ -265,7 +266,7 @@ def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     if parsed.plot is not None:
         from lanflow.report.figures.records import draw_recovery
 
-        write_bytes(parsed.plot, draw_recovery(record))
+        write_bytes(parsed.plot, draw_recovery(record).png())
     write_json(parsed.output, record.model_dump(mode="json"))
     return {
         "recovery": str(parsed.output),
