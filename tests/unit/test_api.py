@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import pytest
 
@@ -59,14 +60,14 @@ def test_a_trained_network_is_called_evaluated_and_drawn(net: lanflow.Network) -
     assert result.verdict == "failed"  # two epochs are no training
     assert result.summary().endswith("verdict: failed")
     assert (net.own_folder / network_folder.EVALUATION).exists()
-    picture = lanflow.plot(net, "error")
-    assert picture._repr_png_().startswith(b"\x89PNG")
-    path = picture.save(net.own_folder / network_folder.PLOTS["error"])
-    assert path.read_bytes() == picture.png
+    figure = lanflow.plot(net, "error")
+    assert isinstance(figure, matplotlib.figure.Figure)
+    picture = figure.png()
+    assert picture.startswith(b"\x89PNG")
     # The scores of the evaluation are drawn, not others.
     (net.own_folder / network_folder.SCORES).unlink()
     lanflow.evaluate(net, n_sets=10, rows=20, n_simulated_sets=2)
-    assert lanflow.plot(net, "error").png != picture.png
+    assert lanflow.plot(net, "error").png() != picture
 
 
 def test_a_network_comes_back_from_its_folder_or_its_file(net: lanflow.Network) -> None:

@@ -122,11 +122,6 @@ def line_key(colour: str, label: str, **style: Any) -> Line2D:
     return Line2D([], [], color=colour, label=label, **style)
 
 
-def count_of(n: int, noun: str) -> str:
-    """Format a count for reading: ``1 file``, ``8,000 files``."""
-    return f"{n:,} {noun}{'s' * (n != 1)}"
-
-
 def put_title(figure: Figure, title: str, *notes: str, colour: str = "black") -> None:
     """Put a title at the top left of a figure and smaller notes under it; long ones are wrapped."""
     width, height = figure.get_size_inches()

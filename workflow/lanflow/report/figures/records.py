@@ -13,13 +13,13 @@ from lanflow.core.figures import (
     area_key,
     axis_label,
     choice_colour,
-    count_of,
     draw,
     line_key,
     number,
     put_legend,
     put_title,
 )
+from lanflow.core.tables import count_of
 from lanflow.evaluation.recovery.record import Agreement, LikelihoodRecovery, PosteriorRecovery
 from lanflow.report.figures.panels import chance_of_counts, hide, n_columns
 
