@@ -129,7 +129,7 @@ def test_uniform_draws_are_told_from_others(tmp_path: Path) -> None:
     assert corners is not None
     assert corners.n_empty == 6  # v low, with either end of the others
     assert corners.emptiest.startswith("v low, ")
-    assert "6 of 24 corners of the parameter box hold no parameter set" in uneven.warnings[0]
+    assert "6 of 24 corners of the bounds hold no parameter set" in uneven.warnings[0]
 
 
 def test_sets_outside_of_the_bounds_are_counted(tmp_path: Path) -> None:

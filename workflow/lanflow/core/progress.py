@@ -6,8 +6,6 @@ import time
 from types import TracebackType
 from typing import Self
 
-from tqdm.auto import tqdm
-
 from lanflow.core import interrupts
 
 log = logging.getLogger(__name__)
@@ -27,6 +25,8 @@ class Progress:
     """
 
     def __init__(self, total: int, description: str, unit: str) -> None:
+        from tqdm.auto import tqdm
+
         self._total, self._description, self._unit = total, description, unit
         is_seen = sys.stderr.isatty() or _in_notebook()
         self._bar = tqdm(total=total, desc=description, unit=unit, disable=not is_seen)

@@ -61,8 +61,11 @@ def test_the_same_record_is_the_same_figure_and_another_is_not() -> None:
     assert draw_recovery(record(2)).png() != draw_recovery(record(2, spread=0.2)).png()
 
 
-def test_two_subjects_have_a_figure_without_ranks() -> None:
-    assert draw_recovery(record(1, n_subjects=2)).png().startswith(b"\x89PNG")
+def test_two_subjects_have_a_figure_that_says_why_there_are_no_ranks() -> None:
+    figure = draw_recovery(record(1, n_subjects=2))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[0].startswith("no rank correlation: too few subjects\n")
+    assert figure.png().startswith(b"\x89PNG")
 
 
 def test_posteriors_have_ranks_under_their_values() -> None:
