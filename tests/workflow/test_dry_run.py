@@ -172,7 +172,7 @@ def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_a
 def test_a_study_of_many_networks_makes_a_page_for_each(checkout: Checkout) -> None:
     each = {"config": "training.yaml", "backends": ["jax"]}
     for n in (MOST_ON_ONE_PAGE, MOST_ON_ONE_PAGE + 1):
-        networks = {f"lan_{i}": each for i in range(n)}
+        networks = {f"lan-{i}": each for i in range(n)}
         study = checkout.write_study(**_study(**{"models/ddm/networks": networks}))
         outputs = checkout.snakemake("-n", "-p", study=study)
         assert ("results/report_pages" in outputs) == (n > MOST_ON_ONE_PAGE)
