@@ -72,7 +72,7 @@ docs: $(VENV)/.installed-dev
 
 # The picture in README.md: the top of the report of what `make run` made. Needs chromium.
 screenshot:
-	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,790 \
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,1080 \
 		--screenshot=docs/report.png file://$(CURDIR)/results/report.html
 
 setup: $(VENV)/.installed

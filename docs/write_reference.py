@@ -21,7 +21,7 @@ from lanflow.study.config import StudyConfig
 
 _HEADER = """\
 # Every key of the workflow with its default. A study of your own is a file like
-# config/examples/tiny.yaml that holds only what differs, given with --configfile; in a deployment
+# config/examples/first.yaml that holds only what differs, given with --configfile; in a deployment
 # of the workflow it may be this file. In the repository do not edit it: `make generated` makes it
 # from workflow/lanflow/study/config.py.
 """

@@ -34,9 +34,16 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the workflow's files that a test may change and run in."""
+    """A copy of the workflow's files that a test may change and run in.
+
+    Attributes
+    ----------
+    study
+        What is made where a test names no study; ``None`` leaves it to the workflow.
+    """
 
     folder: Path
+    study: str | None = None
 
     def write_yaml(self, name: str, content: Any) -> str:
         path = self.folder / name
@@ -71,6 +78,7 @@ class Checkout:
         return output
 
     def snakemake(self, *arguments: str, study: str | None = None, **keys: Any) -> str:
+        study = study or (None if "--configfile" in arguments else self.study)
         given = ["--configfile", study] if study else []
         return self.run("snakemake", *arguments, *given, **keys)
 
@@ -85,14 +93,17 @@ class Checkout:
         return Counter({name: int(count) for name, count in rows if name != "all"})
 
 
-def make_checkout(folder: Path) -> Checkout:
+TINY = "config/examples/tiny.yaml"
+
+
+def make_checkout(folder: Path, *, study: str | None = None) -> Checkout:
     for name in ("Snakefile", "config", "profiles", "scripts", "workflow", "environment.yml"):
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, folder / name)
-    return Checkout(folder)
+    return Checkout(folder, study)
 
 
 @pytest.fixture
@@ -104,7 +115,7 @@ def checkout(tmp_path: Path) -> Checkout:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The tiny study, run to its end once; tests look at it and leave it as it was."""
-    built = make_checkout(tmp_path_factory.mktemp("tiny"))
-    output = built.run("snakemake")
+    built = make_checkout(tmp_path_factory.mktemp("tiny"), study=TINY)
+    output = built.snakemake()
     (built.folder / "output.txt").write_text(output)
     return built

@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from lanflow.evaluation.record import read_evaluation
 from lanflow.networks.onnx import check_contract
 from tests.conftest import sha256
-from tests.workflow.conftest import Checkout, make_checkout
+from tests.workflow.conftest import TINY, Checkout, make_checkout
 
 NETWORK = "results/networks/lan/ddm/lan_jax"
 
@@ -238,8 +238,8 @@ def test_printed_commands_can_be_pasted(tiny: Checkout) -> None:
 def test_a_second_build_gives_the_same_bytes(
     tiny: Checkout, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    again = make_checkout(tmp_path_factory.mktemp("again"))
-    again.run("snakemake", "--cores", "1", "--until", "train_network", PYTHONHASHSEED="7")
+    again = make_checkout(tmp_path_factory.mktemp("again"), study=TINY)
+    again.snakemake("--cores", "1", "--until", "train_network", PYTHONHASHSEED="7")
     names = sorted(
         path.relative_to(tiny.folder)
         for pattern in ("results/**/*.pickle", "results/networks/**/model.onnx", "results/**/*.npy")

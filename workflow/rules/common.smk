@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from lanflow.networks import folder as network_folder
+from lanflow.report import layout
 from lanflow.tracking.store import (
     export_environment,
     generation_experiment,
@@ -16,6 +17,7 @@ MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 REPORT = f"{RESULTS}/report.html"
+REPORT_PAGES = f"{RESULTS}/{layout.PAGES}"
 STUDY_RECORD = f"{RESULTS}/study.yaml"
 GATES = f"{RESULTS}/gates.json"
 REGISTERED = f"{RESULTS}/registered.json"
@@ -36,6 +38,8 @@ PREPARED = f"{RESULTS}/tracking/prepared.json"
 CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
 RECORDED = f"{RESULTS}/tracking/recorded.json"
 CHUNK = f"{MODEL_DIR}/generation/chunk_{{chunk}}"
+
+MANY_NETWORKS = layout.has_pages(len(TRAININGS))
 
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS

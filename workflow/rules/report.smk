@@ -67,6 +67,8 @@ rule write_report:
         recoveries=recovery_files(network_folder.RECOVERY),
         recovery_plots=recovery_files(network_folder.RECOVERY_PLOT),
     output:
+        # Of many networks, an index and a page for each.
+        **({"pages": directory(REPORT_PAGES)} if MANY_NETWORKS else {}),
         report=shown(REPORT, "report", "Study", content="report"),
         study=STUDY_RECORD,
     log:

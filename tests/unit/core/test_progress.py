@@ -1,6 +1,7 @@
 import io
 import logging
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -33,6 +34,19 @@ def test_on_a_terminal_there_is_a_bar_and_no_line(
         shown.advance(4)
     assert "packing: 100%" in terminal.getvalue()
     assert "4/4" in terminal.getvalue()
+    assert caplog.text == ""
+
+
+def test_in_a_notebook_there_is_a_bar_though_it_has_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    log = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", log)
+    with caplog.at_level(logging.INFO, logger="lanflow"), Progress(4, "packing", "file") as shown:
+        shown.advance(4)
+    assert "packing: 100%" in log.getvalue()
     assert caplog.text == ""
 
 

@@ -1,10 +1,12 @@
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
 
-from lanflow.report.html import Code, Figure, Table, Verdict, render, show
+from lanflow.core.templates import Code, Link, Table, Verdict, show
+from lanflow.report.html import Figure, relative_address, render
 
 
 class Tables(HTMLParser):
@@ -41,7 +43,7 @@ class Tables(HTMLParser):
 
 def networks(table: Table) -> str:
     """A section with a table."""
-    return render("networks.html", leaderboard=table)
+    return render("networks.html", leaderboard=table, measured=[])
 
 
 def test_text_is_escaped_and_numbers_stand_to_the_right() -> None:
@@ -58,7 +60,7 @@ def test_text_is_escaped_and_numbers_stand_to_the_right() -> None:
     assert tables.rows == [
         ["a<b", "n"],
         ["<script>", "1,234"],
-        ["x & y", "0.1235"],
+        ["x & y", "0.123"],
         ["True", ""],
         ["\N{EN DASH} <b>", "-3"],
     ]
@@ -79,7 +81,15 @@ def test_a_row_of_another_length_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(None, ""), (1234567, "1,234,567"), (0.000123456, "0.0001235"), (True, "True"), ("x", "x")],
+    [
+        (None, ""),
+        (1234567, "1,234,567"),
+        (0.000123456, "0.000123"),
+        (27.0912, "27.1"),
+        (1234.5, "1,234"),
+        (True, "True"),
+        ("x", "x"),
+    ],
 )
 def test_values_are_shown_for_reading(value: Any, shown: str) -> None:
     assert show(value) == shown
@@ -87,15 +97,16 @@ def test_values_are_shown_for_reading(value: Any, shown: str) -> None:
 
 def test_a_page_names_nothing_outside_of_itself() -> None:
     png = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + (640).to_bytes(4) + (480).to_bytes(4) + b"rest"
-    curve = Figure(png, alt='a "curve"', caption="x < y")
+    curve = Figure.inside(png, alt='a "curve"', caption="x < y")
     shown = {"name": "net", "verdict": Verdict("passed"), "figures": [curve]}
-    body = render("figures.html", networks=[shown], n_left_out=0)
+    body = render("figures.html", groups=[[shown, shown]])
     html = render(
         "page.html",
-        study="<study>",
-        models=["ddm"],
-        n_networks=1,
-        n_sets=2,
+        title="<study>",
+        heading="<study>",
+        subtitle="1 network",
+        up=None,
+        pictures="data:",
         verdict="",
         sections=[{"anchor": "part", "title": "A & B", "body": body}],
         made="now",
@@ -121,3 +132,18 @@ def test_a_verdict_is_a_word_and_a_mark_not_only_a_colour(verdict: str) -> None:
     marked = Tables(networks(Table("", ["gates"], [[Verdict(verdict)]]))).rows[1][0]
     assert marked.endswith(verdict)
     assert marked[0] != verdict[0]
+
+
+def test_an_address_is_relative_to_its_page_and_quoted(tmp_path: Path) -> None:
+    page = tmp_path / "results" / "report.html"
+    inside = tmp_path / "results" / "networks" / 'a "net" #1'
+    assert relative_address(inside, page) == "networks/a%20%22net%22%20%231"
+    assert relative_address(tmp_path / "javascript:x", page) == "../javascript%3Ax"
+    html = networks(Table("t", ["n"], [[Link("<net>", relative_address(inside, page))]]))
+    assert Tables(html).addresses == ["networks/a%20%22net%22%20%231"]
+    assert Tables(html).rows[1] == ["<net>"]
+
+
+def test_a_skipped_gate_that_is_needed_is_no_harmless_one() -> None:
+    assert (Verdict("skipped").kind, Verdict("skipped", is_bad=True).kind) == ("skipped", "failed")
+    assert Verdict("not judged").kind == "skipped"

@@ -215,7 +215,7 @@ def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
     record = audit.model_dump()
     write_json(parsed.output, record)
     if parsed.plot is not None:
-        write_bytes(parsed.plot, draw_audit(record))
+        write_bytes(parsed.plot, draw_audit(record).png())
     check_repeats(data.data_set, max_repeated_sets=parsed.max_repeated_sets)
     return {
         "audit": str(parsed.output),

@@ -195,7 +195,8 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     for name in FIGURES:
         log.info("%s: drawing %s", network.title, name)
         paths[name] = folder / network_folder.PLOTS[name]
-        write_bytes(paths[name], draw_figure(name, network, reference, scores, seed=parsed.seed))
+        figure = draw_figure(name, network, reference, scores, seed=parsed.seed)
+        write_bytes(paths[name], figure.png())
     return {"plots": {name: str(path) for name, path in paths.items()}}
 
 
@@ -238,6 +239,7 @@ def add_recover(command: argparse.ArgumentParser) -> None:
 def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes, write_json
     from lanflow.core.progress import Progress
+    from lanflow.evaluation.recovery.record import rank_correlations, without_ranks
     from lanflow.evaluation.recovery.subjects import require_recoverable, simulate_subjects
     from lanflow.networks.network import Network
 
@@ -265,12 +267,17 @@ def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     if parsed.plot is not None:
         from lanflow.report.figures.records import draw_recovery
 
-        write_bytes(parsed.plot, draw_recovery(record))
+        write_bytes(parsed.plot, draw_recovery(record).png())
     write_json(parsed.output, record.model_dump(mode="json"))
+    if without_ranks(record) is None:
+        log.info("rank correlations of true and found values: %s", rank_correlations(record))
+    else:
+        log.warning("rank correlations of true and found values: %s", rank_correlations(record))
     return {
         "recovery": str(parsed.output),
         "method": record.method,
         "rank_correlation": {name: one.spearman for name, one in record.summary.items()},
+        "without_rank_correlation": without_ranks(record),
         **_of_method(record),
         "n_undecided": record.n_undecided,
         "plot": None if parsed.plot is None else str(parsed.plot),

@@ -1,12 +1,10 @@
-"""Progress of long work: a bar on a terminal, or a line every few seconds in a log."""
+"""Progress of long work: a bar on a terminal or in a notebook, or a line every few seconds."""
 
 import logging
 import sys
 import time
 from types import TracebackType
 from typing import Self
-
-from tqdm import tqdm
 
 from lanflow.core import interrupts
 
@@ -27,8 +25,11 @@ class Progress:
     """
 
     def __init__(self, total: int, description: str, unit: str) -> None:
+        from tqdm.auto import tqdm
+
         self._total, self._description, self._unit = total, description, unit
-        self._bar = tqdm(total=total, desc=description, unit=unit, disable=not sys.stderr.isatty())
+        is_seen = sys.stderr.isatty() or _in_notebook()
+        self._bar = tqdm(total=total, desc=description, unit=unit, disable=not is_seen)
         self._n_done = 0
         self._start = self._last_line = time.monotonic()
 
@@ -63,6 +64,13 @@ class Progress:
             self._unit,
             format_seconds((self._total - self._n_done) / rate),
         )
+
+
+def _in_notebook() -> bool:
+    """Whether a notebook's kernel runs this; its standard error is no terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def format_seconds(seconds: float) -> str:

@@ -30,3 +30,8 @@ def markdown_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str
     lines = [names, ["---"] * len(names), *rows]
     cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)
     return "\n".join(f"| {' | '.join(line)} |" for line in cells)
+
+
+def count_of(n: int, noun: str) -> str:
+    """Format a count for reading: ``1 file``, ``8,000 files``."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"

@@ -229,7 +229,7 @@ def _warnings(audit: Audit) -> Iterator[str]:
     corners = audit.coverage.corners
     if corners and corners.n_empty and corners.expected_sets >= 10:
         yield (
-            f"{corners.n_empty} of {corners.n_corners} corners of the parameter box hold no "
+            f"{corners.n_empty} of {corners.n_corners} corners of the bounds hold no "
             f"parameter set, where {corners.expected_sets:.0f} are expected; for example "
             f"{corners.emptiest}"
         )

@@ -114,6 +114,28 @@ class DataSet:
         """Share of the parameter vectors that are repeats of others."""
         return 1 - self.n_sets / self.n_claimed_sets
 
+    def _repr_html_(self) -> str:
+        """What it holds, as a notebook shows it."""
+        from lanflow.core.templates import Code, Table, notebook_html
+
+        rows: list[tuple[str, Any]] = [
+            ("folder", Code(str(self.folder))),
+            ("parameter sets", self.n_sets),
+            ("repeats", f"{self.repeated_share:.1%}"),
+            *((f"{kind} rows", shape[0]) for kind, shape in self.shapes.items()),
+            ("labels", self.label_source or "not recorded"),
+            ("digest", Code(self.digest[:12])),
+        ]
+        bounds = [
+            (name, *self.bounds.get(name, ("not recorded", "not recorded")))
+            for name in self.parameters
+        ]
+        return notebook_html(
+            f"training data of {self.model}",
+            Table("Data set", ["what", "value"], rows),
+            Table("Parameters", ["parameter", "lower bound", "upper bound"], bounds),
+        )
+
     def array(self, network_type: str, kind: str) -> np.ndarray:
         """Memory-map one array.
 

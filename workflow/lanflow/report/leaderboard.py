@@ -56,7 +56,7 @@ class Row(Settings):
 
 COLUMNS = tuple(Row.model_fields)
 
-# Columns of the report's table, and their headings.
+# Columns of the report's table, and their headings; the file has all columns.
 PAGE_HEADINGS = {
     "model": "model",
     "network_type": "type",
@@ -65,17 +65,15 @@ PAGE_HEADINGS = {
     "origin": "from",
     "verdict": "gates",
     "mean_abs_error": "mean |error|",
-    "median_abs_error": "median",
-    "p99_abs_error": "99th pct.",
-    "mean_difference": "mean difference",
-    "best_val_loss": "val. loss",
-    "best_epoch": "epoch",
-    "n_epochs": "of",
-    "seconds": "seconds",
+    "p99_abs_error": "99th percentile",
+    "best_val_loss": "validation loss",
+    "best_epoch": "best epoch",
+    "seconds": "training (s)",
     "rows_per_second": "rows/s",
     "n_weights": "weights",
-    "n_parameter_sets": "param. sets",
+    "n_parameter_sets": "parameter sets",
     "n_rows": "rows",
+    "mlflow_run_id": "MLflow run",
     "onnx": "file",
 }
 

@@ -342,7 +342,7 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
     if not study.models:
         raise UserError(
             f"{', '.join(map(str, config_paths))}: 'models' is empty, so there is nothing to "
-            "train; name a study, for example --configfile config/examples/tiny.yaml"
+            "train; name a study, for example --configfile config/examples/first.yaml"
         )
     return study
 

@@ -124,7 +124,7 @@ def _products(training: PlannedTraining, result: TrainingResult) -> dict[str, by
         [asdict(epoch) for epoch in result.history],
         title=f"{job.config.model} {network_type.name} ({backend.name})",
         loss="Huber loss of the log-likelihood" if is_huber else "cross-entropy (nats)",
-    )
+    ).png()
     return products
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from lanflow.core.figures import Drawing
 from lanflow.evaluation.reference import Reference
 from lanflow.evaluation.scores import Scores, calibration
 from lanflow.networks.network import Network
@@ -24,8 +25,8 @@ def draw_figure(
     scores: Callable[[], Scores],
     *,
     seed: int,
-) -> bytes:
-    """Draw one figure of a network, as a PNG.
+) -> Drawing:
+    """Draw one figure of a network.
 
     Parameters
     ----------
