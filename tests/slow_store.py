@@ -1,4 +1,4 @@
-"""A proxy in front of an MLflow server that takes its time, or never answers at all.
+"""A proxy in front of an MLflow server that takes its time, loses answers, or never gives one.
 
 By hand: ``python -m tests.slow_store http://127.0.0.1:5000 2 5001`` answers on port 5001 for the
 server on port 5000 after 2 s each.
@@ -10,7 +10,7 @@ import http.server
 import sys
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 _NOT_PASSED_ON = {"host", "connection", "content-length", "transfer-encoding"}
 
@@ -29,6 +29,10 @@ class SlowStore(http.server.ThreadingHTTPServer):
     ----------
     is_silent
         Whether requests are taken and not answered, until it is unset.
+    is_away
+        Whether connections are closed at once, until it is unset.
+    loses_answer
+        Called for each request that was carried out: whether its answer is lost.
     requests
         Method and path of each request, in order.
     """
@@ -40,6 +44,8 @@ class SlowStore(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), _Handler)
         self.upstream, self.delay = urllib.parse.urlsplit(upstream), delay
         self.requests: list[tuple[str, str]] = []
+        self.is_away = False
+        self.loses_answer: Callable[[], bool] = lambda: False
         self._wakes = threading.Event()
         self._wakes.set()
 
@@ -71,12 +77,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.requests.append((self.command, self.path))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.hold()
+        if self.server.is_away:
+            return
         headers = {k: v for k, v in self.headers.items() if k.lower() not in _NOT_PASSED_ON}
         upstream = http.client.HTTPConnection(str(self.server.upstream.netloc), timeout=60)
         with contextlib.closing(upstream):
             upstream.request(self.command, self.path, body, headers)
             answer = upstream.getresponse()
             content = answer.read()
+        if self.server.loses_answer():
+            return
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in _NOT_PASSED_ON:

@@ -27,11 +27,10 @@ def test_a_server_that_dies_and_comes_back_has_all_that_an_uninterrupted_one_has
     tmp_path: Path,
     packed: PackedData,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All steps use one server, because each start takes seconds."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    work = Work(tmp_path, packed, capsys)
+    work = Work(tmp_path, packed)
     trained, generated = work.train("whole"), work.generate("whole_chunk")
     assert (trained["mlflow_pending"], generated["mlflow_pending"]) == (None, None)
 

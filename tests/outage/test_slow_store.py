@@ -1,12 +1,10 @@
 """The store takes its time, or takes connections and never answers; the work does not wait."""
 
-import json
 import logging
 import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -33,11 +31,10 @@ def test_a_store_that_does_not_answer_holds_no_epoch_up_and_gets_everything_once
     tmp_path: Path,
     packed: PackedData,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, "lanflow")
-    work = Work(tmp_path, packed, capsys)
+    work = Work(tmp_path, packed)
     client = MlflowClient(tracking_uri=slow.url)
     expected = content_of_run(client, work.train("whole")["mlflow_run_id"])
     assert [step for step, _ in expected["history"]["val_loss"]] == list(range(6))
@@ -62,7 +59,7 @@ def test_a_store_that_does_not_answer_holds_no_epoch_up_and_gets_everything_once
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
     answer(slow)
     assert work.sync()["n_runs_sent"] == 1
-    sent = json.loads((tmp_path / "never/lan/ddm/net/run.json").read_text())
+    sent = work.read_record("never")
     assert content_of_run(client, sent["mlflow_run_id"]) == expected
 
 
@@ -82,10 +79,9 @@ def test_an_interrupted_training_is_killed_in_its_store_too_now_or_later(
     tmp_path: Path,
     packed: PackedData,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(recorder, "_SECONDS_TO_STOP", 0.5 if is_silent else 60.0)
-    work = Work(tmp_path, packed, capsys)
+    work, name = Work(tmp_path, packed), f"cut_{is_silent}"
     client = MlflowClient(tracking_uri=slow.url)
 
     def interrupt() -> None:
@@ -94,16 +90,16 @@ def test_an_interrupted_training_is_killed_in_its_store_too_now_or_later(
 
     slow.delay = 0.0 if is_silent else 0.3
     with at_lines({"epoch 3/": interrupt}):
-        assert torchtrain(work.training("cut")) != 0
+        assert torchtrain(work.training(name)) != 0
     slow.is_silent, slow.delay = False, 0.0
-    record: dict[str, Any] = json.loads((tmp_path / "cut/lan/ddm/net/run.json").read_text())
+    record = work.read_record(name)
     assert record["status"] == "KILLED"
     assert ("mlflow_pending" in record) == is_silent
     assert work.sync()["n_runs_sent"] == int(is_silent)
     content = content_of_run(client, record["mlflow_run_id"])
     assert content["status"] == "KILLED"
     # It continues the same run, which then has every epoch once.
-    finished = work.train("cut")
+    finished = work.train(name)
     assert finished["mlflow_run_id"] == record["mlflow_run_id"]
     content = content_of_run(client, record["mlflow_run_id"])
     assert content["status"] == "FINISHED"

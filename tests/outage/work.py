@@ -1,6 +1,7 @@
 """Trainings and generations with their commands, and what happens to their store meanwhile."""
 
 import contextlib
+import io
 import json
 import logging
 from collections.abc import Callable, Iterator
@@ -45,8 +46,8 @@ def at_lines(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
 class Work:
     """Run trainings and generations with their commands, each in its own folder."""
 
-    def __init__(self, folder: Path, packed: PackedData, capsys: Any) -> None:
-        self.folder, self._capsys = folder, capsys
+    def __init__(self, folder: Path, packed: PackedData) -> None:
+        self.folder = folder
         self._data_set = packed.data_set.folder
         keys = {"N_EPOCHS": 6, "LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]]}
         (folder / "training.yaml").write_text(yaml.safe_dump({**TRAINING_YAML, **keys}))
@@ -61,18 +62,25 @@ class Work:
         return [*given, "--mlflow-on", "--mlflow-send", "try"]
 
     def train(self, name: str) -> dict[str, Any]:
-        assert torchtrain(self.training(name)) == 0
-        return self._last_line()
+        return last_line(torchtrain, self.training(name))
+
+    def read_record(self, name: str) -> dict[str, Any]:
+        """Read ``run.json`` of the network in the folder of that name."""
+        path = self.folder / name / "lan" / "ddm" / "net" / "run.json"
+        return dict(json.loads(path.read_text()))
 
     def generate(self, name: str) -> dict[str, Any]:
         given = ["generate", "--config-path", str(self.folder / "generation.yaml"), "--processes"]
         given += ["1", "--output", str(self.folder / name), "--mlflow-on", "--mlflow-send", "try"]
-        assert main(given) == 0
-        return self._last_line()
+        return last_line(main, given)
 
     def sync(self) -> dict[str, Any]:
-        assert main(["sync", str(self.folder)]) == 0
-        return self._last_line()
+        return last_line(main, ["sync", str(self.folder)])
 
-    def _last_line(self) -> dict[str, Any]:
-        return dict(json.loads(self._capsys.readouterr().out.splitlines()[-1]))
+
+def last_line(command: Callable[[list[str]], int], given: list[str]) -> dict[str, Any]:
+    """Run a command, which must end with status 0; the JSON in the last line that it prints."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert command(given) == 0
+    return dict(json.loads(printed.getvalue().splitlines()[-1]))
