@@ -1,6 +1,6 @@
 import logging
 import multiprocessing
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
+from lanflow.tracking import sender
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.delivery import Delivery, MlflowRun
 from lanflow.tracking.record import find_records
@@ -97,27 +98,34 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path, store: Store)
             pass
 
 
-def test_a_store_that_is_away_slows_the_work_down_by_a_tenth_at_most(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_store_that_is_away_is_warned_of_once_and_gets_all_when_it_is_back(
+    tmp_path: Path,
+    store: Store,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    now, tries = [0.0], []
+    tries, send = [], Delivery.send
+    twice = threading.Event()
 
-    def hang(_: Delivery) -> None:
-        tries.append(now[0])
-        now[0] += 30
+    def fail(delivery: Delivery) -> None:
+        tries.append(delivery)
+        if len(tries) == 2:
+            twice.set()
         raise StoreUnavailableError("timed out")
 
+    monkeypatch.setattr(sender, "_SECONDS_BETWEEN_TRIES", 0.01)
     with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
         run.begin()
-        with monkeypatch.context() as patch:
-            patch.setattr(Delivery, "send", hang)
-            patch.setattr(time, "monotonic", lambda: now[0])
-            for step in range(1000):
-                run.log_metrics({"val_loss": step}, step=step)
-                now[0] += 1
-        warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(tries) == 4  # at 0, and each 300 s after the last one failed
+        monkeypatch.setattr(Delivery, "send", fail)
+        run.log_metrics({"val_loss": 0.5}, step=0)
+        assert twice.wait(60)  # without any news it is tried again
+        monkeypatch.setattr(Delivery, "send", send)
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
+    assert "timed out; work goes on" in warnings[0].getMessage()
+    assert run.pending is None
+    assert client.get_run(str(run.id)).data.metrics == {"val_loss": 0.5}
 
 
 def test_an_answer_that_was_lost_is_no_second_run_and_no_second_value(

@@ -27,13 +27,12 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import link_or_copy, read_json, write_json, write_text
 from lanflow.core.names import SENT_RUNS, UNSENT_RUNS, is_name
 from lanflow.core.settings import Settings, parse_settings
-from lanflow.tracking.store import resolve_store
+from lanflow.tracking.store import HIDDEN, resolve_store
 
 RECORD_NAME = "run.json"
 _ARTIFACTS, _LOCK = "artifacts", "lock"
 # Key in documents of results: where the record of their run is, while it is still to be sent.
 PENDING_KEY = "mlflow_pending"
-HIDDEN = "***"  # in a record, in place of credentials
 
 # MLflow refuses longer values (mlflow.utils.validation).
 _MAX_PARAM_LENGTH, _MAX_TAG_LENGTH = 6000, 8000

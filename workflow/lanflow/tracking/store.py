@@ -16,6 +16,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.names import check_title
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+HIDDEN = "***"  # shown in place of credentials
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACT_VARIABLE = "MLFLOW_ARTIFACT_LOCATION"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
@@ -114,6 +115,8 @@ class FoundRun:
         The last value of each metric.
     inventory
         The files of a data-generation run; None where it logged none or was not asked for.
+    inventory_fault
+        Why its inventory is none; empty where it is one.
     deleted
         Whether the run is deleted in MLflow, which keeps it hidden.
     """
@@ -127,6 +130,7 @@ class FoundRun:
     experiment_id: str = ""
     artifact_uri: str = ""
     inventory: Mapping[str, Any] | None = None
+    inventory_fault: str = ""
     deleted: bool = False
 
 

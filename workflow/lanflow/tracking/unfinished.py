@@ -129,7 +129,7 @@ def _find_run(
     known_id = saved.mlflow_run_id or (folder.read().run_id if folder.exists() else None)
     if known_id is not None and send_mode != "later":
         try:
-            fetch_run(store, known_id)
+            fetch_run(store, known_id, seconds=None if send_mode == "now" else 0)
         except StoreError as e:
             if send_mode == "now":
                 raise

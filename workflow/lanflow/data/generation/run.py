@@ -110,7 +110,9 @@ def _generate(
                 keep_partial=True,
             )
         if run is not None and log_files:
-            _log_files(run, [folder / FILES_NAME / file["filename"] for file in inventory["files"]])
+            names = [file["filename"] for file in inventory["files"]]
+            run.log_files([folder / FILES_NAME / name for name in names], FILES_NAME)
+            run.set_tags({FILES_TAG: FILES_NAME})
         if run is not None:
             run.log_json(inventory, INVENTORY_NAME)
             run.log_metrics(
@@ -137,15 +139,6 @@ def _generate(
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
     return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
-
-
-def _log_files(run: Any, paths: list[Path]) -> None:
-    """Copy the files into the run's artifacts; a tag says so once all of them are there."""
-    with Progress(len(paths), "logging files", "file") as progress:
-        for path in paths:
-            run.log_files([path], FILES_NAME)
-            progress.advance()
-    run.set_tags({FILES_TAG: FILES_NAME})
 
 
 def _pending(run: RunRecorder | None, folder: Path) -> str | None:
