@@ -12,7 +12,9 @@ from lanflow.networks.network import Network
 from lanflow.report.leaderboard import build_leaderboard, find_earlier_networks, format_leaderboard
 from lanflow.tracking.store import resolve_store
 from lanflow.tracking.sync import sync_if_unsent
+from lanflow.workflow.script import log_to
 
+log_to(snakemake.log[0])
 given = snakemake.input
 folders = [Path(path).parent for path in given.cards]
 sync_if_unsent(folders)
@@ -25,6 +27,4 @@ rows = build_leaderboard(
 )
 table = pd.DataFrame([row.model_dump() for row in rows])
 write_text(Path(snakemake.output.table), table.to_csv(index=False))
-summary = format_leaderboard(rows)
-write_text(Path(snakemake.log[0]), summary + "\n")
-sys.stderr.write(f"\n{summary}\n\nall of them: {snakemake.output.table}\n\n")
+sys.stderr.write(f"{format_leaderboard(rows)}\n")

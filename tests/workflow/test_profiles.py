@@ -95,11 +95,11 @@ def test_from_elsewhere_the_slurm_profile_finds_its_site_file_or_says_there_is_n
     partitions = {"short": {"max_runtime": 60}}
     site = {"account": "lab-7", "partitions": partitions, "environment": {"EXTRA": "of the site"}}
     place.write_yaml("profiles/slurm/site.yaml", site)
-    output = elsewhere.snakemake("-n", *command)
+    output = elsewhere.snakemake("-n", "--verbose", *command)
     assert "slurm_account=lab-7" in output
     assert "no site file" not in output
     (place.folder / "profiles/slurm/site.yaml").unlink()
-    output = elsewhere.snakemake("-n", *command)
+    output = elsewhere.snakemake("-n", "--verbose", *command)
     assert "slurm_account" not in output
     told = f"no site file: {place.folder}/profiles/slurm/site.yaml is not there"
     assert output.count(told) == 1
@@ -116,7 +116,7 @@ def test_a_gpu_is_asked_for_where_the_study_wants_one_and_only_there(place: Chec
     text = (place.folder / "config/examples/tiny.yaml").read_text()
     text = text.replace("backends: [jax, torch]", "backends: [jax]\n        device: gpu")
     (place.folder / "gpu.yaml").write_text(text)
-    output = place.snakemake("-n", "--configfile", "gpu.yaml")
+    output = place.snakemake("-n", "-p", "--verbose", "--configfile", "gpu.yaml")
     jobs = output.split("\nrule ")
     asking = [job.split(":")[0] for job in jobs if "gpu=1" in job]
     assert sorted(asking) == ["check_node", "train_network"]

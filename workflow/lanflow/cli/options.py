@@ -13,6 +13,7 @@ from typing import Any
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.interrupts import interruptible
 from lanflow.core.names import check_name
+from lanflow.core.progress import LineFormatter
 from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
 
 log = logging.getLogger("lanflow")
@@ -169,7 +170,9 @@ def run_command(
         contradict each other; 130 after an interruption.
     """
     parsed = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(parsed.log_level)
     try:
         with interruptible():
