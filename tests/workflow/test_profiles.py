@@ -1,5 +1,6 @@
 """The profiles: what each sets, and what the command line leaves of it."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,24 @@ def test_a_gpu_is_asked_for_where_the_study_wants_one_and_only_there(place: Chec
     (training,) = [job for job in jobs if job.startswith("train_network")]
     assert "--device gpu" in training
     assert "node_jax_gpu.json" in output
+
+
+# Python as it is where lanflow was not installed: neither it nor its logger plugin is found.
+WITHOUT_LANFLOW = """
+import sys
+sys.path[:] = [path for path in sys.path if not path.endswith("/workflow")]
+from snakemake.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("name", ["default", "laptop", "gpu"])
+def test_a_profile_without_lanflow_says_what_to_install(place: Checkout, name: str) -> None:
+    command = (sys.executable, "-c", WITHOUT_LANFLOW, "-n", "--workflow-profile", name)
+    output = place.run(*command, check=False)
+    assert "lanflow is not installed beside Snakemake" in output
+    assert "make setup" in output
+    assert "invalid choice" not in output
 
 
 def test_no_account_partition_or_personal_path_is_in_a_profile(place: Checkout) -> None:

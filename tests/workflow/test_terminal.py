@@ -91,6 +91,32 @@ def test_failures_show_the_message_of_the_job_its_log_and_how_to_go_on(build: Ch
     )
 
 
+SUBMIT = """\
+#!/bin/sh
+nohup sh "$1" > "job.$$.log" 2>&1 &
+echo $!
+"""
+
+
+def test_of_jobs_that_are_one_for_a_scheduler_the_one_that_failed_is_named(build: Checkout) -> None:
+    submit = build.folder / "submit"
+    submit.write_text(SUBMIT)
+    submit.chmod(0o755)
+    text = SNAKEFILE.replace('    output: "b.txt"', '    input: "a.txt"\n    output: "b.txt"')
+    (build.folder / "Snakefile").write_text(text.replace("    log:", '    group: "one"\n    log:'))
+    output = build.snakemake(
+        *("--logger", "lanflow", "--executor", "cluster-generic", "--jobs", "2", "b.txt"),
+        *("--cluster-generic-submit-cmd", "./submit", "--seconds-between-status-checks", "1"),
+        check=False,
+    )
+    assert not OF_SNAKEMAKE.search(output), output
+    assert output.count("FAILED") == 1
+    assert re.search(
+        r"FAILED mistaken after \d+ s\n +lanflow x: error: c.yaml: unknown key", output
+    )
+    assert "\n1 of 2 jobs failed: mistaken\n" in output
+
+
 def test_a_job_without_its_output_is_named_at_the_end(build: Checkout) -> None:
     output = snakemake(build, "--latency-wait", "0", "d.txt", check=False)
     assert "d.txt (missing locally" in output

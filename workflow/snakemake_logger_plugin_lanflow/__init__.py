@@ -83,7 +83,12 @@ class LogHandler(LogHandlerBase):
             case LogEvent.JOB_FINISHED:
                 build.finish(told["job_id"])
             case LogEvent.JOB_ERROR if not told["indent"]:  # else it is told with its group
-                build.fail(told["jobid"], reason=told["rule_msg"] or "", logs=told["log"][1:])
+                build.fail(
+                    told["jobid"],
+                    reason=told["rule_msg"] or "",
+                    command=told["shellcmd"],
+                    logs=told["log"][1:],
+                )
             case LogEvent.GROUP_ERROR:
                 numbers = [job["jobid"] for job in told["job_error_info"]]
                 build.fail_group(numbers, told["aux_logs"])

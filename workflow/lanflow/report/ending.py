@@ -69,5 +69,6 @@ def _next_steps(results: Path, rows: Sequence[Row]) -> str:
         steps.append(("use it in HSSM", f"hssm.HSSM(data, {how})"))
     elif usable:
         steps.append(("use it in HSSM", "not yet: no likelihood network passed its gates"))
-    steps.append(("your own model", "config/README.md; then snakemake --configfile my_study.yaml"))
+    start = "start from config/examples/first.yaml, see config/README.md"
+    steps.append(("your own model", f"{start}; snakemake --configfile my_study.yaml"))
     return plain_table(steps)

@@ -76,8 +76,8 @@ def describe_start(study: StudyConfig, log_paths: Sequence[str]) -> str:
         Of Snakemake itself.
     """
     own = ", ".join(str(Path(os.path.relpath(path))) for path in log_paths)
-    logs = f"logs in {study.results}/logs" + (f" and {own}" if own else "")
-    return f"study {study.study}: results in {study.results}, {logs}"
+    logs = f"logs in {study.results}/logs/" + (f" and {own}" if own else "")
+    return f"study {study.study}: results in {study.results}/, {logs}"
 
 
 def end_study(

@@ -20,19 +20,27 @@ _MOST_CHARACTERS = 300
 
 # What Snakemake and its executor for Slurm tell of their own work; it is in Snakemake's log file.
 _NOISE = re.compile(
-    r"(Building DAG of jobs|Using shell: |Assuming unrestricted shared filesystem|"
-    r"Select jobs to execute|Group jobs: inactive|Conda environments: ignored|"
-    r"Singularity containers: ignored|Complete log\(s\): |Elapsed time: |Shutting down, this|"
-    r"Removing output files of failed job|Processed \d+ potential jobs|"
-    r"Exiting because a job execution failed|SLURM run ID: |Job \d+ has been submitted with|"
-    r"Submitted array job|Cleaning up SLURM log files|Falling back to 'sacct'|"
-    r"'sacct' unavailable|Reading SLURM partition)"
+    "|".join(
+        (
+            *("Building DAG of jobs", "Using shell: ", "Assuming unrestricted shared filesystem"),
+            *("Select jobs to execute", "Processed \\d+ potential jobs", "Group jobs: inactive"),
+            *("Conda environments: ignored", "Singularity containers: ignored"),
+            *("Config file .* is extended by additional config", "Complete log", "Elapsed time: "),
+            *("Shutting down, this", "Removing output files of failed job"),
+            *("Exiting because a job execution failed", "SLURM run ID: "),
+            *("Job \\d+ has been submitted with", "Submitted array job"),
+            *("Submitted (?:group )?job .* with external jobid",),
+            *("Cleaning up SLURM log files", "Reading SLURM partition"),
+            *("Falling back to 'sacct'", "'sacct' unavailable"),
+        )
+    )
 )
 _INTERRUPTED = "Terminating processes on user request"
 _RESTART = re.compile(r"Trying to restart job (\S+)\.")
 _END_OF_FAILED_BUILD = "At least one job did not complete successfully."
-# Snakemake reports the failed command of a job before the job.
-_FAILED_COMMAND = re.compile(r"CalledProcessError|non-zero exit status|SpawnedJobError")
+# Snakemake reports the failed command of a job before the job; that of a script is a file of its.
+_FAILED_COMMAND = "RuleException:\nCalledProcessError in file "
+_SCRIPT = "/.snakemake/scripts/"
 
 
 class Build:
@@ -57,7 +65,7 @@ class Build:
         self._failed: dict[int, Job] = {}
         self._n_done, self._n_jobs = 0, 0
         self._place = ""
-        self._reason = ""
+        self._reasons: list[str] = []
         self._is_opened = self._is_interrupted = False
         self._over = threading.Event()
         self._watch: threading.Thread | None = None
@@ -101,13 +109,27 @@ class Build:
                 self._screen.write(f"{count} {job.finished_line()}")
                 self._write_below(warnings, "yellow")
 
-    def fail(self, number: int, *, reason: str = "", logs: Iterable[str] = ()) -> None:
-        """Write the message of a job that failed, and where its log is."""
+    def fail(
+        self, number: int, *, reason: str = "", command: str | None = None, logs: Iterable[str] = ()
+    ) -> None:
+        """Write the message of a job that failed, and where its log is.
+
+        Parameters
+        ----------
+        number
+            Of the job.
+        reason
+            What an executor says of how it ended.
+        command
+            What it ran; None for a script.
+        logs
+            Paths of an executor's logs of it.
+        """
         with self._lock:
             job = self._running.pop(number, None)
             if job is None:
                 return
-            reason, self._reason = self._reason or reason, ""
+            reason = self._take_reason((command or _SCRIPT).strip()) or reason
             if signal_of(reason) != "SIGINT":
                 self._failed[number] = job
             self._show_running()
@@ -118,21 +140,21 @@ class Build:
     def fail_group(self, numbers: Iterable[int], logs: Iterable[str]) -> None:
         """Write the message of the job that failed among those that were one."""
         with self._lock:
-            known = [number for number in numbers if number in self._running]
-            begun = [n for n in known if not self._running[n].is_waiting]
-            culprit = (begun or known)[-1:]
-            for number in known:
-                if number not in culprit:
-                    del self._running[number]
-            for number in culprit:
+            known = sorted(
+                (number for number in numbers if number in self._running),
+                key=lambda number: self._running[number].last_sign,
+            )
+            for number in known[:-1]:
+                del self._running[number]
+            for number in known[-1:]:
                 self.fail(number, logs=logs)
 
     def report_error(self, text: str) -> None:
         """Write an error of Snakemake's own, or how a build ended that failed."""
         if _END_OF_FAILED_BUILD in text:
             self._end_failed()
-        elif _FAILED_COMMAND.search(text):
-            self._reason = text
+        elif text.startswith(_FAILED_COMMAND):
+            self._reasons.append(text)
         elif not _NOISE.match(text):
             self._screen.write(self._screen.colour(text, "red"))
 
@@ -153,6 +175,13 @@ class Build:
         if self._watch is not None:
             self._watch.join()
         self._screen.close()
+
+    def _take_reason(self, command: str) -> str:
+        """Return what Snakemake said of how a command ended, once; empty if it said nothing."""
+        for i, text in enumerate(self._reasons):
+            if command in text:
+                return self._reasons.pop(i)
+        return ""
 
     def _open(self) -> None:
         if not self._is_opened and self._n_jobs and self._show_jobs:

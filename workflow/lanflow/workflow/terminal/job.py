@@ -55,6 +55,13 @@ class Job:
         """Whether a scheduler has not begun it, as far as its log tells."""
         return not self.is_local and self.log is not None and not self.log.is_begun
 
+    @property
+    def last_sign(self) -> tuple[bool, int]:
+        """Whether its log holds the message of an error, and when it wrote there (ns); to sort."""
+        if self.log is None:
+            return False, 0
+        return bool(self.log.error()), self.log.written_ns
+
     def running_line(self) -> str:
         """Return the line of a running job: seconds, what is done, the rate, the time left."""
         shown = self.log.progress() if self.log is not None else None
@@ -99,7 +106,7 @@ class Job:
 
     def _line(self, verb: str, seconds: float, rest: str) -> str:
         subject = subject_of(self.rule, self.wildcards)
-        return f"{verb:<10} {subject:<24} {format_seconds(seconds):>8}  {rest}".rstrip()
+        return f"{verb:<11} {subject:<23} {format_seconds(seconds):>8}  {rest}".rstrip()
 
     def _seconds(self) -> float:
         """Return how long it took where it ran, without the time in a scheduler's queue."""

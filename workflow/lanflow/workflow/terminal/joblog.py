@@ -35,8 +35,13 @@ class JobLog:
     @property
     def is_begun(self) -> bool:
         """Whether this run of the job has written the file."""
+        return self.written_ns > 0
+
+    @property
+    def written_ns(self) -> int:
+        """When this run of the job last wrote the file, in nanoseconds; 0 if it did not."""
         state = self._state()
-        return state is not None and state != self._before
+        return state[0] if state is not None and state != self._before else 0
 
     def progress(self) -> Shown | None:
         """Return what the last line of progress says."""

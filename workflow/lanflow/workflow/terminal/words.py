@@ -58,7 +58,7 @@ def _checked_node(result: Result, _lines: Sequence[str]) -> str:
 
 
 def _sent(result: Result, _lines: Sequence[str]) -> str:
-    return _count(result["n_runs_sent"], "run") if result["n_runs_sent"] else "none waited"
+    return f"{result['n_runs_sent']} sent" if result["n_runs_sent"] else "none"
 
 
 def _simulated(result: Result, _lines: Sequence[str]) -> str:
@@ -132,7 +132,7 @@ def _pending(result: Result) -> str:
 
 _WORDS = {
     "check_node": Words("checking", "checked", "node", _checked_node),
-    "record_runs": Words("sending", "sent", "waiting runs", _sent),
+    "record_runs": Words("looking for", "looked for", "unsent runs", _sent),
     "generate_data": Words("simulating", "simulated", "", _simulated),
     "query_experiment": Words("looking up", "looked up", "runs", _looked_up),
     "write_manifest": Words("listing", "listed", "files", _listed),
