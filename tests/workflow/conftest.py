@@ -78,7 +78,7 @@ class Checkout:
         """Jobs that a dry-run would do, by rule."""
         output = self.snakemake("-n", *arguments, study=study)
         # As lanflow's logger writes it, or Snakemake's own where no profile selects that.
-        head = r"^job +count.*\n(?:-.*\n)?"
+        head = r"^job +count[^\n]*\n(?:-[^\n]*\n)?"
         table = re.search(rf"{head}(.*?)^total ", output, re.DOTALL | re.MULTILINE)
         if table is None:
             assert "Nothing to be done" in output, output
