@@ -15,7 +15,9 @@ from lanflow.report.leaderboard import (
 )
 from lanflow.tracking.store import resolve_store
 from lanflow.tracking.sync import sync_if_unsent
+from lanflow.workflow.script import log_to
 
+log_to(snakemake.log[0])
 given = snakemake.input
 folders = [Path(path).parent for path in given.cards]
 sync_if_unsent(folders)
@@ -27,6 +29,4 @@ rows = build_leaderboard(
     find_earlier_networks(resolve_store(), networks),
 )
 write_text(Path(snakemake.output.table), leaderboard_csv(rows))
-summary = format_leaderboard(rows)
-write_text(Path(snakemake.log[0]), summary + "\n")
-sys.stderr.write(f"\n{summary}\n\nall of them: {snakemake.output.table}\n\n")
+sys.stderr.write(f"{format_leaderboard(rows)}\n")

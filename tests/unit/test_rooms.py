@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "report": "tracking models networks evaluation",
     "publish": "tracking models networks evaluation",
     "study": "tracking networks data training",
-    "workflow": "tracking networks data study",
+    "workflow": "tracking networks data report study",
     "cluster": "tracking",
     "cli": "tracking models networks data training evaluation report publish study workflow "
     "cluster",

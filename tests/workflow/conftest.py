@@ -85,11 +85,13 @@ class Checkout:
     def planned(self, *arguments: str, study: str | None = None) -> Counter[str]:
         """Jobs that a dry-run would do, by rule."""
         output = self.snakemake("-n", *arguments, study=study)
-        table = re.search(r"^Job stats:\n(.*?)\ntotal ", output, re.DOTALL | re.MULTILINE)
+        # As lanflow's logger writes it, or Snakemake's own where no profile selects that.
+        head = r"^job +count[^\n]*\n(?:-[^\n]*\n)?"
+        table = re.search(rf"{head}(.*?)^total ", output, re.DOTALL | re.MULTILINE)
         if table is None:
             assert "Nothing to be done" in output, output
             return Counter()
-        rows = [line.split() for line in table[1].splitlines()[2:]]
+        rows = [line.split()[:2] for line in table[1].splitlines()]
         return Counter({name: int(count) for name, count in rows if name != "all"})
 
 

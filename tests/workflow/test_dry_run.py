@@ -158,7 +158,7 @@ def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_a
     recovery = {"recover_parameters": True, "recovery": {"n_subjects": 7}}
     study = checkout.write_study(**_study(**changes, **recovery))
     commands = checkout.snakemake("-n", "-p", study=study)
-    planned = Counter(re.findall(r"^rule (\w+):$", commands, re.MULTILINE))
+    planned = Counter(re.findall(r"^# (\w+)", commands, re.MULTILINE))
     assert planned["recover_parameters"] == 2
     assert planned["plot_network"] == without["plot_network"] == 4
     assert "lanflow recover results/networks/lan/ddm/lan_torch --n-subjects 7" in commands

@@ -25,7 +25,7 @@ rule query_experiment:
     shell:
         "lanflow query {params.experiment:q} {params.selection:q} {params.records:q}"
         " --output {output.query:q}"
-        " 2>&1 | tee {log:q}"
+        " > {log:q} 2>&1"
 
 
 rule write_manifest:
@@ -52,7 +52,7 @@ rule write_manifest:
         "lanflow manifest {params.query:q} {params.places:q} {params.relabel:q}"
         " {params.download:q}"
         " --model {wildcards.model}"
-        " --output {output.manifest:q} 2>&1 | tee {log:q}"
+        " --output {output.manifest:q} > {log:q} 2>&1"
 
 
 rule materialise_data:
@@ -76,7 +76,7 @@ rule materialise_data:
         data_set=lambda w, output: os.path.dirname(output.record),
     shell:
         "lanflow materialise {input.manifest:q} --output {params.data_set:q}"
-        " --processes {threads} 2>&1 | tee {log:q}"
+        " --processes {threads} > {log:q} 2>&1"
 
 
 rule audit_data:
@@ -101,7 +101,7 @@ rule audit_data:
         max_repeated_sets=given(repeats_option),
     shell:
         "lanflow audit {params.data_set:q} --manifest {input.manifest:q} --output {output.audit:q}"
-        " --plot {output.plot:q} {params.max_repeated_sets:q} 2>&1 | tee {log:q}"
+        " --plot {output.plot:q} {params.max_repeated_sets:q} > {log:q} 2>&1"
 
 
 # Ask again what experiments and folders hold: `snakemake refresh_manifests`, then `snakemake`.

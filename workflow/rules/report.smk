@@ -48,7 +48,7 @@ rule plot_network:
         folder=lambda w, input: os.path.dirname(input.card),
         seed=given(lambda w: STUDY.seed),
     shell:
-        "lanflow plot {params.folder:q} --seed {params.seed} 2>&1 | tee {log:q}"
+        "lanflow plot {params.folder:q} --seed {params.seed} > {log:q} 2>&1"
 
 
 rule write_report:

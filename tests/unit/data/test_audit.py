@@ -220,7 +220,7 @@ def test_the_command_writes_the_audit_warns_and_fails_above_the_share(
     command = ["audit", str(folder), "--manifest", str(folder / "manifest.json")]
     command += ["--output", str(output), "--plot", str(tmp_path / "audit.png")]
     assert main(command) == 0
-    assert "WARNING: ddm: the files hold only 10 distinct" in caplog.text
+    assert "ddm: the files hold only 10 distinct" in caplog.text
     result = json.loads(capsys.readouterr().out)
     assert (result["n_distinct_sets"], result["n_claimed_sets"]) == (10, 20)
     assert read_audit(output).sets.distinct == 10

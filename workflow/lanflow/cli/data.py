@@ -211,7 +211,7 @@ def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
     data = open_packed(parsed.data_set, parsed.manifest)
     audit = audit_data_set(data.data_set, data.manifest)
     for warning in audit.warnings:
-        log.warning("WARNING: %s: %s", audit.model, warning)
+        log.warning("%s: %s", audit.model, warning)
     record = audit.model_dump()
     write_json(parsed.output, record)
     if parsed.plot is not None:

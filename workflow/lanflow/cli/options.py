@@ -17,6 +17,7 @@ from lanflow.core.files import explain_os_error
 from lanflow.core.interrupts import interruptible
 from lanflow.core.names import check_name, check_title
 from lanflow.core.processes import explain_memory_error, n_cores
+from lanflow.core.progress import LineFormatter
 from lanflow.core.settings import LARGEST_COUNT, LARGEST_SEED, short
 from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
 
@@ -199,7 +200,9 @@ def run_command(
         contradict each other; 130 after an interruption.
     """
     parsed = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(parsed.log_level)
     try:
         with interruptible():

@@ -131,7 +131,7 @@ def _those_that_passed(
         except NotPassedError as e:
             if not skip_failed:
                 raise
-            log.warning("not registered: %s", e)
+            log.info("not registered: %s", e)
             left_out.append(NotRegistered(str(folder), str(e)))
         else:
             networks.append((network, evaluation))

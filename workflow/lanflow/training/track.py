@@ -21,7 +21,7 @@ from lanflow.core import interrupts
 from lanflow.core.errors import UserError
 from lanflow.core.files import explain_os_error, write_json
 from lanflow.core.names import is_name
-from lanflow.core.progress import format_seconds
+from lanflow.core.progress import epoch_line
 from lanflow.data.manifest import common_folder
 from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES, BackendName
@@ -303,16 +303,15 @@ class EpochLog:
 
     def _log_line(self, epoch: Epoch) -> None:
         n_epochs = self._job.config.n_epochs
-        log.info(
-            "epoch %d/%d  train_loss %.5g  val_loss %.5g  learning_rate %.2g  %s rows/s  %s left",
+        losses = f"train_loss {epoch.train_loss:.5g}  val_loss {epoch.val_loss:.5g}"
+        line = epoch_line(
             epoch.epoch,
             n_epochs,
-            epoch.train_loss,
-            epoch.val_loss,
-            epoch.learning_rate,
-            f"{len(self._job.split.train) / epoch.seconds:,.0f}",
-            format_seconds(epoch.seconds * (n_epochs - epoch.epoch)),
+            f"{losses}  learning_rate {epoch.learning_rate:.2g}",
+            rows_per_second=len(self._job.split.train) / epoch.seconds,
+            seconds_left=epoch.seconds * (n_epochs - epoch.epoch),
         )
+        log.info("%s", line)
 
 
 def _metrics(epoch: Epoch) -> dict[str, float]:

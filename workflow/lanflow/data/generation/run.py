@@ -138,6 +138,7 @@ def _generate(
     hide_finished(folder)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
+    shown["n_parameter_sets"] = n_sets
     return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
 
 
