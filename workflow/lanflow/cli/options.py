@@ -8,12 +8,15 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.interrupts import interruptible
 from lanflow.core.names import check_name
 from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
+
+if TYPE_CHECKING:
+    from lanflow.models.models_file import ModelsFile
 
 log = logging.getLogger("lanflow")
 
@@ -120,6 +123,29 @@ def add_extra_files(group: Any) -> None:
         action="store_true",
         help="train on files of the folder that the experiment does not track, too",
     )
+
+
+def add_models_file(group: Any) -> None:
+    """Add ``--models-file``."""
+    group.add_argument(
+        "--models-file",
+        type=Path,
+        metavar="FILE",
+        help="Python file of your own that defines models; it is run",
+    )
+
+
+def models_file_of(parsed: argparse.Namespace) -> "ModelsFile | None":
+    """The models file that the option names.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    from lanflow.models.models_file import ModelsFile
+
+    return None if parsed.models_file is None else ModelsFile.read(parsed.models_file)
 
 
 def add_max_repeated_sets(group: Any, help_text: str) -> None:

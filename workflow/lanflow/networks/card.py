@@ -10,6 +10,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import read_json
 from lanflow.core.names import require_name
 from lanflow.core.settings import Settings, parse_settings
+from lanflow.models.definition import Definition
 from lanflow.models.parameters import Bounds
 from lanflow.networks.types import BackendName, NetworkTypeName
 
@@ -47,6 +48,12 @@ class Card(Settings):
     n_rows: int
     run_uuid: str
     mlflow_run_id: str | None
+    definition: Definition | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="functions and choices of a model that ssm-simulators' catalogue does not "
+        "have, or has otherwise",
+    )
     lanflow_version: str
 
 

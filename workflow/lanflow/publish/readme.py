@@ -141,6 +141,7 @@ def describe_network(network: Network, evaluation: Evaluation, *, repo: str | No
         "model_config": _model_config(network) if kind == "lan" else {},
         "scores": "" if evaluation.scores is None else _score_table(evaluation),
         "gates": _gate_table(evaluation),
+        "models_file": network.models_file_record,
         "training": _training_table(card),
     }
     return _TEMPLATES.render("network.md", content)
@@ -162,7 +163,7 @@ def _model_config(network: Network) -> dict[str, str]:
     card = network.own_card
     bounds: dict[str, object] = {"bounds": dict(card.bounds)}
     try:
-        choices = network.model.choices
+        choices = network.known_model.choices
     except (ImportError, UserError):
         config = bounds
     else:

@@ -65,6 +65,9 @@ def headline(networks: Sequence[NetworkResults]) -> str:
         text = f"No network passed its gates (0 of {n})."
     else:
         text = f"{passed} of {n} networks passed their gates."
+    not_judged = sum(network.verdict == "not judged" for network in networks)
+    if not_judged:
+        text += f" {not_judged} of {n} not judged, since the model is not at hand."
     return text + (f" {missing} of them not evaluated." if missing else "")
 
 

@@ -33,7 +33,7 @@ from lanflow.tracking.recorder import (
     record_run,
     write_unfinished,
 )
-from lanflow.tracking.store import SendMode, Store, redact
+from lanflow.tracking.store import MODELS_FILE_TAG, SendMode, Store, redact
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.fit import TrainingJob, TrainingResult
 from lanflow.training.save import PlannedTraining
@@ -204,6 +204,8 @@ def _tags(training: PlannedTraining) -> dict[str, Any]:
         "training_data_folder": common_folder(manifest),
         "n_training_files_used": _n_files(job),
     }
+    if training.models_file is not None:
+        tags[MODELS_FILE_TAG] = training.models_file.sha256
     if manifest.experiment is not None:
         tags["data_generation_experiment_id"] = manifest.experiment.id
     return tags
