@@ -43,7 +43,7 @@ def test_a_file_that_cannot_be_used_says_why_in_one_line(text: str, said: str) -
 
 
 def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="cannot be read .No such file.*expected a models file"):
+    with pytest.raises(UserError, match=r"cannot be read .No such file.*expected a models file"):
         ModelsFile.read(tmp_path / "none.py")
     (tmp_path / "x.py").write_bytes(b"\xff\xfe")
     with pytest.raises(UserError, match="not a text file"):

@@ -21,7 +21,7 @@ from lanflow.data.unpickling import read_pickle
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
 from lanflow.models.model import ModelNotAtHandError
 from lanflow.models.parameters import Bounds
-from lanflow.models.simulators import find_model
+from lanflow.models.simulators import find_model, is_built_in
 from lanflow.networks.types import NETWORK_TYPES, NetworkType
 
 # Limits on the settings of a generator: parts and characters together, and depth of nesting.
@@ -261,7 +261,7 @@ def own_definition(file: TrainingFileContent) -> Definition | None:
     Without ssm-simulators, only what the file itself shows to be of somebody's own.
     """
     definition = file.definition
-    if definition.models_file is None and not definition.own and _is_in_catalogue(file):
+    if definition.models_file is None and _is_in_catalogue(file):
         return None
     if definition.choices is None and "lan" in file.arrays:
         seen = np.unique(file.arrays["lan"][0][:, -1]).tolist()
@@ -274,8 +274,8 @@ def _is_in_catalogue(file: TrainingFileContent) -> bool:
     try:
         known = find_model(file.model)
     except ImportError:
-        return True
+        return not file.definition.own
     except ModelNotAtHandError:
         return False
-    is_same = list(file.parameters) == list(known.parameters) and not known.definition.own
+    is_same = is_built_in(file.model) and list(file.parameters) == list(known.parameters)
     return is_same and not file.definition.differences(known.definition)

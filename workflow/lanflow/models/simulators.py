@@ -17,7 +17,7 @@ from lanflow.models.kde import OMISSION
 from lanflow.models.model import Model, ModelNotAtHandError, base_name
 from lanflow.models.models_file import ModelsFile, at_hand
 from lanflow.models.own import OwnModel, own_models
-from lanflow.models.parameters import Bounds, sobol_points
+from lanflow.models.parameters import Bounds, Theta, sobol_points
 from lanflow.models.solver import Process
 
 
@@ -63,6 +63,13 @@ def _find_again(name: str, models_file: ModelsFile | None, changed_bounds: Bound
 copyreg.pickle(
     Model, lambda model: (_find_again, (model.name, model.models_file, model.changed_bounds))
 )
+
+
+def is_built_in(name: str) -> bool:
+    """True if ssm-simulators came with a model of this name; others are registered by somebody."""
+    from ssms.config import model_config as catalogue
+
+    return base_name(name) in catalogue
 
 
 def _own_model(name: str, own: OwnModel, models_file: ModelsFile) -> Model:
@@ -240,8 +247,15 @@ def make_sampler(model: Model, bounds: Mapping[str, tuple[float, float]] | None 
     return sampler
 
 
-# Its models whose drifts sum to one; its simulator insists, its draws do not see to it.
+# Constraints that its simulators need and its draws do not see to: drifts that sum to one, and for
+# each pair, the first above the second (a particle starts below its bound).
 _DRIFTS_SUM_TO_ONE = ("lba_3_vs_constraint", "lba_angle_3_vs_constraint")
+_ABOVE = {
+    "lba2": ("b", "A"),
+    "lba3": ("b", "A"),
+    "lba_3_vs_constraint": ("a", "z"),
+    "lba_angle_3_vs_constraint": ("a", "z"),
+}
 
 
 def _names_another(bound: tuple[Any, Any]) -> bool:
@@ -252,12 +266,25 @@ def _names_another(bound: tuple[Any, Any]) -> bool:
 def _constraints(model: Model) -> list[Any]:
     """Constraints on draws of a model's parameters, as ssm-simulators' transforms."""
     from ssms.config import ModelConfigBuilder
+    from ssms.transforms import SwapIfLessConstraint
     from ssms.transforms.sampling.normalize import NormalizeToSumConstraint
 
     constraints = list(ModelConfigBuilder.get_sampling_transforms(model.config))
-    if not constraints and model.base_name in _DRIFTS_SUM_TO_ONE:
-        constraints = [NormalizeToSumConstraint([p for p in model.parameters if p[0] == "v"])]
+    if constraints or model.models_file is not None:
+        return constraints
+    if model.base_name in _DRIFTS_SUM_TO_ONE:
+        constraints.append(NormalizeToSumConstraint([p for p in model.parameters if p[0] == "v"]))
+    if model.base_name in _ABOVE:
+        constraints.append(SwapIfLessConstraint(*_ABOVE[model.base_name]))
     return constraints
+
+
+def constrain(model: Model, theta: Theta) -> Theta:
+    """The parameters as the model's constraints on draws make them; most models have none."""
+    arrays: dict[str, Any] = {name: np.array([value]) for name, value in theta.items()}
+    for constraint in _constraints(model):
+        arrays = constraint.apply(arrays)
+    return {name: float(arrays[name][0]) for name in theta}
 
 
 # Its simulators of one particle between two boundaries whose drift is a function of time, and
