@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 # The one place where a study other than the tiny one is named for `make run`.
 STUDY ?= config/examples/tiny.yaml
 
-.PHONY: run test lint changes site generated bench-data bench-labels bench-gpu screenshot setup clean
+.PHONY: run test lint changes models site generated bench-data bench-labels bench-gpu screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -39,6 +39,10 @@ lint: $(VENV)/.installed-dev
 # The table of changes with every pair of its rows (half an hour of one core).
 changes: $(VENV)/.installed-dev
 	LANFLOW_EVERY_PAIR=1 $(PYTEST) tests/workflow/test_changes.py
+
+# A network of every model through evaluation, figures and bundle (hours of one core).
+models: $(VENV)/.installed-dev
+	LANFLOW_EVERY_MODEL=1 $(PYTEST) tests/unit/test_every_model.py
 
 # Default configuration, schema, key and option tables, from the code.
 generated: $(VENV)/.installed-dev

@@ -65,11 +65,16 @@ copyreg.pickle(
 )
 
 
-def is_built_in(name: str) -> bool:
-    """True if ssm-simulators came with a model of this name; others are registered by somebody."""
+def model_names() -> list[str]:
+    """The models that ssm-simulators came with; each also has its ``_deadline``."""
     from ssms.config import model_config as catalogue
 
-    return base_name(name) in catalogue
+    return list(catalogue)
+
+
+def is_built_in(name: str) -> bool:
+    """True if ssm-simulators came with a model of this name; others are registered by somebody."""
+    return base_name(name) in model_names()
 
 
 def _own_model(name: str, own: OwnModel, models_file: ModelsFile) -> Model:
@@ -277,6 +282,20 @@ def _constraints(model: Model) -> list[Any]:
     if model.base_name in _ABOVE:
         constraints.append(SwapIfLessConstraint(*_ABOVE[model.base_name]))
     return constraints
+
+
+def describe_constraints(model: Model) -> str:
+    """What holds between a model's parameters beside their bounds, for people; empty if nothing."""
+    said = []
+    for name, pair in model.config["param_bounds_dict"].items():
+        said += [f"{name} at least {pair[0]}"] if isinstance(pair[0], str) else []
+        said += [f"{name} at most {pair[1]}"] if isinstance(pair[1], str) else []
+    for step in _constraints(model):
+        if hasattr(step, "param_a"):
+            said.append(f"{step.param_a} above {step.param_b}")
+        elif hasattr(step, "param_names"):
+            said.append(f"{' + '.join(step.param_names)} = 1")
+    return "; ".join(said)
 
 
 def constrain(model: Model, theta: Theta) -> Theta:
