@@ -115,6 +115,10 @@ def test_without_the_file_what_needs_no_model_is_judged(made: Any, tmp_path: Pat
     assert f"model '{net.model_name}' is defined in a models file, my_model.py" in reason
     assert "bring it in with --models-file" in reason
     assert lanflow.plot(network, "error").png.startswith(b"\x89PNG")
+    alone = Network.from_onnx(
+        net.folder / "model.onnx", model=net.model_name, card_path=net.folder / "card.json"
+    )
+    assert lanflow.evaluate(alone, n_simulated_sets=2).verdict == "not judged"
     again = Network.from_folder(net.folder, models_file=models_file())
     assert again.model.name == net.model_name
     write_evaluation(net.folder)

@@ -130,7 +130,7 @@ def _find_reference(
     except ImportError as e:
         raise UserError(f"evaluating needs {e.name}; install lanflow[generate,evaluate]") from e
     except ModelNotAtHandError as e:
-        if network.card is None or wanted != "auto":
+        if not network.trained_bounds or wanted != "auto":
             raise
         log.warning("not judged: %s", e)
         return None, str(e)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lanflow.core.errors import UserError
-from lanflow.models.definition import ModelsFileRecord
+from lanflow.models.definition import Definition, ModelsFileRecord
 from lanflow.models.model import Model, ModelNotAtHandError, outline
 from lanflow.models.models_file import ModelsFile
 from lanflow.models.parameters import Bounds
@@ -52,6 +52,8 @@ class Network:
         Where the training wrote it; None for an ONNX file alone.
     models_file
         A file of the user's that defines the model, if one is named.
+    definition
+        What the card says of a model that is not ssm-simulators' own.
     """
 
     onnx: bytes = field(repr=False)
@@ -62,6 +64,7 @@ class Network:
     card: Card | None = field(default=None, repr=False)
     folder: Path | None = None
     models_file: ModelsFile | None = field(default=None, repr=False)
+    definition: Definition | None = field(default=None, repr=False)
 
     @classmethod
     def from_folder(cls, folder: Path, *, models_file: ModelsFile | None = None) -> "Network":
@@ -85,6 +88,7 @@ class Network:
             card=card,
             folder=folder,
             models_file=models_file,
+            definition=card.definition,
         )
 
     @classmethod
@@ -115,10 +119,10 @@ class Network:
         UserError
             If a file cannot be read.
         """
-        bounds = Bounds({}) if card_path is None else read_bounds(card_path)
+        bounds, definition = (Bounds({}), None) if card_path is None else read_bounds(card_path)
         onnx = network_folder.read_part(path, "expected an ONNX file")
         kind = NETWORK_TYPES[network_type]
-        return cls(onnx, model, kind, bounds, path, models_file=models_file)
+        return cls(onnx, model, kind, bounds, path, models_file=models_file, definition=definition)
 
     @property
     def own_card(self) -> Card:
@@ -177,7 +181,7 @@ class Network:
         return resolve_model(
             self.model_name,
             parameters=None if card is None else card.parameters,
-            definition=None if card is None else card.definition,
+            definition=self.definition,
             models_file=self.models_file,
             where=str(self.folder or self.path),
         )
@@ -189,19 +193,20 @@ class Network:
         Raises
         ------
         ModelNotAtHandError
-            If it is not at hand and there is no card.
+            If it is not at hand and there is no card with the bounds of every parameter.
         """
         try:
             return self.model
         except ModelNotAtHandError:
-            card = self.card
-            if card is None or not set(card.parameters) <= set(card.bounds):
+            bounds = self.trained_bounds
+            parameters = list(bounds) if self.card is None else self.card.parameters
+            if not parameters or not set(parameters) <= set(bounds):
                 raise
             return outline(
-                card.model,
-                parameters=card.parameters,
-                bounds=card.bounds,
-                definition=card.definition,
+                self.model_name,
+                parameters=parameters,
+                bounds=bounds,
+                definition=self.definition,
             )
 
     @cached_property
@@ -213,8 +218,7 @@ class Network:
         UserError
             If both are there and differ.
         """
-        definition = None if self.card is None else self.card.definition
-        recorded = None if definition is None else definition.models_file
+        recorded = None if self.definition is None else self.definition.models_file
         if self.models_file is None or not self.models_file.mentions(self.model_name):
             return recorded
         return self.model.definition.models_file
