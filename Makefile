@@ -11,7 +11,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 # The one place where the study of `make run` is named.
 STUDY ?= config/examples/first.yaml
 
-.PHONY: run test torture lint changes site generated bench-data bench-labels bench-gpu docs
+.PHONY: run test torture lint changes models site generated bench-data bench-labels bench-gpu docs
 .PHONY: screenshot setup clean
 
 run: $(VENV)/.installed
@@ -48,6 +48,10 @@ lint: $(VENV)/.installed-dev
 # The table of changes with every pair of its rows (half an hour of one core).
 changes: $(VENV)/.installed-dev
 	LANFLOW_EVERY_PAIR=1 $(PYTEST) tests/workflow/test_changes.py
+
+# A network of every model through evaluation, figures and bundle (hours of one core).
+models: $(VENV)/.installed-dev
+	LANFLOW_EVERY_MODEL=1 $(PYTEST) tests/unit/test_every_model.py
 
 # Default configuration, schema, key and option tables, from the code.
 generated: $(VENV)/.installed-dev

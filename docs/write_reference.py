@@ -8,6 +8,7 @@ import json
 import re
 import typing
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,10 @@ from pydantic.fields import FieldInfo
 
 from lanflow.cli import main, train
 from lanflow.core.settings import Settings
+from lanflow.core.tables import markdown_table
 from lanflow.data.manifest import Manifest
+from lanflow.models.simulators import describe_constraints, find_model, model_names
+from lanflow.models.sources import best_source
 from lanflow.study.config import StudyConfig
 
 _HEADER = """\
@@ -176,6 +180,34 @@ def _json_schema(cls: type[Settings]) -> str:
     return json.dumps(cls.model_json_schema(), indent=2) + "\n"
 
 
+_MODELS_HEAD = """\
+# Every model
+
+The {n} models of ssm-simulators {version}; each also has the variant `NAME_deadline`. `make
+generated` writes this page. `make test` takes every model through generation and reading back, and
+has a reference for each; `make models` evaluates, draws and bundles a network of each, too (hours
+of one core).
+
+`labels` says where the best ones come from: `analytic` is the exact likelihood, `solver` the
+Fokker-Planck equation, `kde` a kernel density of simulations. Every network type can be trained
+for every model; with more than two choices a `cpn` has one output for each, which HSSM does not
+take (told by the gate `structure`). `holds` is what draws of parameters keep to beside the bounds.
+
+"""
+
+
+def model_table() -> str:
+    """``docs/models.md``: the models of the installed ssm-simulators."""
+    rows = []
+    for name in sorted(model_names()):
+        model = find_model(name)
+        choices = ", ".join(map(str, model.choices))
+        parameters, holds = ", ".join(model.parameters), describe_constraints(model)
+        rows.append((f"`{name}`", parameters, choices, best_source(model), holds))
+    table = markdown_table(["model", "parameters", "choices", "labels", "holds"], rows)
+    return f"{_MODELS_HEAD.format(n=len(rows), version=version('ssm-simulators'))}{table}\n"
+
+
 def generated_files(root: Path) -> dict[Path, str]:
     """Every generated file of the repository with the content it should have."""
     training, config_readme = root / "docs/training_commands.md", root / "config" / "README.md"
@@ -188,6 +220,7 @@ def generated_files(root: Path) -> dict[Path, str]:
         root / "docs" / "commands.md": command_page(),
         training: text,
         config_readme: fill(config_readme.read_text(), "keys", key_table()),
+        root / "docs" / "models.md": model_table(),
     }
 
 

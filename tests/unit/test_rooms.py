@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "models": "",
     "networks": "models",
     "data": "tracking models networks",
-    "training": "tracking networks data",
+    "training": "tracking models networks data",
     "evaluation": "tracking models networks training",
     "report": "tracking models networks evaluation",
     "publish": "tracking models networks evaluation",
@@ -35,7 +35,7 @@ MAY_IMPORT = {
 
 # A library -> the files that import it. More than one file stands here with its reason.
 HOMES = {
-    "ssms": "models.simulators",
+    "ssms": "models.simulators models.own",  # own: what a model of a user's takes from it
     "mlflow": "tracking.client publish.registry",  # registry: a model in MLflow's format
     "jax": "training.backend_jax networks.runtime",  # runtime: a trained network in JAX
     "flax": "training.backend_jax",

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lanflow.core.figures import Drawing
     from lanflow.data.dataset import DataSet
     from lanflow.evaluation.record import Evaluation
+    from lanflow.models.models_file import ModelsFile
     from lanflow.models.sources import BestSource, Source
     from lanflow.networks.network import Network
     from lanflow.networks.types import BackendName, NetworkTypeName
@@ -33,6 +34,7 @@ PlotName = Literal["density", "sweep", "error", "calibration"]
 def generate(
     model: str,
     *,
+    models_file: Path | str | None = None,
     n_sets: int,
     rows_per_set: int,
     labels: "Source | Literal['auto']" = "auto",
@@ -48,7 +50,10 @@ def generate(
     Parameters
     ----------
     model
-        In ssm-simulators' catalogue.
+        In ssm-simulators' catalogue, or in ``models_file``.
+    models_file
+        A Python file of your own that defines models; it is run. What comes of it (data, networks)
+        finds its model again as long as this process runs.
     n_sets
         Parameter vectors.
     rows_per_set
@@ -94,6 +99,7 @@ def generate(
         "ESTIMATOR": {"TYPE": labels},
     }
     config = parse_settings(GenerationConfig, content, "generate")
+    config = config.with_models_file(_models_file(models_file))
     place = _data_folder(folder)
     plan = ChunkPlan(config, seed=seed, chunk=0, n_files=n_files)
     with Progress(n_sets, f"{model}: generating", "parameter set") as progress:
@@ -103,7 +109,9 @@ def generate(
             n_processes=n_processes or n_cores(),
             on_set=progress.advance,
         )
-    return read_data(place / _GENERATION / FILES_NAME, model=model, folder=place)
+    return read_data(
+        place / _GENERATION / FILES_NAME, model=model, models_file=models_file, folder=place
+    )
 
 
 def read_data(
@@ -111,6 +119,7 @@ def read_data(
     *,
     model: str | None = None,
     relabel: Literal["auto", "analytic", "solver"] | None = None,
+    models_file: Path | str | None = None,
     folder: Path | str | None = None,
 ) -> "DataSet":
     """Read training data: a folder of training files, or a data set that was packed before.
@@ -123,6 +132,8 @@ def read_data(
         What the data must be of, if it is to be checked.
     relabel
         Compute the labels anew from the model's density.
+    models_file
+        A Python file of your own that defines the model; it is run.
     folder
         Where manifest and data set go; of no use for a data set.
 
@@ -145,8 +156,12 @@ def read_data(
     if (source / RECORD_NAME).exists():
         return open_data_set(source)
     place = _data_folder(folder)
-    manifest = freeze(query=None, places=Places(folder=source), model=model, relabel=relabel)
-    data = materialise(manifest, place / _DATA_SET, n_processes=n_cores() if relabel else 1)
+    own = _models_file(models_file)
+    manifest = freeze(
+        query=None, places=Places(folder=source), model=model, relabel=relabel, models_file=own
+    )
+    n_processes = n_cores() if relabel else 1
+    data = materialise(manifest, place / _DATA_SET, n_processes=n_processes, models_file=own)
     write_json(place / MANIFEST_NAME, manifest.model_dump())
     return data
 
@@ -249,6 +264,7 @@ def load(
     model: str | None = None,
     network: "NetworkTypeName" = "lan",
     card: Path | str | None = None,
+    models_file: Path | str | None = None,
 ) -> "Network":
     """Load a network: the folder of a training, or any ONNX file.
 
@@ -262,6 +278,8 @@ def load(
         The type of an ONNX file's network.
     card
         ``card.json`` of an ONNX file, for the bounds it was trained within.
+    models_file
+        A Python file of your own that defines the model; it is run.
 
     Raises
     ------
@@ -272,11 +290,15 @@ def load(
 
     path = Path(path)
     if path.is_dir():
-        return Network.from_folder(path)
+        return Network.from_folder(path, models_file=_models_file(models_file))
     if model is None:
         raise UsageError(f"{path}: give model=, the model's name in ssm-simulators")
     loaded = Network.from_onnx(
-        path, model=model, network_type=network, card_path=None if card is None else Path(card)
+        path,
+        model=model,
+        network_type=network,
+        card_path=None if card is None else Path(card),
+        models_file=_models_file(models_file),
     )
     loaded.require_inputs()
     return loaded
@@ -360,16 +382,24 @@ def plot(net: "Network", name: PlotName = "error", *, seed: int = 1) -> "Drawing
     UserError
         If there is no such figure.
     """
-    from lanflow.evaluation.evaluate import scores_of
-    from lanflow.evaluation.reference import choose_reference
+    from lanflow.evaluation.evaluate import find_reference, scores_of
     from lanflow.report.figures.network import FIGURES, draw_figure
 
     if name not in FIGURES:
         raise UsageError(f"plot: there is no figure {name!r} (accepted: {', '.join(FIGURES)})")
-    reference = choose_reference(net.model)
-    return draw_figure(
-        name, net, reference, lambda: scores_of(net, reference, seed=seed), seed=seed
-    )
+    reference = find_reference(net)
+
+    def scores() -> Any:
+        assert reference is not None  # without one nothing is asked for
+        return scores_of(net, reference, seed=seed)
+
+    return draw_figure(name, net, reference, scores, seed=seed)
+
+
+def _models_file(given: Path | str | None) -> "ModelsFile | None":
+    from lanflow.models.models_file import ModelsFile
+
+    return None if given is None else ModelsFile.read(given)
 
 
 def _folder(given: Path | str | None) -> Path:

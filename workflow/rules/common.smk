@@ -101,6 +101,16 @@ def shown_figure(name, caption):
     )
 
 
+def models_file_of(wildcards):
+    """The file of the user's that defines the model of a job, if one does: an input of the job."""
+    return [STUDY.models_file] if wildcards.model in OWN_MODELS else []
+
+
+def models_file_options(wildcards, input):
+    """The option that names it."""
+    return ["--models-file", *input.models_file] if input.models_file else []
+
+
 def data_of(wildcards):
     return STUDY.models[wildcards.model].data
 

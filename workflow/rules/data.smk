@@ -31,6 +31,7 @@ rule query_experiment:
 rule write_manifest:
     input:
         query=query_of,
+        models_file=models_file_of,
     output:
         manifest=f"{MODEL_DIR}/manifest.json",
     log:
@@ -45,19 +46,22 @@ rule write_manifest:
     params:
         settings=lambda w: {"places": place_options(w), "relabel": relabel_options(w)},
         query=lambda w, input: ["--query", input.query] if input.query else [],
+        models_file=models_file_options,
         places=given(place_options),
         relabel=given(relabel_options),
         download=given(download_options),
     shell:
         "lanflow manifest {params.query:q} {params.places:q} {params.relabel:q}"
         " {params.download:q}"
-        " --model {wildcards.model}"
+        " --model {wildcards.model} {params.models_file:q}"
         " --output {output.manifest:q} > {log:q} 2>&1"
 
 
 rule materialise_data:
     input:
         manifest=f"{MODEL_DIR}/manifest.json",
+        # Labels that are computed anew are the model's.
+        models_file=lambda w: models_file_of(w) if data_of(w).relabel else [],
     output:
         record=f"{MODEL_DIR}/data_set/data_set.json",
         arrays=directory(f"{MODEL_DIR}/data_set/arrays"),
@@ -74,9 +78,10 @@ rule materialise_data:
         runtime=120,
     params:
         data_set=lambda w, output: os.path.dirname(output.record),
+        models_file=models_file_options,
     shell:
         "lanflow materialise {input.manifest:q} --output {params.data_set:q}"
-        " --processes {threads} > {log:q} 2>&1"
+        " {params.models_file:q} --processes {threads} > {log:q} 2>&1"
 
 
 rule audit_data:

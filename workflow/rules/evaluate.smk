@@ -8,6 +8,7 @@ rule evaluate_network:
         config=f"{NETWORK_DIR}/{network_folder.CONFIG}",
         card=f"{NETWORK_DIR}/{network_folder.CARD}",
         record=f"{NETWORK_DIR}/{network_folder.RECORD}",
+        models_file=models_file_of,
     output:
         evaluation=f"{NETWORK_DIR}/{network_folder.EVALUATION}",
         scores=f"{NETWORK_DIR}/{network_folder.SCORES}",
@@ -23,11 +24,12 @@ rule evaluate_network:
     params:
         settings={"options": evaluation_options(), "seed": STUDY.seed},
         folder=lambda w, output: os.path.dirname(output.evaluation),
+        models_file=models_file_options,
         options=given(lambda w: evaluation_options()),
         seed=given(lambda w: STUDY.seed),
     shell:
         "lanflow evaluate {params.folder:q} --output {output.evaluation:q} --seed {params.seed}"
-        " {params.options:q} > {log:q} 2>&1"
+        " {params.options:q} {params.models_file:q} > {log:q} 2>&1"
 
 
 # Only of likelihood networks, and where the study says `recover_parameters: true`.
@@ -35,6 +37,7 @@ rule recover_parameters:
     input:
         onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
         card=f"{NETWORK_DIR}/{network_folder.CARD}",
+        models_file=models_file_of,
     output:
         record=f"{NETWORK_DIR}/{network_folder.RECOVERY}",
         plot=shown_figure(network_folder.RECOVERY_PLOT, "recovery"),
@@ -52,10 +55,11 @@ rule recover_parameters:
     params:
         settings={"options": recovery_options(), "seed": STUDY.seed},
         folder=lambda w, input: os.path.dirname(input.card),
+        models_file=models_file_options,
         options=given(lambda w: recovery_options()),
         seed=given(lambda w: STUDY.seed),
     shell:
-        "lanflow recover {params.folder:q} {params.options:q} --seed {params.seed}"
+        "lanflow recover {params.folder:q} {params.options:q} {params.models_file:q} --seed {params.seed}"
         " --processes {threads} --output {output.record:q} --plot {output.plot:q}"
         " > {log:q} 2>&1"
 

@@ -49,6 +49,8 @@ rule record_runs:
 
 
 rule generate_data:
+    input:
+        models_file=models_file_of,
     output:
         record=f"{CHUNK}/chunk.json",
         inventory=f"{CHUNK}/generated_files_inventory.json",
@@ -66,6 +68,7 @@ rule generate_data:
     params:
         settings=generation_settings,
         config=given(lambda w: data_of(w).generate.config),
+        models_file=models_file_options,
         folder=lambda w, output: os.path.dirname(output.record),
         n_files=given(lambda w: data_of(w).generate.files_per_chunk),
         seed=given(lambda w: STUDY.seed),
@@ -74,5 +77,6 @@ rule generate_data:
         ),
     shell:
         "lanflow generate --config-path {params.config:q} --model {wildcards.model}"
-        " --output {params.folder:q} --n-files {params.n_files} --chunk {wildcards.chunk}"
-        " --seed {params.seed} --processes {threads} --mlflow-on {params.log_files} > {log:q} 2>&1"
+        " {params.models_file:q} --output {params.folder:q} --n-files {params.n_files}"
+        " --chunk {wildcards.chunk} --seed {params.seed} --processes {threads}"
+        " --mlflow-on {params.log_files} > {log:q} 2>&1"

@@ -29,6 +29,7 @@ rule plot_network:
         card=f"{NETWORK_DIR}/{network_folder.CARD}",
         # Whose numbers the figures of errors and calibration draw.
         scores=f"{NETWORK_DIR}/{network_folder.SCORES}",
+        models_file=models_file_of,
     output:
         **{
             name: shown_figure(file, f"plot_{name}")
@@ -46,9 +47,10 @@ rule plot_network:
     params:
         settings={"seed": STUDY.seed},
         folder=lambda w, input: os.path.dirname(input.card),
+        models_file=models_file_options,
         seed=given(lambda w: STUDY.seed),
     shell:
-        "lanflow plot {params.folder:q} --seed {params.seed} > {log:q} 2>&1"
+        "lanflow plot {params.folder:q} {params.models_file:q} --seed {params.seed} > {log:q} 2>&1"
 
 
 rule write_report:

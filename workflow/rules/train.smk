@@ -7,6 +7,7 @@ rule train_network:
         # Of the packed data set only its record: arrays that were removed are packed again, by the
         # training that needs them.
         record=f"{MODEL_DIR}/data_set/data_set.json",
+        models_file=models_file_of,
     output:
         onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
         history=f"{NETWORK_DIR}/{network_folder.HISTORY}",
@@ -29,6 +30,7 @@ rule train_network:
     params:
         settings=training_settings,
         config=given(lambda w: training_of(w).config_path),
+        models_file=models_file_options,
         base=lambda w, output: Path(output.onnx).parents[3],
         data_set=lambda w, input: os.path.dirname(input.record),
         network_id=given(lambda w: training_of(w).network_id),
@@ -43,7 +45,7 @@ rule train_network:
         max_repeated_sets=given(repeats_option),
     shell:
         "{wildcards.backend}train --config-path {params.config:q} --model {wildcards.model}"
-        " --network-id {params.network_id} --seed {params.seed}"
+        " {params.models_file:q} --network-id {params.network_id} --seed {params.seed}"
         " --data-set {params.data_set:q} --manifest {input.manifest:q} {params.max_repeated_sets:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"

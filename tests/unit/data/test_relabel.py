@@ -22,6 +22,7 @@ from lanflow.models.analytic import choice_probability
 from lanflow.models.simulators import find_model
 from lanflow.models.sources import make_density
 from tests.conftest import training_file_content, write_training_file
+from tests.own_models import models_file
 
 FLOOR = np.float32(-66.77497)
 
@@ -175,7 +176,7 @@ def test_auto_takes_the_better_there_is(asked: str, model: str, source: str) -> 
         ("auto", "levy", "relabel: model 'levy' has neither an analytic likelihood nor one that"),
         ("analytic", "weibull", "relabel: no analytic likelihood is known for model 'weibull'"),
         ("solver", "race_3", "relabel: the solver is for one particle between two boundaries"),
-        ("auto", "dmm", "model 'dmm' is not one of ssm-simulators'; did you mean 'ddm'?"),
+        ("auto", "dmm", "relabel: model 'dmm' is not one of ssm-simulators'; did you mean 'ddm'?"),
     ],
 )
 def test_a_source_that_a_model_has_not_is_refused(
@@ -267,3 +268,51 @@ def test_files_keep_their_labels_where_nothing_else_is_asked(tmp_path: Path) -> 
     file = read_training_file(path.read_bytes(), path)
     with relabeller(None, n_processes=2) as relabel:
         assert relabel(file, path) is file
+
+
+def test_a_file_of_a_variant_that_kept_its_name_is_not_relabelled(
+    kde: Path, tmp_path: Path
+) -> None:
+    files = tmp_path / "variant"
+    files.mkdir()
+    for path in kde.iterdir():
+        content = pickle.loads(path.read_bytes())
+        content["model_config"] |= {"boundary_name": "mine", "boundary_params": ["a"]}
+        (files / path.name).write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=r"boundary 'mine' instead of 'constant'.*--models-file"):
+        freeze(query=None, places=Places(folder=files), model="ddm", relabel="analytic")
+    manifest = freeze(query=None, places=Places(folder=files), model="ddm")
+    assert manifest.definition is not None
+    assert manifest.definition.boundary == "mine"
+    assert manifest.digest != freeze(query=None, places=Places(folder=kde), model="ddm").digest
+    # Its files are no part of a data set of the model whose name they have.
+    path = next(files.iterdir())
+    file = read_training_file(path.read_bytes(), path)
+    with (
+        relabeller("analytic", n_processes=1) as relabel,
+        pytest.raises(UserError, match="is named 'ddm', but is not that of ssm-simulators"),
+    ):
+        relabel(file, path)
+
+
+def test_a_models_file_brings_the_model_of_such_files_in(kde: Path, tmp_path: Path) -> None:
+    files = tmp_path / "variant"
+    files.mkdir()
+    for path in kde.iterdir():
+        content = pickle.loads(path.read_bytes())
+        content["model_config"] |= {"name": "half", "boundary_name": "half"}
+        (files / path.name).write_bytes(pickle.dumps(content))
+    file = models_file(
+        "def half(t, a): return a / 2 + 0 * t\n"
+        'MODEL = {"name": "half", "params": ["v", "a", "z", "t"], "boundary": half,\n'
+        '  "param_bounds": [[-3, 0.3, 0.1, 0], [3, 2.5, 0.9, 2]]}\n'
+    )
+    places = Places(folder=files)
+    manifest = freeze(query=None, places=places, model="half", relabel="solver", models_file=file)
+    made = materialise(manifest, tmp_path / "made", models_file=file)
+    features, labels = (np.asarray(made.array("lan", kind)) for kind in ("features", "labels"))
+    row = int(np.flatnonzero(labels[:, 0] > -5)[0])
+    theta = dict(zip(made.parameters, features[row].astype(float).tolist(), strict=False))
+    halved = make_density("analytic", find_model("ddm"), {**theta, "a": theta["a"] / 2}, 20.0)
+    known = halved.evaluate(features[row, -2], features[row, -1])
+    assert labels[row, 0] == pytest.approx(known[0], abs=5e-3)

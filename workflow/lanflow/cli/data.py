@@ -9,9 +9,11 @@ from typing import Any
 from lanflow.cli.options import (
     add_extra_files,
     add_max_repeated_sets,
+    add_models_file,
     add_places,
     add_store,
     at_a_time,
+    models_file_of,
     parse_path_map,
     plain_name,
     store_of,
@@ -107,6 +109,7 @@ def _add_manifest(command: argparse.ArgumentParser) -> None:
         choices=["auto", "analytic", "solver"],
         help="labels are computed anew when the files are packed, in place of those in the files",
     )
+    add_models_file(command)
     command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
     command.add_argument(
         "--download",
@@ -136,7 +139,13 @@ def _manifest(parsed: argparse.Namespace) -> dict[str, Any]:
     )
     if query is not None and parsed.download is not None:
         places = download_absent(store_of(parsed), query, places, parsed.download)
-    manifest = freeze(query=query, places=places, model=parsed.model, relabel=parsed.relabel)
+    manifest = freeze(
+        query=query,
+        places=places,
+        model=parsed.model,
+        relabel=parsed.relabel,
+        models_file=models_file_of(parsed),
+    )
     write_json(parsed.output, manifest.model_dump())
     return {
         "manifest": str(parsed.output),
@@ -165,6 +174,7 @@ def _verify(parsed: argparse.Namespace) -> dict[str, Any]:
 def _add_materialise(command: argparse.ArgumentParser) -> None:
     command.add_argument("manifest", type=Path, help="of 'lanflow manifest'")
     command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set")
+    add_models_file(command)
     command.add_argument(
         "--processes",
         type=at_a_time,
@@ -182,7 +192,12 @@ def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
     manifest = read_manifest(parsed.manifest)
     require_own_digest(manifest, parsed.manifest)
     with locked(lock_path(parsed.output), f"{parsed.output} is being packed"):
-        data_set = materialise(manifest, parsed.output, n_processes=parsed.processes)
+        data_set = materialise(
+            manifest,
+            parsed.output,
+            n_processes=parsed.processes,
+            models_file=models_file_of(parsed),
+        )
     return {
         "data_set": str(parsed.output),
         "digest": data_set.digest,

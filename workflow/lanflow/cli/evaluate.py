@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanflow.cli.options import add_store, at_a_time, count, plain_name, seed
+from lanflow.cli.options import (
+    add_models_file,
+    add_store,
+    at_a_time,
+    count,
+    models_file_of,
+    plain_name,
+    seed,
+)
 from lanflow.core.errors import UsageError
 from lanflow.core.processes import n_cores
 from lanflow.networks.types import NETWORK_TYPES
@@ -38,6 +46,7 @@ def _add_network(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="card.json of --onnx, for the trained bounds; ssm-simulators' when left out",
     )
+    add_models_file(command)
 
 
 def _network(parsed: argparse.Namespace) -> Any:
@@ -49,14 +58,17 @@ def _network(parsed: argparse.Namespace) -> Any:
     if parsed.folder is not None:
         if parsed.model is not None or parsed.card is not None:
             raise UsageError("--model and --card go with --onnx; a folder's card names its model")
-        return Network.from_folder(parsed.folder)
+        return Network.from_folder(parsed.folder, models_file=models_file_of(parsed))
     if parsed.model is None:
-        raise UsageError("--onnx: give --model, the model's name in ssm-simulators")
+        raise UsageError(
+            "--onnx: give --model, the model's name in ssm-simulators or --models-file"
+        )
     return Network.from_onnx(
         parsed.onnx,
         model=parsed.model,
         network_type=parsed.network_type,
         card_path=parsed.card,
+        models_file=models_file_of(parsed),
     )
 
 
@@ -175,8 +187,7 @@ def add_plot(command: argparse.ArgumentParser) -> None:
 def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes
     from lanflow.core.folders import refuse_foreign_files
-    from lanflow.evaluation.evaluate import scores_of
-    from lanflow.evaluation.reference import choose_reference
+    from lanflow.evaluation.evaluate import find_reference, scores_of
     from lanflow.networks import folder as network_folder
     from lanflow.report.figures.network import FIGURES, draw_figure
 
@@ -187,10 +198,13 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     if parsed.output is not None:
         refuse_foreign_files(folder, network_folder.IN_NETWORK_FOLDER, what="a network's figures")
     network.require_inputs()
-    reference = choose_reference(network.model)
-    scores = functools.cache(
-        lambda: scores_of(network, reference, n_sets=parsed.draws, seed=parsed.seed)
-    )
+    reference = find_reference(network)
+
+    @functools.cache
+    def scores() -> Any:
+        assert reference is not None  # without one nothing is asked for
+        return scores_of(network, reference, n_sets=parsed.draws, seed=parsed.seed)
+
     paths = {}
     for name in FIGURES:
         log.info("%s: drawing %s", network.title, name)
@@ -208,6 +222,7 @@ def add_recover(command: argparse.ArgumentParser) -> None:
         metavar="NETWORK_DIR",
         help="of a likelihood network (lan), by jaxtrain or torchtrain",
     )
+    add_models_file(command)
     command.add_argument(
         "--n-subjects", type=count, default=50, metavar="N", help="subjects to simulate"
     )
@@ -244,7 +259,7 @@ def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.networks.network import Network
 
     python = _hssm_python(parsed)
-    network = Network.from_folder(parsed.folder)
+    network = Network.from_folder(parsed.folder, models_file=models_file_of(parsed))
     require_recoverable(network)
     size: dict[str, Any] = {"n_trials": parsed.n_trials, "seed": parsed.seed}
     subjects = simulate_subjects(network, n_subjects=parsed.n_subjects, **size)

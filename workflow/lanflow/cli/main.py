@@ -15,10 +15,12 @@ from lanflow.cli.data import add_data
 from lanflow.cli.evaluate import add_check_gates, add_evaluate, add_plot, add_recover
 from lanflow.cli.options import (
     add_log_level,
+    add_models_file,
     add_send_mode,
     add_store,
     at_a_time,
     count,
+    models_file_of,
     plain_name,
     run_command,
     seed,
@@ -97,6 +99,7 @@ def _add_generate(commands: Any) -> None:
     )
     command.add_argument("--config-path", type=Path, required=True, help="data-generation YAML")
     command.add_argument("--model", type=plain_name, help="takes the place of the file's MODEL")
+    add_models_file(command)
     command.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="folder of this chunk alone"
     )
@@ -137,7 +140,9 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
         from lanflow.data.generation.plan import ChunkPlan
         from lanflow.data.generation.run import generate
 
-    config = read_generation_file(parsed.config_path, model=parsed.model)
+    config = read_generation_file(
+        parsed.config_path, model=parsed.model, models_file=models_file_of(parsed)
+    )
     tracked = parsed.mlflow_on or parsed.mlflow_run_name
     if parsed.log_files and not tracked:
         raise UsageError("--log-files needs a run: give --mlflow-on")

@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import explain_os_error
@@ -20,6 +20,9 @@ from lanflow.core.processes import explain_memory_error, n_cores
 from lanflow.core.progress import LineFormatter
 from lanflow.core.settings import LARGEST_COUNT, LARGEST_SEED, short
 from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
+
+if TYPE_CHECKING:
+    from lanflow.models.models_file import ModelsFile
 
 log = logging.getLogger("lanflow")
 
@@ -151,6 +154,29 @@ def add_extra_files(group: Any) -> None:
         action="store_true",
         help="train on files of the folder that the experiment does not track, too",
     )
+
+
+def add_models_file(group: Any) -> None:
+    """Add ``--models-file``."""
+    group.add_argument(
+        "--models-file",
+        type=Path,
+        metavar="FILE",
+        help="Python file of your own that defines models; it is run",
+    )
+
+
+def models_file_of(parsed: argparse.Namespace) -> "ModelsFile | None":
+    """The models file that the option names.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    from lanflow.models.models_file import ModelsFile
+
+    return None if parsed.models_file is None else ModelsFile.read(parsed.models_file)
 
 
 def add_max_repeated_sets(group: Any, help_text: str) -> None:

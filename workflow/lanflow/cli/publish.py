@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli.options import add_store
+from lanflow.cli.options import add_models_file, add_store, models_file_of
 from lanflow.tracking.store import resolve_store
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -38,6 +38,7 @@ def _licence(text: str) -> str:
 
 def _add_network(command: argparse.ArgumentParser) -> None:
     command.add_argument("network", type=Path, metavar="NETWORK_DIR", help="a network's folder")
+    add_models_file(command)
 
 
 def _add_licence(command: argparse.ArgumentParser) -> None:
@@ -54,6 +55,7 @@ def _add_register(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "networks", type=Path, nargs="+", metavar="NETWORK_DIR", help="folders of networks"
     )
+    add_models_file(command)
     command.add_argument(
         "--study", metavar="NAME", help="the best of these networks gets the alias NAME-best"
     )
@@ -76,7 +78,11 @@ def _register(parsed: argparse.Namespace) -> dict[str, Any]:
         uri=parsed.mlflow_tracking_uri, artifact_location=parsed.mlflow_artifact_location
     )
     registration = register_networks(
-        store, parsed.networks, study=parsed.study, skip_failed=parsed.skip_failed
+        store,
+        parsed.networks,
+        study=parsed.study,
+        skip_failed=parsed.skip_failed,
+        models_file=models_file_of(parsed),
     )
     record = asdict(registration)
     if parsed.output is not None:
@@ -105,7 +111,7 @@ def _bundle(parsed: argparse.Namespace) -> dict[str, Any]:
         write_bundle,
     )
 
-    network = Network.from_folder(parsed.network)
+    network = Network.from_folder(parsed.network, models_file=models_file_of(parsed))
     evaluation = read_own_evaluation(network)
     files = bundle_files(network, evaluation, licence=parsed.licence)
     folder = parsed.output.absolute()
@@ -149,7 +155,7 @@ def _publish(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.networks.network import Network
     from lanflow.publish.hub import publish
 
-    network = Network.from_folder(parsed.network)
+    network = Network.from_folder(parsed.network, models_file=models_file_of(parsed))
     upload = publish(
         network,
         read_own_evaluation(network),

@@ -10,6 +10,7 @@ from lanflow.cli.options import (
     add_extra_files,
     add_log_level,
     add_max_repeated_sets,
+    add_models_file,
     add_places,
     add_send_mode,
     add_store,
@@ -85,6 +86,7 @@ def _add_network(group: Any) -> None:
     group.add_argument(
         "--model", type=plain_name, help="cognitive model; takes the place of the file's MODEL"
     )
+    add_models_file(group)
     group.add_argument(
         "--seed", type=seed, default=1, metavar="N", help="decides weights, split and order"
     )

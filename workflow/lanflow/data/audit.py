@@ -179,7 +179,8 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
         n_not_finite=n_not_finite,
         coverage=coverage.summarise(),
         labels=labels.summarise() if has_trials else None,
-        label_error=label_error(data_set),
+        # Of a variant that kept its name nothing is known.
+        label_error=label_error(data_set) if manifest.definition is None else None,
         trials=trials.summarise() if has_trials else None,
         warnings=[],
     )

@@ -29,9 +29,11 @@ from lanflow.data.manifest import Manifest, ManifestFile
 from lanflow.data.relabel import relabeller
 from lanflow.data.training_file import (
     TrainingFileContent,
+    own_definition,
     read_training_file,
     require_file_memory,
 )
+from lanflow.models.models_file import ModelsFile
 from lanflow.models.parameters import Bounds
 from lanflow.networks.types import NETWORK_TYPES
 
@@ -402,7 +404,12 @@ class _Packer:
 
 
 def materialise(
-    manifest: Manifest, folder: Path, *, n_processes: int = 1, also_own: Sequence[str] = ()
+    manifest: Manifest,
+    folder: Path,
+    *,
+    n_processes: int = 1,
+    also_own: Sequence[str] = (),
+    models_file: ModelsFile | None = None,
 ) -> DataSet:
     """Pack the files of a manifest into a data set, with a progress bar.
 
@@ -419,6 +426,8 @@ def materialise(
         Parameter sets that are relabelled at a time.
     also_own
         What the caller keeps in the folder beside the data set, and may be replaced with it.
+    models_file
+        Defines the model of labels that are computed anew, where ssm-simulators does not.
 
     Raises
     ------
@@ -431,7 +440,7 @@ def materialise(
     doing = f"packing files, labels {manifest.relabel}" if manifest.relabel else "packing files"
     with (
         Progress(len(manifest.files), doing, "file") as progress,
-        relabeller(manifest.relabel, n_processes=n_processes) as relabel,
+        relabeller(manifest.relabel, n_processes=n_processes, models_file=models_file) as relabel,
         replace_folder(folder, (*DATA_SET_FILES, *also_own), what="a data set") as fresh,
     ):
         arrays = fresh / ARRAYS_NAME
@@ -480,6 +489,7 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
         ("model", training_file.model, manifest.model),
         ("parameters", list(training_file.parameters), manifest.parameters),
         ("bounds", training_file.bounds.to_json(), manifest.bounds.to_json()),
+        ("definition", _identity(training_file, manifest), _identity_of(manifest)),
     ):
         if found != expected:
             raise UserError(
@@ -487,3 +497,20 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
                 "do not belong together"
             )
     return training_file
+
+
+def _identity_of(manifest: Manifest) -> dict[str, Any] | None:
+    return None if manifest.definition is None else manifest.definition.identity()
+
+
+def _identity(file: TrainingFileContent, manifest: Manifest) -> dict[str, Any] | None:
+    """What a file says of its model, in the terms of its manifest.
+
+    A manifest may name a models file, and has seen choices, where files say nothing of them.
+    """
+    found, expected = own_definition(file), manifest.definition
+    if found is None or expected is None:
+        return None if found is None else found.identity()
+    if file.definition.models_file is None and not found.differences(expected):
+        return expected.identity()
+    return found.identity()

@@ -22,10 +22,14 @@ from lanflow.data.experiment import GenerationExperiment, GenerationRun, Query
 from lanflow.data.locate import LeftOut, LocatedFile, LocatedFiles
 from lanflow.data.training_file import (
     TrainingFileContent,
+    own_definition,
     read_training_file,
     require_file_memory,
 )
+from lanflow.models.definition import Definition
+from lanflow.models.models_file import ModelsFile
 from lanflow.models.parameters import Bounds
+from lanflow.models.simulators import resolve_model
 
 MANIFEST_VERSION = 2
 
@@ -78,6 +82,12 @@ class Manifest(Settings):
     generator: dict[str, Any] = Field(
         description="settings of the generator, as the files have them"
     )
+    definition: Definition | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="functions and choices of a model that ssm-simulators' catalogue does not "
+        "have, or has otherwise; left out for its own models",
+    )
 
     def content_digest(self) -> str:
         """Sha256 (hex) of what decides the data: model, parameters, bounds, files, relabel."""
@@ -89,6 +99,8 @@ class Manifest(Settings):
         }
         if self.relabel is not None:
             content["relabel"] = self.relabel
+        if self.definition is not None:
+            content["definition"] = self.definition.identity()
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def relabelled(self, source: Literal["analytic", "solver"] | None) -> "Manifest":
@@ -134,7 +146,13 @@ def require_own_digest(manifest: Manifest, path: Path) -> None:
         )
 
 
-def build_manifest(located: LocatedFiles, *, query: Query | None, model: str | None) -> Manifest:
+def build_manifest(
+    located: LocatedFiles,
+    *,
+    query: Query | None,
+    model: str | None,
+    models_file: ModelsFile | None = None,
+) -> Manifest:
     """Freeze located files, with a progress bar; labels are those in the files.
 
     Parameters
@@ -145,6 +163,8 @@ def build_manifest(located: LocatedFiles, *, query: Query | None, model: str | N
         Where the files come from; ``None`` for a folder, without lineage.
     model
         The model the files must be of; ``None`` takes what the first file says.
+    models_file
+        Defines the model, where the files do not say.
 
     Raises
     ------
@@ -187,6 +207,7 @@ def build_manifest(located: LocatedFiles, *, query: Query | None, model: str | N
         extra_files=located.extra,
         left_out=[] if query is None else _describe_left_out(query, located.left_out, changed),
         generator=dict(head.generator),
+        definition=_definition(head, models_file, str(located.files[0].path)),
     )
     return manifest.relabelled(None)  # which gives it its digest
 
@@ -200,6 +221,23 @@ def _read_head(path: Path, model: str | None) -> TrainingFileContent:
             f"{path}: simulated from model {head.model!r}, but {model!r} is to be trained"
         )
     return head
+
+
+def _definition(
+    head: TrainingFileContent, models_file: ModelsFile | None, where: str
+) -> Definition | None:
+    """What the manifest says of the model beside its name; None where the catalogue says it."""
+    found = own_definition(head)
+    if models_file is None or found is None or not models_file.mentions(head.model):
+        return found
+    model = resolve_model(
+        head.model,
+        parameters=head.parameters,
+        definition=found,
+        models_file=models_file,
+        where=where,
+    )
+    return model.definition
 
 
 def _describe_file(file: LocatedFile, sha256: str) -> ManifestFile:

@@ -45,6 +45,7 @@ from lanflow.data.locate import (
 )
 from lanflow.data.manifest import Manifest, build_manifest, read_manifest, require_own_digest
 from lanflow.data.relabel import relabel_source
+from lanflow.models.models_file import ModelsFile
 from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import Store
 
@@ -165,11 +166,12 @@ def freeze(
     places: Places,
     model: str | None,
     relabel: str | None = None,
+    models_file: ModelsFile | None = None,
 ) -> Manifest:
     """Find the files of a query or of a folder, and freeze what they are.
 
     With ``relabel`` (``auto``, ``analytic``, ``solver``) labels are computed anew when the files
-    are packed.
+    are packed. ``models_file`` defines the model, where ssm-simulators does not.
 
     Raises
     ------
@@ -178,7 +180,8 @@ def freeze(
     """
     located = locate_files(query, places)
     if relabel is not None and model is not None:
-        relabel_source(relabel, model)  # a model without such labels is refused before reading
+        # A model without such labels is refused before reading.
+        relabel_source(relabel, model, models_file=models_file)
     if located.extra:
         log.warning(
             "%s holds %d file(s) that the experiment does not track; they are %s: %s",
@@ -187,7 +190,7 @@ def freeze(
             "trained on too, as asked" if places.use_extra_files else "not trained on",
             ", ".join(located.extra[:10]) + (" ..." if len(located.extra) > 10 else ""),
         )
-    manifest = build_manifest(located, query=query, model=model)
+    manifest = build_manifest(located, query=query, model=model, models_file=models_file)
     _log_left_out(
         (run.reason, f"{run.run_id} ({run.run_name}): {first_ten(run.files)}")
         for run in manifest.left_out
@@ -195,7 +198,10 @@ def freeze(
     )
     if relabel is None:
         return manifest
-    return manifest.relabelled(relabel_source(relabel, manifest.model))
+    source = relabel_source(
+        relabel, manifest.model, definition=manifest.definition, models_file=models_file
+    )
+    return manifest.relabelled(source)
 
 
 def materialise_once(manifest: Manifest, cache: Path) -> PackedData:
@@ -223,8 +229,12 @@ def materialise_once(manifest: Manifest, cache: Path) -> PackedData:
     return PackedData(data_set, manifest)
 
 
-def open_packed(folder: Path, manifest_path: Path) -> PackedData:
+def open_packed(
+    folder: Path, manifest_path: Path, *, models_file: ModelsFile | None = None
+) -> PackedData:
     """Open a data set that was packed before, and its manifest; pack removed arrays again.
+
+    Of labels that are computed, ``models_file`` defines the model, where ssm-simulators does not.
 
     Raises
     ------
@@ -239,7 +249,7 @@ def open_packed(folder: Path, manifest_path: Path) -> PackedData:
     if beside.exists() or not (folder / ARRAYS_NAME).is_dir():
         with locked(lock_path(folder), f"{folder} is being packed", wait=True):
             if not (folder / ARRAYS_NAME).is_dir():
-                _restore_arrays(data_set, manifest, beside)
+                _restore_arrays(data_set, manifest, beside, models_file)
             shutil.rmtree(beside, ignore_errors=True)  # also that of a process that was killed
     data_set.check_arrays()
     return PackedData(data_set, manifest)
@@ -272,14 +282,16 @@ def _require_packed_from(data_set: DataSet, manifest: Manifest, manifest_path: P
             )
 
 
-def _restore_arrays(data_set: DataSet, manifest: Manifest, beside: Path) -> None:
+def _restore_arrays(
+    data_set: DataSet, manifest: Manifest, beside: Path, models_file: ModelsFile | None
+) -> None:
     """Pack the arrays of a data set again that were removed to save space.
 
     The record stays as it is, so networks that were trained on it stay valid.
     """
     log.info("%s: its arrays were removed; packing them again", data_set.folder)
     try:
-        materialise(manifest, beside)
+        materialise(manifest, beside, models_file=models_file)
     except UserError as e:
         raise UserError(
             f"{data_set.folder}: its arrays were removed and cannot be packed again: {e}. "

@@ -18,8 +18,11 @@ import numpy as np
 from lanflow.core.errors import UserError
 from lanflow.core.processes import worker_pool
 from lanflow.data.training_file import TrainingFileContent
+from lanflow.models.definition import Definition
 from lanflow.models.density import CHOICES, FLOOR, labels
-from lanflow.models.simulators import find_model
+from lanflow.models.model import Model
+from lanflow.models.models_file import ModelsFile
+from lanflow.models.simulators import resolve_model
 from lanflow.models.sources import label_source, make_density
 from lanflow.networks.types import NETWORK_TYPES
 
@@ -33,7 +36,13 @@ _MAX_T = 20.0
 _TASKS_AT_A_TIME = 16
 
 
-def relabel_source(asked: str, model: str) -> Source:
+def relabel_source(
+    asked: str,
+    model: str,
+    *,
+    definition: Definition | None = None,
+    models_file: ModelsFile | None = None,
+) -> Source:
     """The source that ``relabel`` means for a model.
 
     Parameters
@@ -41,7 +50,11 @@ def relabel_source(asked: str, model: str) -> Source:
     asked
         ``auto``, ``analytic`` or ``solver``.
     model
-        Its name in ssm-simulators.
+        Its name in ssm-simulators, or in the models file.
+    definition
+        What a manifest says of it beside its name.
+    models_file
+        A file of the user's that defines it.
 
     Raises
     ------
@@ -50,7 +63,14 @@ def relabel_source(asked: str, model: str) -> Source:
     """
     try:
         wish = cast("Literal['auto', 'analytic', 'solver']", asked)  # as the options accept it
-        source = label_source(wish, find_model(model), key="relabel")
+        known = resolve_model(
+            model,
+            parameters=None,
+            definition=definition,
+            models_file=models_file,
+            where="relabel",
+        )
+        source = label_source(wish, known, key="relabel")
     except ImportError as e:
         raise UserError(f"relabelling data needs {e.name}; install lanflow[generate]") from e
     if source not in ("analytic", "solver"):
@@ -62,23 +82,30 @@ def relabel_source(asked: str, model: str) -> Source:
 
 
 @contextmanager
-def relabeller(source: Source | None, *, n_processes: int) -> Iterator[Relabel]:
+def relabeller(
+    source: Source | None, *, n_processes: int, models_file: ModelsFile | None = None
+) -> Iterator[Relabel]:
     """A function that gives files their labels, on ``n_processes`` processes at a time.
 
-    With ``None`` for the source, the files keep theirs.
+    With ``None`` for the source, the files keep theirs. ``models_file`` defines their model, where
+    ssm-simulators does not.
     """
     if source is None:
         yield lambda file, _: file
     elif n_processes == 1:
-        yield partial(_relabel, source, map)
+        yield partial(_relabel, source, models_file, map)
     else:
         with worker_pool(n_processes) as pool:
             run = partial(pool.map, chunksize=_TASKS_AT_A_TIME)
-            yield partial(_relabel, source, run)
+            yield partial(_relabel, source, models_file, run)
 
 
 def _relabel(
-    source: Source, run: Callable[..., Any], file: TrainingFileContent, path: Path
+    source: Source,
+    models_file: ModelsFile | None,
+    run: Callable[..., Any],
+    file: TrainingFileContent,
+    path: Path,
 ) -> TrainingFileContent:
     """The file with labels from the source.
 
@@ -88,7 +115,14 @@ def _relabel(
         If its parameters, choices or labels are not those of the model, or outside of what it is
         defined for.
     """
-    labelling = _Labelling.of(file, source, path)
+    model = resolve_model(
+        file.model,
+        parameters=None,
+        definition=file.definition,
+        models_file=models_file,
+        where=str(path),
+    )
+    labelling = _Labelling.of(file, source, model, path)
     arrays = {}
     for name, (features, old) in file.arrays.items():
         if old.shape[1] != 1:
@@ -105,14 +139,16 @@ class _Labelling:
     """Everything that a file's labels depend on beside its rows; it can be sent to a process."""
 
     source: Source
-    model: str
+    model: Model
     parameters: tuple[str, ...]
     max_t: float
     floor: float
 
     @classmethod
-    def of(cls, file: TrainingFileContent, source: Source, path: Path) -> "_Labelling":
-        expected = find_model(file.model).parameters
+    def of(
+        cls, file: TrainingFileContent, source: Source, model: Model, path: Path
+    ) -> "_Labelling":
+        expected = model.parameters
         if sorted(file.parameters) != sorted(expected):
             raise UserError(
                 f"{path}: parameters {', '.join(file.parameters)}; to relabel it they must be "
@@ -120,7 +156,7 @@ class _Labelling:
             )
         return cls(
             source=source,
-            model=file.model,
+            model=model,
             parameters=file.parameters,
             max_t=_setting(file.generator, "simulator", "max_t", _MAX_T),
             floor=_setting(file.generator, "training", "negative_rt_log_likelihood", FLOOR),
@@ -154,7 +190,9 @@ def _labels_of(
     if not np.isfinite(out).all():
         vector = features[np.flatnonzero(~np.isfinite(out))[0], :n_parameters]
         theta = ", ".join(f"{p} {x:g}" for p, x in zip(labelling.parameters, vector, strict=True))
-        raise UserError(f"{path}: {labelling.model} has no {labelling.source} density at {theta}")
+        raise UserError(
+            f"{path}: {labelling.model.name} has no {labelling.source} density at {theta}"
+        )
     return out[:, None]
 
 
@@ -184,9 +222,7 @@ def _label_set(labelling: _Labelling, key: str, task: _Task) -> Any:
     theta = dict(zip(labelling.parameters, vector.astype(float).tolist(), strict=True))
     with np.errstate(all="ignore"):
         try:
-            density = make_density(
-                labelling.source, find_model(labelling.model), theta, labelling.max_t
-            )
+            density = make_density(labelling.source, labelling.model, theta, labelling.max_t)
             if trials is None:
                 return labels(density, n_samples=1)[key].item()
             rts, choices = trials.T

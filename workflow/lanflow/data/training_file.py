@@ -16,9 +16,13 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.core.processes import require_memory
+from lanflow.core.settings import parse_settings
 from lanflow.data.pickled_values import Placeholder
 from lanflow.data.unpickling import read_pickle
+from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
+from lanflow.models.model import ModelNotAtHandError
 from lanflow.models.parameters import Bounds
+from lanflow.models.simulators import find_model, is_built_in
 from lanflow.networks.types import NETWORK_TYPES, NetworkType
 
 # Limits on the settings of a generator: parts and characters together, and depth of nesting.
@@ -36,10 +40,12 @@ class TrainingFileContent:
     parameters
         Its parameters, in the order of the columns.
     bounds
-        Parameter -> (lower, upper) bound of the values it was drawn from; a parameter whose bounds
-        depend on another parameter is left out.
+        Parameter -> (lower, upper) bound of the values it was drawn from; of a bound that depends
+        on another parameter, that one's.
     generator
         The generator's settings, plain values only.
+    definition
+        What the file says of the model beside that: its functions and choices.
     arrays
         Network type -> features (rows, inputs) and labels (rows, outputs), both float32.
     """
@@ -47,6 +53,7 @@ class TrainingFileContent:
     model: str
     parameters: tuple[str, ...]
     bounds: Bounds
+    definition: Definition
     generator: Mapping[str, Any]
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
 
@@ -84,7 +91,10 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
     data = read_pickle(content, path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: not a training file (a {type(data).__name__}, expected a dict)")
-    model, parameters, bounds = _model_of(data, path)
+    config = data.get("model_config")
+    if not isinstance(config, dict):
+        raise UserError(f"{path}: key 'model_config' is missing or not a dict")
+    model, parameters, bounds = _model_of(config, path)
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for network_type in NETWORK_TYPES.values():
         pair = _arrays_of(data, network_type, len(parameters), path)
@@ -99,16 +109,14 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
         model=model,
         parameters=parameters,
         bounds=bounds,
+        definition=_definition_of(config, path),
         generator=plain(settings) if isinstance(settings, dict) else {},
         arrays=arrays,
     )
 
 
-def _model_of(data: Mapping[str, Any], path: Path) -> tuple[str, tuple[str, ...], Bounds]:
+def _model_of(config: Mapping[str, Any], path: Path) -> tuple[str, tuple[str, ...], Bounds]:
     """Name, parameters and bounds of the model."""
-    config = data.get("model_config")
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: key 'model_config' is missing or not a dict")
     name, parameters = config.get("name"), config.get("params")
     if not isinstance(name, str) or not name:
         raise UserError(f"{path}: model_config['name'] is missing or not text")
@@ -117,8 +125,30 @@ def _model_of(data: Mapping[str, Any], path: Path) -> tuple[str, tuple[str, ...]
     return name, tuple(parameters), _bounds_of(config, parameters)
 
 
+def _definition_of(config: Mapping[str, Any], path: Path) -> Definition:
+    """Names of the model's functions, its choices, and the models file that it came from."""
+    record = None
+    if config.get("models_file") is not None:
+        where = f"{path}: model_config['models_file']"
+        content = config["models_file"]
+        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+            raise UserError(f"{where}: expected keys and values")
+        record = parse_settings(ModelsFileRecord, content, where)
+    return define(config, _qualified_name, models_file=record)
+
+
+def _qualified_name(value: object) -> str | None:
+    """What a file names as a function: one that it refers to, or the name of one."""
+    if isinstance(value, Placeholder):
+        return value.qualified_name
+    return value if isinstance(value, str) and "." in value else None
+
+
 def _bounds_of(config: Mapping[str, Any], parameters: list[str]) -> Bounds:
-    """Bounds by name, or as rows of lower and of upper bounds; what is neither is left out."""
+    """Bounds by name, or as rows of lower and of upper bounds; what is neither is left out.
+
+    A bound that is another parameter's name is that one's own bound.
+    """
     by_name = config.get("param_bounds_dict")
     if not isinstance(by_name, dict):
         rows = config.get("param_bounds")
@@ -127,10 +157,22 @@ def _bounds_of(config: Mapping[str, Any], parameters: list[str]) -> Bounds:
         by_name = dict(zip(parameters, zip(*rows, strict=False), strict=False))
     bounds = {}
     for name in parameters:
-        pair = by_name.get(name)
+        pair = _numeric_pair(by_name, name)
         if _is_pair(pair) and all(isinstance(v, int | float) and math.isfinite(v) for v in pair):
             bounds[name] = (float(pair[0]), float(pair[1]))
     return Bounds(bounds)
+
+
+def _numeric_pair(by_name: Mapping[Any, Any], name: str) -> Any:
+    """The bounds of a parameter, with those of the parameters that they name in their place."""
+    pair = by_name.get(name)
+    if not _is_pair(pair):
+        return None
+    others = [by_name.get(side) if isinstance(side, str) else None for side in pair]
+    return [
+        other[i] if _is_pair(other) else side
+        for i, (side, other) in enumerate(zip(pair, others, strict=True))
+    ]
 
 
 def _is_pair(value: object) -> TypeGuard[Sequence[Any]]:
@@ -227,3 +269,29 @@ class _PlainSettings:
         self._left -= amount
         if self._left < 0 or depth > _MAX_DEPTH:
             raise UserError(f"{self._where} is larger or deeper than settings are")
+
+
+def own_definition(file: TrainingFileContent) -> Definition | None:
+    """What a file says of a model that is not as ssm-simulators' catalogue has it; else None.
+
+    Without ssm-simulators, only what the file itself shows to be of somebody's own.
+    """
+    definition = file.definition
+    if definition.models_file is None and _is_in_catalogue(file):
+        return None
+    if definition.choices is None and "lan" in file.arrays:
+        seen = np.unique(file.arrays["lan"][0][:, -1]).tolist()
+        definition = definition.model_copy(update={"choices": choices_of({"choices": seen})})
+    return definition
+
+
+def _is_in_catalogue(file: TrainingFileContent) -> bool:
+    """True if the model is the one that ssm-simulators has by its name, as far as the file says."""
+    try:
+        known = find_model(file.model)
+    except ImportError:
+        return not file.definition.own
+    except ModelNotAtHandError:
+        return False
+    is_same = is_built_in(file.model) and list(file.parameters) == list(known.parameters)
+    return is_same and not file.definition.differences(known.definition)

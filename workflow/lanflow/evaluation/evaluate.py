@@ -36,6 +36,7 @@ from lanflow.evaluation.scores import (
     score_probability,
     write_scores,
 )
+from lanflow.models.model import Model, ModelNotAtHandError
 from lanflow.models.simulators import draw_parameters
 from lanflow.models.sources import BestSource
 from lanflow.networks.network import Network, likelihood_rows
@@ -59,6 +60,8 @@ def evaluate(
 ) -> tuple[Evaluation, Scores | None]:
     """Score a network against its reference and judge it by its gates.
 
+    Of a network whose model is not at hand, what needs no model is judged, and nothing is scored.
+
     Parameters
     ----------
     network
@@ -77,22 +80,24 @@ def evaluate(
     Evaluation
         Gates, summary of the scores, verdict.
     Scores or None
-        Output and reference row by row; None where the network could not be run.
+        Output and reference row by row; None where the network could not be run, or its model is
+        not at hand.
 
     Raises
     ------
     UserError
-        If the file is no ONNX model, the model is not known, or the reference is not there.
+        If the file is no ONNX model, the reference is not there, or an ONNX file's model is not
+        known.
     """
     network.require_readable()
-    try:
-        reference = choose_reference(network.model, wanted)
-    except ImportError as e:
-        raise UserError(f"evaluating needs {e.name}; install lanflow[generate,evaluate]") from e
-    settings = _resolved(settings or EvaluationSettings(), network, reference)
-    examination = Examination(network, reference, settings, hssm_python, seed)
+    reference, missing = _find_reference(network, wanted)
+    settings = settings or EvaluationSettings()
+    if reference is not None:
+        settings = _resolved(settings, network, reference)
+    examination = Examination(network, reference, settings, hssm_python, seed, missing)
     found = examination.gates()
-    scores = examination.scores if found[0].verdict == "passed" else None
+    is_scored = reference is not None and found[0].verdict == "passed"
+    scores = examination.scores if is_scored else None
     evaluation = Evaluation(
         evaluation_version=EVALUATION_VERSION,
         model=network.model_name,
@@ -100,15 +105,37 @@ def evaluate(
         backend=network.backend,
         data_digest=None if network.card is None else network.card.data_digest,
         onnx_sha256=network.sha256,
-        verdict=verdict_of(found),
+        verdict=verdict_of(found, is_judged=reference is not None),
         gates=found,
         scores=None if scores is None else scores.summary(),
-        reference=ReferenceRecord(source=reference.source, description=reference.description),
+        reference=ReferenceRecord(source="none", description=f"nothing ({missing})")
+        if reference is None
+        else ReferenceRecord(source=reference.source, description=reference.description),
         settings=settings,
         seed=seed,
         versions=_versions(),
     )
     return evaluation, scores
+
+
+def find_reference(network: Network) -> Reference | None:
+    """The best reference of a network; None where its card names a model that is not at hand."""
+    return _find_reference(network, "auto")[0]
+
+
+def _find_reference(
+    network: Network, wanted: BestSource | Literal["auto"]
+) -> tuple[Reference | None, str]:
+    """The reference, or why there is none."""
+    try:
+        return choose_reference(network.model, wanted), ""
+    except ImportError as e:
+        raise UserError(f"evaluating needs {e.name}; install lanflow[generate,evaluate]") from e
+    except ModelNotAtHandError as e:
+        if not network.trained_bounds or wanted != "auto":
+            raise
+        log.warning("not judged: %s", e)
+        return None, str(e)
 
 
 def score(
@@ -175,13 +202,29 @@ def stream_seed(seed: int, stream: int) -> int:
 
 @dataclass(frozen=True)
 class Examination:
-    """One network going through its gates, each in a method of its own."""
+    """One network going through its gates, each in a method of its own.
+
+    Attributes
+    ----------
+    network, settings, hssm_python, seed
+        As for :func:`evaluate`.
+    reference
+        None where the model is not at hand.
+    missing
+        Why it is not.
+    """
 
     network: Network
-    reference: Reference
+    reference: Reference | None
     settings: EvaluationSettings
     hssm_python: str
     seed: int
+    missing: str = ""
+
+    @property
+    def model(self) -> Model:
+        """The model, as far as it is known."""
+        return self.network.known_model
 
     @property
     def is_likelihood(self) -> bool:
@@ -191,6 +234,7 @@ class Examination:
     @cached_property
     def scores(self) -> Scores:
         """The network beside the reference."""
+        assert self.reference is not None
         return score(self.network, self.reference, self.settings, seed=self.seed)
 
     def gates(self) -> list[Gate]:
@@ -218,7 +262,7 @@ class Examination:
     def structure(self) -> Gate:
         """The single-trial contract, and inputs of this model."""
         network = self.network
-        return gates.structure(network.onnx, network.network_type, len(network.model.parameters))
+        return gates.structure(network.onnx, network.network_type, len(self.model.parameters))
 
     def parity(self) -> Gate:
         """ONNX against the backends."""
@@ -231,7 +275,7 @@ class Examination:
 
     def _random_rows(self, n_rows: int) -> npt.NDArray[np.float32]:
         seed = self._seed(STREAM_EDGES)
-        model, bounds = self.reference.model, self.network.bounds
+        model, bounds = self.model, self.network.bounds
         vectors = draw_parameters(model, bounds, n_rows, seed=seed)
         if not self.is_likelihood:
             return vectors.astype(np.float32)
@@ -244,15 +288,14 @@ class Examination:
         """Before time zero, and at the corners of the bounds."""
         module = gates_likelihood if self.is_likelihood else gates_probability
         numbers = module.edge_numbers(
-            self.network,
-            self.reference.model,
-            self.network.bounds,
-            seed=self._seed(STREAM_EDGES),
+            self.network, self.model, self.network.bounds, seed=self._seed(STREAM_EDGES)
         )
         return gates.judge("tails", numbers, module.EDGE_LIMITS)
 
     def accuracy(self) -> Gate:
         """Differences from the reference, where it is exact or nearly so."""
+        if self.reference is None:
+            return gates.skip("accuracy", self.missing, is_essential=False)
         scores = self.scores
         if self.is_likelihood and not self.reference.is_exact:
             reason = "the reference is a kernel density, whose error is that of a good network"
@@ -267,9 +310,14 @@ class Examination:
         return gates.judge("accuracy", numbers, limits, is_essential=False)
 
     def density(self) -> Gate:
-        """Against simulations, in units of their own sampling noise."""
+        """Against simulations, in units of their own sampling noise.
+
+        Without the model, whether the density has a mass of one.
+        """
         network, seed = self.network, self._seed(STREAM_DENSITY)
         n_sets = self.settings.n_simulated_sets
+        if self.reference is None:
+            return self._mass(n_sets, seed)
         if self.is_likelihood:
             numbers = gates_likelihood.density_numbers(
                 network, self.reference, network.bounds, n_sets=n_sets, seed=seed
@@ -284,6 +332,15 @@ class Examination:
             seed=seed,
         )
         return gates.judge("density", numbers, gates_probability.FREQUENCY_LIMITS)
+
+    def _mass(self, n_sets: int, seed: int) -> Gate:
+        if not self.is_likelihood:
+            return gates.skip("density", self.missing)
+        numbers = gates_likelihood.mass_numbers(
+            self.network, self.model, self.network.bounds, n_sets=n_sets, seed=seed
+        )
+        limits = {key: gates_likelihood.DENSITY_LIMITS[key] for key in numbers}
+        return gates.judge("density", numbers, limits)
 
     def hssm(self) -> Gate:
         """Loaded and differentiated by HSSM."""

@@ -4,7 +4,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lanflow.evaluation.implied import FIRST_TIME, ImpliedDensity, implied_density, rt_grid
+from lanflow.evaluation.implied import (
+    FIRST_TIME,
+    ImpliedDensity,
+    grid_of,
+    implied_density,
+    rt_grid,
+)
 from lanflow.evaluation.reference import MAX_T, Reference
 from lanflow.models.density import Array, Density
 from lanflow.models.kde import OMISSION
@@ -100,6 +106,25 @@ def density_numbers(
         yardstick = max(yardstick, 2**0.5 * numbers["reference_distance"])
     numbers["distance_ratio"] = numbers["mean_distance"] / yardstick
     return {key: float(value) for key, value in numbers.items()}
+
+
+def mass_numbers(
+    network: Outputs, model: Model, bounds: Bounds, *, n_sets: int, seed: int
+) -> dict[str, float]:
+    """Measure how far the mass of the implied density is from one, without simulations.
+
+    Returns
+    -------
+    dict
+        ``mean_mass_error`` and ``max_mass_error``, over parameter vectors; of a model with a
+        deadline of what is above one, since an answer may be missing.
+    """
+    errors = []
+    for vector in draw_parameters(model, bounds, n_sets, seed=seed):
+        grid = grid_of(bounds.named(vector), MAX_T)
+        error = implied_density(network, vector, model.choices, grid).mass - 1
+        errors.append(max(error, 0.0) if model.has_deadline else abs(error))
+    return {"mean_mass_error": float(np.mean(errors)), "max_mass_error": float(np.max(errors))}
 
 
 def _in_time(rts: Array, choices: Array, theta: Theta) -> tuple[Array, Array]:

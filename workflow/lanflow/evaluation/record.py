@@ -20,6 +20,7 @@ from lanflow.networks.network import Network
 EVALUATION_VERSION = 2
 
 Verdict = Literal["passed", "failed", "skipped"]
+EvaluationVerdict = Literal["passed", "failed", "not judged"]
 Number = float | int | None
 
 
@@ -55,7 +56,7 @@ class ScoreSummary(Settings):
 class ReferenceRecord(Settings):
     """The reference that the network was compared with."""
 
-    source: Literal["analytic", "solver", "kde"]
+    source: Literal["analytic", "solver", "kde", "none"]
     description: str
 
 
@@ -79,9 +80,11 @@ class Evaluation(Settings):
     backend: str | None = Field(description="null for an ONNX file from elsewhere")
     data_digest: str | None
     onnx_sha256: str
-    verdict: Literal["passed", "failed"]
+    verdict: EvaluationVerdict = Field(description="'not judged': the model was not at hand")
     gates: list[Gate]
-    scores: ScoreSummary | None = Field(description="null where the network could not be run")
+    scores: ScoreSummary | None = Field(
+        description="null where the network could not be run, or was not judged"
+    )
     reference: ReferenceRecord
     settings: EvaluationSettings
     seed: int
@@ -117,8 +120,18 @@ def stops(gate: Gate) -> bool:
     return gate.verdict == "failed" or (gate.verdict == "skipped" and gate.is_essential)
 
 
-def verdict_of(gates: Sequence[Gate]) -> Literal["passed", "failed"]:
-    """``passed`` if no gate failed and no essential one was skipped."""
+def verdict_of(gates: Sequence[Gate], *, is_judged: bool = True) -> EvaluationVerdict:
+    """``passed`` if no gate failed and no essential one was skipped.
+
+    Parameters
+    ----------
+    gates
+        All of them.
+    is_judged
+        False if the model was not at hand: whatever its gates say, nobody knows how good it is.
+    """
+    if not is_judged:
+        return "not judged"
     return "failed" if any(stops(gate) for gate in gates) else "passed"
 
 
@@ -168,8 +181,13 @@ def check_gates(records: Mapping[str, Evaluation]) -> None:
         for path, record in records.items()
         for gate in record.failed_gates
     ]
+    lines += [
+        f"{path}: not judged, against {record.reference.description}"
+        for path, record in records.items()
+        if record.verdict == "not judged"
+    ]
     if lines:
-        n_failing = sum(record.verdict == "failed" for record in records.values())
+        n_failing = sum(record.verdict != "passed" for record in records.values())
         raise UserError(
             "\n".join([f"{n_failing} of {len(records)} network(s) do not pass their gates", *lines])
         )
@@ -234,7 +252,10 @@ def require_passed(network: Network, evaluation: Evaluation) -> None:
     """
     gates = evaluation.failed_gates
     if gates or evaluation.verdict != "passed":
-        said = ", ".join(describe_gate(gate) for gate in gates) or "its verdict is 'failed'"
+        said = (
+            ", ".join(describe_gate(gate) for gate in gates)
+            or f"its verdict is {evaluation.verdict!r}"
+        )
         raise NotPassedError(f"{network.folder}: did not pass its gates: {said}")
 
 

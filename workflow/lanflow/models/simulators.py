@@ -1,6 +1,9 @@
 """ssm-simulators, as far as lanflow uses it; the only module that imports it."""
 
-from collections.abc import Iterator, Mapping
+import contextlib
+import copyreg
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -8,44 +11,178 @@ import numpy as np
 import numpy.typing as npt
 
 from lanflow.core.errors import UserError
+from lanflow.core.settings import suggest
+from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
 from lanflow.models.kde import OMISSION
-from lanflow.models.model import Model
-from lanflow.models.parameters import Bounds, sobol_points
+from lanflow.models.model import Model, ModelNotAtHandError, base_name
+from lanflow.models.models_file import ModelsFile, at_hand
+from lanflow.models.own import OwnModel, own_models
+from lanflow.models.parameters import Bounds, Theta, sobol_points
 from lanflow.models.solver import Process
 
 
 @cache
-def find_model(name: str) -> Model:
-    """The model of a name in ssm-simulators' catalogue, with or without ``_deadline``.
+def find_model(name: str, models_file: ModelsFile | None = None) -> Model:
+    """The model of a name in a models file or ssm-simulators' catalogue, or its ``_deadline``.
 
     Raises
     ------
     UserError
-        If ssm-simulators has no such model.
+        If the models file cannot be used.
+    ModelNotAtHandError
+        If there is no such model in either.
     """
     from ssms.config import ModelConfigBuilder
 
+    if models_file is not None:
+        own = own_models(models_file).get(base_name(name))
+        if own is not None:
+            return _own_model(name, own, models_file)
     try:
         config = dict(ModelConfigBuilder.from_model(name))
     except (KeyError, ValueError) as e:
-        from ssms.config import model_config as catalogue
-
-        from lanflow.core.settings import suggest
-
-        raise UserError(
-            f"model {name!r} is not one of ssm-simulators'{suggest(name, sorted(catalogue))}"
-        ) from e
+        raise ModelNotAtHandError(_not_known(name, models_file)) from e
+    # Some of its models carry another's name, and some give only the number of their choices.
+    config |= {"name": name, "choices": config.get("choices") or choices_of(config)}
     return Model(
         name=name,
         parameters=tuple(config["params"]),
         bounds=_numeric_bounds(config),
-        # Some models give only the number of their choices, and count them from 0.
-        choices=tuple(sorted(config.get("choices", range(config["nchoices"])))),
-        boundary=config.get("boundary_name"),
-        drift=config.get("drift_name"),
-        simulator=getattr(config["simulator"], "__name__", None),
+        choices=tuple(sorted(config["choices"])),
+        definition=define(config, qualified_name),
         config=config,
+        record=config,
     )
+
+
+def _find_again(name: str, models_file: ModelsFile | None, changed_bounds: Bounds) -> Model:
+    return find_model(name, models_file).with_bounds(changed_bounds, "bounds")
+
+
+# Another process finds a model for itself: its functions stay here.
+copyreg.pickle(
+    Model, lambda model: (_find_again, (model.name, model.models_file, model.changed_bounds))
+)
+
+
+def model_names() -> list[str]:
+    """The models that ssm-simulators came with; each also has its ``_deadline``."""
+    from ssms.config import model_config as catalogue
+
+    return list(catalogue)
+
+
+def is_built_in(name: str) -> bool:
+    """True if ssm-simulators came with a model of this name; others are registered by somebody."""
+    return base_name(name) in model_names()
+
+
+def _own_model(name: str, own: OwnModel, models_file: ModelsFile) -> Model:
+    from ssms.config import ModelConfigBuilder
+
+    config, record = dict(own.config), dict(own.record)
+    if name != own.config["name"]:
+        config, record = map(ModelConfigBuilder.with_deadline, (config, record))
+    return Model(
+        name=name,
+        parameters=tuple(config["params"]),
+        bounds=_numeric_bounds(config),
+        choices=tuple(sorted(config["choices"])),
+        definition=define(record, str, models_file=ModelsFileRecord.of(models_file)),
+        config=config,
+        record=record,
+        models_file=models_file,
+    )
+
+
+def _not_known(name: str, models_file: ModelsFile | None) -> str:
+    """Where a model is not, and how it is brought in."""
+    from ssms.config import model_config as catalogue
+
+    if models_file is None:
+        return (
+            f"model {name!r} is not one of ssm-simulators'{suggest(name, sorted(catalogue))}; a "
+            "model of your own is brought in with --models-file (models_file: in a study)"
+        )
+    names = sorted(own_models(models_file))
+    return (
+        f"model {name!r} is neither in {models_file} ({', '.join(names)}) nor one of "
+        f"ssm-simulators'{suggest(name, names + sorted(catalogue))}"
+    )
+
+
+def qualified_name(function: Any) -> str | None:
+    """A function's module and name; None for what is no function."""
+    if not callable(function):
+        return None
+    return f"{function.__module__}.{getattr(function, '__name__', type(function).__name__)}"
+
+
+def resolve_model(
+    name: str,
+    *,
+    parameters: Sequence[str] | None,
+    definition: Definition | None,
+    models_file: ModelsFile | None,
+    where: str,
+) -> Model:
+    """The model that data or a network are of: its name, and all that a record says of it.
+
+    Parameters
+    ----------
+    name, parameters
+        Of the record; None for parameters that it does not give.
+    definition
+        Of the record; None where it says that the model is the catalogue's, or nothing.
+    models_file
+        The file that the user names now, if any.
+    where
+        What the record is of, for errors.
+
+    Raises
+    ------
+    UserError
+        If the models file is another than the record's.
+    ModelNotAtHandError
+        If the model is not the one that the name stands for here.
+    """
+    recorded = None if definition is None else definition.models_file
+    if models_file is None and recorded is not None:
+        models_file = at_hand(recorded.sha256)
+    model = None
+    with contextlib.suppress(ModelNotAtHandError):
+        model = find_model(name, models_file)
+    is_own = model is not None and model.models_file is not None
+    if recorded is not None and not is_own:
+        raise ModelNotAtHandError(
+            f"{where}: model {name!r} is defined in a models file, {recorded.name} (sha256 "
+            f"{recorded.sha256[:12]}...), which is not at hand; bring it in with --models-file "
+            f"(models_file: in a study). {_COPIES}"
+        )
+    if model is None:
+        said = re.sub(r" \(accepted: [^)]*\)", "", _not_known(name, models_file))
+        raise ModelNotAtHandError(f"{where}: {said}")
+    used = model.models_file
+    if used is not None and recorded is not None and recorded.sha256 != used.sha256:
+        raise UserError(
+            f"{used}: is not the file that defined model {name!r} of {where} (sha256 "
+            f"{used.sha256[:12]}..., recorded {recorded.sha256[:12]}...). {_COPIES}"
+        )
+    differences = [] if definition is None else definition.differences(model.definition)
+    if parameters is not None and list(parameters) != list(model.parameters):
+        expected = ", ".join(model.parameters)
+        differences.insert(0, f"parameters {', '.join(parameters)} instead of {expected}")
+    if differences:
+        of = "ssm-simulators" if used is None else used
+        raise ModelNotAtHandError(
+            f"{where}: its model is named {name!r}, but is not that of {of}: "
+            f"{'; '.join(differences)}. Bring it in with --models-file (models_file: in a study), "
+            "under the name that it has there"
+        )
+    return model
+
+
+_COPIES = "A copy is models_file.py in the folder of each network of it, and in its bundle"
 
 
 def _numeric_bounds(config: Mapping[str, Any]) -> Bounds:
@@ -115,8 +252,15 @@ def make_sampler(model: Model, bounds: Mapping[str, tuple[float, float]] | None 
     return sampler
 
 
-# Its models whose drifts sum to one; its simulator insists, its draws do not see to it.
+# Constraints that its simulators need and its draws do not see to: drifts that sum to one, and for
+# each pair, the first above the second (a particle starts below its bound).
 _DRIFTS_SUM_TO_ONE = ("lba_3_vs_constraint", "lba_angle_3_vs_constraint")
+_ABOVE = {
+    "lba2": ("b", "A"),
+    "lba3": ("b", "A"),
+    "lba_3_vs_constraint": ("a", "z"),
+    "lba_angle_3_vs_constraint": ("a", "z"),
+}
 
 
 def _names_another(bound: tuple[Any, Any]) -> bool:
@@ -127,12 +271,39 @@ def _names_another(bound: tuple[Any, Any]) -> bool:
 def _constraints(model: Model) -> list[Any]:
     """Constraints on draws of a model's parameters, as ssm-simulators' transforms."""
     from ssms.config import ModelConfigBuilder
+    from ssms.transforms import SwapIfLessConstraint
     from ssms.transforms.sampling.normalize import NormalizeToSumConstraint
 
     constraints = list(ModelConfigBuilder.get_sampling_transforms(model.config))
-    if not constraints and model.base_name in _DRIFTS_SUM_TO_ONE:
-        constraints = [NormalizeToSumConstraint([p for p in model.parameters if p[0] == "v"])]
+    if constraints or model.models_file is not None:
+        return constraints
+    if model.base_name in _DRIFTS_SUM_TO_ONE:
+        constraints.append(NormalizeToSumConstraint([p for p in model.parameters if p[0] == "v"]))
+    if model.base_name in _ABOVE:
+        constraints.append(SwapIfLessConstraint(*_ABOVE[model.base_name]))
     return constraints
+
+
+def describe_constraints(model: Model) -> str:
+    """What holds between a model's parameters beside their bounds, for people; empty if nothing."""
+    said = []
+    for name, pair in model.config["param_bounds_dict"].items():
+        said += [f"{name} at least {pair[0]}"] if isinstance(pair[0], str) else []
+        said += [f"{name} at most {pair[1]}"] if isinstance(pair[1], str) else []
+    for step in _constraints(model):
+        if hasattr(step, "param_a"):
+            said.append(f"{step.param_a} above {step.param_b}")
+        elif hasattr(step, "param_names"):
+            said.append(f"{' + '.join(step.param_names)} = 1")
+    return "; ".join(said)
+
+
+def constrain(model: Model, theta: Theta) -> Theta:
+    """The parameters as the model's constraints on draws make them; most models have none."""
+    arrays: dict[str, Any] = {name: np.array([value]) for name, value in theta.items()}
+    for constraint in _constraints(model):
+        arrays = constraint.apply(arrays)
+    return {name: float(arrays[name][0]) for name in theta}
 
 
 # Its simulators of one particle between two boundaries whose drift is a function of time, and
@@ -146,8 +317,14 @@ _ONE_PARTICLE = {
 
 
 def is_one_particle(model: Model) -> bool:
-    """True if :func:`process_of` knows the model's particle."""
-    return model.simulator in _ONE_PARTICLE and len(model.choices) == 2
+    """True if :func:`process_of` knows the model's particle, whose noise is one."""
+    return (
+        model.simulator in _ONE_PARTICLE
+        and "simulator" not in model.definition.own
+        and "t" in model.parameters
+        and not {"s", "sd"} & set(model.parameters)
+        and len(model.choices) == 2
+    )
 
 
 def process_of(model: Model, theta: Mapping[str, float], until: float) -> Process:
@@ -157,6 +334,7 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
     """
     from ssms.basic_simulators.simulator import make_boundary_dict, make_drift_dict
 
+    theta = _as_simulated(model, theta)
     made = make_boundary_dict(model.config, dict(theta)) | make_drift_dict(
         model.config, dict(theta)
     )
@@ -174,6 +352,19 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
         leak=theta["g"] if leaks else 0.0,
         until=until,
     )
+
+
+def _as_simulated(model: Model, theta: Mapping[str, float]) -> Mapping[str, float]:
+    """The parameters as the simulator gets them: some models leave out the start, or ``v``."""
+    from ssms.config import ModelConfigBuilder
+
+    steps = ModelConfigBuilder.get_simulation_transforms(model.config)
+    if not steps:
+        return theta
+    arrays: dict[str, Any] = {name: np.array([value]) for name, value in theta.items()}
+    for step in steps:
+        arrays = step.apply(arrays, model.config, 1)
+    return {name: float(np.ravel(value)[0]) for name, value in arrays.items()}
 
 
 def training_strategy(generator_config: dict[str, Any], model: Model) -> Any:
@@ -216,7 +407,7 @@ def simulation_pipeline(
 
     return Pipeline(
         generator_config,
-        model.config,
+        model.config if model.models_file is None else _neutral(model.config),
         estimator_builder,
         training_strategy(generator_config, model),
     )
@@ -252,11 +443,9 @@ def simulate(
         rts in seconds and choices, shape (n_samples,); both :data:`lanflow.models.kde.OMISSION` for
         a trial without an answer before its deadline.
     """
-    from ssms.basic_simulators.simulator import simulator
-
-    made = simulator(
+    made = _run_simulator(
+        model,
         theta=dict(theta),
-        model=model.name,
         n_samples=n_samples,
         delta_t=delta_t,
         max_t=max_t,
@@ -265,6 +454,24 @@ def simulate(
     rts, choices = made["rts"].ravel().astype(float), made["choices"].ravel().astype(float)
     choices[rts == OMISSION] = OMISSION
     return rts, choices
+
+
+def _run_simulator(model: Model, **given: Any) -> dict[str, Any]:
+    """ssm-simulators' simulator; of a models file's model the one that takes a description."""
+    from ssms.basic_simulators import Simulator
+    from ssms.basic_simulators.simulator import simulator
+
+    made: dict[str, Any]
+    if model.models_file is None:
+        made = simulator(model=model.name, **given)
+    else:
+        made = Simulator(model=_neutral(model.config)).simulate(**given)
+    return made
+
+
+def _neutral(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A description whose name means nothing: "lba" inside one changes the noise there."""
+    return {**config, "name": "own"}
 
 
 def draw_parameters(

@@ -25,10 +25,15 @@ def has_source(source: Source, model: Model) -> bool:
     """True if a model has labels from a source, as far as that is known without trying."""
     match source:
         case "analytic":
-            return model.base_name in MODELS
+            return is_exactly_known(model)
         case "solver":
             return is_one_particle(model)
     return True
+
+
+def is_exactly_known(model: Model) -> bool:
+    """True if a model is one of :data:`lanflow.models.analytic.MODELS`, and no variant of it."""
+    return model.base_name in MODELS and model.models_file is None and not model.definition.own
 
 
 def best_source(model: Model) -> BestSource:

@@ -10,6 +10,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import read_json
 from lanflow.core.names import require_name
 from lanflow.core.settings import Settings, parse_settings
+from lanflow.models.definition import Definition
 from lanflow.models.parameters import Bounds
 from lanflow.networks.types import BackendName, NetworkTypeName
 
@@ -47,6 +48,12 @@ class Card(Settings):
     n_rows: int
     run_uuid: str
     mlflow_run_id: str | None
+    definition: Definition | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="functions and choices of a model that ssm-simulators' catalogue does not "
+        "have, or has otherwise",
+    )
     lanflow_version: str
 
 
@@ -72,8 +79,8 @@ def read_card(path: Path) -> Card:
     return card
 
 
-def read_bounds(path: Path) -> Bounds:
-    """The trained bounds in a card, of which nothing else has to be there.
+def read_bounds(path: Path) -> tuple[Bounds, Definition | None]:
+    """The trained bounds in a card, of which nothing else has to be there, and the definition.
 
     Raises
     ------
@@ -83,4 +90,10 @@ def read_bounds(path: Path) -> Bounds:
     content: Mapping[str, Any] = read_json(path, hint=FOLDER_HINT)
     if "bounds" not in content:
         raise UserError(f"{path}: is not a network's card (it lacks bounds)")
-    return Bounds.from_json(content["bounds"], f"{path}: bounds")
+    bounds = Bounds.from_json(content["bounds"], f"{path}: bounds")
+    definition = content.get("definition")
+    if definition is None:
+        return bounds, None
+    if not isinstance(definition, dict):
+        raise UserError(f"{path}: definition: expected keys and values")
+    return bounds, parse_settings(Definition, definition, f"{path}: definition")

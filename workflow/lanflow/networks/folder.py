@@ -32,6 +32,7 @@ CARD = "card.json"
 CURVE = "training_curve.png"
 PLOTS = {name: f"plot_{name}.png" for name in ("density", "sweep", "error", "calibration")}
 RECORD = "run.json"
+MODELS_FILE = "models_file.py"  # a copy of the user's file that defines the model, if one does
 TRAINED = (ONNX, HISTORY, CONFIG, LINEAGE, CARD, RECORD, CURVE)  # what a training leaves
 EVALUATION, SCORES = "evaluation.json", "evaluation.npz"  # of 'lanflow evaluate'
 RECOVERY, RECOVERY_PLOT = "recovery.json", "recovery.png"  # of 'lanflow recover'
@@ -44,6 +45,7 @@ WEIGHTS_FILES = tuple(f"{name}.{suffix}" for name in WEIGHTS for suffix in ("jax
 IN_NETWORK_FOLDER = (
     *(ONNX, HISTORY, CONFIG, LINEAGE, CARD, CURVE, RECORD, CHECKPOINT, UNFINISHED),
     *(*WEIGHTS_FILES, *PLOTS.values(), EVALUATION, SCORES, RECOVERY, RECOVERY_PLOT),
+    MODELS_FILE,
     *(LOCK, FINISHED_CHECKPOINT, FINISHED, f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
 )
 

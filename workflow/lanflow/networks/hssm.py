@@ -38,7 +38,7 @@ def _config(network: Network) -> dict[str, str]:
     card = network.own_card
     bounds: dict[str, object] = {"bounds": dict(card.bounds)}
     try:
-        choices = network.model.choices
+        choices = network.known_model.choices
     except (ImportError, UserError):
         config = bounds
     else:

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lanflow.core.errors import UserError
-from lanflow.models.model import Model
+from lanflow.models.definition import Definition, ModelsFileRecord
+from lanflow.models.model import Model, ModelNotAtHandError, outline
+from lanflow.models.models_file import ModelsFile
 from lanflow.models.parameters import Bounds
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import Card, read_bounds, read_card
@@ -48,6 +50,10 @@ class Network:
         Only of a network that was trained by lanflow.
     folder
         Where the training wrote it; None for an ONNX file alone.
+    models_file
+        A file of the user's that defines the model, if one is named.
+    definition
+        What the card says of a model that is not ssm-simulators' own.
     """
 
     onnx: bytes = field(repr=False)
@@ -57,10 +63,14 @@ class Network:
     path: Path
     card: Card | None = field(default=None, repr=False)
     folder: Path | None = None
+    models_file: ModelsFile | None = field(default=None, repr=False)
+    definition: Definition | None = field(default=None, repr=False)
 
     @classmethod
-    def from_folder(cls, folder: Path) -> "Network":
+    def from_folder(cls, folder: Path, *, models_file: ModelsFile | None = None) -> "Network":
         """The network in a folder that ``jaxtrain`` or ``torchtrain`` wrote.
+
+        ``models_file`` defines its model, where ssm-simulators does not.
 
         Raises
         ------
@@ -77,11 +87,19 @@ class Network:
             path=path,
             card=card,
             folder=folder,
+            models_file=models_file,
+            definition=card.definition,
         )
 
     @classmethod
     def from_onnx(
-        cls, path: Path, *, model: str, network_type: str = "lan", card_path: Path | None = None
+        cls,
+        path: Path,
+        *,
+        model: str,
+        network_type: str = "lan",
+        card_path: Path | None = None,
+        models_file: ModelsFile | None = None,
     ) -> "Network":
         """Any network in an ONNX file.
 
@@ -93,15 +111,18 @@ class Network:
             What it is a network of.
         card_path
             A card that has its bounds; ssm-simulators' own bounds stand in.
+        models_file
+            Defines its model, where ssm-simulators does not.
 
         Raises
         ------
         UserError
             If a file cannot be read.
         """
-        bounds = Bounds({}) if card_path is None else read_bounds(card_path)
+        bounds, definition = (Bounds({}), None) if card_path is None else read_bounds(card_path)
         onnx = network_folder.read_part(path, "expected an ONNX file")
-        return cls(onnx, model, NETWORK_TYPES[network_type], bounds, path)
+        kind = NETWORK_TYPES[network_type]
+        return cls(onnx, model, kind, bounds, path, models_file=models_file, definition=definition)
 
     @property
     def own_card(self) -> Card:
@@ -169,12 +190,56 @@ class Network:
 
         Raises
         ------
-        UserError
-            If ssm-simulators has no such model.
+        ModelNotAtHandError
+            If neither ssm-simulators nor the models file has it.
         """
-        from lanflow.models.simulators import find_model
+        from lanflow.models.simulators import resolve_model
 
-        return find_model(self.model_name)
+        card = self.card
+        return resolve_model(
+            self.model_name,
+            parameters=None if card is None else card.parameters,
+            definition=self.definition,
+            models_file=self.models_file,
+            where=str(self.folder or self.path),
+        )
+
+    @cached_property
+    def known_model(self) -> Model:
+        """The model, or what the card says of one that is not at hand: enough to run the network.
+
+        Raises
+        ------
+        ModelNotAtHandError
+            If it is not at hand and there is no card with the bounds of every parameter.
+        """
+        try:
+            return self.model
+        except ModelNotAtHandError:
+            bounds = self.trained_bounds
+            parameters = list(bounds) if self.card is None else self.card.parameters
+            if not parameters or not set(parameters) <= set(bounds):
+                raise
+            return outline(
+                self.model_name,
+                parameters=parameters,
+                bounds=bounds,
+                definition=self.definition,
+            )
+
+    @cached_property
+    def models_file_record(self) -> ModelsFileRecord | None:
+        """The file of the user's that defines the model: the card's, or the one named now.
+
+        Raises
+        ------
+        UserError
+            If both are there and differ.
+        """
+        recorded = None if self.definition is None else self.definition.models_file
+        if self.models_file is None or not self.models_file.mentions(self.model_name):
+            return recorded
+        return self.model.definition.models_file
 
     @cached_property
     def bounds(self) -> Bounds:
@@ -182,7 +247,7 @@ class Network:
 
         ssm-simulators' own bounds stand in where the training's are not known.
         """
-        return self.model.bounds.overlaid(self.trained_bounds)
+        return self.known_model.bounds.overlaid(self.trained_bounds)
 
     @cached_property
     def session(self) -> "OnnxSession":
@@ -224,7 +289,7 @@ class Network:
     @property
     def outcomes(self) -> tuple[str, ...]:
         """Outcomes whose probabilities a network without trials gives, one for each output."""
-        choices = self.model.choices
+        choices = self.known_model.choices
         match self.network_type.name:
             case "opn":
                 return ("omission",)

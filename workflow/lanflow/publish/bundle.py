@@ -74,6 +74,8 @@ def bundle_files(
             raise UserError(f"{folder}: has no {name}; train it again")
         if path.exists():
             own[name] = path.read_bytes()
+    if network.models_file_record is not None:
+        own[network_folder.MODELS_FILE] = network.models_file_record.text.encode()
     own[network_folder.LINEAGE] = _without_folders(
         own[network_folder.LINEAGE], network_folder.LINEAGE
     )

@@ -133,6 +133,7 @@ def describe_network(network: Network, evaluation: Evaluation, *, repo: str | No
         "hssm_code": hssm_code(network),
         "scores": "" if evaluation.scores is None else _score_table(evaluation),
         "gates": _gate_table(evaluation),
+        "models_file": network.models_file_record,
         "training": _training_table(card),
     }
     return _TEMPLATES.render("network.md", content)

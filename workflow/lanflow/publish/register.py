@@ -16,13 +16,14 @@ from lanflow.evaluation.record import (
     read_own_evaluation,
     require_passed,
 )
+from lanflow.models.models_file import ModelsFile
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
 from lanflow.publish.bundle import README
 from lanflow.publish.readme import describe_network
-from lanflow.tracking.store import Store, training_experiment
+from lanflow.tracking.store import MODELS_FILE_TAG, Store, training_experiment
 
 if TYPE_CHECKING:
     from lanflow.publish.registry import Entry, Registry, Version
@@ -70,7 +71,12 @@ class Registration:
 
 
 def register_networks(
-    store: Store, folders: Sequence[Path], *, study: str | None = None, skip_failed: bool = False
+    store: Store,
+    folders: Sequence[Path],
+    *,
+    study: str | None = None,
+    skip_failed: bool = False,
+    models_file: ModelsFile | None = None,
 ) -> Registration:
     """Register each network that passed its gates once, and point aliases at the best.
 
@@ -88,6 +94,8 @@ def register_networks(
         Name of the study that the networks are all of.
     skip_failed
         Leave out networks that did not pass, instead of refusing all.
+    models_file
+        Defines their model, where neither ssm-simulators nor their cards do.
 
     Raises
     ------
@@ -99,7 +107,7 @@ def register_networks(
             f"--study {study[:MAX_LENGTH]!a}: expected letters, digits and hyphens, at most "
             f"{MAX_LENGTH}"
         )
-    networks, left_out = _those_that_passed(folders, skip_failed=skip_failed)
+    networks, left_out = _those_that_passed(folders, models_file, skip_failed=skip_failed)
     if not networks:
         return Registration([], left_out, {})
     from lanflow.publish.registry import Registry
@@ -120,12 +128,12 @@ def register_networks(
 
 
 def _those_that_passed(
-    folders: Sequence[Path], *, skip_failed: bool
+    folders: Sequence[Path], models_file: ModelsFile | None, *, skip_failed: bool
 ) -> tuple[list[tuple[Network, Evaluation]], list[NotRegistered]]:
     networks, left_out = [], []
     for folder in folders:
         try:
-            network = Network.from_folder(folder)
+            network = Network.from_folder(folder, models_file=models_file)
             evaluation = read_own_evaluation(network)
             require_passed(network, evaluation)
         except NotPassedError as e:
@@ -168,6 +176,8 @@ def _tags(network: Network, evaluation: Evaluation, study: str | None) -> dict[s
         _NETWORK_TAG: network.sha256,
         "lanflow_version": card.lanflow_version,
     }
+    if network.models_file_record is not None:
+        tags[MODELS_FILE_TAG] = network.models_file_record.sha256
     if scores is not None and scores.mean_abs_error is not None:
         tags |= {_SCORE_TAG: repr(float(scores.mean_abs_error)), "score_unit": scores.unit}
     return tags if study is None else {**tags, "study": study}
@@ -193,6 +203,7 @@ def _entry(
             README: text.encode(),
             network_folder.CARD: read_part(network.own_folder / network_folder.CARD, FOLDER_HINT),
             network_folder.EVALUATION: json.dumps(judged, indent=2).encode(),
+            **_models_file(network),
         },
         metadata={
             "inputs": card.inputs,
@@ -203,6 +214,12 @@ def _entry(
         experiment_name=training_experiment(network.model_name),
         run_id=run_id,
     )
+
+
+def _models_file(network: Network) -> dict[str, bytes]:
+    """The user's file that defines the model, if one does."""
+    record = network.models_file_record
+    return {} if record is None else {network_folder.MODELS_FILE: record.text.encode()}
 
 
 def _set_aliases(

@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 from markupsafe import Markup
 
 from lanflow.core.templates import Cell, Code, Link, Table, Verdict, show
+from lanflow.models.definition import PARTS
 from lanflow.networks.hssm import hssm_code
 from lanflow.report.content import NetworkResults, ReportedData
 from lanflow.report.html import relative_address, render
@@ -318,10 +319,21 @@ def _facts(one: ReportedData, page: Path) -> list[tuple[str, Cell]]:
         ("folder", Link(str(one.folder), relative_address(one.folder, page))),
         ("digest", Code(manifest["digest"])),
         ("origin", origin),
+        *_model_facts(manifest.get("definition")),
         ("files", f"{len(manifest['files']):,} ({size / 2**20:,.1f} MiB)"),
         ("distinct parameter sets", f"{one.data_set['n_sets']:,}"),
         *((f"{kind} rows", f"{shape[0]:,}") for kind, shape in one.data_set["shapes"].items()),
     ]
+
+
+def _model_facts(definition: Mapping[str, Any] | None) -> Iterator[tuple[str, Cell]]:
+    """What a manifest says of a model that ssm-simulators does not have, or has otherwise."""
+    if definition is None:
+        return
+    parts = [f"{part} {definition[part]}" for part in PARTS if definition[part]]
+    yield "model", f"not ssm-simulators' own: {', '.join(parts) or 'of unknown parts'}"
+    if file := definition["models_file"]:
+        yield f"models file ({file['name']})", Code(file["sha256"])
 
 
 def rebuild_section(

@@ -12,6 +12,8 @@ from lanflow.evaluation.record import Gate, stops, without_folders
 from lanflow.report.content import NetworkResults
 from lanflow.report.html import render
 
+# Why a network has a verdict that says neither.
+_WHY = {"not judged": ", since its model is not at hand"}
 # What each gate asks of a network.
 _GATES = {
     "structure": "takes one trial and gives one number, as HSSM needs it",
@@ -89,7 +91,9 @@ def headline(networks: Sequence[NetworkResults]) -> str:
     else:
         text = f"{passed:,} of {n:,} networks passed their gates."
     others = Counter(one.verdict for one in networks if one.verdict not in ("passed", "failed"))
-    return text + "".join(f" {count:,} of them {verdict}." for verdict, count in others.items())
+    return text + "".join(
+        f" {count:,} of them {verdict}{_WHY.get(verdict, '')}." for verdict, count in others.items()
+    )
 
 
 def verdict_section(networks: Sequence[NetworkResults], title: str | None = None) -> Markup:

@@ -30,7 +30,11 @@ from lanflow.core.settings import (
     read_yaml,
 )
 from lanflow.data.experiment import Policy, RunSelection
-from lanflow.data.generation.config import GenerationConfig, read_generation_file
+from lanflow.data.generation.config import (
+    GenerationConfig,
+    read_generation_file,
+    read_models_file,
+)
 from lanflow.networks.types import BackendName
 from lanflow.study.nested_keys import check_nesting, explain_text
 from lanflow.tracking.store import redact
@@ -283,6 +287,11 @@ class StudyConfig(Settings):
     study: Name = Field("study", description="name of the study")
     seed: Seed = Field(1, description="every random draw of the study derives from it")
     results: PathText = Field("results", description="folder of everything the workflow makes")
+    models_file: PathText | None = Field(
+        None,
+        description="Python file of your own that defines models, in ssm-simulators' terms; it is "
+        "run",
+    )
     tracking: TrackingConfig = Field(
         default_factory=lambda: TrackingConfig(), description="the MLflow store"
     )
@@ -405,10 +414,25 @@ def read_generations(study: StudyConfig) -> dict[str, GenerationConfig]:
     Raises
     ------
     UserError
-        If a data-generation YAML is missing or wrong.
+        If a data-generation YAML or the models file is missing or wrong.
     """
+    file = read_models_file(study.models_file)
     return {
-        model: read_generation_file(config.data.generate.config, model=model)
+        model: read_generation_file(config.data.generate.config, model=model, models_file=file)
         for model, config in study.models.items()
         if config.data.generate is not None
     }
+
+
+def own_models(study: StudyConfig) -> set[str]:
+    """The models of a study that its models file mentions, and so may define.
+
+    The file does not run for that.
+
+    Raises
+    ------
+    UserError
+        If the models file cannot be read.
+    """
+    file = read_models_file(study.models_file)
+    return set() if file is None else {model for model in study.models if file.mentions(model)}

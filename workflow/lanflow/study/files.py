@@ -89,6 +89,8 @@ def print_once(line: str) -> None:
 
 def _file_keys(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
     """Yield the key of each file or folder in a study, and whether it must exist already."""
+    if study.models_file is not None:
+        yield ("models_file",), True
     for model, config in study.models.items():
         data = ("models", model, "data")
         if config.data.generate is not None:

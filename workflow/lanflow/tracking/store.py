@@ -33,6 +33,8 @@ INVENTORY_NAME = "generated_files_inventory.json"
 
 # Tag of a data-generation run whose training files are artifacts: their folder.
 FILES_TAG = "data_artifact_path"
+# Tag of the runs of a model that is defined in a file of the user's.
+MODELS_FILE_TAG = "models_file_sha256"
 
 _SQLITE = re.compile(r"^(sqlite(?:\+\w+)?):///(?!/)(?P<path>[^?]*)(?P<query>\?.*)?$")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")

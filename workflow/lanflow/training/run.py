@@ -29,6 +29,11 @@ from lanflow.data.prepare import (
     open_packed,
     query_experiment,
 )
+from lanflow.models.definition import Definition
+from lanflow.models.model import base_name
+from lanflow.models.models_file import ModelsFile
+from lanflow.models.own import own_models
+from lanflow.models.simulators import resolve_model
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.types import BackendName
@@ -89,6 +94,7 @@ class TrainingOptions:
     path_map: Mapping[str, str] = field(default_factory=dict)
     use_extra_files: bool = False
     max_repeated_sets: float = 1.0
+    models_file: Path | None = None
     mlflow_on: bool = False
     mlflow_run_id: str | None = None
     mlflow_run_name: str | None = None
@@ -140,12 +146,14 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     tracking = _choose_tracking(options, place, store)
     if tracking is not None and not options.dry_run:
         check_first_contact(store, tracking.experiment, tracking.send_mode)
-    data = _locate_data(options, file, config, store)
+    models_file = None if options.models_file is None else ModelsFile.read(options.models_file)
+    data = _locate_data(options, file, config, store, models_file)
+    definition = _define_model(data, models_file)
     check_repeats(data.data_set, max_repeated_sets=options.max_repeated_sets)
     if options.dry_run:
-        return _describe_dry_run(_plan(options, config, data, place), tracking)
+        return _describe_dry_run(_plan(options, config, data, place, definition), tracking)
     with locked(place.folder / network_folder.LOCK, f"{place.folder} is being trained"):
-        training = _plan(options, config, data, place)
+        training = _plan(options, config, data, place, definition)
         training.job.require_memory()
         remove_leftovers(place.folder, network_folder.IN_NETWORK_FOLDER)
         _take_up_finished(training)
@@ -231,11 +239,15 @@ def _choose_tracking(
 
 
 def _locate_data(
-    options: TrainingOptions, file: TrainingFile, config: TrainingConfig, store: Store
+    options: TrainingOptions,
+    file: TrainingFile,
+    config: TrainingConfig,
+    store: Store,
+    models_file: ModelsFile | None,
 ) -> PackedData:
     """The data set that the options name: packed, or files of an experiment, a folder, or both."""
     if options.data_set is not None:
-        return _open_data_set(options.data_set, options.manifest, config.model)
+        return _open_data_set(options.data_set, options.manifest, config.model, models_file)
     folder = options.training_data_folder
     experiment = options.data_generation_experiment
     if folder is None and experiment is None and file.training_data_folder:
@@ -255,12 +267,15 @@ def _locate_data(
     cache = options.data_cache or options.networks_path_base / ".data_sets"
     if query is not None and folder is None:
         places = download_absent(store, query, places, cache / "downloaded")
-    manifest = freeze(query=query, places=places, model=config.model)
+    manifest = freeze(query=query, places=places, model=config.model, models_file=models_file)
     return materialise_once(manifest, cache)
 
 
-def _open_data_set(folder: Path, manifest_path: Path | None, model: str) -> PackedData:
-    data = open_packed(folder, manifest_path or folder.with_name("manifest.json"))
+def _open_data_set(
+    folder: Path, manifest_path: Path | None, model: str, models_file: ModelsFile | None
+) -> PackedData:
+    path = manifest_path or folder.with_name("manifest.json")
+    data = open_packed(folder, path, models_file=models_file)
     if data.data_set.model != model:
         raise UserError(
             f"{folder}: data of model {data.data_set.model!r}, but {model!r} is to be trained"
@@ -268,8 +283,37 @@ def _open_data_set(folder: Path, manifest_path: Path | None, model: str) -> Pack
     return data
 
 
+def _define_model(data: PackedData, models_file: ModelsFile | None) -> Definition | None:
+    """What the network's card says of the model; a models file may bring it in now.
+
+    Raises
+    ------
+    UserError
+        If the model of that file is not that of the data.
+    """
+    definition, model = data.manifest.definition, data.data_set.model
+    if models_file is None:
+        return definition
+    try:
+        if base_name(model) not in own_models(models_file):
+            return definition
+    except ImportError as e:
+        raise UserError(f"--models-file needs {e.name}; install lanflow[generate]") from e
+    return resolve_model(
+        model,
+        parameters=data.data_set.parameters,
+        definition=definition,
+        models_file=models_file,
+        where=str(data.data_set.folder),
+    ).definition
+
+
 def _plan(
-    options: TrainingOptions, config: TrainingConfig, data: PackedData, place: NetworkPlace
+    options: TrainingOptions,
+    config: TrainingConfig,
+    data: PackedData,
+    place: NetworkPlace,
+    definition: Definition | None,
 ) -> PlannedTraining:
     """Choose the backend and its device, and plan the job for it."""
     job = plan_job(
@@ -279,7 +323,7 @@ def _plan(
         checkpoint_path=place.folder / network_folder.CHECKPOINT,
         memory_mb=options.memory_mb,
     )
-    return PlannedTraining(job, data.manifest, place, options.export_onnx)
+    return PlannedTraining(job, data.manifest, place, options.export_onnx, definition)
 
 
 def _take_up_finished(training: PlannedTraining) -> None:

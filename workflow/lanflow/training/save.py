@@ -15,6 +15,7 @@ from lanflow import __version__
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.interrupts import defer_signals
 from lanflow.data.manifest import Manifest, describe_lineage
+from lanflow.models.definition import Definition, ModelsFileRecord
 from lanflow.networks import folder as network_folder
 from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.networks.types import NETWORK_TYPES
@@ -41,12 +42,20 @@ class PlannedTraining:
         The network's folder, and where LANfactory's files go.
     export_onnx
         Whether the network is exported to ``model.onnx``.
+    definition
+        What the model is, where ssm-simulators' catalogue does not say.
     """
 
     job: TrainingJob
     manifest: Manifest
     place: network_folder.NetworkPlace
     export_onnx: bool
+    definition: Definition | None = None
+
+    @property
+    def models_file(self) -> ModelsFileRecord | None:
+        """The file of the user's that defines the model, if one does."""
+        return None if self.definition is None else self.definition.models_file
 
     @property
     def folder(self) -> Path:
@@ -118,6 +127,8 @@ def _products(training: PlannedTraining, result: TrainingResult) -> dict[str, by
     for name, arrays in zip(network_folder.WEIGHTS, weights, strict=True):
         with defer_signals():
             products[f"{name}.{backend.weights_suffix}"] = backend.native_weights(arrays)
+    if training.models_file is not None:
+        products[network_folder.MODELS_FILE] = training.models_file.text.encode()
     network_type = NETWORK_TYPES[job.config.network_type]
     is_huber = network_type.loss == "huber"
     products[network_folder.CURVE] = draw_training_curve(
@@ -134,6 +145,7 @@ def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
     names = [network_folder.CARD, network_folder.ONNX, network_folder.HISTORY]
     names += [network_folder.CONFIG, network_folder.LINEAGE, network_folder.CURVE]
     names += [
+        network_folder.MODELS_FILE,
         network_folder.EVALUATION,
         network_folder.SCORES,
         *network_folder.WEIGHTS_FILES,
@@ -179,7 +191,7 @@ def _card(
     job = training.job
     network_type = NETWORK_TYPES[job.config.network_type]
     parameters = list(job.data_set.parameters)
-    return {
+    card = {
         "model": job.config.model,
         "network_type": network_type.name,
         "backend": job.backend.name,
@@ -205,3 +217,6 @@ def _card(
         "mlflow_run_id": mlflow_run_id,
         "lanflow_version": __version__,
     }
+    if training.definition is not None:
+        card["definition"] = training.definition.model_dump(mode="json")
+    return card

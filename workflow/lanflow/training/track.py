@@ -27,7 +27,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES, BackendName
 from lanflow.tracking.record import PENDING_KEY
 from lanflow.tracking.recorder import RunRecorder, fetch_run
-from lanflow.tracking.store import SendMode, Store, redact
+from lanflow.tracking.store import MODELS_FILE_TAG, SendMode, Store, redact
 from lanflow.tracking.unfinished import record_work
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.config import TrainingConfig
@@ -206,6 +206,8 @@ def _tags(training: PlannedTraining) -> dict[str, Any]:
         "training_data_folder": common_folder(manifest),
         "n_training_files_used": _n_files(job),
     }
+    if training.models_file is not None:
+        tags[MODELS_FILE_TAG] = training.models_file.sha256
     if manifest.experiment is not None:
         tags["data_generation_experiment_id"] = manifest.experiment.id
     return tags

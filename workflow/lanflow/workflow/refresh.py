@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from lanflow.core.files import write_json
+from lanflow.data.generation.config import read_models_file
 from lanflow.data.locate import Places
 from lanflow.data.manifest import read_manifest
 from lanflow.data.prepare import download_absent, freeze, query_experiment
@@ -48,7 +49,13 @@ def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
         if data.experiment is not None:
             query = query_experiment(store, data.experiment, data.run_selection)
             places = download_absent(store, query, places, folder / DOWNLOADS_NAME)
-        manifest = freeze(query=query, places=places, model=model, relabel=data.relabel)
+        manifest = freeze(
+            query=query,
+            places=places,
+            model=model,
+            relabel=data.relabel,
+            models_file=read_models_file(study.models_file),
+        )
         old = read_manifest(folder / "manifest.json")
         if old.digest == manifest.digest:
             log.info("%s: unchanged, %d file(s)", model, len(manifest.files))

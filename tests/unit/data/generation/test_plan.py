@@ -1,9 +1,16 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lanflow.core.errors import UserError
 from lanflow.core.settings import parse_settings
 from lanflow.data.generation.config import GenerationConfig
+from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
+from lanflow.data.training_file import read_training_file
+from lanflow.models.simulators import find_model
 
 N_SETS = 3
 GENERATION_YAML: dict[str, Any] = {
@@ -76,3 +83,35 @@ def test_chunks_and_seeds_have_sobol_sequences_of_their_own() -> None:
 def test_a_uniform_draw_has_no_point() -> None:
     plan = plan_of()
     assert plan.set_draws(1) == [(seeds, None) for seeds in plan.set_seeds(1)]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "sobol"])
+def test_bounds_of_a_known_model_can_be_changed(sampling: str, tmp_path: Path) -> None:
+    pipeline = {"N_PARAMETER_SETS": 20, "PARAMETER_SAMPLING": sampling}
+    plan = plan_of(PARAM_BOUNDS={"v": [-0.5, 0.25], "t": ["exp(-3)", 0.1]}, PIPELINE=pipeline)
+    assert plan.model.bounds["v"] == (-0.5, 0.25)
+    assert plan.model.bounds["a"] == find_model("angle").bounds["a"]
+    generate_chunk(plan, tmp_path, n_processes=1)
+    path = tmp_path / "training_data" / plan.file_name(0)
+    file = read_training_file(path.read_bytes(), path)
+    assert dict(file.bounds) == dict(plan.model.bounds)
+    drawn = file.arrays["cpn"][0][:, 0]
+    assert drawn.min() >= -0.5
+    assert drawn.max() <= 0.25
+    # It is recorded, and another build; without it nothing is another.
+    assert plan.config.settings_dict()["param_bounds"]["v"] == [-0.5, 0.25]
+    assert plan.batch_id != plan_of(PIPELINE=pipeline).batch_id
+    assert plan_of(PARAM_BOUNDS={}).batch_id == plan_of().batch_id
+
+
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"w": [0, 1]}, "PARAM_BOUNDS: model 'angle' has no parameter 'w' (accepted: v, a, z, t"),
+        ({"v": [1, 1]}, "PARAM_BOUNDS: v: 1 is not below 1"),
+    ],
+)
+def test_bounds_that_cannot_be_are_refused(bounds: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _ = plan_of(PARAM_BOUNDS=bounds).model
+    assert str(caught.value).startswith(said)

@@ -5,10 +5,18 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from lanflow.core.errors import UserError
-from lanflow.core.settings import Count, Name, Number, Settings, parse_settings, read_yaml
+from lanflow.core.settings import (
+    Count,
+    Name,
+    Number,
+    Settings,
+    parse_settings,
+    read_yaml,
+)
+from lanflow.models.models_file import ModelsFile
 
 
 def _lower(value: object) -> object:
@@ -57,6 +65,9 @@ class GenerationConfig(_Section):
     simulator: SimulatorSection
     training: TrainingSection
     estimator: EstimatorSection = EstimatorSection()
+    param_bounds: dict[Name, tuple[Number, Number]] = Field(default_factory=dict)
+    # Of the user's, if the model may be defined there; no key of the YAML.
+    _models_file: ModelsFile | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _subruns_divide_sets(self) -> Self:
@@ -74,9 +85,26 @@ class GenerationConfig(_Section):
         assert self.model is not None
         return self.model
 
+    @property
+    def models_file(self) -> ModelsFile | None:
+        """The file of the user's that may define the model."""
+        return self._models_file
+
+    def with_models_file(self, file: ModelsFile | None) -> Self:
+        """The same settings with a models file; one that does not mention the model is none."""
+        changed = self.model_copy()
+        if file is not None and file.mentions(self.model_name):
+            changed._models_file = file
+        return changed
+
     def settings_dict(self) -> dict[str, Any]:
         """Settings that decide the numbers in a file: all but the spread over sub-runs."""
-        return self.model_dump(mode="json", exclude={"pipeline": {"n_subruns"}})
+        excluded: dict[str, Any] = {"pipeline": {"n_subruns"}}
+        if not self.param_bounds:
+            excluded["param_bounds"] = True
+        settings = self.model_dump(mode="json", exclude=excluded)
+        file = self._models_file
+        return settings if file is None else {**settings, "models_file_sha256": file.sha256}
 
     @property
     def digest(self) -> str:
@@ -89,7 +117,20 @@ class GenerationConfig(_Section):
         return hashlib.sha256(f"{self.digest}/{seed}".encode()).hexdigest()[:32]
 
 
-def read_generation_file(path: Path | str, *, model: str | None = None) -> GenerationConfig:
+def read_models_file(path: Path | str | None) -> ModelsFile | None:
+    """Read a models file without running it; None where none is named.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    return None if path is None else ModelsFile.read(path)
+
+
+def read_generation_file(
+    path: Path | str, *, model: str | None = None, models_file: ModelsFile | None = None
+) -> GenerationConfig:
     """Read and check a data-generation YAML.
 
     Parameters
@@ -98,6 +139,8 @@ def read_generation_file(path: Path | str, *, model: str | None = None) -> Gener
         The file.
     model
         Takes the place of the file's MODEL.
+    models_file
+        A file of the user's that may define the model.
 
     Raises
     ------
@@ -110,4 +153,4 @@ def read_generation_file(path: Path | str, *, model: str | None = None) -> Gener
     config = parse_settings(GenerationConfig, content, str(path))
     if not config.model:
         raise UserError(f"{path}: missing key 'MODEL' (or give --model)")
-    return config
+    return config.with_models_file(models_file)

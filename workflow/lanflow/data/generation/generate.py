@@ -43,6 +43,7 @@ RECORD_NAME = "chunk.json"
 # folder's name says.
 _OWN = (
     *(RECORD_NAME, INVENTORY_NAME, UNFINISHED, FINISHED, network_folder.LOCK),
+    network_folder.MODELS_FILE,
     *(f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
     f"{PARTIAL_NAME}/training_data_{'[0-9a-f]' * 32}.pickle",
 )
@@ -118,7 +119,7 @@ def _file_content(plan: ChunkPlan, results: list[dict[str, Any]]) -> bytes:
         arrays = [entry[key] for entry in good if entry[key] is not None]
         data[key] = np.concatenate(arrays).astype(np.float32) if arrays else None
     data["generator_config"] = _generator_config(plan)
-    data["model_config"] = dict(plan.model.config)
+    data["model_config"] = dict(plan.model.record)
     buffer = io.BytesIO()
     cloudpickle.dump(_with_shared_text(data), buffer, protocol=4)
     return buffer.getvalue()

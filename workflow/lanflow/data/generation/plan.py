@@ -49,9 +49,13 @@ class ChunkPlan:
         Raises
         ------
         UserError
-            If ssm-simulators has no such model.
+            If neither ssm-simulators nor the models file has such a model, or its bounds cannot be
+            changed so.
         """
-        return find_model(self.config.model_name)
+        config = self.config
+        return find_model(config.model_name, config.models_file).with_bounds(
+            config.param_bounds, "PARAM_BOUNDS"
+        )
 
     @cached_property
     def label_source(self) -> Source:

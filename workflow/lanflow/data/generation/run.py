@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import write_json
+from lanflow.core.files import write_json, write_text
 from lanflow.core.locks import locked
 from lanflow.core.progress import Progress
 from lanflow.data.generation.generate import (
@@ -23,7 +23,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.record import PENDING_KEY
 from lanflow.tracking.recorder import RunRecorder
-from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, SendMode, Store
+from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, MODELS_FILE_TAG, SendMode, Store
 from lanflow.tracking.unfinished import hide_finished, record_work, resume_finished
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def generate(
     if store is not None:
         check_first_contact(store, experiment_name, send_mode)
     with locked(folder / network_folder.LOCK, f"{folder} is being generated"):
+        _copy_models_file(plan, folder)
         if not (folder / RECORD_NAME).exists():
             resume_finished(folder)
         return _generate(
@@ -86,6 +87,15 @@ def generate(
             if store is None
             else _tracked(plan, folder, store, experiment_name, run_name, send_mode),
         )
+
+
+def _copy_models_file(plan: ChunkPlan, folder: Path) -> None:
+    """Keep the models file beside the files that were made with it."""
+    path = folder / network_folder.MODELS_FILE
+    if plan.model.models_file is None:
+        path.unlink(missing_ok=True)
+    else:
+        write_text(path, plan.model.models_file.text)
 
 
 def _generate(
@@ -198,5 +208,8 @@ def _tracked(
             }
         )
         run.log_json(settings, "data_config.json")
+        if plan.model.models_file is not None:
+            run.set_tags({MODELS_FILE_TAG: plan.model.models_file.sha256})
+            run.log_files([folder / network_folder.MODELS_FILE])
         run.begin()
         yield run

@@ -44,7 +44,7 @@ def hssm_gate(network: Network, *, python: str, seed: int) -> Gate:
     A choice-probability network is the density of trials without an rt; beside it HSSM wants a
     likelihood network, for which one with made-up weights stands in.
     """
-    kind, model = network.network_type.name, network.model
+    kind, model = network.network_type.name, network.known_model
     if kind not in ("lan", "cpn"):
         reason = f"HSSM takes a network of type {kind} only for data with a deadline"
         return skip("hssm", reason, is_essential=False)

@@ -125,7 +125,7 @@ def _cases(network: Network, subjects: list[Subject], folder: Path, n_processes:
     common = {
         "model": network.model_name,
         "loglik": str(onnx),
-        "choices": list(network.model.choices),
+        "choices": list(network.known_model.choices),
         "bounds": network.bounds.to_json(),
         "n_chains": N_CHAINS,
         "n_tune": N_TUNE,

@@ -25,7 +25,7 @@ from lanflow.evaluation.reference import MAX_T, Reference, frequencies
 from lanflow.models.density import Array, Density
 from lanflow.models.kde import OMISSION
 from lanflow.models.parameters import Theta
-from lanflow.models.simulators import draw_parameters
+from lanflow.models.simulators import constrain, draw_parameters
 from lanflow.networks.network import Network
 from lanflow.report.figures.panels import (
     chance_of_shares,
@@ -100,7 +100,8 @@ def _panels(
     n = n_one_sided = 0
     bounds = network.bounds
     drawn = draw_parameters(network.model, bounds, _N_DRAWN, seed=seed, is_even=True)
-    for i, theta in enumerate([bounds.centre(), *map(bounds.named, drawn)]):
+    middle = constrain(network.model, bounds.centre())
+    for i, theta in enumerate([middle, *map(bounds.named, drawn)]):
         if n == _N_PANELS:
             return
         _, few = reference.simulate(theta, _N_TRIED, seed=seed + i)

@@ -1,8 +1,9 @@
 """The figures of one network, by name."""
 
 from collections.abc import Callable
+from typing import Any
 
-from lanflow.core.figures import Drawing
+from lanflow.core.figures import GREY, Drawing, draw, put_title
 from lanflow.evaluation.reference import Reference
 from lanflow.evaluation.scores import Scores, calibration
 from lanflow.networks.network import Network
@@ -21,7 +22,7 @@ FIGURES = ("density", "sweep", "error", "calibration")
 def draw_figure(
     name: str,
     network: Network,
-    reference: Reference,
+    reference: Reference | None,
     scores: Callable[[], Scores],
     *,
     seed: int,
@@ -35,12 +36,14 @@ def draw_figure(
     network
         The network.
     reference
-        The truth about its model.
+        The truth about its model; None where that is not at hand, and the figure says so.
     scores
         Gives the network beside its reference; called for errors and calibration.
     seed
         Decides the parameter vectors and simulations of the other figures.
     """
+    if reference is None:
+        return _draw_nothing(name, network)
     quick, has_trial = reference.for_drawing(), network.network_type.has_trial
     match name:
         case "density":
@@ -58,3 +61,14 @@ def draw_figure(
         case "calibration":
             return draw_probability_calibration(network, scores())
     raise AssertionError(name)
+
+
+def _draw_nothing(name: str, network: Network) -> Drawing:
+    """A figure of a network that has nothing to be compared with."""
+
+    def fill(figure: Any) -> None:
+        put_title(figure, f"{network.title}: {name}", "not judged")
+        said = f"The model {network.model_name} is not at hand:\nbring it in with --models-file."
+        figure.text(0.5, 0.45, said, ha="center", va="center", color=GREY)
+
+    return draw((6, 2.4), fill)

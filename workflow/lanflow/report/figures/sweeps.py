@@ -22,7 +22,8 @@ from lanflow.evaluation.implied import drawable_log_density
 from lanflow.evaluation.reference import Reference
 from lanflow.models.density import Array
 from lanflow.models.kde import OMISSION
-from lanflow.models.parameters import Bounds, Theta
+from lanflow.models.parameters import Theta
+from lanflow.models.simulators import constrain
 from lanflow.networks.network import Network
 from lanflow.report.figures.panels import (
     chance_of_shares,
@@ -46,15 +47,21 @@ _SHOWN, _FEWEST_SECONDS, _MOST_SECONDS = 0.95, 1.0, 10.0
 _N_TRIED = 1000
 
 
-def sweep(bounds: Bounds, name: str, n: int = _N_SWEPT) -> list[Theta]:
-    """Parameter vectors with one parameter going from its lower bound to its upper."""
+def sweep(network: Network, name: str, n: int = _N_SWEPT) -> list[Theta]:
+    """Parameter vectors with one parameter going from its lower bound to its upper.
+
+    Where the model constrains its parameters, the others follow.
+    """
+    bounds = network.bounds
     values = np.linspace(*bounds[name], n)
-    return [{**bounds.centre(), name: float(value)} for value in values]
+    middle = bounds.centre()
+    return [constrain(network.model, {**middle, name: float(value)}) for value in values]
 
 
 def _shown_seconds(network: Network, reference: Reference) -> float:
     """Until when rts are shown, seconds."""
-    rts, choices = reference.simulate(network.bounds.centre(), _N_TRIED, seed=0)
+    middle = constrain(network.model, network.bounds.centre())
+    rts, choices = reference.simulate(middle, _N_TRIED, seed=0)
     answered = rts[choices != OMISSION]
     last = np.quantile(answered, _SHOWN) if len(answered) else _MOST_SECONDS
     return float(np.clip(np.ceil(2 * last) / 2, _FEWEST_SECONDS, _MOST_SECONDS))
@@ -109,7 +116,7 @@ def _draw_sweep(
     signed = np.linspace(0.0 if len(choices) == 1 else -until, until, _N_TIMES * len(choices))
     rts = np.maximum(np.abs(signed), 1e-4)
     which = np.where(signed < 0, choices[0], choices[-1])
-    thetas = sweep(network.bounds, name)
+    thetas = sweep(network, name)
     values = np.linspace(*network.bounds[name], len(thetas))
     vectors = [np.array(list(theta.values())) for theta in thetas]
     given = np.array([drawable_log_density(network, vector, rts, which) for vector in vectors])
@@ -211,10 +218,10 @@ def _draw_probabilities(
     axes: Any, network: Network, reference: Reference, name: str, *, seed: int, n_trials: int
 ) -> None:
     """Probabilities of all outcomes over one parameter: of the network and of the model."""
-    thetas = sweep(network.bounds, name)
+    thetas = sweep(network, name)
     values = np.linspace(*network.bounds[name], len(thetas))
     places = values if reference.is_exact else np.linspace(*network.bounds[name], _N_SIMULATED)
-    held = thetas if reference.is_exact else sweep(network.bounds, name, _N_SIMULATED)
+    held = thetas if reference.is_exact else sweep(network, name, _N_SIMULATED)
     true = _true_probabilities(network, reference, held, n_trials, seed=seed)
     vectors = np.array([list(theta.values()) for theta in thetas])
     predicted = np.exp(network(vectors).astype(float))

@@ -1,0 +1,77 @@
+"""Every model of the installed ssm-simulators, as far as a minute allows.
+
+``make models`` evaluates and draws a network of each, too, and writes docs/models.md.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lanflow.core.settings import parse_settings
+from lanflow.data.generation.config import GenerationConfig
+from lanflow.data.generation.generate import generate_chunk
+from lanflow.data.generation.plan import ChunkPlan
+from lanflow.data.training_file import TrainingFileContent, own_definition, read_training_file
+from lanflow.evaluation.reference import choose_reference
+from lanflow.models.simulators import draw_parameters, find_model, model_names
+
+TINY = {
+    "PIPELINE": {"N_PARAMETER_SETS": 6},
+    "SIMULATOR": {"N_SAMPLES": 100, "DELTA_T": 0.01},
+    "TRAINING": {"N_SAMPLES_PER_PARAM": 20},
+}
+
+
+def generated(model: str, folder: Path) -> TrainingFileContent:
+    config = parse_settings(GenerationConfig, {**TINY, "MODEL": model}, "generation.yaml")
+    generate_chunk(ChunkPlan(config, 1, 0, 1), folder, n_processes=1)
+    (path,) = (folder / "training_data").iterdir()
+    return read_training_file(path.read_bytes(), path)
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_a_model_is_simulated_written_read_back_and_has_a_reference(
+    name: str, tmp_path: Path
+) -> None:
+    model = find_model(name)
+    file = generated(name, tmp_path)
+    assert file.model == name
+    assert file.parameters == model.parameters
+    assert dict(file.bounds) == dict(model.bounds)
+    assert own_definition(file) is None  # it is the catalogue's
+    features = file.arrays["lan"][0]
+    assert set(np.unique(features[:, -1])) <= set(model.choices)
+    assert len(np.unique(features[:, : len(model.parameters)], axis=0)) == 6
+    reference = choose_reference(model)
+    for vector in draw_parameters(model, model.bounds, 2, seed=1):
+        rts, _ = reference.simulate(model.bounds.named(vector), 20, seed=1)
+        assert rts.shape == (20,)
+
+
+@pytest.mark.parametrize("name", ["ddm", "race_3", "lba2", "weibull_cdf", "tradeoff_no_bias"])
+def test_its_variant_with_a_deadline_too(name: str, tmp_path: Path) -> None:
+    file = generated(f"{name}_deadline", tmp_path)
+    assert file.model == f"{name}_deadline"
+    assert file.parameters[-1] == "deadline"
+
+
+@pytest.mark.parametrize(
+    ("name", "above", "below"),
+    [
+        ("lba2", "b", "A"),
+        ("lba3", "b", "A"),
+        ("lba_3_vs_constraint", "a", "z"),
+        ("lba_angle_3_vs_constraint", "a", "z"),
+        ("lba_angle_3", "a", "z"),
+    ],
+)
+def test_a_particle_of_the_lba_starts_below_its_bound(name: str, above: str, below: str) -> None:
+    model = find_model(name)
+    drawn = draw_parameters(model, model.bounds, 200, seed=1)
+    columns = [drawn[:, model.parameters.index(p)] for p in (above, below)]
+    assert (columns[0] > columns[1]).all()
+
+
+def test_a_bound_that_is_another_parameter_is_its_bound_in_the_data(tmp_path: Path) -> None:
+    assert generated("full_ddm_rv", tmp_path).bounds["st"] == (0.001, 2.25)
