@@ -238,6 +238,17 @@ CASES: list[Case] = [
             ("--reference", "oracle"),
         ]
     ),
+    lanflow(
+        "evaluate more trials than memory holds",
+        "GiB of memory.*--n-sets",
+        *("evaluate", "--onnx", f"{NETWORK}/model.onnx", "--model", "ddm", "--rows", str(10**9)),
+    ),
+    lanflow(
+        "recover more subjects than memory holds",
+        "GiB of memory.*--n-subjects",
+        *("recover", NETWORK, "--output", "r.json", "--method", "maximum-likelihood"),
+        *("--n-subjects", str(10**9)),
+    ),
     lanflow("evaluate nothing", "--onnx FILE", "evaluate"),
     lanflow("evaluate two networks", "--onnx FILE", "evaluate", NETWORK, "--onnx", "x.onnx"),
     lanflow(

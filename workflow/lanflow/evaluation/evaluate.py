@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
+from lanflow.core.processes import require_memory
 from lanflow.evaluation import gates, gates_likelihood, gates_probability
 from lanflow.evaluation.gates import backend_heads
 from lanflow.evaluation.hssm.gate import hssm_gate
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 N_SETS: dict[BestSource, int] = {"analytic": 500, "solver": 100, "kde": 20}
 
 _N_PARITY_ROWS = 1000
+# Numbers of a trial beside its parameters: rt, choice, its set, the truth, the network's output.
+_COLUMNS_OF_SCORES = 5
 
 
 def evaluate(
@@ -126,6 +129,12 @@ def score(
         The evaluation's.
     """
     settings = _resolved(settings, network, reference)
+    n_sets, n_trials = settings.n_sets or 0, settings.rows
+    require_memory(
+        f"scoring {n_sets:,} parameter vectors with {n_trials:,} trials each",
+        n_sets * n_trials * 8 * (len(network.bounds) + _COLUMNS_OF_SCORES),
+        advice="lower --n-sets (--draws, study key evaluation.n_sets) or --rows (evaluation.rows)",
+    )
     size = {"n_sets": settings.n_sets or 0, "seed": stream_seed(seed, STREAM_SCORES)}
     if network.network_type.has_trial:
         return score_likelihood(network, reference, network.bounds, rows=settings.rows, **size)
