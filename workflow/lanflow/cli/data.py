@@ -12,6 +12,7 @@ from lanflow.cli.options import (
     add_places,
     add_store,
     at_a_time,
+    output_file,
     parse_path_map,
     plain_name,
     store_of,
@@ -46,7 +47,7 @@ def add_data(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None
 
 def _add_query(command: argparse.ArgumentParser) -> None:
     command.add_argument("experiment", help="id or name")
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
     command.add_argument(
         "--policy",
         choices=["complete", "salvage"],
@@ -107,7 +108,7 @@ def _add_manifest(command: argparse.ArgumentParser) -> None:
         choices=["auto", "analytic", "solver"],
         help="labels are computed anew when the files are packed, in place of those in the files",
     )
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
     command.add_argument(
         "--download",
         type=Path,
@@ -195,8 +196,8 @@ def _add_audit(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--manifest", type=Path, required=True, metavar="FILE", help="it was packed from"
     )
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="PNG")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--plot", type=output_file, metavar="FILE", help="PNG")
     add_max_repeated_sets(command, "fail if more of the parameter sets are repeats of others")
 
 

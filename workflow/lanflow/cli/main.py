@@ -19,6 +19,7 @@ from lanflow.cli.options import (
     add_store,
     at_a_time,
     count,
+    output_file,
     plain_name,
     run_command,
     seed,
@@ -76,7 +77,9 @@ def _add_prepare(commands: Any) -> None:
     command.add_argument(
         "experiments", nargs="+", type=title, metavar="EXPERIMENT", help="names to create"
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was prepared")
+    command.add_argument(
+        "--output", type=output_file, metavar="FILE", help="record of what was prepared"
+    )
     add_store(command)
 
 

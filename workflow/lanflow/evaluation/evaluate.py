@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.files import write_json
 from lanflow.core.processes import require_memory
 from lanflow.evaluation import gates, gates_likelihood, gates_probability
@@ -91,7 +91,7 @@ def evaluate(
     try:
         reference = choose_reference(network.model, wanted)
     except ImportError as e:
-        raise UserError(f"evaluating needs {e.name}; install lanflow[generate,evaluate]") from e
+        raise UserError(explain_import_error(e, "evaluating", extra="generate,evaluate")) from e
     settings = _resolved(settings or EvaluationSettings(), network, reference)
     examination = Examination(network, reference, settings, hssm_python, seed)
     found = examination.gates()
