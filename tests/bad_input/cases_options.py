@@ -1,6 +1,6 @@
 """Options of every command: wrong types, huge and negative numbers, names that lead elsewhere."""
 
-from tests.bad_input.case import BASE, NETWORK, Case, generate, lanflow, train
+from tests.bad_input.case import BASE, GENERATE, NETWORK, TRAIN, Case, generate, lanflow, train
 
 HUGE = str(10**30)
 DIGITS = "9" * 5000
@@ -114,6 +114,50 @@ CASES: list[Case] = [
         "mine",
         files={"mine/thesis.txt": "all of it"},
     ),
+    *(
+        lanflow(f"{words[0]} {option} into a device", f"{option}.*/dev/null", *words, option, place)
+        for place in ("/dev/null/x.json",)
+        for option, words in [
+            ("--output", ("prepare", "e")),
+            ("--output", ("check-gates", "e.json")),
+            ("--output", ("evaluate", NETWORK)),
+            ("--plot", ("recover", NETWORK, "--output", "r.json")),
+            ("--plot", ("audit", "d", "--manifest", "m.json", "--output", "a.json")),
+            ("--output", ("query", "e")),
+            ("--output", ("register", NETWORK)),
+            ("--output", ("sync", "r")),
+            ("--output", ("check-node", "e")),
+        ]
+    ),
+    *(
+        Case(
+            f"{words[0]} {words[1]} ... {option} {_shown(name)}",
+            (*words, option, name),
+            "name|read|no such|does not exist|data set",
+            {},
+        )
+        for name in ("n" * 300, "\udcff", "a\nb")
+        for option, words in [
+            ("--config-path", TRAIN),
+            ("--data-set", TRAIN),
+            ("--manifest", TRAIN),
+            ("--config-path", GENERATE),
+            ("--folder", ("lanflow", "manifest", "--output", "m.json")),
+            (
+                "--card",
+                ("lanflow", "evaluate", "--model", "ddm", "--onnx", f"{NETWORK}/model.onnx"),
+            ),
+        ]
+    ),
+    train(
+        "--networks-path-base of 300 letters",
+        "n{300}.*: File name too long",
+        "--networks-path-base",
+        "n" * 300,
+    ),
+    generate(
+        "generate into a name of 300 letters", "n{300}.*: File name too long", "--output", "n" * 300
+    ),
     lanflow("no command", "COMMAND"),
     lanflow("an unknown command", "frobnicate", "frobnicate"),
     lanflow(
@@ -219,7 +263,7 @@ CASES: list[Case] = [
     ),
     lanflow(
         "manifest onto a folder",
-        "Is a directory",
+        "--output.*is a folder",
         "manifest",
         "--folder",
         f"{BASE}/files",
@@ -237,6 +281,17 @@ CASES: list[Case] = [
             ("--seed", HUGE),
             ("--reference", "oracle"),
         ]
+    ),
+    lanflow(
+        "evaluate more trials than memory holds",
+        "GiB of memory.*--n-sets",
+        *("evaluate", "--onnx", f"{NETWORK}/model.onnx", "--model", "ddm", "--rows", str(10**9)),
+    ),
+    lanflow(
+        "recover more subjects than memory holds",
+        "GiB of memory.*--n-subjects",
+        *("recover", NETWORK, "--output", "r.json", "--method", "maximum-likelihood"),
+        *("--n-subjects", str(10**9)),
     ),
     lanflow("evaluate nothing", "--onnx FILE", "evaluate"),
     lanflow("evaluate two networks", "--onnx FILE", "evaluate", NETWORK, "--onnx", "x.onnx"),

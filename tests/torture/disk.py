@@ -29,7 +29,7 @@ from tests.torture.trial import Trial
 _SIZE = 3 * 2**20
 # What each command makes, compared with what it makes where there is room.
 _MADE = {
-    "torchtrain": ("model.onnx", "history.csv"),
+    "torchtrain": ("model.onnx", "weights_*.pt"),
     "generate": ("*.pickle",),
     "materialise": ("*.npy", "data_set.json"),
 }
@@ -41,13 +41,17 @@ def run(seed: int, trials: int, folder: Path) -> list[Trial]:
     inputs = make_inputs(folder / "inputs")
     expected = {name: _undisturbed(name, inputs, folder / "undisturbed") for name in _MADE}
     done = []
+    can_mount = may_mount(folder)
     for number in range(trials):
         name = list(_MADE)[number % len(_MADE)]
         left = rng.choice([0, 1, rng.randrange(30_000), rng.randrange(400_000)])
         place = folder / f"trial_{number}"
-        done.append(_full(name, inputs, place, left, expected[name]))
+        done.append(_full(name, inputs, place, left, expected[name], can_mount=can_mount))
         shutil.rmtree(place, ignore_errors=True)
-    if may_mount(folder):
+    if can_mount:
+        for left in (0, rng.randrange(1_500_000)):
+            place = folder / f"store_{left}"
+            done.append(_full_store(inputs, place, left, expected["torchtrain"]))
         done += [_read_only(name, inputs, folder / f"read_only_{name}") for name in _MADE]
     return done
 
@@ -87,12 +91,14 @@ def _undisturbed(name: str, inputs: Path, folder: Path) -> dict[str, str]:
     return digests(results, *_MADE[name])
 
 
-def _full(name: str, inputs: Path, place: Path, left: int, expected: dict[str, str]) -> Trial:
+def _full(
+    name: str, inputs: Path, place: Path, left: int, expected: dict[str, str], *, can_mount: bool
+) -> Trial:
     """Run with ``left`` bytes of room, then with enough."""
     database = place / "mlflow.db"
     words = functools.partial(_words, name, inputs)
     with contextlib.ExitStack() as stack:
-        if may_mount(place):
+        if can_mount:
             disk = stack.enter_context(_small_disk(place / "disk"))
             _fill(disk / "ballast", disk, left)
             first = run_command(words(disk / "results", database), place=place)
@@ -120,6 +126,32 @@ def _full(name: str, inputs: Path, place: Path, left: int, expected: dict[str, s
         )
 
 
+def _full_store(inputs: Path, place: Path, left: int, expected: dict[str, str]) -> Trial:
+    """Train with a store whose disk has ``left`` bytes of room, then enough."""
+    results = place / "results"
+    with _small_disk(place / "disk") as disk:
+        database = disk / "mlflow.db"
+        words = _words("torchtrain", inputs, results, database)
+        _fill(disk / "ballast", disk, left)
+        first = run_command(words, place=place)
+        (disk / "ballast").unlink()
+        second = run_command(words, place=place)
+        found = statuses(database)
+        made = digests(results, *_MADE["torchtrain"])
+        return Trial(
+            part="disk",
+            name="torchtrain, its store's disk full",
+            survived=first.is_told and second.status == 0 and "FINISHED" in found,
+            lost=len(expected.keys() - made.keys()),
+            different=sum(made[key] != expected[key] for key in made.keys() & expected.keys()),
+            orphans=found.count("RUNNING"),
+            leftovers=len(hidden_leftovers(place)),
+            hangs=(first.status is None) + (second.status is None),
+            remark=f"{left:,} bytes of room: {first.status} {first.last_line}; then "
+            f"{second.status} {found} {second.last_line} {hidden_leftovers(place)}",
+        )
+
+
 def _read_only(name: str, inputs: Path, place: Path) -> Trial:
     """Run where nothing may be written, and where the rights are missing."""
     database = place / "mlflow.db"
@@ -130,7 +162,7 @@ def _read_only(name: str, inputs: Path, place: Path) -> Trial:
         name=f"{name}, read-only",
         survived=ended.status == 1 and ended.is_told and _names_place(ended, disk),
         orphans=statuses(database).count("RUNNING"),
-        hangs=ended.status is None,
+        hangs=int(ended.status is None),
         remark=f"{ended.status} {ended.last_line}",
     )
 

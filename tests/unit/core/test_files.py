@@ -1,6 +1,8 @@
+import errno
 import fcntl
 import json
 import os
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,8 @@ from hypothesis import strategies as st
 from lanflow.core.errors import UserError
 from lanflow.core.files import (
     create_once,
+    explain_os_error,
+    name_in_errors,
     read_record,
     remove_leftovers,
     replace_folder,
@@ -292,3 +296,37 @@ def test_a_record_that_cannot_be_used_is_named(
 def test_a_record_of_the_right_version_is_read(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"record_version": 1, "x": [1]}')
     assert read_record(tmp_path / "r.json", "record_version", 1)["x"] == [1]
+
+
+def test_a_file_that_cannot_be_written_is_named_as_a_person_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for path in (tmp_path / "taken" / "x.json", Path("/proc/x.json"), tmp_path / ("n" * 300)):
+        with pytest.raises(OSError) as caught:
+            write_text(path, "content")
+        message = explain_os_error(caught.value)
+        assert message.startswith((str(path), str(path.parent))), message
+        assert "\n" not in message
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_where_there_is_no_room_the_message_says_how_much_there_is() -> None:
+    with pytest.raises(OSError) as caught, name_in_errors(Path("/dev/full")):
+        Path("/dev/full").write_text("x")
+    message = explain_os_error(caught.value)
+    told = r"/dev/full: No space left on device; [\d,.]+ MiB are free on the disk of /dev"
+    assert re.match(told, message)
+
+
+def test_errors_in_what_is_being_filled_name_what_it_becomes(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError) as caught,
+        replace_folder(tmp_path / "d", ["*"], what="a test") as fresh,
+    ):
+        (fresh / "missing" / "x").write_text("")
+    assert caught.value.filename == str(tmp_path / "d" / "missing" / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_cannot_be_shown_are_escaped() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "/x\n\udcff")
+    assert explain_os_error(error).startswith(r"'/x\n\udcff': Permission denied; name another")

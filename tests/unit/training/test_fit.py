@@ -18,6 +18,7 @@ from lanflow.training.fit import (
     TrainingError,
     TrainingJob,
     TrainingResult,
+    _backend_at_work,
     build_architecture,
     fit,
     initial_weights,
@@ -438,3 +439,15 @@ def test_a_network_type_that_the_data_lacks_is_refused(packed: PackedData) -> No
     data_set = replace(packed.data_set, shapes=shapes)
     with pytest.raises(UserError, match=r"no opn data in these training files"):
         build_architecture(training_config(NETWORK_TYPE="opn"), data_set)
+
+
+def test_memory_that_a_library_does_not_find_is_pythons_error() -> None:
+    """Each of them says so in its own words and with its own class."""
+    import jax.numpy as jnp
+    import torch
+
+    for ask in (lambda: torch.empty(2**60), lambda: jnp.zeros((2**30, 2**20)).block_until_ready()):
+        with pytest.raises(MemoryError), _backend_at_work():
+            ask()
+    with pytest.raises(RuntimeError, match="no words of memory"), _backend_at_work():
+        raise RuntimeError("no words of memory")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli.options import add_store, store_of
+from lanflow.cli.options import add_store, output_file, store_of
 from lanflow.core.errors import UserError
 from lanflow.networks.types import BackendName
 from lanflow.tracking.store import SEND_MODE_VARIABLE, Store
@@ -28,7 +28,9 @@ def add_check_node(commands: Any, add: AddCommand) -> None:
         _check_node,
     )
     command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names, as prepared")
-    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was seen")
+    command.add_argument(
+        "--output", type=output_file, metavar="FILE", help="record of what was seen"
+    )
     command.add_argument(
         "--gpu-for",
         choices=["jax", "torch"],
@@ -120,7 +122,7 @@ def add_sync_options(command: argparse.ArgumentParser) -> None:
         dest="all_runs",
         help="the same, and those that were recorded in the store but are not there any more",
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, metavar="FILE", help="JSON")
     add_store(command)
 
 

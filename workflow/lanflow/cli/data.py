@@ -14,6 +14,7 @@ from lanflow.cli.options import (
     add_store,
     at_a_time,
     models_file_of,
+    output_file,
     parse_path_map,
     plain_name,
     store_of,
@@ -48,7 +49,7 @@ def add_data(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None
 
 def _add_query(command: argparse.ArgumentParser) -> None:
     command.add_argument("experiment", help="id or name")
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
     command.add_argument(
         "--policy",
         choices=["complete", "salvage"],
@@ -110,7 +111,7 @@ def _add_manifest(command: argparse.ArgumentParser) -> None:
         help="labels are computed anew when the files are packed, in place of those in the files",
     )
     add_models_file(command)
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
     command.add_argument(
         "--download",
         type=Path,
@@ -211,8 +212,8 @@ def _add_audit(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--manifest", type=Path, required=True, metavar="FILE", help="it was packed from"
     )
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="PNG")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--plot", type=output_file, metavar="FILE", help="PNG")
     add_max_repeated_sets(command, "fail if more of the parameter sets are repeats of others")
 
 

@@ -13,6 +13,7 @@ from lanflow.cli.options import (
     at_a_time,
     count,
     models_file_of,
+    output_file,
     plain_name,
     seed,
 )
@@ -81,7 +82,7 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         default="auto",
         help="what is taken for the truth; auto is the best there is for the model",
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="evaluation.json")
+    command.add_argument("--output", type=output_file, metavar="FILE", help="evaluation.json")
     command.add_argument("--seed", type=seed, default=1, metavar="N", help="of all draws")
     command.add_argument(
         "--n-sets",
@@ -149,7 +150,9 @@ def add_check_gates(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "evaluations", nargs="+", type=Path, metavar="FILE", help="of 'lanflow evaluate'"
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was checked")
+    command.add_argument(
+        "--output", type=output_file, metavar="FILE", help="record of what was checked"
+    )
     command.set_defaults(call=_check_gates)
 
 
@@ -243,8 +246,10 @@ def add_recover(command: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="interpreter that has HSSM; this one when left out",
     )
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="recovery.json")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="PNG, true against found")
+    command.add_argument(
+        "--output", type=output_file, required=True, metavar="FILE", help="recovery.json"
+    )
+    command.add_argument("--plot", type=output_file, metavar="FILE", help="PNG, true against found")
     command.add_argument(
         "--processes", type=at_a_time, default=n_cores(), metavar="N", help="subjects at a time"
     )

@@ -21,6 +21,7 @@ from lanflow.cli.options import (
     at_a_time,
     count,
     models_file_of,
+    output_file,
     plain_name,
     run_command,
     seed,
@@ -78,7 +79,9 @@ def _add_prepare(commands: Any) -> None:
     command.add_argument(
         "experiments", nargs="+", type=title, metavar="EXPERIMENT", help="names to create"
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was prepared")
+    command.add_argument(
+        "--output", type=output_file, metavar="FILE", help="record of what was prepared"
+    )
     add_store(command)
 
 

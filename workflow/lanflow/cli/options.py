@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -75,6 +76,22 @@ def plain_name(text: str) -> str:
         return check_name(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def output_file(text: str) -> Path:
+    """Parse the path of a file to write, for argparse: a place that takes none is told at once."""
+    path = Path(text)
+    try:
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{short(text)} is a folder; name a file")
+        folder = next(place for place in path.absolute().parents if place.exists())
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file; name a folder", str(folder))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as e:
+        raise argparse.ArgumentTypeError(explain_os_error(e)) from e
+    return path
 
 
 def title(text: str) -> str:

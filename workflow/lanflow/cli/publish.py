@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli.options import add_models_file, add_store, models_file_of
+from lanflow.cli.options import add_models_file, add_store, models_file_of, output_file
 from lanflow.tracking.store import resolve_store
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -65,7 +65,7 @@ def _add_register(command: argparse.ArgumentParser) -> None:
         help="leave out networks that did not pass, instead of refusing all",
     )
     command.add_argument(
-        "--output", type=Path, metavar="FILE", help="record of what was done, JSON"
+        "--output", type=output_file, metavar="FILE", help="record of what was done, JSON"
     )
     add_store(command)
 

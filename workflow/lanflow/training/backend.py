@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.processes import require_memory
 from lanflow.networks.types import Architecture, BackendName
 from lanflow.training.config import TrainingConfig
@@ -138,10 +138,8 @@ def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
         from lanflow.training.backend_torch import TorchBackend
 
         return TorchBackend(device=device, threads=threads)
-    except ModuleNotFoundError as e:
-        raise UserError(f"{name}train needs {e.name}; install lanflow[{name}]") from e
-    except ImportError as e:  # a library of its own that the system does not load
-        raise UserError(f"{name}train cannot load {name.capitalize()} ({e})") from e
+    except ImportError as e:
+        raise UserError(explain_import_error(e, f"{name}train", extra=name)) from e
 
 
 def cpu_name(threads: int) -> str:

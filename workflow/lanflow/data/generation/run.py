@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.files import write_json, write_text
 from lanflow.core.locks import locked
 from lanflow.core.progress import Progress
@@ -69,7 +69,7 @@ def generate(
     try:
         log.info("%s: labels from %s", plan.model.name, plan.label_source)
     except ImportError as e:
-        raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+        raise UserError(explain_import_error(e, "generating data", extra="generate")) from e
     require_chunk_folder(plan, folder)
     require_chunk_memory(plan, n_processes)
     if store is not None:
