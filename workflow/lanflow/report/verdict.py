@@ -114,6 +114,7 @@ def verdict_section(networks: Sequence[NetworkResults], title: str | None = None
         failed=[
             (group.name, _miss_table(group)) for group in groups if any(map(_fails, group.networks))
         ],
+        not_evaluated=[one.name for one in networks if one.evaluation is None],
         skipped=_skipped(networks),
     )
 
@@ -126,7 +127,7 @@ def verdict_of_many(networks: Sequence[NetworkResults]) -> Markup:
         rows.append([name, *(found[word] for word in ("passed", "failed", "skipped"))])
     head = ["gate", "passed", "failed", "skipped"]
     table = Table("Gates of all networks", head, rows) if rows else None
-    return _verdict(networks, title=headline(networks), gates=table, failed=[], skipped=[])
+    return _verdict(networks, title=headline(networks), gates=table)
 
 
 def _verdict(
@@ -134,8 +135,9 @@ def _verdict(
     *,
     title: str,
     gates: Table | None,
-    failed: Sequence[tuple[str, Table]],
-    skipped: Sequence[str],
+    failed: Sequence[tuple[str, Table]] = (),
+    not_evaluated: Sequence[str] = (),
+    skipped: Sequence[str] = (),
 ) -> Markup:
     names = _gate_names(networks)
     return render(
@@ -145,7 +147,7 @@ def _verdict(
         gates=gates,
         asked={name: _GATES.get(name, "a check") for name in names},
         failed=failed,
-        not_evaluated=[one.name for one in networks if one.evaluation is None],
+        not_evaluated=not_evaluated,
         skipped=skipped,
     )
 

@@ -183,7 +183,7 @@ def test_a_spike_of_a_bad_network_does_not_take_over_an_axis_and_is_told() -> No
     for figure_of in (densities, calibrated):
         tops = [[axes.get_ylim()[1] for axes in figure_of(one).axes] for one in (right, wrong)]
         assert all(b <= 2 * a for a, b in zip(*tops, strict=True))
-    assert "the network rises to" in text_of(densities(wrong))
+    assert "cut off: the network's peak, " in text_of(densities(wrong))
     assert "above, up to" in text_of(calibrated(wrong))
     assert "outside, up to" in text_of(calibrated(wrong))
     assert "up to" not in text_of(calibrated(right))

@@ -45,9 +45,10 @@ _N_BINS, _N_CURVE = 48, 400
 _SHOWN = 0.995
 # A tail far longer than from the median to the 90th percentile is cut.
 _MOST_SPREADS = 5
-# How much higher than simulations and model the network's density is shown: a spike of a bad
-# network must not hide them.
-_MOST_OVER = 1.3
+# A spike of a bad network must not hide the rest. How much higher than simulations and model its
+# density is shown; and how high at least, in shares of the panel's peak, that of a choice that
+# hardly any trial ends in.
+_MOST_OVER, _LEAST_SHOWN = 1.3, 0.25
 # A vector at which hardly any trial is answered in time shows nothing, and few may be such that
 # hardly any trial ends in the second choice.
 _LEAST_ANSWERED, _LEAST_SECOND, _MOST_ONE_SIDED = 0.2, 0.05, 2
@@ -188,10 +189,11 @@ def _draw_curves(
 
 def _limit_heights(axes: Any, true: Array, given: Array) -> None:
     """End the vertical axis a little beyond the model's heights, and say what that cuts off."""
-    low, high = _MOST_OVER * true.min(), _MOST_OVER * true.max()
-    if given.min() < low or given.max() > high:
-        peak = max(abs(given.min()), given.max())
-        text = f"the network rises to {number(peak)}"
+    least = _LEAST_SHOWN * float(np.abs(true).max())
+    low, high = min(_MOST_OVER * true.min(), -least), max(_MOST_OVER * true.max(), least)
+    cut = given[(given < low) | (given > high)]
+    if len(cut):
+        text = f"cut off: the network's peak, {number(np.abs(cut).max())}"
         style = {"ha": "right", "va": "top", "fontsize": 8, "color": GREY}
         axes.annotate(text, (0.98, 0.97), xycoords="axes fraction", **style)
     low, high = max(low, min(true.min(), given.min())), min(high, max(true.max(), given.max()))
