@@ -131,6 +131,7 @@ def test_a_gpu_is_asked_for_where_the_study_wants_one_and_only_there(place: Chec
 WITHOUT_LANFLOW = """
 import sys
 sys.path[:] = [path for path in sys.path if not path.endswith("/workflow")]
+sys.modules["lanflow"] = None  # Snakemake looks beside the Snakefile, too
 from snakemake.cli import main
 main(sys.argv[1:])
 """
