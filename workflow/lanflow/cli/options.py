@@ -13,13 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanflow.core.errors import UsageError, UserError
+from lanflow.core.errors import UsageError, UserError, short
 from lanflow.core.files import explain_os_error
 from lanflow.core.interrupts import interruptible
-from lanflow.core.names import check_name, check_title
+from lanflow.core.names import LARGEST_COUNT, LARGEST_SEED, check_name, check_title
 from lanflow.core.processes import explain_memory_error, n_cores
 from lanflow.core.progress import LineFormatter
-from lanflow.core.settings import LARGEST_COUNT, LARGEST_SEED, short
 from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
 
 if TYPE_CHECKING:

@@ -37,3 +37,9 @@ def explain_import_error(error: ImportError, doing: str, *, extra: str) -> str:
         return f"{doing} needs {error.name}; install lanflow[{extra}]"
     reason = " ".join(str(error).split())[:300]
     return f"{doing} needs a library that cannot be loaded here ({reason})"
+
+
+def short(value: object) -> str:
+    """Format a value for an error message, cut at 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

@@ -1,4 +1,7 @@
-"""Names of files and folders; a name that could lead outside its folder is refused."""
+"""Names of files and folders, and limits of what a person may give.
+
+A name that could lead outside its folder is refused.
+"""
 
 from lanflow.core.errors import UserError
 
@@ -9,6 +12,9 @@ ACCEPTED = (
     f"a name of at most {MAX_LENGTH} printable characters, without / and \\, that begins with "
     "neither - nor . and has no blanks at its ends"
 )
+
+# Of counts and of seeds, in files and as options: more is a slip of the finger.
+LARGEST_COUNT, LARGEST_SEED = 10**9, 2**63 - 1
 
 UNFINISHED = "unfinished.json"  # names the run to continue if the same work starts again
 # The checkpoint and that file once the work has finished. If its results are removed, they are

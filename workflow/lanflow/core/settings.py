@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from lanflow.core.errors import UserError
-from lanflow.core.names import check_name
+from lanflow.core.errors import UserError, short
+from lanflow.core.names import LARGEST_COUNT, LARGEST_SEED, check_name
 
 S = TypeVar("S", bound="Settings")
 
@@ -230,12 +230,6 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
             return f"{key}: {message}, got {short(error['input'])}"
 
 
-def short(value: object) -> str:
-    """Format a value for an error message."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
 def _is_mark(part: object) -> bool:
     """Tell whether part of an error's location is a mark of pydantic and not a key of the file."""
     return isinstance(part, str) and part.startswith(("function-", "["))
@@ -300,9 +294,6 @@ def parse_number(value: object) -> object:
     except (SyntaxError, ArithmeticError, ValueError, RecursionError) as e:
         raise ValueError(f"{value!r} is not a number that can be read; {accepted}") from e
 
-
-# Of counts and of seeds, in files and as options: more is a slip of the finger.
-LARGEST_COUNT, LARGEST_SEED = 10**9, 2**63 - 1
 
 Count = Annotated[int, BeforeValidator(parse_number), Field(ge=1, le=LARGEST_COUNT)]
 # Numbers from 0: an index, a patience.
