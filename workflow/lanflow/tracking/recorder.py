@@ -43,8 +43,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Metrics are written to disk so rarely that the writing slows the work down by a fiftieth at most.
-_PAUSE_PER_SAVE = 50
+# Metrics are written to disk so rarely that the writing slows the work down by a fiftieth at most,
+# but not more rarely than every second.
+_PAUSE_PER_SAVE, _LONGEST_PAUSE = 50, 1.0
 # With the send mode "try", the work waits this long for the run's id.
 _SECONDS_TO_BEGIN = 5.0
 # A job that must stop waits this long for the store: Slurm kills it 30 s after its signal.
@@ -202,7 +203,7 @@ class RunRecorder:
         if start >= self._next_save:
             self._folder.save(self._record)
             end = time.monotonic()
-            self._next_save = end + _PAUSE_PER_SAVE * (end - start)
+            self._next_save = end + min(_PAUSE_PER_SAVE * (end - start), _LONGEST_PAUSE)
         if self._sender is not None:
             self._sender.notify()
 
