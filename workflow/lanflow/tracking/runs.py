@@ -153,7 +153,7 @@ def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str,
             tracking_uri=uri,
         )
         content = json.loads(Path(path).read_text())
-    except (MlflowException, OSError, ValueError) as e:
+    except (MlflowException, OSError, ValueError, RecursionError) as e:
         if is_temporary(e):
             raise
         raise UserError(f"run {run_id}: {INVENTORY_NAME} cannot be read ({redact(str(e))})") from e
