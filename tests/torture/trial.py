@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from lanflow.core.tables import markdown_table
+
 COUNTS = ("lost", "different", "orphans", "leftovers", "hangs")
 
 _SHOWN_VERSIONS = ("mlflow", "numpy", "jax", "torch", "ssm-simulators")
@@ -90,11 +92,12 @@ def write_page(path: Path, trials: Sequence[Trial], *, seed: int, n_trials: int)
     for part in dict.fromkeys(trial.part for trial in trials):
         own = [trial for trial in trials if trial.part == part]
         head, *body = [row[1:] for row in rows(own)]
-        lines = [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body)]
         faults = [f"- {trial.name}: {trial.remark}" for trial in own if not trial.is_clean]
         command = f"python -m tests.torture {part} --seed {seed} --trials {n_trials}"
         told = f"`{command}` on {describe_machine()}."
-        sections[part] = "\n".join([told, "", *lines, *(["", *faults] if faults else [])])
+        sections[part] = "\n".join(
+            [told, "", markdown_table(head, body), *(["", *faults] if faults else [])]
+        )
     text = "".join(f"\n## {part}\n\n{content}\n" for part, content in sorted(sections.items()))
     path.write_text(_PAGE_HEAD + text)
 
