@@ -138,7 +138,8 @@ def _has_broken_schema(store: Store, error: Exception) -> bool:
     except _opening_errors():
         return False
     has_copies = any(name.startswith("_alembic_tmp_") for name in tables)
-    return has_copies or (isinstance(error, DBAPIError) and "locked" not in str(error))
+    is_passing = any(word in str(error) for word in ("locked", "disk is full", "readonly"))
+    return has_copies or (isinstance(error, DBAPIError) and not is_passing)
 
 
 def _describe_repair(path: Path) -> str:
