@@ -8,10 +8,11 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 TEST_PROCESSES ?= auto
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
 	--no-loadscope-reorder
-# The one place where a study other than the tiny one is named for `make run`.
-STUDY ?= config/examples/tiny.yaml
+# The one place where the study of `make run` is named.
+STUDY ?= config/examples/first.yaml
 
-.PHONY: run test lint changes models site generated bench-data bench-labels bench-gpu screenshot setup clean
+.PHONY: run test torture lint changes models site generated bench-data bench-labels bench-gpu docs
+.PHONY: screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -24,6 +25,14 @@ MARKS_all := not gpu
 MARKS_gpu := gpu
 test: $(VENV)/.installed-dev
 	$(PYTEST) -m "$(MARKS_$(TESTS))"
+
+# Kills, crowds and starves the commands, and writes what was lost to docs/torture.md (an hour or
+# more): `make torture PARTS="crash disk" TRIALS=10` for less. `make test` runs a few of each.
+PARTS ?=
+SEED ?= 1
+TRIALS ?= 50
+torture: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.torture $(PARTS) --seed $(SEED) --trials $(TRIALS) --output docs/torture.md
 
 # What this cluster has of its own, into profiles/slurm/site.yaml; once.
 site: $(VENV)/.installed
@@ -61,9 +70,13 @@ bench-labels: $(VENV)/.installed-dev
 bench-gpu: $(VENV)/.installed-dev
 	$(BIN)/python bench/gpu.py --output results/bench-gpu
 
+# The documentation as a site, in build/site.
+docs: $(VENV)/.installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir build/site
+
 # The picture in README.md: the top of the report of what `make run` made. Needs chromium.
 screenshot:
-	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,790 \
+	chromium --headless --no-sandbox --hide-scrollbars --window-size=1280,1080 \
 		--screenshot=docs/report.png file://$(CURDIR)/results/report.html
 
 setup: $(VENV)/.installed

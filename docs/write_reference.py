@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from lanflow.cli import train
+from lanflow.cli import main, train
 from lanflow.core.settings import Settings
 from lanflow.core.tables import markdown_table
 from lanflow.data.manifest import Manifest
@@ -25,9 +25,16 @@ from lanflow.study.config import StudyConfig
 
 _HEADER = """\
 # Every key of the workflow with its default. A study of your own is a file like
-# config/examples/tiny.yaml that holds only what differs, given with --configfile; in a deployment
+# config/examples/first.yaml that holds only what differs, given with --configfile; in a deployment
 # of the workflow it may be this file. In the repository do not edit it: `make generated` makes it
 # from workflow/lanflow/study/config.py.
+"""
+
+_COMMANDS = """\
+# All commands
+
+`lanflow COMMAND --help` says the same. The two training commands have
+[a page of their own](training_commands.md). Made by `make generated`.
 """
 
 
@@ -128,6 +135,15 @@ def option_table(parser: argparse.ArgumentParser) -> str:
     return "\n".join(rows)
 
 
+def command_page() -> str:
+    """``docs/commands.md``: each command of ``lanflow`` with its options."""
+    (commands,) = main.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    parts = [_COMMANDS]
+    for name, parser in commands.choices.items():  # type: ignore[union-attr, attr-defined]
+        parts.append(f"## lanflow {name}\n\n{parser.description}\n\n{option_table(parser)}\n")
+    return "\n".join(parts)
+
+
 def _option_names(action: argparse.Action) -> str:
     names = "/".join(action.option_strings) or action.dest
     takes_value = action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
@@ -194,14 +210,15 @@ def model_table() -> str:
 
 def generated_files(root: Path) -> dict[Path, str]:
     """Every generated file of the repository with the content it should have."""
-    readme, config_readme = root / "README.md", root / "config" / "README.md"
-    text = readme.read_text()
+    training, config_readme = root / "docs/training_commands.md", root / "config" / "README.md"
+    text = training.read_text()
     text = fill(text, "training-options", option_table(train.build_parser("jax")))
     return {
         root / "config" / "config.yaml": default_config(),
         root / "config" / "study.schema.json": _json_schema(StudyConfig),
         root / "config" / "manifest.schema.json": _json_schema(Manifest),
-        readme: text,
+        root / "docs" / "commands.md": command_page(),
+        training: text,
         config_readme: fill(config_readme.read_text(), "keys", key_table()),
         root / "docs" / "models.md": model_table(),
     }

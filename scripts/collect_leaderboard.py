@@ -3,16 +3,21 @@
 import sys
 from pathlib import Path
 
-import pandas as pd
-
 from lanflow.core.files import write_text
 from lanflow.evaluation.record import read_evaluation
 from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
-from lanflow.report.leaderboard import build_leaderboard, find_earlier_networks, format_leaderboard
+from lanflow.report.leaderboard import (
+    build_leaderboard,
+    find_earlier_networks,
+    format_leaderboard,
+    leaderboard_csv,
+)
 from lanflow.tracking.store import resolve_store
 from lanflow.tracking.sync import sync_if_unsent
+from lanflow.workflow.script import log_to
 
+log_to(snakemake.log[0])
 given = snakemake.input
 folders = [Path(path).parent for path in given.cards]
 sync_if_unsent(folders)
@@ -23,8 +28,5 @@ rows = build_leaderboard(
     [read_history(Path(path)) for path in given.histories],
     find_earlier_networks(resolve_store(), networks),
 )
-table = pd.DataFrame([row.model_dump() for row in rows])
-write_text(Path(snakemake.output.table), table.to_csv(index=False))
-summary = format_leaderboard(rows)
-write_text(Path(snakemake.log[0]), summary + "\n")
-sys.stderr.write(f"\n{summary}\n\nall of them: {snakemake.output.table}\n\n")
+write_text(Path(snakemake.output.table), leaderboard_csv(rows))
+sys.stderr.write(f"{format_leaderboard(rows)}\n")

@@ -3,9 +3,10 @@
 import sys
 from pathlib import Path
 
-from lanflow.core.files import write_text
 from lanflow.report.page import write_report
+from lanflow.workflow.script import log_to
 
+log_to(snakemake.log[0])
 given = snakemake.input
 verdict = write_report(
     snakemake.params.settings,
@@ -14,5 +15,4 @@ verdict = write_report(
     network_folders=[Path(path).parent for path in given.cards],
     data_folders=[Path(path).parent for path in given.manifests],
 )
-write_text(Path(snakemake.log[0]), verdict + "\n")
-sys.stderr.write(f"\n{verdict}\nreport: {snakemake.output.report}\n\n")
+sys.stderr.write(f"{verdict}\n")

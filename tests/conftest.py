@@ -211,7 +211,11 @@ def folder_of_files(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def packed(tmp_path_factory: pytest.TempPathFactory) -> PackedData:
     """Three files of ten parameter sets each, packed; nobody writes to them."""
-    folder = tmp_path_factory.mktemp("packed")
+    return pack(tmp_path_factory.mktemp("packed"))
+
+
+def pack(folder: Path) -> PackedData:
+    """Make three files of ten parameter sets each in a folder, and pack them there."""
     for i in range(3):
         write_training_file(folder / "files" / f"training_data_{i}.pickle", seed=i)
     manifest = freeze(query=None, places=Places(folder=folder / "files"), model="ddm")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -94,7 +95,23 @@ def command_lines(folder: Path, data_set: Path, n: int) -> list[list[str]]:
 
 def start_all(lines: Sequence[Sequence[str]], folder: Path, uri: str) -> None:
     """Start all commands at once and wait; each must end with status 0."""
+    ends = run_at_once(lines, folder, uri)
+    failed = [log for code, log in ends if code]
+    assert not failed, f"{len(failed)} of {len(ends)} failed; the first: {failed[0]}"
+
+
+def run_at_once(
+    lines: Sequence[Sequence[str]],
+    folder: Path,
+    uri: str,
+    *,
+    artifact_location: str | None = None,
+    seconds: float = 600,
+) -> list[tuple[int | None, str]]:
+    """Start all commands at once; status (None: it did not end in time) and output of each."""
     variables = {"MLFLOW_TRACKING_URI": uri, "LANFLOW_STORE_PATIENCE": "60"}
+    if artifact_location is not None:
+        variables["MLFLOW_ARTIFACT_LOCATION"] = artifact_location
     started = []
     for i, (program, *arguments) in enumerate(lines):
         log_path = folder / f"{i}.log"
@@ -107,6 +124,14 @@ def start_all(lines: Sequence[Sequence[str]], folder: Path, uri: str) -> None:
                 stderr=subprocess.STDOUT,
             )
         started.append((process, log_path))
-    codes = [process.wait(timeout=600) for process, _ in started]
-    failed = [path.read_text() for code, (_, path) in zip(codes, started, strict=True) if code]
-    assert not failed, f"{len(failed)} of {len(codes)} failed; the first: {failed[0]}"
+    end = time.monotonic() + seconds
+    ends: list[tuple[int | None, str]] = []
+    for process, log_path in started:
+        try:
+            code: int | None = process.wait(timeout=max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            code = None
+        ends.append((code, log_path.read_text(errors="replace")))
+    return ends

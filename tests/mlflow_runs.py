@@ -19,6 +19,6 @@ def made_run(
     tags: Mapping[str, Any] | None = None,
 ) -> Iterator[MlflowRun]:
     """Create a run, which is finished when the body is."""
-    run = create_run(client, experiment, name=name, tags=tags or {})
+    run = MlflowRun(client, create_run(client, experiment, name=name, tags=tags or {}).id)
     yield run
     run.end("FINISHED")

@@ -1,14 +1,21 @@
-"""The commands that README.md tells people to type."""
+"""The commands that README.md and the pages of docs/ tell people to type."""
 
 import re
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+# The pages in the order in which a reader types their commands: some need results of others.
+_PAGES = [
+    "README.md",
+    *(f"docs/{name}.md" for name in ("judging", "own_data", "server", "hand_on")),
+    *(f"docs/{name}.md" for name in ("training_commands", "results", "cluster", "anywhere")),
+]
+_REPOSITORY = Path(__file__).parents[1]
+PAGES = "\n".join((_REPOSITORY / page).read_text() for page in _PAGES)
 
 
 def blocks(language: str) -> list[str]:
-    """Its blocks of a language. Those of ``sh`` need a place of their own: see their tests."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    """Their blocks of a language. Those of ``sh`` need a place of their own: see their tests."""
+    return re.findall(rf"```{language}\n(.*?)```", PAGES, re.DOTALL)
 
 
 def commands_with(beginning: str) -> list[str]:

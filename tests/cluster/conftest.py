@@ -21,7 +21,7 @@ from tests.cluster.services import (
     run_slurm,
 )
 from tests.readme import commands_with
-from tests.workflow.conftest import Checkout, make_checkout
+from tests.workflow.conftest import TINY, Checkout, make_checkout
 
 PASSWORD = "correct-horse-battery"
 
@@ -49,7 +49,8 @@ class ClusterCheckout:
         return self.checkout.run(*command, check=check, **{**self.environment, **environment})
 
     def snakemake(self, *arguments: str, check: bool = True, **environment: str) -> str:
-        command = ["snakemake", "--profile", "slurm", *QUICK, *arguments]
+        study = [] if "--configfile" in arguments else ["--configfile", TINY]
+        command = ["snakemake", "--profile", "slurm", *QUICK, *study, *arguments]
         return self.run(*command, check=check, **environment)
 
     def write_yaml(self, name: str, content: Any) -> str:
@@ -94,11 +95,11 @@ def _local_build(
 ) -> Iterator["Future[Checkout]"]:
     """A local run of the study, started beside the one in Slurm if a test needs it."""
     is_wanted = any("local_study" in getattr(i, "fixturenames", ()) for i in request.session.items)
-    built = make_checkout(tmp_path_factory.mktemp("local"))
+    built = make_checkout(tmp_path_factory.mktemp("local"), study=TINY)
 
     def build() -> Checkout:
         if is_wanted:
-            built.run("snakemake")
+            built.snakemake()
         return built
 
     with ThreadPoolExecutor(1) as executor:

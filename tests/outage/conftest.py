@@ -1,5 +1,6 @@
 """An MLflow server that can be killed and started again with the same store."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -64,13 +65,31 @@ class Server:
         return self._process is not None
 
 
-@pytest.fixture
-def server(tmp_path: Path, _prepared_database: Path) -> Iterator[Server]:
-    folder = tmp_path / "server"
+@contextlib.contextmanager
+def running_server(folder: Path, database: Path) -> Iterator[Server]:
+    """A server over a copy of a database without experiments."""
     folder.mkdir()
-    (folder / "server.db").write_bytes(_prepared_database.read_bytes())
+    (folder / "server.db").write_bytes(database.read_bytes())
     made = Server(folder)
     made.start()
-    yield made
-    if made.is_up:
-        made.kill()
+    try:
+        yield made
+    finally:
+        if made.is_up:
+            made.kill()
+
+
+@pytest.fixture
+def server(tmp_path: Path, _prepared_database: Path) -> Iterator[Server]:
+    with running_server(tmp_path / "server", _prepared_database) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def lasting_server(
+    tmp_path_factory: pytest.TempPathFactory, _prepared_database: Path
+) -> Iterator[Server]:
+    """One for all tests of a module, which do not kill it: a start takes seconds."""
+    folder = tmp_path_factory.mktemp("lasting") / "server"
+    with running_server(folder, _prepared_database) as made:
+        yield made

@@ -1,81 +1,17 @@
 """The MLflow server dies in the middle of the work, and comes back."""
 
-import contextlib
 import json
-import logging
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from mlflow.tracking import MlflowClient
 
-from lanflow.cli.main import main
-from lanflow.cli.train import torchtrain
 from lanflow.core.progress import Progress
 from lanflow.data.prepare import PackedData
-from tests.conftest import TRAINING_YAML, content_of_run
+from tests.conftest import content_of_run
 from tests.outage.conftest import Server
-
-GENERATION_YAML: dict[str, Any] = {
-    "MODEL": "ddm",
-    "GENERATOR_APPROACH": "lan",
-    "PIPELINE": {"N_PARAMETER_SETS": 3, "N_SUBRUNS": 1},
-    "SIMULATOR": {"N_SAMPLES": 300, "DELTA_T": 0.01},
-    "TRAINING": {"N_SAMPLES_PER_PARAM": 20},
-    "ESTIMATOR": {"TYPE": "analytic"},
-}
-
-
-@contextlib.contextmanager
-def at_lines(actions: dict[str, Callable[[], None]]) -> Iterator[None]:
-    """Call a function when a line with this beginning is logged."""
-
-    class Acting(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            for start, action in actions.items():
-                if record.getMessage().startswith(start):
-                    action()
-
-    log, handler = logging.getLogger("lanflow"), Acting()
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
-
-
-class Work:
-    """Run trainings and generations with their commands, each in its own folder."""
-
-    def __init__(self, folder: Path, packed: PackedData, capsys: Any) -> None:
-        self.folder, self._capsys = folder, capsys
-        self._data_set = packed.data_set.folder
-        keys = {"N_EPOCHS": 6, "LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]]}
-        (folder / "training.yaml").write_text(yaml.safe_dump({**TRAINING_YAML, **keys}))
-        (folder / "generation.yaml").write_text(yaml.safe_dump(GENERATION_YAML))
-
-    def train(self, name: str) -> dict[str, Any]:
-        given = ["--config-path", str(self.folder / "training.yaml"), "--network-name", "net"]
-        given += ["--networks-path-base", str(self.folder / name), "--data-set"]
-        given += [str(self._data_set), "--manifest", str(self._data_set / "manifest.json")]
-        given += ["--device", "cpu", "--threads", "1", "--run-uuid", "0a1b"]
-        assert torchtrain([*given, "--mlflow-on", "--mlflow-send", "try"]) == 0
-        return self._last_line()
-
-    def generate(self, name: str) -> dict[str, Any]:
-        given = ["generate", "--config-path", str(self.folder / "generation.yaml"), "--processes"]
-        given += ["1", "--output", str(self.folder / name), "--mlflow-on", "--mlflow-send", "try"]
-        assert main(given) == 0
-        return self._last_line()
-
-    def sync(self) -> dict[str, Any]:
-        assert main(["sync", str(self.folder)]) == 0
-        return self._last_line()
-
-    def _last_line(self) -> dict[str, Any]:
-        return dict(json.loads(self._capsys.readouterr().out.splitlines()[-1]))
+from tests.outage.work import Work, at_lines
 
 
 def of_generation(client: MlflowClient, run_id: str) -> dict[str, Any]:
@@ -91,11 +27,10 @@ def test_a_server_that_dies_and_comes_back_has_all_that_an_uninterrupted_one_has
     tmp_path: Path,
     packed: PackedData,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """All steps use one server, because each start takes seconds."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    work = Work(tmp_path, packed, capsys)
+    work = Work(tmp_path, packed)
     trained, generated = work.train("whole"), work.generate("whole_chunk")
     assert (trained["mlflow_pending"], generated["mlflow_pending"]) == (None, None)
 
@@ -130,7 +65,7 @@ def test_a_server_that_dies_and_comes_back_has_all_that_an_uninterrupted_one_has
     assert len(runs) == 5
     expected = content_of_run(client, trained["mlflow_run_id"])
     assert expected["status"] == "FINISHED"
-    assert [step for step, _ in expected["history"]["val_loss"]] == list(range(6))
+    assert [step for step, _ in expected["history"]["val_loss"]] == list(range(1, 7))
     assert len(expected["files"]) == 16
     sent = json.loads((tmp_path / "never_reached/lan/ddm/net/run.json").read_text())
     for run_id in (cut_trained["mlflow_run_id"], sent["mlflow_run_id"]):

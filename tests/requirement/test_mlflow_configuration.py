@@ -236,7 +236,7 @@ def test_example_resume_existing_run(place: Place) -> None:
     """)
     assert result["mlflow_run_id"] == first["mlflow_run_id"]
     history = place.client().get_metric_history(first["mlflow_run_id"], "val_loss")
-    assert [entry.step for entry in history] == [0, 1]  # nothing twice
+    assert [entry.step for entry in history] == [1, 2]  # nothing twice
 
 
 @pytest.mark.parametrize("what", ["data", "model"])

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.figure
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ from lanflow.training.config import DEFAULT_PATH, read_training_file
 from tests.conftest import REPOSITORY
 from tests.networks import FIXTURES
 from tests.readme import blocks
+from tests.unit.report.test_html import Tables
 
 SMALL = {"layers": (8,), "epochs": 2, "batch_size": 64, "threads": 1}
 
@@ -59,14 +61,32 @@ def test_a_trained_network_is_called_evaluated_and_drawn(net: lanflow.Network) -
     assert result.verdict == "failed"  # two epochs are no training
     assert result.summary().endswith("verdict: failed")
     assert (net.own_folder / network_folder.EVALUATION).exists()
-    picture = lanflow.plot(net, "error")
-    assert picture._repr_png_().startswith(b"\x89PNG")
-    path = picture.save(net.own_folder / network_folder.PLOTS["error"])
-    assert path.read_bytes() == picture.png
+    figure = lanflow.plot(net, "error")
+    assert isinstance(figure, matplotlib.figure.Figure)
+    picture = figure.png()
+    assert picture.startswith(b"\x89PNG")
     # The scores of the evaluation are drawn, not others.
     (net.own_folder / network_folder.SCORES).unlink()
     lanflow.evaluate(net, n_sets=10, rows=20, n_simulated_sets=2)
-    assert lanflow.plot(net, "error").png != picture.png
+    assert lanflow.plot(net, "error").png() != picture
+
+
+def test_objects_show_themselves_in_a_notebook(
+    data: lanflow.DataSet, net: lanflow.Network, tmp_path: Path
+) -> None:
+    shown = Tables(data._repr_html_())
+    assert ["parameter sets", "40"] in shown.rows
+    assert ["v", "-3", "3"] in shown.rows
+    shown = Tables(net._repr_html_())
+    assert "ddm lan (jax)" in shown.text
+    assert ["trained on", "2,000 rows of 40 parameter sets"] in shown.rows
+    alone = lanflow.load(net.path, model="ddm")
+    assert Tables(alone._repr_html_()).rows[1] == ["file", str(net.path)]
+    result = lanflow.evaluate(alone, n_sets=10, rows=20, n_simulated_sets=2)
+    shown = Tables(result._repr_html_())
+    assert shown.open == []
+    assert {row[0] for row in shown.rows} >= {"structure", "accuracy", "mean absolute error"}
+    assert "failed" in shown.text
 
 
 def test_a_network_comes_back_from_its_folder_or_its_file(net: lanflow.Network) -> None:

@@ -165,3 +165,49 @@ def test_a_copy_from_before_an_upgrade_that_failed_is_not_written_over(
             database.execute("CREATE TABLE IF NOT EXISTS later (x INTEGER)")
     (kept,) = tmp_path.glob("*mlflow.db.before-*")
     assert kept.read_bytes() == before
+
+
+def make_newer_store(path: Path) -> None:
+    """Give a store a version of the schema that this MLflow does not know."""
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'fedcba987654'")
+
+
+def make_foreign_database(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE thesis (chapter TEXT)")
+
+
+def make_text(path: Path) -> None:
+    path.write_text("not a database " * 100)
+
+
+def make_damaged_store(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"x" * (len(content) - 4096))
+
+
+@pytest.mark.parametrize("command", [connect, lambda store: prepare(store, ["x"])])
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (make_newer_store, r"a newer MLflow than this one .* \(pip install --upgrade mlflow\)"),
+        (make_foreign_database, "a database of another program, with the table 'thesis'; name an"),
+        (make_text, r"not an SQLite database\. Name another file, or move it away \(mv "),
+        (make_damaged_store, r"it is damaged\. Move it away \(mv .*lanflow sync --all"),
+    ],
+)
+def test_a_file_that_is_no_store_of_this_mlflow_is_left_alone_with_the_way_out(
+    store: Store, tmp_path: Path, make: Any, told: str, command: Any
+) -> None:
+    path = Path(store.sqlite_path)
+    make(path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=told) as caught:
+        command(store)
+    message = str(caught.value)
+    assert message.startswith(f"MLflow store sqlite:///{path}: ")
+    assert "\n" not in message
+    assert path.read_bytes() == before
+    assert names_in(tmp_path) == ["mlflow.db"]

@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from fnmatch import fnmatch
 
 import yaml
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 from lanflow import __version__
 from tests.conftest import REPOSITORY
@@ -66,6 +68,16 @@ def test_every_requirement_has_one_exact_version_in_the_constraints() -> None:
 def test_the_version_is_the_same_everywhere() -> None:
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())
     assert PROJECT["version"] == __version__ == citation["version"]
+
+
+def test_the_logger_plugin_is_in_the_wheel_under_the_name_that_snakemake_looks_for() -> None:
+    patterns = CONTENT["tool"]["setuptools"]["packages"]["find"]["include"]
+    for folder in (REPOSITORY / "workflow").glob("*/__init__.py"):
+        assert any(fnmatch(folder.parent.name, pattern) for pattern in patterns)
+    plugins = LoggerPluginRegistry()
+    assert plugins.is_installed("lanflow")
+    handler = plugins.get_plugin("lanflow").log_handler
+    assert handler.writes_to_stream
 
 
 def test_every_file_of_the_package_is_in_the_wheel() -> None:

@@ -34,9 +34,16 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Checkout:
-    """A copy of the workflow's files that a test may change and run in."""
+    """A copy of the workflow's files that a test may change and run in.
+
+    Attributes
+    ----------
+    study
+        What is made where a test names no study; ``None`` leaves it to the workflow.
+    """
 
     folder: Path
+    study: str | None = None
 
     def write_yaml(self, name: str, content: Any) -> str:
         path = self.folder / name
@@ -71,28 +78,34 @@ class Checkout:
         return output
 
     def snakemake(self, *arguments: str, study: str | None = None, **keys: Any) -> str:
+        study = study or (None if "--configfile" in arguments else self.study)
         given = ["--configfile", study] if study else []
         return self.run("snakemake", *arguments, *given, **keys)
 
     def planned(self, *arguments: str, study: str | None = None) -> Counter[str]:
         """Jobs that a dry-run would do, by rule."""
         output = self.snakemake("-n", *arguments, study=study)
-        table = re.search(r"^Job stats:\n(.*?)\ntotal ", output, re.DOTALL | re.MULTILINE)
+        # As lanflow's logger writes it, or Snakemake's own where no profile selects that.
+        head = r"^job +count[^\n]*\n(?:-[^\n]*\n)?"
+        table = re.search(rf"{head}(.*?)^total ", output, re.DOTALL | re.MULTILINE)
         if table is None:
             assert "Nothing to be done" in output, output
             return Counter()
-        rows = [line.split() for line in table[1].splitlines()[2:]]
+        rows = [line.split()[:2] for line in table[1].splitlines()]
         return Counter({name: int(count) for name, count in rows if name != "all"})
 
 
-def make_checkout(folder: Path) -> Checkout:
+TINY = "config/examples/tiny.yaml"
+
+
+def make_checkout(folder: Path, *, study: str | None = None) -> Checkout:
     for name in ("Snakefile", "config", "profiles", "scripts", "workflow", "environment.yml"):
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, folder / name)
-    return Checkout(folder)
+    return Checkout(folder, study)
 
 
 @pytest.fixture
@@ -104,7 +117,7 @@ def checkout(tmp_path: Path) -> Checkout:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """The tiny study, run to its end once; tests look at it and leave it as it was."""
-    built = make_checkout(tmp_path_factory.mktemp("tiny"))
-    output = built.run("snakemake")
+    built = make_checkout(tmp_path_factory.mktemp("tiny"), study=TINY)
+    output = built.snakemake()
     (built.folder / "output.txt").write_text(output)
     return built

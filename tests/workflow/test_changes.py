@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -126,9 +126,18 @@ def _types_in(annotation: Any) -> Iterator[type]:
 def changed_keys(file: str) -> set[str]:
     """Keys that a row of the table sets, without the names of models and networks."""
     rows = [change.does for change in TABLE if change.does.get("file") == file]
-    dotted = {key for does in rows for key in does.get("set", {})}
+    given = [does.get(kind, {}) for does in rows for kind in ("set", "add")]
+    dotted = {key for keys in given for key in _dotted(keys)}
     named = r"^models\.[^.]+(?:\.(networks)\.[^.]+)?"
     return {re.sub(named, lambda m: f"models.{m[1]}" if m[1] else "models", key) for key in dotted}
+
+
+def _dotted(keys: Mapping[str, Any]) -> Iterator[str]:
+    """Yield keys, and those inside their values."""
+    for key, value in keys.items():
+        yield key
+        if isinstance(value, Mapping):
+            yield from (f"{key}.{inner}" for inner in _dotted(value))
 
 
 @pytest.mark.parametrize(

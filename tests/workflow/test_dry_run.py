@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from lanflow.report.layout import MOST_ON_ONE_PAGE
 from tests.conftest import REPOSITORY, TRAINING_YAML
 from tests.workflow.conftest import Checkout
 
@@ -66,7 +67,7 @@ def _study(**changes: Any) -> dict[str, Any]:
         ({"models/ddm/networks/lan/config": "none.yaml"}, ["none.yaml", "no such file"]),
         ({"models/ddm/networks/lan/network_id": 3}, ["training.yaml", "network id 3", "0 to 0"]),
         ({"models/ddm/data/generate/config": "none.yaml"}, ["none.yaml", "no such file"]),
-        ({"models": {}}, ["models", "empty", "config/examples/tiny.yaml"]),
+        ({"models": {}}, ["models", "empty", "config/examples/first.yaml"]),
     ],
 )
 def test_a_mistake_in_a_study_is_one_message(
@@ -157,7 +158,7 @@ def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_a
     recovery = {"recover_parameters": True, "recovery": {"n_subjects": 7}}
     study = checkout.write_study(**_study(**changes, **recovery))
     commands = checkout.snakemake("-n", "-p", study=study)
-    planned = Counter(re.findall(r"^rule (\w+):$", commands, re.MULTILINE))
+    planned = Counter(re.findall(r"^# (\w+)", commands, re.MULTILINE))
     assert planned["recover_parameters"] == 2
     assert planned["plot_network"] == without["plot_network"] == 4
     assert "lanflow recover results/networks/lan/ddm/lan_torch --n-subjects 7" in commands
@@ -166,6 +167,15 @@ def test_parameters_are_recovered_where_a_study_says_so_by_likelihood_networks_a
     names = dict(re.findall(r'(\d+)\[label = "(\w+)', whole))
     edges = [(names[a], names[b]) for a, b in re.findall(r"(\d+) -> (\d+)", whole)]
     assert edges.count(("recover_parameters", "write_report")) == 2
+
+
+def test_a_study_of_many_networks_makes_a_page_for_each(checkout: Checkout) -> None:
+    each = {"config": "training.yaml", "backends": ["jax"]}
+    for n in (MOST_ON_ONE_PAGE, MOST_ON_ONE_PAGE + 1):
+        networks = {f"lan-{i}": each for i in range(n)}
+        study = checkout.write_study(**_study(**{"models/ddm/networks": networks}))
+        outputs = checkout.snakemake("-n", "-p", study=study)
+        assert ("results/report_pages" in outputs) == (n > MOST_ON_ONE_PAGE)
 
 
 def test_every_example_is_a_whole_study(checkout: Checkout) -> None:

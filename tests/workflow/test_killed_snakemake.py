@@ -115,7 +115,7 @@ def refused(story: Story, orphan: int) -> None:
     output = story.snakemake(check=False)
     folder = Path(story.target).parent
     expected = rf"{folder} is being trained by process {orphan} on \S+ since \S+; wait for it"
-    told = re.findall(rf"^torchtrain: error: .*{expected} or end it$", output, re.MULTILINE)
+    told = re.findall(rf"^ +torchtrain: error: .*{expected} or end it$", output, re.MULTILINE)
     assert len(told) == 1, output
     assert "Traceback" not in output
     os.kill(orphan, signal.SIGCONT)
@@ -145,11 +145,12 @@ def test_after_kill_9_of_snakemake_there_is_one_training_and_one_finished_run(
         wait_for(lambda: not Path(f"/proc/{orphan}").exists(), "the training to end")
     (run,) = story.runs()
     story.snakemake("--unlock")
-    assert words in story.snakemake()
+    log = prepared.folder / f"results/logs/train_network/lan_ddm_{network}_torch.log"
+    assert words in story.snakemake() + log.read_text()
 
     (again,) = story.runs()
     assert (again.info.run_id, again.info.status) == (run.info.run_id, "FINISHED")
-    assert story.steps(again) == list(range(N_EPOCHS))
+    assert story.steps(again) == list(range(1, N_EPOCHS + 1))
     record = json.loads((story.folder / "run.json").read_text())
     assert (record["status"], record["mlflow_run_id"]) == ("FINISHED", run.info.run_id)
     assert len((story.folder / "history.csv").read_text().splitlines()) == N_EPOCHS + 1

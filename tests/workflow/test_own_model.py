@@ -59,7 +59,7 @@ def test_a_study_of_an_own_model_and_of_one_that_is_not_at_hand_ends_with_its_re
         },
     )
     output = checkout.snakemake("--cores", "2", study=study)
-    assert "1 of 2 not judged, since the model is not at hand." in output
+    assert "1 of them not judged, since its model is not at hand." in output
     place = checkout.folder / "results" / "networks" / "lan"
     ours, other = (
         read_evaluation(place / name / "lan_torch" / "evaluation.json")

@@ -1,5 +1,6 @@
 """The profiles: what each sets, and what the command line leaves of it."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,11 +96,11 @@ def test_from_elsewhere_the_slurm_profile_finds_its_site_file_or_says_there_is_n
     partitions = {"short": {"max_runtime": 60}}
     site = {"account": "lab-7", "partitions": partitions, "environment": {"EXTRA": "of the site"}}
     place.write_yaml("profiles/slurm/site.yaml", site)
-    output = elsewhere.snakemake("-n", *command)
+    output = elsewhere.snakemake("-n", "--verbose", *command)
     assert "slurm_account=lab-7" in output
     assert "no site file" not in output
     (place.folder / "profiles/slurm/site.yaml").unlink()
-    output = elsewhere.snakemake("-n", *command)
+    output = elsewhere.snakemake("-n", "--verbose", *command)
     assert "slurm_account" not in output
     told = f"no site file: {place.folder}/profiles/slurm/site.yaml is not there"
     assert output.count(told) == 1
@@ -116,7 +117,7 @@ def test_a_gpu_is_asked_for_where_the_study_wants_one_and_only_there(place: Chec
     text = (place.folder / "config/examples/tiny.yaml").read_text()
     text = text.replace("backends: [jax, torch]", "backends: [jax]\n        device: gpu")
     (place.folder / "gpu.yaml").write_text(text)
-    output = place.snakemake("-n", "--configfile", "gpu.yaml")
+    output = place.snakemake("-n", "-p", "--verbose", "--configfile", "gpu.yaml")
     jobs = output.split("\nrule ")
     asking = [job.split(":")[0] for job in jobs if "gpu=1" in job]
     assert sorted(asking) == ["check_node", "train_network"]
@@ -124,6 +125,25 @@ def test_a_gpu_is_asked_for_where_the_study_wants_one_and_only_there(place: Chec
     (training,) = [job for job in jobs if job.startswith("train_network")]
     assert "--device gpu" in training
     assert "node_jax_gpu.json" in output
+
+
+# Python as it is where lanflow was not installed: neither it nor its logger plugin is found.
+WITHOUT_LANFLOW = """
+import sys
+sys.path[:] = [path for path in sys.path if not path.endswith("/workflow")]
+sys.modules["lanflow"] = None  # Snakemake looks beside the Snakefile, too
+from snakemake.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("name", ["default", "laptop", "gpu"])
+def test_a_profile_without_lanflow_says_what_to_install(place: Checkout, name: str) -> None:
+    command = (sys.executable, "-c", WITHOUT_LANFLOW, "-n", "--workflow-profile", name)
+    output = place.run(*command, check=False)
+    assert "lanflow is not installed beside Snakemake" in output
+    assert "make setup" in output
+    assert "invalid choice" not in output
 
 
 def test_no_account_partition_or_personal_path_is_in_a_profile(place: Checkout) -> None:

@@ -1,4 +1,4 @@
-"""Every command of the README works as printed."""
+"""Every command of the README and of the pages works as printed."""
 
 import re
 
@@ -6,7 +6,7 @@ import pytest
 from docs.write_reference import generated_files
 
 from tests.conftest import REPOSITORY
-from tests.readme import README, blocks
+from tests.readme import PAGES, blocks
 from tests.workflow.conftest import Checkout, make_checkout
 
 # Set-up itself; CI runs both from a clean clone (.ci/run).
@@ -34,7 +34,7 @@ def test_generated_texts_are_what_the_code_says() -> None:
 
 
 @pytest.mark.slow
-def test_every_command_runs_in_the_order_of_the_page(reader: Checkout) -> None:
+def test_every_command_runs_in_the_order_of_the_pages(reader: Checkout) -> None:
     for block in blocks("bash"):
         if block.split("\n")[:-1] == RUN_BY_CI:
             continue
@@ -51,6 +51,6 @@ def test_commands_that_need_other_things_are_run_elsewhere() -> None:
 
 
 def test_every_path_named_in_the_tables_exists(tiny: Checkout) -> None:
-    for name in re.findall(r"\| `(results/[^`]*|mlflow\.db)` \|", README):
+    for name in re.findall(r"\| `(results/[^`]*|mlflow\.db)` \|", PAGES):
         pattern = re.sub(r"\{[a-z]+\}", "*", name).replace("_...", "_*").rstrip("/")
         assert list(tiny.folder.glob(pattern)), name

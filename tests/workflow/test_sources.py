@@ -87,7 +87,7 @@ def test_repeated_parameter_sets_are_warned_of_and_an_error_above_a_share(
     output = elsewhere.snakemake(
         "results/ddm/audit.json", study=_study(elsewhere, generated, **data)
     )
-    assert re.search(r"WARNING: ddm: the files hold only \d+ distinct parameter sets", output)
+    assert re.search(r"warning: ddm: the files hold only \d+ distinct parameter sets", output)
     audit = json.loads((elsewhere.folder / "results/ddm/audit.json").read_text())
     assert audit["warnings"][0].startswith("the files hold only")
     study = _study(elsewhere, generated, **data, max_repeated_sets=0.2)

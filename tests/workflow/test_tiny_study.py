@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from lanflow.evaluation.record import read_evaluation
 from lanflow.networks.onnx import check_contract
 from tests.conftest import sha256
-from tests.workflow.conftest import Checkout, make_checkout
+from tests.workflow.conftest import TINY, Checkout, make_checkout
 
 NETWORK = "results/networks/lan/ddm/lan_jax"
 
@@ -124,9 +124,30 @@ def test_required_gates_fail_the_build_and_are_named(tiny: Checkout) -> None:
 
 def test_the_end_tells_losses_and_paths(tiny: Checkout) -> None:
     output = (tiny.folder / "output.txt").read_text()
-    assert re.search(rf"ddm +lan +lan +jax +0\.\d+ +0\.\d+ +failed +{NETWORK}/model.onnx", output)
-    assert "report: results/report.html" in output
-    assert re.search(r"epoch 12/12 .* rows/s", output)
+    assert re.search(
+        rf"^ddm lan lan_jax +failed +0\.\d+ +\d\.\d+ +{NETWORK}/model.onnx$", output, re.M
+    )
+    assert "0 of 2 networks passed every gate" in output
+    last = output.splitlines()[-3:]
+    assert last[0].split() == ["the", "report", "results/report.html"]
+    assert last[2].startswith("your own model")
+
+
+def test_a_build_prints_one_line_a_job_and_nothing_that_is_not_for_people(tiny: Checkout) -> None:
+    output = (tiny.folder / "output.txt").read_text()
+    jobs = re.findall(r"^\[ ?(\d+)/19\] \w+", output, re.MULTILINE)
+    assert jobs == [str(n) for n in range(1, 20)]
+    assert re.search(
+        r"trained +ddm lan lan_jax +[\d.]+ \w+  12 epochs, .* rows/s, val_loss 0\.\d+", output
+    )
+    lines = [line for line in output.splitlines() if not line.startswith(" ")]  # no progress
+    assert len(lines) < 40
+    assert max(map(len, lines)) < 250
+    for word in ("reason", "resources", "tee", "localrule", "{", "\x1b", "Traceback"):
+        assert word not in output
+    assert not re.search(r"\d\.\d{8}", output)
+    (log,) = re.findall(r"\.snakemake/log/\S+\.log", output)
+    assert "reason: Missing output files" in (tiny.folder / log).read_text()
 
 
 def test_the_report_is_honest_and_holds_what_the_study_made(tiny: Checkout) -> None:
@@ -136,9 +157,11 @@ def test_the_report_is_honest_and_holds_what_the_study_made(tiny: Checkout) -> N
     sha256_of_onnx = sha256(tiny.folder / NETWORK / "model.onnx")
     runs = [run["run_id"] for run in manifest["runs"]]
     runs.append(json.loads((tiny.folder / NETWORK / "card.json").read_text())["mlflow_run_id"])
-    for text in (manifest["digest"], sha256_of_onnx, *runs, f"{NETWORK}/model.onnx"):
+    for text in (manifest["digest"], sha256_of_onnx, *runs):
         assert text in report
-    assert not re.search(r'(src|href)="(?!data:|#)', report)
+    links = re.findall(r'(?:src|href)="(?!data:|#)([^"]*)"', report)
+    assert f"{NETWORK}/model.onnx" in [f"results/{link}" for link in links]
+    assert all((tiny.folder / "results" / link).exists() for link in links)
 
 
 def test_every_job_has_a_log_and_a_benchmark(tiny: Checkout) -> None:
@@ -223,8 +246,8 @@ def test_a_manifest_of_other_content_retrains(tiny: Checkout) -> None:
 
 
 def test_printed_commands_can_be_pasted(tiny: Checkout) -> None:
-    output = tiny.snakemake("-n", "--forceall")
-    (command,) = re.findall(r"(?m)^Shell command: (torchtrain .*?) 2>&1", output)
+    output = tiny.snakemake("-n", "-p", "--forceall")
+    (command,) = re.findall(r"(?m)^torchtrain .*", output)
     pasted = command.replace("results/networks", "pasted")
     line = tiny.run("bash", "-c", pasted).splitlines()
     result = json.loads(next(entry for entry in line if entry.startswith("{")))
@@ -238,8 +261,8 @@ def test_printed_commands_can_be_pasted(tiny: Checkout) -> None:
 def test_a_second_build_gives_the_same_bytes(
     tiny: Checkout, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    again = make_checkout(tmp_path_factory.mktemp("again"))
-    again.run("snakemake", "--cores", "1", "--until", "train_network", PYTHONHASHSEED="7")
+    again = make_checkout(tmp_path_factory.mktemp("again"), study=TINY)
+    again.snakemake("--cores", "1", "--until", "train_network", PYTHONHASHSEED="7")
     names = sorted(
         path.relative_to(tiny.folder)
         for pattern in ("results/**/*.pickle", "results/networks/**/model.onnx", "results/**/*.npy")

@@ -7,14 +7,14 @@ which the object names.
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lanflow.core.errors import UsageError, UserError
-from lanflow.core.files import write_bytes, write_json
+from lanflow.core.files import write_json
 
 if TYPE_CHECKING:
+    from lanflow.core.figures import Drawing
     from lanflow.data.dataset import DataSet
     from lanflow.evaluation.record import Evaluation
     from lanflow.models.models_file import ModelsFile
@@ -360,29 +360,10 @@ def evaluate(
     return evaluation
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure as a PNG; a notebook shows it.
+def plot(net: "Network", name: PlotName = "error", *, seed: int = 1) -> "Drawing":
+    """Draw one figure of a network, as a matplotlib figure.
 
-    Attributes
-    ----------
-    png
-        The file's content.
-    """
-
-    png: bytes
-
-    def save(self, path: Path | str) -> Path:
-        """Write the PNG."""
-        write_bytes(Path(path), self.png)
-        return Path(path)
-
-    def _repr_png_(self) -> bytes:
-        return self.png
-
-
-def plot(net: "Network", name: PlotName = "error", *, seed: int = 1) -> Picture:
-    """Draw one figure of a network.
+    A notebook shows it; ``savefig`` writes it.
 
     Parameters
     ----------
@@ -412,7 +393,7 @@ def plot(net: "Network", name: PlotName = "error", *, seed: int = 1) -> Picture:
         assert reference is not None  # without one nothing is asked for
         return scores_of(net, reference, seed=seed)
 
-    return Picture(draw_figure(name, net, reference, scores, seed=seed))
+    return draw_figure(name, net, reference, scores, seed=seed)
 
 
 def _models_file(given: Path | str | None) -> "ModelsFile | None":

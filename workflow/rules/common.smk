@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from lanflow.networks import folder as network_folder
+from lanflow.report import layout
 from lanflow.tracking.store import (
     export_environment,
     generation_experiment,
@@ -16,6 +17,7 @@ MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 REPORT = f"{RESULTS}/report.html"
+REPORT_PAGES = f"{RESULTS}/{layout.PAGES}"
 STUDY_RECORD = f"{RESULTS}/study.yaml"
 GATES = f"{RESULTS}/gates.json"
 REGISTERED = f"{RESULTS}/registered.json"
@@ -36,6 +38,8 @@ PREPARED = f"{RESULTS}/tracking/prepared.json"
 CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
 RECORDED = f"{RESULTS}/tracking/recorded.json"
 CHUNK = f"{MODEL_DIR}/generation/chunk_{{chunk}}"
+
+MANY_NETWORKS = layout.has_pages(len(TRAININGS))
 
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS
@@ -117,7 +121,7 @@ def training_of(wildcards):
 
 
 def checked_devices():
-    """What is looked at where jobs run: the store, and GPUs that networks ask for."""
+    """Checks of a node: the store, and GPUs that networks ask for."""
     gpus = {f"{t.backend}_gpu" for t in TRAININGS if t.device == "gpu"}
     return ["cpu", *sorted(gpus)]
 
@@ -128,7 +132,7 @@ def gpus_of(device):
 
 
 def generation_settings(wildcards):
-    """What decides the content of a chunk."""
+    """Settings that decide the content of a chunk."""
     generate = data_of(wildcards).generate
     return {
         "config": GENERATIONS[wildcards.model].settings_dict(),
@@ -139,7 +143,7 @@ def generation_settings(wildcards):
 
 
 def training_settings(wildcards):
-    """What decides a network's weights, apart from its data."""
+    """Settings that decide a network's weights, apart from its data."""
     training = training_of(wildcards)
     return {
         "config": training.config.deciding_settings(),
@@ -190,14 +194,14 @@ def place_options(wildcards):
 
 
 def download_options(wildcards):
-    """Where files go that runs logged as artifacts, if their folder is not on this machine."""
+    """Folder for files that runs logged as artifacts, if theirs is not on this machine."""
     if data_of(wildcards).source != "mlflow":
         return []
     return ["--download", f"{PLACED_STUDY.results}/{wildcards.model}/downloaded"]
 
 
 def relabel_options(wildcards):
-    """Where labels come from, if not from the files."""
+    """Source of new labels, if labels do not come from the files."""
     relabel = data_of(wildcards).relabel
     return ["--relabel", relabel] if relabel else []
 
@@ -218,7 +222,7 @@ def network_files(*names):
 
 
 def data_files():
-    """What the study knows of its data; not the training files and arrays, which may be large.
+    """Files that describe the study's data; not training files and arrays, which may be large.
 
     Networks outlive those: who needs the space removes them, and nothing is made again for that.
     """

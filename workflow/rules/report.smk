@@ -50,7 +50,7 @@ rule plot_network:
         models_file=models_file_options,
         seed=given(lambda w: STUDY.seed),
     shell:
-        "lanflow plot {params.folder:q} {params.models_file:q} --seed {params.seed} 2>&1 | tee {log:q}"
+        "lanflow plot {params.folder:q} {params.models_file:q} --seed {params.seed} > {log:q} 2>&1"
 
 
 rule write_report:
@@ -69,6 +69,8 @@ rule write_report:
         recoveries=recovery_files(network_folder.RECOVERY),
         recovery_plots=recovery_files(network_folder.RECOVERY_PLOT),
     output:
+        # Of many networks, an index and a page for each.
+        **({"pages": directory(REPORT_PAGES)} if MANY_NETWORKS else {}),
         report=shown(REPORT, "report", "Study", content="report"),
         study=STUDY_RECORD,
     log:

@@ -50,4 +50,4 @@ rule train_network:
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"
         " --device {params.device} --threads {params.threads} --memory-mb {params.memory_mb}"
-        " --run-uuid {params.run_uuid} --mlflow-on 2>&1 | tee {log:q}"
+        " --run-uuid {params.run_uuid} --mlflow-on > {log:q} 2>&1"

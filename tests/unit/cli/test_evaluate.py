@@ -162,7 +162,21 @@ def test_a_record_a_figure_and_one_line(tmp_path: Path, capsys: pytest.CaptureFi
     assert line["rank_correlation"] == {
         name: one["spearman"] for name, one in record["summary"].items()
     }
+    assert line["without_rank_correlation"] is None
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_too_few_subjects_for_a_rank_correlation_are_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = networks.write_network(tmp_path / "net", networks.well_made("lan"))
+    output = folder / "recovery.json"
+    options = ["--n-subjects", "2", "--n-trials", "20", "--processes", "1"]
+    options += ["--method", "maximum-likelihood"]
+    assert main(["recover", str(folder), "--output", str(output), *options]) == 0
+    said = "2 subjects, of at least 3 that a rank correlation needs"
+    assert json.loads(capsys.readouterr().out)["without_rank_correlation"] == said
+    assert f"none ({said})" in caplog.text
 
 
 def test_a_network_without_rts_is_refused_and_nothing_is_written(

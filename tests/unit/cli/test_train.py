@@ -331,7 +331,7 @@ def test_a_training_that_is_stopped_continues_as_the_same_run_to_the_same_bytes(
     run = run_of(store)
     assert run.info.status == "FINISHED"
     history = connect(store).get_metric_history(run.info.run_id, "val_loss")
-    assert [entry.step for entry in history] == list(range(MANY_EPOCHS))
+    assert [entry.step for entry in history] == list(range(1, MANY_EPOCHS + 1))
     (tmp_path / "whole").mkdir()
     assert COMMANDS[backend](arguments(tmp_path / "whole", packed, N_EPOCHS=MANY_EPOCHS)) == 0
     whole = Path(last_line(capsys)["network_folder"])

@@ -1,6 +1,7 @@
 import io
 
 import matplotlib as mpl
+import matplotlib.figure
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
@@ -13,17 +14,18 @@ def history(n_epochs: int, *, val_loss: float = 1.0) -> list[dict[str, float]]:
     return [
         {
             "epoch": float(i),
-            "train_loss": 2.0 / (i + 1),
-            "val_loss": val_loss / (i + 1),
-            "learning_rate": 0.01 * 0.5**i,
+            "train_loss": 2.0 / i,
+            "val_loss": val_loss / i,
+            "learning_rate": 0.01 * 0.5 ** (i - 1),
         }
-        for i in range(n_epochs)
+        for i in range(1, n_epochs + 1)
     ]
 
 
 def draw(epochs: list[dict[str, float]], *, title: str = "ddm lan (jax)") -> np.ndarray:
     """Decode a PNG to an array of shape (height, width, colours)."""
-    image: np.ndarray = imread(io.BytesIO(draw_training_curve(epochs, title=title, loss="Huber")))
+    figure = draw_training_curve(epochs, title=title, loss="Huber")
+    image: np.ndarray = imread(io.BytesIO(figure.png()))
     return image[:, :, :3]
 
 
@@ -46,7 +48,7 @@ def test_a_loss_of_zero_and_equal_losses_can_be_drawn() -> None:
 
 
 def test_the_same_history_gives_the_same_bytes() -> None:
-    first, second = (draw_training_curve(history(5), title="t", loss="l") for _ in range(2))
+    first, second = (draw_training_curve(history(5), title="t", loss="l").png() for _ in range(2))
     assert first == second
     assert first.startswith(b"\x89PNG")
     assert b"matplotlib" not in first
@@ -54,10 +56,10 @@ def test_the_same_history_gives_the_same_bytes() -> None:
 
 def test_history_title_and_axis_change_the_picture() -> None:
     pictures = {
-        draw_training_curve(history(5), title="t", loss="l"),
-        draw_training_curve(history(6), title="t", loss="l"),
-        draw_training_curve(history(5), title="u", loss="l"),
-        draw_training_curve(history(5), title="t", loss="m"),
+        draw_training_curve(history(5), title="t", loss="l").png(),
+        draw_training_curve(history(6), title="t", loss="l").png(),
+        draw_training_curve(history(5), title="u", loss="l").png(),
+        draw_training_curve(history(5), title="t", loss="m").png(),
     }
     assert len(pictures) == 4
 
@@ -66,3 +68,9 @@ def test_drawing_leaves_matplotlibs_settings_alone() -> None:
     before = dict(mpl.rcParams)
     draw(history(2))
     assert dict(mpl.rcParams) == before
+
+
+def test_a_notebook_shows_a_figure_by_itself_without_pyplot() -> None:
+    figure = draw_training_curve(history(3), title="t", loss="l")
+    assert isinstance(figure, mpl.figure.Figure)
+    assert figure._repr_png_().startswith(b"\x89PNG")

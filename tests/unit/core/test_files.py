@@ -1,15 +1,29 @@
+import errno
+import fcntl
 import json
 import os
+import re
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import read_record, replace_folder, write_bytes, write_json, write_text
+from lanflow.core.files import (
+    create_once,
+    explain_os_error,
+    name_in_errors,
+    read_record,
+    remove_leftovers,
+    replace_folder,
+    write_bytes,
+    write_json,
+    write_text,
+)
 
 OWN = ("file", "old", "new")
 
@@ -85,6 +99,77 @@ def test_two_writers_never_mix(tmp_path: Path) -> None:
         while not all(writer.done() for writer in writers):
             seen.add(path.read_text())
     assert seen <= {"a" * 10_000, "b" * 10_000}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def leave(path: Path, content: str = "half") -> Path:
+    """A temporary file for a path, as a process leaves it that is killed."""
+    left = path.with_name(f".{path.name}.{'0123456789abcdef'}")
+    left.write_text(content)
+    return left
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_by_the_next_to_write_it(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file"
+    leave(path)
+    others = [leave(tmp_path / "another"), tmp_path / ".file.0123", tmp_path / ".file.orig"]
+    for other in others:
+        other.write_text("of another")
+    write_text(path, "new")
+    assert sorted(tmp_path.iterdir()) == sorted([path, *others])
+
+
+def test_a_temporary_file_that_a_process_still_writes_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with leave(path).open() as in_use:
+        fcntl.flock(in_use, fcntl.LOCK_EX)
+        write_text(path, "new")
+        assert len(list(tmp_path.iterdir())) == 2
+    remove_leftovers(tmp_path, ["file"])
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_writer_whose_temporary_file_was_taken_for_a_leftover_writes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    opened, removed = Path.open, []
+
+    def open_and_lose(self: Path, *arguments: Any, **keys: Any) -> Any:
+        file = opened(self, *arguments, **keys)
+        if not removed:
+            removed.append(self)
+            remove_leftovers(tmp_path, ["file"])
+        return file
+
+    monkeypatch.setattr(Path, "open", open_and_lose)
+    write_text(path, "new")
+    assert path.read_bytes() == b"new"
+    assert len(removed) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_copies_of_a_folder_that_killed_processes_left_are_removed(tmp_path: Path) -> None:
+    for place in (tmp_path / "folder", tmp_path / "other"):
+        left = place.with_name(f".{place.name}.0123456789abcdef")
+        left.mkdir()
+        (left / "file").write_text("half")
+    with replace_folder(tmp_path / "folder", OWN, what="this test") as fresh:
+        remove_leftovers(tmp_path, ["folder"])  # another process does not take it away
+        (fresh / "file").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other.0123456789abcdef", "folder"]
+
+
+def test_a_hidden_copy_of_a_database_is_removed_when_the_database_is_opened(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "file.db"
+    path.write_text("whole")
+    journal = leave(path).with_name(".file.db.0123456789abcdef-journal")
+    journal.write_text("half")
+    create_once(path, lambda fresh: pytest.fail("it is there"))
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -211,3 +296,37 @@ def test_a_record_that_cannot_be_used_is_named(
 def test_a_record_of_the_right_version_is_read(tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text('{"record_version": 1, "x": [1]}')
     assert read_record(tmp_path / "r.json", "record_version", 1)["x"] == [1]
+
+
+def test_a_file_that_cannot_be_written_is_named_as_a_person_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for path in (tmp_path / "taken" / "x.json", Path("/proc/x.json"), tmp_path / ("n" * 300)):
+        with pytest.raises(OSError) as caught:
+            write_text(path, "content")
+        message = explain_os_error(caught.value)
+        assert message.startswith((str(path), str(path.parent))), message
+        assert "\n" not in message
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_where_there_is_no_room_the_message_says_how_much_there_is() -> None:
+    with pytest.raises(OSError) as caught, name_in_errors(Path("/dev/full")):
+        Path("/dev/full").write_text("x")
+    message = explain_os_error(caught.value)
+    told = r"/dev/full: No space left on device; [\d,.]+ MiB are free on the disk of /dev"
+    assert re.match(told, message)
+
+
+def test_errors_in_what_is_being_filled_name_what_it_becomes(tmp_path: Path) -> None:
+    with (
+        pytest.raises(OSError) as caught,
+        replace_folder(tmp_path / "d", ["*"], what="a test") as fresh,
+    ):
+        (fresh / "missing" / "x").write_text("")
+    assert caught.value.filename == str(tmp_path / "d" / "missing" / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_cannot_be_shown_are_escaped() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "/x\n\udcff")
+    assert explain_os_error(error).startswith(r"'/x\n\udcff': Permission denied; name another")

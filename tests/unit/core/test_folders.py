@@ -230,6 +230,9 @@ def test_own_files_may_be_there_or_not_and_leftovers_of_a_kill_too(tmp_path: Pat
         (tmp_path / name).touch()
     (tmp_path / "records" / "any" / "depth").mkdir(parents=True)
     (tmp_path / "records" / "any" / "name").touch()
+    for name in (".arrays.0123456789abcdef", ".records.0123456789abcdef"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
     refuse_foreign_files(tmp_path, own, what="this test")
 
 
@@ -238,6 +241,7 @@ def test_own_files_may_be_there_or_not_and_leftovers_of_a_kill_too(tmp_path: Pat
     [
         *("b.json", "A.json", ".a.json", "a.json.0123456789abcdef"),
         *("other/a.json", "arrays/cpn_x.npy", "arrays/deep/lan_x.npy"),
+        ".other.0123456789abcdef/a.json",
     ],
 )
 def test_other_names_are_not_ones_own(tmp_path: Path, name: str) -> None:

@@ -1,4 +1,5 @@
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -8,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from lanflow.core.processes import WorkerDiedError, worker_pool
+from lanflow.core.errors import UserError
+from lanflow.core.processes import (
+    WorkerDiedError,
+    cgroup_bytes,
+    memory_limits,
+    require_memory,
+    worker_pool,
+)
 
 
 def test_results_come_in_order_whatever_their_size() -> None:
@@ -108,3 +116,59 @@ def _is_alive(pid: int) -> bool:
         return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
     except FileNotFoundError:
         return False
+
+
+CGROUPS = [
+    # lines of /proc/self/cgroup, limits by path under /sys/fs/cgroup, the least of them
+    (["0::/job/step"], {"job/step/memory.max": "max", "job/memory.max": "3000"}, 3000),
+    (["0::/job"], {"job/memory.max": "5000", "memory.max": "4000"}, 4000),
+    (["0::/"], {"memory.max": "700"}, 700),  # in a container
+    (["4:cpu,memory:/a/b"], {"memory/a/b/memory.limit_in_bytes": "900"}, 900),
+    (["4:memory:/a", "0::/"], {"memory/memory.limit_in_bytes": str(2**63 - 4096)}, None),
+    (["1:cpu:/x", "damaged"], {"x/memory.max": "5"}, None),
+    (["0::/job"], {"job/memory.max": "max"}, None),
+]
+
+
+@pytest.mark.parametrize(("lines", "limits", "least"), CGROUPS)
+def test_the_least_limit_of_all_cgroups_counts(
+    lines: list[str], limits: dict[str, str], least: int | None, tmp_path: Path
+) -> None:
+    (tmp_path / "own").write_text("".join(f"{line}\n" for line in lines))
+    for name, text in limits.items():
+        path = tmp_path / "fs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    assert cgroup_bytes(tmp_path / "own", tmp_path / "fs") == least
+
+
+def test_without_cgroups_there_is_no_limit_of_theirs(tmp_path: Path) -> None:
+    assert cgroup_bytes(tmp_path / "nothing") is None
+
+
+def test_work_is_refused_by_the_limit_that_it_is_over() -> None:
+    advice = "make it smaller"
+    require_memory("this test", 2**20, advice=advice)
+    with pytest.raises(UserError, match=r"^packing needs about 1,024.00 GiB of memory, and .+ lea"):
+        require_memory("packing", 2**40, advice=advice)
+    with pytest.raises(UserError, match=r"leaves .* GiB of .* GiB; make it smaller$"):
+        require_memory("generating", 2**20, advice=advice, workers_bytes=2**40)
+    # Mapped files take address space only, which has no limit here.
+    require_memory("training", 2**20, advice=advice, mapped_bytes=2**40)
+
+
+@pytest.mark.parametrize("kind", [resource.RLIMIT_AS, resource.RLIMIT_DATA])
+def test_the_limits_of_the_shell_count(kind: int) -> None:
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (2**42, hard))
+    try:
+        (limit,) = (each for each in memory_limits() if "ulimit" in each.name)
+        assert limit.total_bytes == 2**42
+        assert 0 < limit.used_bytes < 2**42 - limit.left_bytes + 1
+        if kind == resource.RLIMIT_AS:
+            with pytest.raises(UserError, match=r"address space \(ulimit -v\) leaves 4,09\d"):
+                require_memory("training", 2**20, advice="", mapped_bytes=2**42)
+        # Worker processes have a limit each.
+        assert not limit.is_shared
+    finally:
+        resource.setrlimit(kind, (soft, hard))

@@ -14,6 +14,7 @@ from lanflow.data.locate import Places
 from lanflow.data.prepare import PackedData, freeze, materialise_once
 from lanflow.report.content import ReportedData
 from lanflow.report.figures.records import draw_audit
+from lanflow.report.pictures import Pictures
 from lanflow.report.sections import data_section, describe_audit
 from tests.conftest import training_file_content, write_training_file
 
@@ -128,7 +129,7 @@ def test_uniform_draws_are_told_from_others(tmp_path: Path) -> None:
     assert corners is not None
     assert corners.n_empty == 6  # v low, with either end of the others
     assert corners.emptiest.startswith("v low, ")
-    assert "6 of 24 corners of the parameter box hold no parameter set" in uneven.warnings[0]
+    assert "6 of 24 corners of the bounds hold no parameter set" in uneven.warnings[0]
 
 
 def test_sets_outside_of_the_bounds_are_counted(tmp_path: Path) -> None:
@@ -202,7 +203,9 @@ def test_the_page_of_the_data_shows_the_audit_and_its_warnings(tmp_path: Path) -
     record = audit_data_set(data.data_set, data.manifest).model_dump()
     data_set = json.loads((data.data_set.folder / "data_set.json").read_text())
     manifest = data.manifest.model_dump()
-    html = data_section([ReportedData("ddm", manifest, data_set, record, draw_audit(record))])
+    (tmp_path / "audit.png").write_bytes(draw_audit(record).png())
+    reported = ReportedData("ddm", manifest, data_set, record, tmp_path)
+    html = data_section([reported], Pictures(tmp_path / "report.html", are_inside=True))
     assert '<p class="warning">the files hold only 10 distinct parameter sets' in html
     for what, value in describe_audit(record):
         assert f"<td>{what}</td>" in html
@@ -217,7 +220,7 @@ def test_the_command_writes_the_audit_warns_and_fails_above_the_share(
     command = ["audit", str(folder), "--manifest", str(folder / "manifest.json")]
     command += ["--output", str(output), "--plot", str(tmp_path / "audit.png")]
     assert main(command) == 0
-    assert "WARNING: ddm: the files hold only 10 distinct" in caplog.text
+    assert "ddm: the files hold only 10 distinct" in caplog.text
     result = json.loads(capsys.readouterr().out)
     assert (result["n_distinct_sets"], result["n_claimed_sets"]) == (10, 20)
     assert read_audit(output).sets.distinct == 10

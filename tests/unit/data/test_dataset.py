@@ -307,7 +307,8 @@ def test_a_damaged_file_anywhere_is_named(
     manifest = manifest_of(folder_of_files)
     i = ("first", "middle", "last").index(place)
     paths[i].write_bytes(paths[i].read_bytes()[:-100])
-    manifest.files[i] = manifest.files[i].model_copy(update={"sha256": sha256(paths[i])})
+    frozen = {"sha256": sha256(paths[i]), "size_bytes": paths[i].stat().st_size}
+    manifest.files[i] = manifest.files[i].model_copy(update=frozen)
     with pytest.raises(UserError, match=rf"^{paths[i]}: not a readable training file"):
         materialise(manifest, tmp_path / "packed")
 

@@ -205,39 +205,52 @@ def test_runs_of_two_configurations_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["../secret.pickle", "/etc/passwd", "sub/a.pickle", "..", ".", "", "a\\b", "a\0b", 5, None],
+    [
+        "../secret.pickle",
+        "/etc/passwd",
+        "sub/a.pickle",
+        "..",
+        ".",
+        "",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        5,
+        None,
+    ],
 )
 def test_an_inventory_whose_file_name_leaves_its_folder_is_refused(name: Any) -> None:
     with pytest.raises(UserError) as caught:
         query_of(run_of("r1", "x", [{"filename": name, "size_bytes": 1}]))
-    assert str(caught.value) == (
-        f"run r1: its inventory names a file {name!r}, not a plain file name"
+    assert (
+        f"  r1 (worker r1, FINISHED): its inventory names a file {name!r}, not a plain file name\n"
+        in (str(caught.value))
     )
 
 
 @pytest.mark.parametrize("listed", ["a.pickle", None, 3, ["a.pickle"]])
 def test_an_inventory_entry_that_is_no_record_is_refused(listed: Any) -> None:
-    with pytest.raises(UserError, match=r"^run r1: its inventory names a file None"):
+    with pytest.raises(UserError, match=r"  r1 \(.*: its inventory names a file None"):
         query_of(run_of("r1", "x", [listed]))
 
 
 @pytest.mark.parametrize("size", [None, "12", -1, 1.5, True, 2**40 + 1, 10**30])
 def test_an_inventory_with_a_wrong_size_is_refused(size: Any) -> None:
-    with pytest.raises(UserError, match=r"^run r1: its inventory gives a\.pickle the size "):
+    with pytest.raises(UserError, match=r"  r1 \(.*: its inventory gives a\.pickle the size "):
         query_of(run_of("r1", "x", [{"filename": "a.pickle", "size_bytes": size}]))
 
 
 @pytest.mark.parametrize("digest", ["", "abc", 5, "Z" * 64])
 def test_an_inventory_with_a_wrong_digest_is_refused(digest: Any) -> None:
     listed = {"filename": "a.pickle", "size_bytes": 1, "sha256": digest}
-    with pytest.raises(UserError, match=r"^run r1: its inventory gives a\.pickle the sha256 "):
+    with pytest.raises(UserError, match=r"  r1 \(.*: its inventory gives a\.pickle the sha256 "):
         query_of(run_of("r1", "x", [listed]))
 
 
 @pytest.mark.parametrize("path", ["../up", "/etc", "", "a//b", "a/../.."])
 def test_artifacts_that_are_no_folder_of_the_run_are_refused(path: str) -> None:
     listed = {"filename": "a.pickle", "size_bytes": 1}
-    with pytest.raises(UserError, match=r"^run r1: its tag data_artifact_path is "):
+    with pytest.raises(UserError, match=r"  r1 \(.*: its tag data_artifact_path is "):
         query_of(run_of("r1", "x", [listed], tags={FILES_TAG: path}))
 
 
@@ -338,3 +351,28 @@ def test_many_groups_are_cut_and_counted() -> None:
     lines = refusal_of(upstream_run(f"r{i}", delta_t=0.001 * (i + 1)) for i in range(30))
     assert lines[-3] == "  and 10 more"
     assert sum(line.lstrip().startswith("1 ") for line in lines) == 20
+
+
+def test_what_others_recorded_in_the_experiment_breaks_no_query(tmp_path: Path) -> None:
+    """Their params are texts of any kind, their names and batches, too."""
+    (a,) = files_in(tmp_path, "a.pickle")
+    texts = {"data_generator_config": "{[]: 1}", "data_x": "(" * 6000, "data_y": "9" * 6000}
+    odd = run_of("odd", str(tmp_path), [entry(a)], params={**texts, "n_files": "9" * 6000})
+    assert [run.run_id for run in query_of(odd).runs] == ["odd"]
+    other = run_of(
+        "other",
+        str(tmp_path),
+        [entry(a)],
+        params={"data_x": "=1+1\x1b[2J\n"},
+        tags={"generation_batch_id": "a\nb\x1b[2J"},
+    )
+    for selection in (RunSelection(), RunSelection(batch_id="mine")):
+        with pytest.raises(UserError) as caught:
+            build_query(EXPERIMENT, [odd, other], selection)
+        assert "\x1b" not in str(caught.value)
+    faulty = FoundRun("faulty", "theirs", "FINISHED", {}, {}, inventory_fault="its x is damaged")
+    with pytest.raises(UserError, match=r"faulty \(theirs, FINISHED\): its x is damaged"):
+        query_of(odd, faulty)
+    taken = query_of(odd, faulty, policy="salvage")
+    assert ([run.run_id for run in taken.runs], len(taken.left_out)) == (["odd"], 1)
+    assert len(build_query(EXPERIMENT, [odd, faulty], RunSelection(run_ids=["odd"])).runs) == 1

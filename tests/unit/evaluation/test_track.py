@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,13 @@ from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import track_evaluation
 from lanflow.networks.network import Network
-from lanflow.report.leaderboard import find_earlier_networks
+from lanflow.report.leaderboard import (
+    find_earlier_networks,
+    format_leaderboard,
+    leaderboard_csv,
+    read_leaderboard,
+)
+from lanflow.report.sections import networks_section
 from lanflow.tracking import client as tracking_client
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import sync_runs
@@ -150,6 +157,47 @@ def test_earlier_trainings_of_the_same_data_are_found_with_their_scores(
     assert rows[bare].backend == "torch"
     assert (rows[bare].mean_abs_error, rows[bare].verdict) == (None, None)
     assert rows[bare].onnx.endswith("training_output/model.onnx")
+
+
+def test_what_others_recorded_of_the_same_data_breaks_no_leaderboard(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others log what they like to the same experiment, under the same digest."""
+    client = tracking_client.connect(store)
+    odd = trained(store, model='=cmd|" /C calc"!A0', backend="\x1b[2J@x")
+    client.set_tag(odd, "mlflow.runName", "-2+3\n<script>")
+    for metric, value in {
+        "evaluation.mean_abs_error": math.nan,
+        "cost.seconds": math.inf,
+        "cost.n_rows": math.nan,
+        "cost.rows_per_second": -math.inf,
+    }.items():
+        client.log_metric(odd, metric, value)
+    impossible = [
+        trained(store, n_epochs="many"),
+        trained(store, seed="9" * 5000),
+        trained(store, n_weights="[1, 2]"),
+        trained(store),
+        trained(store),
+    ]
+    client.log_metric(impossible[-1], "best_val_loss", math.nan, step=2)
+    client.log_metric(impossible[-2], "best_epoch", math.inf, step=2)
+    bare = tracking_client.ensure_experiment(client, store, "ddm-training")
+    with made_run(client, bare, tags={"data_digest": networks.DIGEST}) as run:
+        run.log_params({**PARAMS, "best_val_loss": "low"})
+    own = tracked_network(tmp_path / "own", store, trained(store))
+    (row,) = find_earlier_networks(store, [own])
+    assert row.mlflow_run_id == odd
+    assert (row.mean_abs_error, row.seconds, row.n_rows, row.rows_per_second) == (None,) * 4
+    left_out = [text for text in caplog.messages if text.startswith("left out of the leaderboard")]
+    for run_id in impossible:
+        assert any(f"run {run_id}: " in text for text in left_out)
+    path = tmp_path / "leaderboard.csv"
+    path.write_text(leaderboard_csv([row]))
+    assert read_leaderboard(path) == [row]
+    assert not any(cell[:1] in ("=", "@", "-", "\x1b") for cell in path.read_text().split(","))
+    assert len(format_leaderboard([row]).split("\n")) == 2
+    assert "<script>" not in networks_section([row])
 
 
 def untracked(folder: Path, model: str) -> Network:

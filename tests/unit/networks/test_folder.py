@@ -13,8 +13,8 @@ from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.training.checkpoints import Epoch
 
 HISTORY_OF_TWO = [
-    Epoch(epoch=0, train_loss=0.5, val_loss=0.1 + 0.2, learning_rate=0.01, seconds=1.23456),
-    Epoch(epoch=1, train_loss=0.25, val_loss=1e-9, learning_rate=0.001, seconds=2),
+    Epoch(epoch=1, train_loss=0.5, val_loss=0.1 + 0.2, learning_rate=0.01, seconds=1.23456),
+    Epoch(epoch=2, train_loss=0.25, val_loss=1e-9, learning_rate=0.001, seconds=2),
 ]
 
 
@@ -96,6 +96,7 @@ def test_the_file_that_loaders_ask_for_first_is_written_last(tmp_path: Path) -> 
 
 
 def test_lanfactorys_history_is_the_one_that_pandas_wrote_there(tmp_path: Path) -> None:
+    """LANfactory counts epochs from 0, and lanflow from 1."""
     save(tmp_path, "jax")
     path = place_in(tmp_path).lanfactory_path("jax", "history")
     frame = pd.read_csv(path, index_col=0)
@@ -110,8 +111,8 @@ def test_a_history_has_a_line_for_each_epoch(tmp_path: Path) -> None:
     assert path == tmp_path / HISTORY
     assert path.read_text().splitlines() == [
         "epoch,train_loss,val_loss,learning_rate,seconds",
-        "0,0.5,0.30000000000000004,0.01,1.235",
-        "1,0.25,1e-09,0.001,2",
+        "1,0.5,0.30000000000000004,0.01,1.235",
+        "2,0.25,1e-09,0.001,2",
     ]
 
 
@@ -131,10 +132,10 @@ def test_losses_and_rates_come_back_to_the_last_bit(values: list[tuple[float, ..
 def test_a_history_that_was_saved_can_be_read(tmp_path: Path) -> None:
     read = read_history(save_history(tmp_path, HISTORY_OF_TWO))
     assert read[0] == {
-        "epoch": 0,
+        "epoch": 1,
         "train_loss": 0.5,
         "val_loss": 0.1 + 0.2,
         "learning_rate": 0.01,
         "seconds": 1.235,
     }
-    assert [epoch["epoch"] for epoch in read] == [0, 1]
+    assert [epoch["epoch"] for epoch in read] == [1, 2]

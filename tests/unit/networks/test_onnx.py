@@ -211,6 +211,35 @@ def test_bytes_that_are_no_network_are_refused() -> None:
         check_contract(b"not a network")
 
 
+def test_numbers_in_other_files_are_not_read() -> None:
+    def point_elsewhere(model: onnx.ModelProto) -> None:
+        array = model.graph.initializer[0]
+        array.ClearField("raw_data")
+        array.data_location = onnx.TensorProto.EXTERNAL
+        entry = array.external_data.add()
+        entry.key, entry.value = "location", "../../etc/passwd"
+
+    with pytest.raises(ContractError, match="external data"):
+        check_contract(model_with(point_elsewhere))
+
+
+def test_an_opset_of_the_future_is_named() -> None:
+    def of_the_future(model: onnx.ModelProto) -> None:
+        model.opset_import[0].version = 9999
+
+    with pytest.raises(ContractError, match=r"opset 9999, and onnx .* knows them up to"):
+        check_contract(model_with(of_the_future))
+
+
+def test_an_operator_of_another_domain_is_not_that_of_onnx() -> None:
+    def of_another_domain(model: onnx.ModelProto) -> None:
+        model.graph.node[0].domain = "com.example"
+        model.opset_import.append(onnx.helper.make_opsetid("com.example", 1))
+
+    with pytest.raises(ContractError, match=r"operators com.example.Gemm"):
+        check_contract(model_with(of_another_domain))
+
+
 def test_a_graph_that_makes_no_sense_is_refused() -> None:
     def rename_an_output(model: onnx.ModelProto) -> None:
         model.graph.node[0].output[0] = "nowhere"

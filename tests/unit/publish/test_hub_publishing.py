@@ -7,7 +7,7 @@ from lanflow.core.errors import UserError
 from lanflow.evaluation.record import Evaluation, NotPassedError
 from lanflow.networks.network import Network
 from lanflow.publish.bundle import bundle_files
-from lanflow.publish.hub import Listing, Plan, describe_plan, plan_upload, publish
+from lanflow.publish.hub import HubError, Listing, Plan, describe_plan, plan_upload, publish
 from tests.evaluated import FAILED_GATE, judged, write_evaluation, write_network
 from tests.hub import WRITER, Hub
 
@@ -58,6 +58,28 @@ def test_a_dry_run_shows_and_sends_nothing(
     assert not [asked for asked in hub.asked if not asked.startswith("GET ")]
     assert (result.plan.changed, result.commit) == (["ddm.onnx"], None)
     assert "  changed  ddm.onnx\n" in capsys.readouterr().err
+
+
+def test_a_dry_run_needs_neither_a_repository_nor_a_hub(
+    hub: Hub,
+    network: Judged,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for repo, endpoint, said in (
+        ("nobody/nothing", hub.url, "is not there, or this token may not see it"),
+        (REPO, "http://127.0.0.1:1", "no answer from the hub"),
+    ):
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        result = publish(*network, repo, dry_run=True)
+        assert "ddm.onnx" in result.plan.new
+        assert "  new      ddm.onnx\n" in capsys.readouterr().err
+        assert f"not compared with the repository: {endpoint}/{repo}" in caplog.text
+        assert said in caplog.text
+        with pytest.raises(HubError, match=said):
+            publish(*network, repo)
+        caplog.clear()
 
 
 def test_what_is_there_already_is_not_uploaded_again(hub: Hub, network: Judged) -> None:

@@ -1,7 +1,6 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from lanflow.core.errors import UserError
@@ -14,6 +13,7 @@ from lanflow.report.leaderboard import (
     Row,
     build_leaderboard,
     format_leaderboard,
+    leaderboard_csv,
     read_leaderboard,
 )
 from tests import networks
@@ -59,7 +59,7 @@ def test_a_network_is_one_row_with_its_path_and_speed() -> None:
     assert tuple(row.model_dump()) == COLUMNS
     assert row.network == "net0"
     assert row.onnx == "results/networks/lan/ddm/net0_jax/model.onnx"
-    assert row.best_epoch == 2
+    assert row.best_epoch == 1
     assert row.seconds == 1.5
     assert row.rows_per_second == 2000
     assert (row.mlflow_run_id, row.seed) == ("run", 20260101)
@@ -124,7 +124,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     empty = dict.fromkeys(["verdict", "mean_abs_error", "seconds", "n_rows", "mlflow_run_id"])
     rows = [own, own.model_copy(update={"origin": "earlier run", "network": "12", **empty})]
     path = tmp_path / "leaderboard.csv"
-    path.write_text(pd.DataFrame([row.model_dump() for row in rows]).to_csv(index=False))
+    path.write_text(leaderboard_csv(rows))
     assert read_leaderboard(path) == rows
     path.write_text(path.read_text().replace("best_epoch", "epoch"))
     with pytest.raises(UserError, match=r"leaderboard.csv: .*epoch"):

@@ -5,11 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
 import yaml
 
+from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes, write_json, write_text
 from lanflow.data.audit import audit_data_set
 from lanflow.data.prepare import PackedData
@@ -19,8 +21,11 @@ from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
 from lanflow.report.content import NetworkResults, ReportedData, read_data, read_network
 from lanflow.report.figures.records import draw_audit
+from lanflow.report.layout import MOST_ON_ONE_PAGE, PAGES
 from lanflow.report.leaderboard import Row, build_leaderboard
-from lanflow.report.page import render_report, write_report
+from lanflow.report.page import Study, render_report, write_report
+from lanflow.report.sections import lineage_section
+from lanflow.report.verdict import verdict_section
 from lanflow.training.run import train
 from tests.conftest import training_options
 from tests.unit.report.figures import test_records_recovery_plots as recovery_plots
@@ -74,7 +79,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, packed: PackedData) -> Path:
     shutil.copy(packed.data_set.folder / "data_set.json", data / "data_set")
     audit = audit_data_set(packed.data_set, packed.manifest).model_dump()
     write_json(data / "audit.json", {**audit, "warnings": ["half of the <sets> are repeats"]})
-    write_bytes(data / "audit.png", draw_audit(audit))
+    write_bytes(data / "audit.png", draw_audit(audit).png())
     return results
 
 
@@ -120,10 +125,10 @@ def test_a_failed_network_is_told_at_the_top_with_the_gate_and_by_how_much(resul
     assert verdict == "No network passed its gates (0 of 1)."
     assert tables.open == []
     top = html.index(verdict)
-    assert top < html.index("distance from simulations") < html.index('id="data"')
-    (row,) = (row for row in tables.rows if "distance from simulations" in " ".join(row))
+    assert top < html.index("distance from simulations") < html.index('id="figures"')
+    (row,) = (row for row in tables.rows if row[0].startswith("density: "))
+    assert row[1].startswith("distance from simulations")
     assert row[2:] == ["5", "1.25", "4"]
-    assert "mean deviation of the total probability" not in html  # it is within its limit
     assert "should not be used for inference" in html
 
 
@@ -131,7 +136,7 @@ def test_a_skipped_gate_is_shown_as_skipped_never_as_passed(results: Path) -> No
     write_evaluation(results, verdict="passed")
     verdict, _, tables = report(results)
     assert verdict == "Every network passed its gates (1 of 1)."
-    head = next(row for row in tables.rows if row[:2] == ["network", "verdict"])
+    head = next(row for row in tables.rows if row[:3] == ["network", "trained in", "verdict"])
     row = dict(zip(head, tables.rows[tables.rows.index(head) + 1], strict=True))
     assert row["structure"].endswith("passed")
     assert row["hssm"].endswith("skipped")
@@ -154,14 +159,14 @@ def test_numbers_that_are_not_finite_and_gates_of_a_reason_alone_are_told(result
 def test_a_network_without_an_evaluation_has_not_passed(results: Path) -> None:
     verdict, html, _ = report(results)
     assert verdict == "No network passed its gates (0 of 1). 1 of them not evaluated."
-    assert "It was not evaluated." in html
+    assert "ddm lan net_torch: It was not evaluated." in html
 
 
 def test_the_page_holds_data_networks_figures_lineage_and_commands(results: Path) -> None:
     write_evaluation(results)
     _, html, tables = report(results)
-    places = [html.index(f'<section id="{name}"') for name in ("data", "networks", "figures")]
-    places += [html.index(f'<section id="{name}"') for name in ("lineage", "rebuild")]
+    names = ("next", "figures", "networks", "data", "lineage", "rebuild")
+    places = [html.index(f'<section id="{name}"') for name in names]
     assert places == sorted(places)
     assert "half of the <sets> are repeats" in tables.text
     folder = results / "networks" / "lan" / "ddm" / "net_torch"
@@ -197,7 +202,7 @@ def test_a_recovery_is_shown_with_its_rank_correlations_unless_of_an_earlier_net
     assert html.count("data:image/png;base64,") == 3 + len(network_folder.PLOTS)
     assert "50 simulated subjects of 500 trials" in html
     assert "found again by maximum likelihood through the network" in html
-    assert "p0 0.988, p1 not defined" in html
+    assert "p0 0.988 (the same value in all subjects of p1)" in html
     sampled = recovery_plots.sampled(2).model_dump(mode="json") | own | {"n_not_converged": 3}
     write_json(folder / network_folder.RECOVERY, sampled)
     _, html, _ = report(results)
@@ -227,7 +232,7 @@ def test_networks_of_earlier_runs_stand_on_the_leaderboard(results: Path) -> Non
         onnx="elsewhere/model.onnx",
     )
     _, _, tables = report(results, earlier=[row])
-    head = next(found for found in tables.rows if "mean |error|" in found)
+    head = next(found for found in tables.rows if "validation loss" in found)
     (shown,) = (
         dict(zip(head, found, strict=True)) for found in tables.rows if "earlier run" in found
     )
@@ -235,10 +240,15 @@ def test_networks_of_earlier_runs_stand_on_the_leaderboard(results: Path) -> Non
     assert shown["file"] == "elsewhere/model.onnx"
 
 
+def is_here(address: str, results: Path) -> bool:
+    """Whether an address is part of the page, or leads to a file of the study."""
+    return address.startswith(("data:", "#")) or (results / unquote(address)).exists()
+
+
 def test_nothing_on_the_page_is_fetched(results: Path) -> None:
     _, html, tables = report(results)
     assert tables.addresses
-    assert all(address.startswith(("data:", "#")) for address in tables.addresses)
+    assert all(is_here(address, results) for address in tables.addresses)
     assert "script" not in tables.seen
     assert "url(" not in html
 
@@ -249,11 +259,90 @@ def test_the_study_as_it_was_run_lies_beside_the_page(results: Path) -> None:
     assert settings == {"study": "my-study", "seed": 1, "results": str(results)}
 
 
-def test_of_very_many_networks_the_best_has_its_figures(results: Path) -> None:
+def test_of_many_networks_each_has_a_page_and_the_report_is_an_index(results: Path) -> None:
     write_evaluation(results)
-    _, html, _ = report(results, n_networks=25)
-    assert html.count("data:image/png;base64,") == 2 + len(network_folder.PLOTS)
-    assert "the figures of the other 24 are in their folders" in html
+    n = MOST_ON_ONE_PAGE + 1
+    _, html, tables = report(results, n_networks=n)
+    assert "data:image" not in html
+    assert all(is_here(address, results) for address in tables.addresses if address != "data:,")
+    pages = sorted((results / PAGES).rglob("*.html"))
+    assert len(pages) == n + 1
+    page = results / PAGES / "lan" / "ddm" / "net3_torch.html"
+    assert f"{PAGES}/lan/ddm/net3_torch.html" in tables.addresses
+    found = Tables(page.read_text())
+    assert found.open == []
+    pictures = [address for address in found.addresses if address.endswith(".png")]
+    assert len(pictures) == 1 + len(network_folder.PLOTS)
+    assert all(is_here(address, page.parent) for address in found.addresses)
+    assert "distance from simulations" in found.text
+    assert "net2" not in found.text
+    assert "half of the <sets> are repeats" in Tables(pages[0].read_text()).text
+
+
+def test_pages_of_an_earlier_report_go_and_files_of_others_stay(results: Path) -> None:
+    write_evaluation(results)
+    old = results / PAGES / "lan" / "ddm" / "old.html"
+    old.parent.mkdir(parents=True)
+    old.write_text("old")
+    report(results)
+    assert not (results / PAGES).exists()
+    thesis = results / PAGES / "thesis.txt"
+    thesis.parent.mkdir()
+    thesis.write_text("years of work")
+    with pytest.raises(UserError, match=r"thesis\.txt"):
+        report(results)
+    assert thesis.exists()
+
+
+def test_networks_of_both_backends_share_a_row_and_a_table_where_their_gates_agree(
+    results: Path,
+) -> None:
+    write_evaluation(results)
+    first = read_network(results / "networks" / "lan" / "ddm" / "net_torch")
+    card = first.network.own_card.model_copy(update={"backend": "jax"})
+    folder = first.network.own_folder.with_name("net_jax")
+    other = replace(first, network=replace(first.network, card=card, folder=folder))
+    tables = Tables(verdict_section([first, other]))
+    (row,) = (row for row in tables.rows if row[:1] == ["ddm lan net"])
+    assert row[1] == "torch, jax"
+    (row,) = (row for row in tables.rows if "distance from simulations" in " ".join(row))
+    assert row[2:] == ["5", "5", "1.25", "4"]
+    assert tables.text.count("Not checked: hssm") == 1
+    assert first.evaluation is not None
+    passed = first.evaluation.model_copy(update={"verdict": "passed", "gates": []})
+    differing = replace(other, evaluation=passed)
+    assert len(Tables(verdict_section([first, differing])).rows) == len(tables.rows) + 1
+
+
+def test_next_steps_name_the_best_network_that_passed(results: Path) -> None:
+    write_evaluation(results)
+    _, html, _ = report(results)
+    assert "hssm.HSSM" not in html
+    assert "run it again" in html
+    write_evaluation(results, verdict="passed")
+    _, html, tables = report(results)
+    assert 'data, model="ddm", loglik_kind="approx_differentiable"' in tables.text
+    assert f"lanflow publish {results}/networks/lan/ddm/net_torch" in tables.text
+    assert "mlflow ui" not in html  # it was not tracked
+
+
+@pytest.mark.parametrize(
+    ("uri", "address"),
+    [
+        ("http://mlflow:5000/", "http://mlflow:5000/#/experiments/2/runs/abc"),
+        ("https://***@host/a b", "https://host/a%20b/#/experiments/2/runs/abc"),
+        ("sqlite:////tmp/mlflow.db", None),
+    ],
+)
+def test_a_run_on_a_server_has_a_link(results: Path, uri: str, address: str | None) -> None:
+    write_evaluation(results, verdict="passed")
+    one = read_network(results / "networks" / "lan" / "ddm" / "net_torch")
+    card = one.network.own_card.model_copy(update={"mlflow_run_id": "abc"})
+    run = {"mlflow_tracking_uri": uri, "mlflow_experiment_id": "2"}
+    one = replace(one, network=replace(one.network, card=card), run=run)
+    page = results / "report.html"
+    found = Tables(lineage_section([], [one], page)).addresses
+    assert found[1:] == ([] if address is None else [address])
 
 
 def test_long_lists_of_files_are_cut(results: Path) -> None:
@@ -333,7 +422,7 @@ def hostile_data(folder: Path) -> ReportedData:
     audit["rows"] = with_hostile_keys(audit["rows"])
     audit["coverage"]["parameters"] = with_hostile_keys(audit["coverage"]["parameters"])
     audit["trials"]["choice_shares"] = with_hostile_keys(audit["trials"]["choice_shares"])
-    return ReportedData(read.model + HOSTILE, manifest, data_set, audit, read.picture)
+    return ReportedData(read.model + HOSTILE, manifest, data_set, audit, read.folder)
 
 
 def hostile_row() -> Row:
@@ -347,27 +436,29 @@ def hostile_row() -> Row:
 def test_hostile_text_in_any_field_is_text_on_the_page(results: Path) -> None:
     folder = results / "networks" / "lan" / "ddm" / "net_torch"
     write_bytes(folder / network_folder.RECOVERY_PLOT, (folder / network_folder.CURVE).read_bytes())
+    write_evaluation(results)
     calm = Tables(report(results)[1])
     network, data = hostile_network(folder), hostile_data(results / "ddm")
-    page = render_report(
-        HOSTILE,
-        [network],
-        [data],
-        [hostile_row()],
+    study = Study(
+        name=HOSTILE,
+        networks=[network],
+        data=[data],
+        rows=[hostile_row()],
         results=HOSTILE,
         study_path=HOSTILE,
         settings=HOSTILE,
     )
+    (page,) = render_report(study, results / "report.html").values()
     tables = Tables(page)
     assert tables.open == []
     assert tables.seen <= calm.seen | {"code"}
-    assert all(address.startswith(("data:", "#")) for address in tables.addresses)
+    assert all(is_here(address, results) for address in tables.addresses)
     assert not [part for part in ("<script", "alert(1)</", "\"'>", HOSTILE) if part in page]
     assert network.evaluation is not None
     for shown in (
         *(
             f"of the study {HOSTILE}",
-            f"network(s) of {data.model}",
+            f"1 network of {data.model}",
             f"found again by search{HOSTILE}",
         ),
         *(network.name, f"v{HOSTILE} 0.500", f"torch{HOSTILE} (training){HOSTILE}"),

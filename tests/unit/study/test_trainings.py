@@ -68,3 +68,68 @@ def test_a_network_id_out_of_range_names_the_training_yaml() -> None:
     networks = {"lan": {"config": "two.yaml", "network_id": 2}}
     with pytest.raises(UserError, match=r"^two\.yaml: network id 2 is out of range"):
         list(list_trainings(study_of(networks)))
+
+
+def names_of(networks: Any, **keys: Any) -> list[tuple[str, int, int, str]]:
+    trainings = list_trainings(study_of(networks, **keys))
+    return [(t.network, t.network_id, t.seed, t.family) for t in trainings if t.backend == "jax"]
+
+
+def test_seeds_make_a_network_each() -> None:
+    networks = {"lan": {"config": "training.yaml", "seeds": [3, 1, 7]}}
+    assert names_of(networks) == [
+        ("lan-seed3", 0, 3, "lan"),
+        ("lan-seed1", 0, 1, "lan"),
+        ("lan-seed7", 0, 7, "lan"),
+    ]
+    assert len({t.run_uuid for t in list_trainings(study_of(networks))}) == 6
+
+
+def test_all_network_ids_are_those_of_the_training_file() -> None:
+    networks = {"lan": {"config": "two.yaml", "network_ids": "all", "seeds": [1, 2]}}
+    assert [name for name, *_ in names_of(networks)] == [
+        *("lan-id0-seed1", "lan-id0-seed2", "lan-id1-seed1", "lan-id1-seed2")
+    ]
+    assert names_of({"lan": {"config": "two.yaml", "network_ids": [1]}}, seed=5) == [
+        ("lan-id1", 1, 5, "lan")
+    ]
+
+
+def test_a_list_of_training_files_makes_a_network_of_each() -> None:
+    Path("wide_net.yaml").write_text(Path("two.yaml").read_text())
+    networks = {"lan": {"config": ["training.yaml", "wide_net.yaml"], "network_id": 0}}
+    assert [name for name, *_ in names_of(networks)] == ["lan-training", "lan-wide-net"]
+
+
+def test_a_network_of_its_own_keeps_its_name_and_files() -> None:
+    (name,) = names_of({"lan": {"config": "training.yaml", "seed": 2}})
+    assert name == ("lan", 0, 2, "lan")
+
+
+@pytest.mark.parametrize(
+    ("networks", "message"),
+    [
+        ({"lan": {"config": "training.yaml", "seed": 1, "seeds": [1]}}, "'seed' or 'seeds'"),
+        (
+            {"lan": {"config": "two.yaml", "network_id": 1, "network_ids": "all"}},
+            "'network_id' or 'network_ids'",
+        ),
+        ({"lan": {"config": "training.yaml", "seeds": [1, 1]}}, "listed twice"),
+        ({"lan": {"config": "training.yaml", "seeds": []}}, "seeds"),
+        ({"lan": {"config": "two.yaml", "network_ids": "some"}}, "network_ids"),
+        ({"lan": {"config": "two.yaml", "network_ids": [2]}}, "network id 2 is out of range"),
+        (
+            {
+                "lan": {"config": "training.yaml", "seeds": [1]},
+                "lan-seed1": {"config": "training.yaml"},
+            },
+            "'lan' and 'lan-seed1' both make a network 'lan-seed1'",
+        ),
+        ({"lan": {"config": ["two.yaml", "./two.yaml"]}}, "two of its training files"),
+        ({"lan": {"config": []}}, "config"),
+    ],
+)
+def test_a_family_that_makes_no_sense_is_refused(networks: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        list(list_trainings(study_of(networks)))
+    assert "\n" not in str(caught.value)

@@ -1,8 +1,11 @@
 import logging
 import os
+import re
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,18 @@ def client(store: Store) -> MlflowClient:
 @pytest.fixture
 def experiment(client: MlflowClient, store: Store) -> Experiment:
     return ensure_experiment(client, store, "ddm-training")
+
+
+def test_an_artifact_location_that_no_run_could_write_to_makes_no_experiment(
+    store: Store, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    for location in (str(tmp_path / "taken" / "artifacts"), "/proc/artifacts", "foo://x"):
+        place = replace(store, artifact_location=location)
+        client = connect(place)
+        with pytest.raises(StoreError, match=rf"artifact location {location} \(.*name"):
+            ensure_experiment(client, place, "x")
+        assert client.get_experiment_by_name("x") is None
 
 
 def test_a_store_is_created_with_its_folder_and_quietly(
@@ -75,7 +90,7 @@ def test_a_store_that_cannot_be_opened_is_one_message_without_credentials(
     with pytest.raises(UserError, match=reason) as caught:
         connect(store)
     message = str(caught.value)
-    assert message.startswith(f"MLflow store {store.shown_uri}: cannot be opened (")
+    assert message.startswith(f"MLflow store {store.shown_uri}: cannot be opened")
     assert "\n" not in message
     assert "secret" not in message
 
@@ -120,10 +135,28 @@ def test_a_deleted_experiment_is_refused_with_the_way_back(
     client: MlflowClient, store: Store, experiment: Experiment
 ) -> None:
     client.delete_experiment(experiment.id)
-    with pytest.raises(UserError, match=f"restore --experiment-id {experiment.id}"):
-        ensure_experiment(client, store, experiment.name)
-    with pytest.raises(UserError, match="'ddm-training' is not in"):
-        find_experiment(client, store, experiment.name)
+    messages = []
+    for look in (ensure_experiment, find_experiment):
+        with pytest.raises(UserError) as caught:
+            look(client, store, experiment.name)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    (command,) = re.findall("restore it with '(.*)' or use another name", messages[0])
+    assert f"MLFLOW_TRACKING_URI={store.uri} " in command
+    mlflow = shlex.join([sys.executable, "-m", "mlflow"])
+    command = command.replace(" mlflow ", f" {mlflow} ")
+    subprocess.run(command, shell=True, check=True, capture_output=True)
+    assert find_experiment(client, store, experiment.name) == experiment
+
+
+def test_the_command_that_restores_an_experiment_holds_no_password(
+    client: MlflowClient, store: Store, experiment: Experiment
+) -> None:
+    client.delete_experiment(experiment.id)
+    with pytest.raises(UserError) as caught:
+        ensure_experiment(client, Store("http://ada:secret@host"), experiment.name)
+    assert "secret" not in str(caught.value)
+    assert "(and the credentials in place of ***)" in str(caught.value)
 
 
 def test_an_experiment_is_found_by_name_and_by_id(

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from lanflow.tracking.client import Experiment, connect, ensure_experiment
 from lanflow.tracking.delivery import FAILURE_TAG, MlflowRun
 from lanflow.tracking.recorder import RunRecorder, record_run
 from lanflow.tracking.runs import changed_params, find_run
-from lanflow.tracking.store import Store
+from lanflow.tracking.store import FoundRun, Store
 from tests.mlflow_runs import made_run
 
 
@@ -118,7 +119,7 @@ def test_an_interruption_while_a_run_is_created_leaves_no_running_run(
 ) -> None:
     create_run = delivery.create_run
 
-    def create(*given: Any, **keys: Any) -> MlflowRun:
+    def create(*given: Any, **keys: Any) -> FoundRun:
         signal.raise_signal(signal.SIGINT)
         return create_run(*given, **keys)
 
@@ -189,7 +190,7 @@ def test_a_store_that_refuses_is_one_message_without_sql(
             run.log_metrics({"val_loss": 1.0}, step=0)
         assert run.steps("val_loss") == set()
     message = str(caught.value)
-    assert message.startswith("MLflow store: recording metrics failed (")
+    assert message.startswith(f"MLflow store {store.shown_uri}: recording metrics failed (")
     assert "full" in message
     assert "INSERT" not in message
     assert "\n" not in message
@@ -269,11 +270,12 @@ def test_files_become_artifacts(
 def test_artifacts_that_cannot_be_written_are_one_message(
     client: MlflowClient, store: Store, tmp_path: Path
 ) -> None:
-    (tmp_path / "taken").write_text("a file where a folder should be")
     place = Store(uri=store.uri, artifact_location=str(tmp_path / "taken" / "artifacts"))
     experiment = ensure_experiment(client, place, "x")
+    shutil.rmtree(tmp_path / "taken")
+    (tmp_path / "taken").write_text("a file where a folder was")
     with (
-        pytest.raises(StoreError, match="MLflow store: copying files failed"),
+        pytest.raises(StoreError, match=r"MLflow store sqlite:.*: copying files failed"),
         made_run(client, experiment) as run,
     ):
         run.log_files([tmp_path / "taken"])

@@ -90,7 +90,7 @@ def test_an_artifact_location_that_cannot_be_written_stops_before_the_first_job(
 ) -> None:
     (tmp_path / "taken").write_text("a file, where a folder is needed\n")
     location = str(tmp_path / "taken" / "artifacts")
-    with pytest.raises(UserError, match=f"writing to the artifact location {location}"):
+    with pytest.raises(UserError, match=f"written to the artifact location {location}"):
         prepare(Store(store.uri, artifact_location=location), ["one"])
 
 

@@ -1,7 +1,6 @@
-import json
 import logging
 import multiprocessing
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,11 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
+from lanflow.tracking import sender
 from lanflow.tracking.client import connect, ensure_experiment
 from lanflow.tracking.delivery import Delivery, MlflowRun
 from lanflow.tracking.record import find_records
-from lanflow.tracking.recorder import RunRecorder, find_unfinished, record_run, write_unfinished
+from lanflow.tracking.recorder import RunRecorder, record_run
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import sync_runs
 
@@ -98,27 +98,34 @@ def test_a_run_is_written_by_one_process_at_a_time(tmp_path: Path, store: Store)
             pass
 
 
-def test_a_store_that_is_away_slows_the_work_down_by_a_tenth_at_most(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_store_that_is_away_is_warned_of_once_and_gets_all_when_it_is_back(
+    tmp_path: Path,
+    store: Store,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    now, tries = [0.0], []
+    tries, send = [], Delivery.send
+    twice = threading.Event()
 
-    def hang(_: Delivery) -> None:
-        tries.append(now[0])
-        now[0] += 30
+    def fail(delivery: Delivery) -> None:
+        tries.append(delivery)
+        if len(tries) == 2:
+            twice.set()
         raise StoreUnavailableError("timed out")
 
+    monkeypatch.setattr(sender, "_SECONDS_BETWEEN_TRIES", 0.01)
     with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
         run.begin()
-        with monkeypatch.context() as patch:
-            patch.setattr(Delivery, "send", hang)
-            patch.setattr(time, "monotonic", lambda: now[0])
-            for step in range(1000):
-                run.log_metrics({"val_loss": step}, step=step)
-                now[0] += 1
-        warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(tries) == 4  # at 0, and each 300 s after the last one failed
+        monkeypatch.setattr(Delivery, "send", fail)
+        run.log_metrics({"val_loss": 0.5}, step=0)
+        assert twice.wait(60)  # without any news it is tried again
+        monkeypatch.setattr(Delivery, "send", send)
+    warnings = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert len(warnings) == 1
+    assert "timed out; work goes on" in warnings[0].getMessage()
+    assert run.pending is None
+    assert client.get_run(str(run.id)).data.metrics == {"val_loss": 0.5}
 
 
 def test_an_answer_that_was_lost_is_no_second_run_and_no_second_value(
@@ -215,44 +222,3 @@ def test_eight_processes_write_to_one_sqlite_store_and_lose_nothing(
             expected = [(step, number + sign * step) for step in range(N_EPOCHS)]
             assert [(point.step, point.value) for point in history] == expected
         assert [entry.path for entry in client.list_artifacts(run.info.run_id)] == ["number.json"]
-
-
-WORK = {"mlflow_experiment": "ddm-training", "n_epochs": 3}
-
-
-@pytest.fixture
-def marked(tmp_path: Path) -> tuple[Path, str]:
-    """The ``unfinished.json`` of a run that was sent to no store, and the run's key."""
-    nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    path = tmp_path / "unfinished.json"
-    with record_run(
-        nowhere, tmp_path, experiment="ddm-training", name="mine", tags={}, send_mode="later"
-    ) as run:
-        write_unfinished(path, WORK, run)
-        return path, run.key
-
-
-def test_the_same_work_finds_its_run_and_other_work_does_not(
-    tmp_path: Path, marked: tuple[Path, str]
-) -> None:
-    path, key = marked
-    nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    assert find_unfinished(nowhere, "later", path, WORK) == (key, None)
-    assert find_unfinished(nowhere, "later", path, {**WORK, "n_epochs": 4}) == (None, None)
-    assert find_unfinished(nowhere, "later", tmp_path / "none.json", WORK) == (None, None)
-
-
-@pytest.mark.parametrize("content", ["{", "[]", json.dumps(WORK)])
-def test_a_damaged_mark_is_none(tmp_path: Path, marked: tuple[Path, str], content: str) -> None:
-    path, _ = marked
-    path.write_text(content)
-    nowhere = Store(f"sqlite:///{tmp_path}/none.db")
-    assert find_unfinished(nowhere, "later", path, WORK) == (None, None)
-
-
-def test_a_run_that_the_store_does_not_know_gives_way_to_another(
-    store: Store, marked: tuple[Path, str]
-) -> None:
-    path, _ = marked
-    path.write_text(json.dumps({**json.loads(path.read_text()), "mlflow_run_id": "f" * 32}))
-    assert find_unfinished(store, "now", path, WORK) == (None, None)

@@ -9,9 +9,9 @@ from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.core.interrupts import interruptible
 from lanflow.tracking.retry import (
     is_temporary,
+    requesting,
     retry_seconds,
     store_error,
-    store_request,
     with_retries,
 )
 from tests.conftest import lose_an_interruption
@@ -126,13 +126,15 @@ def test_what_may_be_over_soon_is_told_from_a_refusal(error: Exception, passing:
 
 
 def ask(error: Exception) -> None:
-    with store_request("looking for the run"):
+    with requesting("looking for the run", "http://ada:pa55word@host"):
         raise error
 
 
 def test_what_a_store_answers_wrong_is_one_message_without_credentials_and_sql() -> None:
     with pytest.raises(StoreError) as caught:
         ask(ValueError("at http://ada:pa55word@host\n[SQL: INSERT]"))
-    assert str(caught.value) == "MLflow store: looking for the run failed (at http://***@host)"
+    assert str(caught.value) == (
+        "MLflow store http://***@host: looking for the run failed (at http://***@host)"
+    )
     with pytest.raises(UserError, match=r"^mine$"):
         ask(UserError("mine"))

@@ -108,7 +108,7 @@ def test_a_run_that_is_sent_twice_is_one_run(
     after = client.get_run(first).to_dictionary()
     assert after == before
     history = client.get_metric_history(first, "val_loss")
-    assert [entry.step for entry in history] == [0, 1, 2]
+    assert [entry.step for entry in history] == [1, 2, 3]
     assert len(runs_of(client)) == 1
 
 
@@ -156,13 +156,13 @@ def test_a_training_interrupted_offline_goes_on_as_the_same_run(
         (run_id,) = sync_runs([offline.networks_path_base]).run_ids
         run = client.get_run(run_id)
         assert run.info.status == "KILLED"
-        assert [m.step for m in client.get_metric_history(run_id, "val_loss")] == [0, 1]
+        assert [m.step for m in client.get_metric_history(run_id, "val_loss")] == [1, 2]
     train(offline)
     (last,) = sync_runs([offline.networks_path_base]).run_ids
     (run,) = runs_of(client)
     assert run.info.run_id == last
     assert run.info.status == "FINISHED"
-    assert [m.step for m in client.get_metric_history(last, "val_loss")] == [0, 1, 2]
+    assert [m.step for m in client.get_metric_history(last, "val_loss")] == [1, 2, 3]
 
 
 def test_a_run_begun_online_and_finished_offline_keeps_its_id(
@@ -177,7 +177,7 @@ def test_a_run_begun_online_and_finished_offline_keeps_its_id(
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     history = client.get_metric_history(run.info.run_id, "val_loss")
-    assert [entry.step for entry in history] == [0, 1, 2]
+    assert [entry.step for entry in history] == [1, 2, 3]
 
 
 @pytest.fixture

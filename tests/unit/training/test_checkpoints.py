@@ -23,7 +23,7 @@ def checkpoint(*, fingerprint: str = "abc") -> Checkpoint:
         best_weights={name: array + 1 for name, array in weights.items()},
         optimizer_state={"count": np.array(7, dtype="i4"), "mu:layers_0/bias": np.ones(3, "f4")},
         schedule=ScheduleState(learning_rate=0.1, best=1 / 3, n_bad_epochs=2),
-        history=[Epoch(0, 0.1 + 0.2, 1e-17, 0.1, 2 / 3)],
+        history=[Epoch(1, 0.1 + 0.2, 1e-17, 0.1, 2 / 3)],
     )
 
 

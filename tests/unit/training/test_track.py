@@ -274,7 +274,7 @@ def test_a_training_that_diverges_fails_with_the_reason(
     (run,) = runs_of(client)
     assert run.info.status == "FAILED"
     reason = run.data.tags[FAILURE_TAG]
-    assert reason.startswith("TrainingError: the training loss of epoch 0 is")
+    assert reason.startswith("TrainingError: the training loss of epoch 1 is")
     record = read_json(options, "run.json")
     assert (record["status"], record["reason"]) == ("FAILED", reason)
     assert record["mlflow_run_id"] == run.info.run_id
@@ -302,7 +302,7 @@ def test_an_interrupted_training_is_killed_and_continued_as_the_same_run(
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
     for metric in ("train_loss", "val_loss", "learning_rate"):
-        assert [step for step, _ in steps(client, run.info.run_id, metric)] == [0, 1, 2, 3]
+        assert [step for step, _ in steps(client, run.info.run_id, metric)] == [1, 2, 3, 4]
     assert history_of(options) == history_of(whole)
     onnx = [(folder_of(each) / "model.onnx").read_bytes() for each in (options, whole)]
     assert onnx[0] == onnx[1]
@@ -322,7 +322,7 @@ def test_a_training_interrupted_while_its_files_are_copied_is_not_finished_anywh
     train(options)
     (run,) = runs_of(client)
     assert run.info.status == read_json(options, "run.json")["status"] == "FINISHED"
-    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [0, 1, 2, 3]
+    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("keys", [{"LEARNING_RATE": 0.02}, {"N_EPOCHS": 5}], ids=str)
@@ -335,8 +335,23 @@ def test_an_interrupted_run_is_not_continued_with_other_settings(
     killed, finished = runs_of(client)
     assert (killed.info.status, finished.info.status) == ("KILLED", "FINISHED")
     logged = [step for step, _ in steps(client, finished.info.run_id, "val_loss")]
-    assert logged == list(range(keys.get("N_EPOCHS", 4)))
+    assert logged == list(range(1, keys.get("N_EPOCHS", 4) + 1))
     assert len(steps(client, killed.info.run_id, "val_loss")) == 2
+
+
+def test_an_interrupted_training_keeps_its_run_uuid_and_so_its_files(
+    options: TrainingOptions, packed: PackedData
+) -> None:
+    assert options.run_uuid is None
+    with interrupted_at("epoch 2/"):
+        train(options)
+    run_uuid = read_json(options, "run.json")["run_uuid"]
+    assert train(options)["run_uuid"] == run_uuid
+    with interrupted_at("epoch 2/"):
+        train(options)
+    again = read_json(options, "run.json")["run_uuid"]
+    assert again != run_uuid  # the first had finished
+    assert train(with_keys(options, packed, LEARNING_RATE=0.02))["run_uuid"] != again
 
 
 def test_an_interrupted_run_is_not_continued_in_another_experiment(
@@ -420,7 +435,7 @@ def test_a_finished_training_whose_network_was_removed_is_written_again_under_it
     assert "this training finished before, and its network was removed" in caplog.text
     (run,) = runs_of(client)
     assert run.info.status == read_json(options, "run.json")["status"] == "FINISHED"
-    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [0, 1, 2, 3]
+    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [1, 2, 3, 4]
     for name in ("model.onnx", "history.csv", "config.json", "training_data_lineage.json"):
         assert (folder_of(options) / name).read_bytes() == contents[name], name
 
@@ -446,7 +461,7 @@ def test_another_training_in_place_of_one_that_was_removed_is_a_run_of_its_own(
     assert first.info.status == second.info.status == "FINISHED"
     n_epochs = keys.get("N_EPOCHS", 4)
     logged = [step for step, _ in steps(client, second.info.run_id, "val_loss")]
-    assert logged == list(range(n_epochs))
+    assert logged == list(range(1, n_epochs + 1))
     # More epochs go on from where fewer ended, to the same bytes.
     start = n_epochs - n_trained
     assert (f"continuing after epoch {start} " in caplog.text) is (start > 0)
@@ -460,7 +475,7 @@ def test_a_network_that_another_process_trains_is_refused_and_left_alone(
         pytest.raises(UserError, match=r"/lan/ddm/net is being trained by process \d+ on .* since"),
     ):
         train(options)
-    assert list(folder_of(options).iterdir()) == []
+    assert not folder_of(options).exists()
     assert client.get_experiment_by_name("ddm-training") is None
 
 
@@ -476,7 +491,7 @@ def test_a_run_id_alone_continues_the_checkpoint_of_that_run(
     assert result["mlflow_run_id"] == killed.info.run_id
     (run,) = runs_of(client)
     assert run.info.status == "FINISHED"
-    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [0, 1, 2, 3]
+    assert [step for step, _ in steps(client, run.info.run_id, "val_loss")] == [1, 2, 3, 4]
     (folder,) = [path for path in folder_of(options).parent.iterdir() if path.is_dir()]
     assert folder.name == result["run_uuid"]
 
@@ -592,9 +607,7 @@ def test_a_store_that_cannot_be_opened_ends_before_training(
     (tmp_path / "other.db").write_text("not a database" * 100)
     with pytest.raises(UserError, match="cannot be opened"):
         train(replace(options, mlflow_tracking_uri=f"sqlite:///{tmp_path}/other.db"))
-    record = read_json(options, "run.json")
-    assert record["status"] == "FAILED"
-    assert "cannot be opened" in record["reason"]
+    assert not options.networks_path_base.exists()  # nothing was begun
 
 
 def test_an_unreachable_store_does_not_forget_the_interrupted_run(
@@ -628,7 +641,7 @@ def test_each_epoch_is_logged_in_one_line(
     caplog.set_level(logging.INFO, "lanflow")
     log_epochs = EpochLog(None, training_job(packed, make_backend("torch"), N_EPOCHS=4))
     caplog.clear()
-    history = [Epoch(i, 0.5, 0.25, 0.01, 2.0) for i in range(2)]
+    history = [Epoch(i, 0.5, 0.25, 0.01, 2.0) for i in (1, 2)]
     log_epochs(history[:1])
     log_epochs(history)
     assert caplog.messages == [

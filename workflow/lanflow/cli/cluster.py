@@ -2,15 +2,14 @@
 
 import argparse
 import os
-import socket
+import platform
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli.options import add_store, store_of
+from lanflow.cli.options import add_store, output_file, store_of
 from lanflow.core.errors import UserError
 from lanflow.networks.types import BackendName
-from lanflow.tracking.preflight import prepare
 from lanflow.tracking.store import SEND_MODE_VARIABLE, Store
 
 # The type of cli.main._command: takes the subparsers, name, help, and the function to call.
@@ -29,7 +28,9 @@ def add_check_node(commands: Any, add: AddCommand) -> None:
         _check_node,
     )
     command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names, as prepared")
-    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was seen")
+    command.add_argument(
+        "--output", type=output_file, metavar="FILE", help="record of what was seen"
+    )
     command.add_argument(
         "--gpu-for",
         choices=["jax", "torch"],
@@ -121,7 +122,7 @@ def add_sync_options(command: argparse.ArgumentParser) -> None:
         dest="all_runs",
         help="the same, and those that were recorded in the store but are not there any more",
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, metavar="FILE", help="JSON")
     add_store(command)
 
 
@@ -172,9 +173,11 @@ def check_node(
     UserError
         If the node cannot reach the store or sees no GPU.
     """
-    node = socket.gethostname()
+    node = platform.node()
     try:
         if experiments:
+            from lanflow.tracking.preflight import prepare
+
             prepare(store, experiments)  # not done yet for a module of another workflow
     except UserError as e:
         raise UserError(f"from node {node}: {e}") from e

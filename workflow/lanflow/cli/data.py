@@ -12,8 +12,9 @@ from lanflow.cli.options import (
     add_models_file,
     add_places,
     add_store,
-    count,
+    at_a_time,
     models_file_of,
+    output_file,
     parse_path_map,
     plain_name,
     store_of,
@@ -48,7 +49,7 @@ def add_data(commands: Any, add: Callable[..., argparse.ArgumentParser]) -> None
 
 def _add_query(command: argparse.ArgumentParser) -> None:
     command.add_argument("experiment", help="id or name")
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
     command.add_argument(
         "--policy",
         choices=["complete", "salvage"],
@@ -110,7 +111,7 @@ def _add_manifest(command: argparse.ArgumentParser) -> None:
         help="labels are computed anew when the files are packed, in place of those in the files",
     )
     add_models_file(command)
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
     command.add_argument(
         "--download",
         type=Path,
@@ -177,7 +178,7 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
     add_models_file(command)
     command.add_argument(
         "--processes",
-        type=count,
+        type=at_a_time,
         default=n_cores(),
         metavar="N",
         help="parameter sets relabelled at a time, if the manifest says so",
@@ -187,9 +188,10 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.locks import lock_path, locked
     from lanflow.data.dataset import materialise
-    from lanflow.data.manifest import read_manifest
+    from lanflow.data.manifest import read_manifest, require_own_digest
 
     manifest = read_manifest(parsed.manifest)
+    require_own_digest(manifest, parsed.manifest)
     with locked(lock_path(parsed.output), f"{parsed.output} is being packed"):
         data_set = materialise(
             manifest,
@@ -210,8 +212,8 @@ def _add_audit(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--manifest", type=Path, required=True, metavar="FILE", help="it was packed from"
     )
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="PNG")
+    command.add_argument("--output", type=output_file, required=True, metavar="FILE", help="JSON")
+    command.add_argument("--plot", type=output_file, metavar="FILE", help="PNG")
     add_max_repeated_sets(command, "fail if more of the parameter sets are repeats of others")
 
 
@@ -225,11 +227,11 @@ def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
     data = open_packed(parsed.data_set, parsed.manifest)
     audit = audit_data_set(data.data_set, data.manifest)
     for warning in audit.warnings:
-        log.warning("WARNING: %s: %s", audit.model, warning)
+        log.warning("%s: %s", audit.model, warning)
     record = audit.model_dump()
     write_json(parsed.output, record)
     if parsed.plot is not None:
-        write_bytes(parsed.plot, draw_audit(record))
+        write_bytes(parsed.plot, draw_audit(record).png())
     check_repeats(data.data_set, max_repeated_sets=parsed.max_repeated_sets)
     return {
         "audit": str(parsed.output),

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from lanflow.cli.options import (
     add_models_file,
     add_store,
+    at_a_time,
     count,
     models_file_of,
+    output_file,
     plain_name,
-    whole_number,
+    seed,
 )
 from lanflow.core.errors import UsageError
 from lanflow.core.processes import n_cores
-from lanflow.networks import folder as network_folder
 from lanflow.networks.types import NETWORK_TYPES
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ def add_evaluate(command: argparse.ArgumentParser) -> None:
         default="auto",
         help="what is taken for the truth; auto is the best there is for the model",
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="evaluation.json")
-    command.add_argument("--seed", type=whole_number, default=1, metavar="N", help="of all draws")
+    command.add_argument("--output", type=output_file, metavar="FILE", help="evaluation.json")
+    command.add_argument("--seed", type=seed, default=1, metavar="N", help="of all draws")
     command.add_argument(
         "--n-sets",
         type=count,
@@ -149,7 +150,9 @@ def add_check_gates(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "evaluations", nargs="+", type=Path, metavar="FILE", help="of 'lanflow evaluate'"
     )
-    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was checked")
+    command.add_argument(
+        "--output", type=output_file, metavar="FILE", help="record of what was checked"
+    )
     command.set_defaults(call=_check_gates)
 
 
@@ -179,7 +182,7 @@ def add_plot(command: argparse.ArgumentParser) -> None:
         "as many as it would take",
     )
     command.add_argument(
-        "--seed", type=whole_number, default=1, metavar="N", help="of draws and simulations"
+        "--seed", type=seed, default=1, metavar="N", help="of draws and simulations"
     )
     command.set_defaults(call=_plot)
 
@@ -188,6 +191,7 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes
     from lanflow.core.folders import refuse_foreign_files
     from lanflow.evaluation.evaluate import find_reference, scores_of
+    from lanflow.networks import folder as network_folder
     from lanflow.report.figures.network import FIGURES, draw_figure
 
     network = _network(parsed)
@@ -208,7 +212,8 @@ def _plot(parsed: argparse.Namespace) -> dict[str, Any]:
     for name in FIGURES:
         log.info("%s: drawing %s", network.title, name)
         paths[name] = folder / network_folder.PLOTS[name]
-        write_bytes(paths[name], draw_figure(name, network, reference, scores, seed=parsed.seed))
+        figure = draw_figure(name, network, reference, scores, seed=parsed.seed)
+        write_bytes(paths[name], figure.png())
     return {"plots": {name: str(path) for name, path in paths.items()}}
 
 
@@ -228,7 +233,7 @@ def add_recover(command: argparse.ArgumentParser) -> None:
         "--n-trials", type=count, default=500, metavar="N", help="trials of each subject"
     )
     command.add_argument(
-        "--seed", type=whole_number, default=1, metavar="N", help="of parameters and trials"
+        "--seed", type=seed, default=1, metavar="N", help="of parameters and trials"
     )
     command.add_argument(
         "--method",
@@ -241,10 +246,12 @@ def add_recover(command: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="interpreter that has HSSM; this one when left out",
     )
-    command.add_argument("--output", type=Path, required=True, metavar="FILE", help="recovery.json")
-    command.add_argument("--plot", type=Path, metavar="FILE", help="PNG, true against found")
     command.add_argument(
-        "--processes", type=count, default=n_cores(), metavar="N", help="subjects at a time"
+        "--output", type=output_file, required=True, metavar="FILE", help="recovery.json"
+    )
+    command.add_argument("--plot", type=output_file, metavar="FILE", help="PNG, true against found")
+    command.add_argument(
+        "--processes", type=at_a_time, default=n_cores(), metavar="N", help="subjects at a time"
     )
     command.set_defaults(call=_recover)
 
@@ -252,6 +259,7 @@ def add_recover(command: argparse.ArgumentParser) -> None:
 def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes, write_json
     from lanflow.core.progress import Progress
+    from lanflow.evaluation.recovery.record import rank_correlations, without_ranks
     from lanflow.evaluation.recovery.subjects import require_recoverable, simulate_subjects
     from lanflow.networks.network import Network
 
@@ -279,12 +287,17 @@ def _recover(parsed: argparse.Namespace) -> dict[str, Any]:
     if parsed.plot is not None:
         from lanflow.report.figures.records import draw_recovery
 
-        write_bytes(parsed.plot, draw_recovery(record))
+        write_bytes(parsed.plot, draw_recovery(record).png())
     write_json(parsed.output, record.model_dump(mode="json"))
+    if without_ranks(record) is None:
+        log.info("rank correlations of true and found values: %s", rank_correlations(record))
+    else:
+        log.warning("rank correlations of true and found values: %s", rank_correlations(record))
     return {
         "recovery": str(parsed.output),
         "method": record.method,
         "rank_correlation": {name: one.spearman for name, one in record.summary.items()},
+        "without_rank_correlation": without_ranks(record),
         **_of_method(record),
         "n_undecided": record.n_undecided,
         "plot": None if parsed.plot is None else str(parsed.plot),
@@ -309,7 +322,7 @@ def _hssm_python(parsed: argparse.Namespace) -> str | None:
 
 
 def _of_method(record: "LikelihoodRecovery | PosteriorRecovery") -> dict[str, Any]:
-    """What only one of the methods has to tell."""
+    """Results that only one of the methods has."""
     from lanflow.evaluation.recovery.record import LikelihoodRecovery
 
     if isinstance(record, LikelihoodRecovery):

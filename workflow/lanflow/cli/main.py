@@ -18,11 +18,15 @@ from lanflow.cli.options import (
     add_models_file,
     add_send_mode,
     add_store,
+    at_a_time,
     count,
     models_file_of,
+    output_file,
     plain_name,
     run_command,
+    seed,
     store_of,
+    title,
     whole_number,
 )
 from lanflow.cli.publish import add_publishing
@@ -72,8 +76,12 @@ def _add_prepare(commands: Any) -> None:
     command = _command(
         commands, "prepare", "create, upgrade and check the MLflow store, once", _prepare
     )
-    command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names to create")
-    command.add_argument("--output", type=Path, metavar="FILE", help="record of what was prepared")
+    command.add_argument(
+        "experiments", nargs="+", type=title, metavar="EXPERIMENT", help="names to create"
+    )
+    command.add_argument(
+        "--output", type=output_file, metavar="FILE", help="record of what was prepared"
+    )
     add_store(command)
 
 
@@ -102,14 +110,23 @@ def _add_generate(commands: Any) -> None:
     command.add_argument(
         "--chunk", type=whole_number, default=0, metavar="N", help="number of this chunk"
     )
-    command.add_argument("--seed", type=whole_number, default=1, metavar="N", help="of the study")
+    command.add_argument("--seed", type=seed, default=1, metavar="N", help="of the study")
     command.add_argument(
-        "--processes", type=count, default=n_cores(), metavar="N", help="sets simulated at a time"
+        "--processes",
+        type=at_a_time,
+        default=n_cores(),
+        metavar="N",
+        help="sets simulated at a time",
     )
     command.add_argument("--mlflow-on", action="store_true", help="track it as a run")
-    command.add_argument("--mlflow-run-name", metavar="NAME", help="switches tracking on")
     command.add_argument(
-        "--mlflow-experiment-name", metavar="NAME", help="{model}-data-generation when left out"
+        "--mlflow-run-name", type=title, metavar="NAME", help="switches tracking on"
+    )
+    command.add_argument(
+        "--mlflow-experiment-name",
+        type=title,
+        metavar="NAME",
+        help="{model}-data-generation when left out",
     )
     command.add_argument(
         "--log-files",

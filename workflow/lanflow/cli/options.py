@@ -1,18 +1,24 @@
 """Common parts of all commands: options, exit status, the JSON line at the end, signals."""
 
 import argparse
+import contextlib
+import errno
 import json
 import logging
 import math
+import os
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lanflow.core.errors import UsageError, UserError
+from lanflow.core.errors import UsageError, UserError, short
+from lanflow.core.files import explain_os_error
 from lanflow.core.interrupts import interruptible
-from lanflow.core.names import check_name
+from lanflow.core.names import LARGEST_COUNT, LARGEST_SEED, check_name, check_title
+from lanflow.core.processes import explain_memory_error, n_cores
+from lanflow.core.progress import LineFormatter
 from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
 
 if TYPE_CHECKING:
@@ -20,18 +26,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lanflow")
 
+# Threads or processes: as many as large machines have cores. Thousands would find no memory, and
+# libraries end the process where they cannot start one.
+_MOST_AT_A_TIME = 1024
+
 
 def whole_number(text: str) -> int:
     """Parse a non-negative whole number, for argparse."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a non-negative whole number")
-    return int(text)
+    return _parse_whole(text, "a non-negative whole number", 0, LARGEST_COUNT)
 
 
 def count(text: str) -> int:
     """Parse a positive whole number, for argparse."""
-    if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return _parse_whole(text, "a positive whole number", 1, LARGEST_COUNT)
+
+
+def seed(text: str) -> int:
+    """Parse a seed, for argparse."""
+    return _parse_whole(text, "a non-negative whole number", 0, LARGEST_SEED)
+
+
+def at_a_time(text: str) -> int:
+    """Parse a number of threads or processes, for argparse."""
+    return _parse_whole(text, "a positive whole number", 1, max(_MOST_AT_A_TIME, n_cores()))
+
+
+def _parse_whole(text: str, what: str, least: int, most: int) -> int:
+    is_short = text.isdecimal() and len(text) <= len(str(LARGEST_SEED))
+    if not (is_short and least <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{short(text)} is not {what} of at most {most:,}")
     return int(text)
 
 
@@ -42,7 +65,7 @@ def share(text: str) -> float:
     except ValueError:
         number = math.nan
     if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+        raise argparse.ArgumentTypeError(f"{short(text)} is not a number from 0 to 1")
     return number
 
 
@@ -50,6 +73,30 @@ def plain_name(text: str) -> str:
     """Parse a name that becomes part of a path, for argparse."""
     try:
         return check_name(text)
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from e
+
+
+def output_file(text: str) -> Path:
+    """Parse the path of a file to write, for argparse: a place that takes none is told at once."""
+    path = Path(text)
+    try:
+        if path.is_dir():
+            raise argparse.ArgumentTypeError(f"{short(text)} is a folder; name a file")
+        folder = next(place for place in path.absolute().parents if place.exists())
+        if not folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file; name a folder", str(folder))
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as e:
+        raise argparse.ArgumentTypeError(explain_os_error(e)) from e
+    return path
+
+
+def title(text: str) -> str:
+    """Parse the name of a run or an experiment in MLflow, for argparse."""
+    try:
+        return check_title(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from e
 
@@ -195,15 +242,19 @@ def run_command(
         contradict each other; 130 after an interruption.
     """
     parsed = parser.parse_args(arguments)
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(parsed.log_level)
     try:
         with interruptible():
             result = call(parsed)
+            if result is not None:
+                _print_line(json.dumps(result))
     except UsageError as e:
         parser.error(redact(str(e)))
-    except UserError as e:
-        log.error("%s: error: %s", parser.prog, redact(str(e)))
+    except (UserError, OSError, MemoryError) as e:
+        log.error("%s: error: %s", parser.prog, redact(_explain(e)))
         log.debug("%s", redact(traceback.format_exc()))
         return 1
     except KeyboardInterrupt:
@@ -212,6 +263,32 @@ def run_command(
     except Exception:  # a bug: print its traceback, without the password that a URI may hold
         log.error("%s: unexpected error\n%s", parser.prog, redact(traceback.format_exc()))
         return 1
-    if result is not None:
-        sys.stdout.write(json.dumps(result) + "\n")
     return 0
+
+
+def _explain(error: UserError | OSError | MemoryError) -> str:
+    """One line for what a person can mend: in the input, on the disk, or in the memory."""
+    match error:
+        case OSError():
+            return explain_os_error(error)
+        case MemoryError():
+            return explain_memory_error(error)
+    return str(error)
+
+
+def _print_line(text: str) -> None:
+    """Write a line to standard output, which may be a file on a full disk.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written.
+    """
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError as e:
+        # Python would write the rest once more as it ends, and fail with a message of its own.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError(f"standard output: {e.strerror}; the work itself is done") from e

@@ -1,6 +1,7 @@
 """Commands that hand a network on: ``lanflow register``, ``bundle`` and ``publish``."""
 
 import argparse
+import logging
 import re
 import sys
 from collections.abc import Callable
@@ -8,8 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lanflow.cli.options import add_models_file, add_store, models_file_of
+from lanflow.cli.options import add_models_file, add_store, models_file_of, output_file
 from lanflow.tracking.store import resolve_store
+
+log = logging.getLogger(__name__)
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
@@ -65,7 +68,7 @@ def _add_register(command: argparse.ArgumentParser) -> None:
         help="leave out networks that did not pass, instead of refusing all",
     )
     command.add_argument(
-        "--output", type=Path, metavar="FILE", help="record of what was done, JSON"
+        "--output", type=output_file, metavar="FILE", help="record of what was done, JSON"
     )
     add_store(command)
 
@@ -102,6 +105,7 @@ def _add_bundle(command: argparse.ArgumentParser) -> None:
 
 
 def _bundle(parsed: argparse.Namespace) -> dict[str, Any]:
+    from lanflow.core.tables import count_of
     from lanflow.evaluation.record import read_own_evaluation
     from lanflow.networks.network import Network
     from lanflow.publish.bundle import (
@@ -121,6 +125,13 @@ def _bundle(parsed: argparse.Namespace) -> dict[str, Any]:
     write_bundle(files, folder)
     if archive is not None:
         archive_bundle(files, archive)
+    log.info(
+        "%s: packed into %s (%s%s)",
+        network.title,
+        parsed.output,
+        count_of(len(files), "file"),
+        "" if archive is None else f", and {archive.name}",
+    )
     return {
         "bundle": str(parsed.output),
         "archive": None if archive is None else str(archive),

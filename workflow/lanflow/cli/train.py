@@ -14,18 +14,20 @@ from lanflow.cli.options import (
     add_places,
     add_send_mode,
     add_store,
+    at_a_time,
     count,
     parse_path_map,
     plain_name,
     run_command,
+    seed,
+    title,
     whole_number,
 )
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
-from lanflow.core.processes import n_cores
+from lanflow.core.processes import DEFAULT_MEMORY_MB, n_cores
 from lanflow.networks.types import BackendName
 from lanflow.tracking.store import resolve_send_mode
-from lanflow.training.config import DEFAULT_MEMORY_MB
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def _add_network(group: Any) -> None:
     )
     add_models_file(group)
     group.add_argument(
-        "--seed", type=whole_number, default=1, metavar="N", help="decides weights, split and order"
+        "--seed", type=seed, default=1, metavar="N", help="decides weights, split and order"
     )
 
 
@@ -99,7 +101,7 @@ def _add_machine(group: Any) -> None:
     )
     group.add_argument(
         "--threads",
-        type=count,
+        type=at_a_time,
         default=n_cores(),
         metavar="N",
         help="CPU threads; the same number gives the same bytes",
@@ -173,7 +175,7 @@ def _add_data(group: Any) -> None:
     add_max_repeated_sets(group, "refuse data with more repeated parameter sets than this share")
     group.add_argument(
         "--dl-workers",
-        type=int,
+        type=whole_number,
         default=1,
         metavar="N",
         help="accepted for LANfactory's scripts; packed data needs no loader processes",
@@ -183,13 +185,17 @@ def _add_data(group: Any) -> None:
 def _add_mlflow(group: Any) -> None:
     group.add_argument("--mlflow-on", action="store_true", help="track this training in MLflow")
     group.add_argument(
-        "--mlflow-run-name", metavar="NAME", help="name of the run; switches tracking on"
+        "--mlflow-run-name",
+        type=title,
+        metavar="NAME",
+        help="name of the run; switches tracking on",
     )
     group.add_argument(
         "--mlflow-run-id", metavar="ID", help="continue this run; switches tracking on"
     )
     group.add_argument(
         "--mlflow-experiment-name",
+        type=title,
         metavar="NAME",
         help="experiment of the run (MLFLOW_EXPERIMENT_NAME, then {model}-training)",
     )

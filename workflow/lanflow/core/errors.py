@@ -19,3 +19,27 @@ class StoreError(UserError):
 
 class StoreUnavailableError(StoreError):
     """An MLflow store that does not answer now but may do so later."""
+
+
+def explain_import_error(error: ImportError, doing: str, *, extra: str) -> str:
+    """Say that a library is not installed, or that it is and the system does not load it.
+
+    Parameters
+    ----------
+    error
+        As Python raised it.
+    doing
+        What needs the library: "generating data".
+    extra
+        Of lanflow's optional dependencies, what brings it.
+    """
+    if isinstance(error, ModuleNotFoundError):
+        return f"{doing} needs {error.name}; install lanflow[{extra}]"
+    reason = " ".join(str(error).split())[:300]
+    return f"{doing} needs a library that cannot be loaded here ({reason})"
+
+
+def short(value: object) -> str:
+    """Format a value for an error message, cut at 200 characters."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

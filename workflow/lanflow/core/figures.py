@@ -1,21 +1,28 @@
-"""Matplotlib figures as PNG files, drawn without a screen: the style and common parts."""
+"""Matplotlib figures, drawn without a screen, and their PNG files: the style and common parts."""
 
 import io
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 # The palette of Okabe & Ito (2008), which colour-blind readers can tell apart.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#666666"
-YELLOW = "#F0E442"
 # Number of characters that fit over a panel.
 _TITLE_LENGTH = 46
+# Characters an inch of a figure's title, and of the smaller notes under it; inches a line.
+_TITLE_DENSITY, _NOTE_DENSITY = 9.0, 14.0
+_TITLE_HEIGHT, _NOTE_HEIGHT = 0.24, 0.19
+# Inches of a legend's entry: its symbol and the space around it, and a character.
+_KEY_WIDTH, _KEY_CHARACTER = 0.75, 0.085
 # Colours of a model's choices, in order.
 CHOICE_COLOURS = (ORANGE, BLUE, GREEN, PURPLE, GREY)
 DASHES = (0, (4, 2))
@@ -31,15 +38,27 @@ _STYLE: Any = {
 }
 
 
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
+class Drawing(Figure):
+    """A matplotlib figure in lanflow's style.
+
+    A notebook shows it by itself, and ``savefig`` writes it in any format. It has nothing to do
+    with pyplot, which therefore does not keep it.
+    """
+
+    def png(self) -> bytes:
+        """The figure as a PNG; what is drawn anew of the same numbers has the same bytes."""
+        buffer = io.BytesIO()
+        FigureCanvasAgg(self)
+        with mpl.rc_context(_STYLE):
+            self.savefig(buffer, format="png", metadata={"Software": None})
+        return buffer.getvalue()
+
+    def _repr_png_(self) -> bytes:
+        return self.png()
 
 
-def draw_png(size: tuple[float, float], fill: Callable[[Figure], None]) -> bytes:
-    """Draw a figure in lanflow's style as a PNG.
+def draw(size: tuple[float, float], fill: Callable[[Drawing], None]) -> Drawing:
+    """Draw a figure in lanflow's style.
 
     Parameters
     ----------
@@ -49,9 +68,9 @@ def draw_png(size: tuple[float, float], fill: Callable[[Figure], None]) -> bytes
         Draws into the figure.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Drawing(figsize=size, layout="constrained")
         fill(figure)
-        return _png(figure)
+        return figure
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -70,17 +89,27 @@ def choice_colour(i: int) -> str:
 
 
 def format_parameters(theta: Mapping[str, float]) -> str:
-    """Format a parameter vector as the title of a panel, on two lines if it is long."""
-    parts = [f"{name} = {number(value, 2)}" for name, value in theta.items()]
-    if len(", ".join(parts)) <= _TITLE_LENGTH:
-        return ", ".join(parts)
-    half = -(-len(parts) // 2)
-    return ", ".join(parts[:half]) + ",\n" + ", ".join(parts[half:])
+    """Format a parameter vector as the title of a panel, on as many lines as it needs."""
+    parts = (
+        f"{name}\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{number(x, 2)}" for name, x in theta.items()
+    )
+    return wrap_title(", ".join(parts))
+
+
+def wrap_title(text: str) -> str:
+    """Break the title of a panel into lines that fit over it; each line of the text by itself."""
+    return "\n".join(textwrap.fill(line, _TITLE_LENGTH) for line in text.splitlines())
 
 
 def axis_label(name: str) -> str:
     """Return a parameter's label for an axis, with its unit if it has one."""
     return f"{name} (s)" if name in ("t", "st", "deadline") else name
+
+
+def light_colours() -> LinearSegmentedColormap:
+    """Return colours from white to a blue on which black and orange lines are seen."""
+    colours = mpl.colormaps["Blues"](np.linspace(0, 0.6, 256))
+    return LinearSegmentedColormap.from_list("light", colours)
 
 
 def area_key(colour: str, label: str, *, alpha: float) -> Patch:
@@ -93,22 +122,32 @@ def line_key(colour: str, label: str, **style: Any) -> Line2D:
     return Line2D([], [], color=colour, label=label, **style)
 
 
-def put_title(figure: Figure, title: str, *notes: str) -> None:
-    """Put a title at the top left of a figure, with smaller notes under it."""
-    height = figure.get_size_inches()[1]
+def put_title(figure: Figure, title: str, *notes: str, colour: str = "black") -> None:
+    """Put a title at the top left of a figure and smaller notes under it; long ones are wrapped."""
+    width, height = figure.get_size_inches()
+    titles = textwrap.wrap(title, int(width * _TITLE_DENSITY))
+    lines = [line for note in notes for line in textwrap.wrap(note, int(width * _NOTE_DENSITY))]
     # A blank title reserves the space of all lines; the texts differ in weight and are put there.
-    figure.suptitle(" " + "\n " * len(notes), x=0.01, ha="left", fontsize=11.5)
-    figure.text(0.01, 1 - 0.06 / height, title, va="top", fontsize=12, fontweight="bold")
-    for i, note in enumerate(notes):
-        figure.text(0.01, 1 - (0.3 + 0.19 * i) / height, note, va="top", fontsize=9.5)
+    blank = "\n".join(" " * (len(titles) + len(lines)))
+    figure.suptitle(blank, x=0.01, ha="left", fontsize=11.5)
+    top = 0.06
+    for line in titles:
+        figure.text(
+            0.01, 1 - top / height, line, va="top", fontsize=12, fontweight="bold", color=colour
+        )
+        top += _TITLE_HEIGHT
+    for line in lines:
+        figure.text(0.01, 1 - top / height, line, va="top", fontsize=9.5)
+        top += _NOTE_HEIGHT
 
 
-def put_legend(figure: Figure, keys: Sequence[Any], *, dark: bool = False) -> None:
-    """Put one legend for all panels under them; light lines need a dark background."""
-    style: Any = {"facecolor": "#414487", "labelcolor": "white", "framealpha": 1} if dark else {}
-    figure.legend(
-        handles=list(keys), loc="outside lower center", ncols=len(keys), frameon=dark, **style
-    )
+def put_legend(figure: Figure, keys: Sequence[Any]) -> None:
+    """Put one legend for all panels under them, on as many lines as it needs."""
+    longest = max(len(str(key.get_label())) for key in keys)
+    fitting = int(figure.get_size_inches()[0] / (_KEY_WIDTH + _KEY_CHARACTER * longest))
+    all_in_one = sum(_KEY_WIDTH + _KEY_CHARACTER * len(str(key.get_label())) for key in keys)
+    n_columns = len(keys) if all_in_one <= figure.get_size_inches()[0] else max(fitting, 1)
+    figure.legend(handles=list(keys), loc="outside lower center", ncols=n_columns, frameon=False)
 
 
 def _plain_ticks(value: float, _position: float | None) -> str:
@@ -116,7 +155,9 @@ def _plain_ticks(value: float, _position: float | None) -> str:
     return f"{value:g}" if f"{value:e}"[0] in "125" else ""
 
 
-def draw_training_curve(history: Sequence[Mapping[str, float]], *, title: str, loss: str) -> bytes:
+def draw_training_curve(
+    history: Sequence[Mapping[str, float]], *, title: str, loss: str
+) -> Drawing:
     """Draw training and validation loss over epochs, and the learning rate below.
 
     Parameters
@@ -127,26 +168,22 @@ def draw_training_curve(history: Sequence[Mapping[str, float]], *, title: str, l
         Name of what was trained.
     loss
         Name and unit of the loss, for the axis.
-
-    Returns
-    -------
-    bytes
-        A PNG.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+
+    def fill(figure: Drawing) -> None:
         losses, rates = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         _draw_losses(losses, history)
         losses.set_ylabel(loss)
         losses.set_title(title, loc="left", fontweight="bold")
         losses.legend(frameon=False)
         _draw_learning_rate(rates, history)
-        return _png(figure)
+
+    return draw((6.4, 4.4), fill)
 
 
 def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     """Draw training and validation loss, and mark the epoch of the smallest validation loss."""
-    epochs = [entry["epoch"] + 1 for entry in history]
+    epochs = [entry["epoch"] for entry in history]
     marker = "o" if len(history) <= 30 else None
     for key, colour, label in (
         ("train_loss", BLUE, "training"),
@@ -156,13 +193,13 @@ def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
         axes.plot(epochs, values, color=colour, marker=marker, ms=3, label=label)
     best = min(history, key=lambda entry: entry["val_loss"])
     axes.plot(
-        best["epoch"] + 1,
+        best["epoch"],
         best["val_loss"],
         "*",
         color=ORANGE,
         ms=13,
         markeredgecolor="black",
-        label=f"best: {best['val_loss']:.4g} in epoch {best['epoch'] + 1:.0f}",
+        label=f"best: {best['val_loss']:.4g} in epoch {best['epoch']:.0f}",
     )
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(_plain_ticks)
@@ -170,7 +207,7 @@ def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
 
 
 def _draw_learning_rate(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
-    epochs = [entry["epoch"] + 1 for entry in history]
+    epochs = [entry["epoch"] for entry in history]
     axes.step(epochs, [entry["learning_rate"] for entry in history], where="mid", color=GREY)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(_plain_ticks)

@@ -1,8 +1,9 @@
 """Protection of folders: lanflow does not write into one that holds files of someone else."""
 
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -13,6 +14,32 @@ _ANYWHERE = (".DS_Store", ".nfs*", ".snakemake_timestamp")
 # A temporary file of lanflow.core.files, left by a process that was killed.
 _LEFTOVER = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}")
 _N_NAMED = 3
+
+
+def find_leftovers(
+    folder: Path, names: Collection[str], *, also: Collection[str] = ()
+) -> list[Path]:
+    """List the temporary files and folders in a folder; a living process may use them.
+
+    Parameters
+    ----------
+    folder
+        The folder; it need not exist.
+    names
+        What they are to become.
+    also
+        Ends of names, for files that lie beside each temporary one.
+    """
+    found = []
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            for end in also:
+                name = name.removesuffix(end)
+            left = _LEFTOVER.fullmatch(name)
+            if left and left["name"] in names:
+                found.append(folder / entry.name)
+    return found
 
 
 def refuse_foreign_files(folder: Path, own: Iterable[str], *, what: str) -> None:
@@ -61,8 +88,11 @@ def _others(folder: Path, own: tuple[str, ...]) -> Iterator[str]:
         paths = [(at / name).as_posix() for name in files]
         yield from (path for path in paths if not _is_own(path, own))
         for name in tuple(inner):
-            path = (at / name).as_posix() + "/"
-            if not any(pattern.startswith(path) and pattern != path for pattern in own):
+            left = _LEFTOVER.fullmatch(name)
+            path = (at / (left["name"] if left else name)).as_posix() + "/"
+            if left and any(pattern.startswith(path) for pattern in own):
+                inner.remove(name)
+            elif not any(pattern.startswith(path) and pattern != path for pattern in own):
                 inner.remove(name)
                 if path not in own:
                     yield path

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lanflow.core.errors import UserError
+from lanflow.core.files import explain_os_error
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ def locked(path: Path, what_happens: str, *, wait: bool = False) -> Iterator[Non
     Parameters
     ----------
     path
-        The lock's file. It is created here and removed at the end. A file that a killed process
-        left locks nobody out.
+        The lock's file. It is created here and removed at the end, with the folders that were made
+        for it and are still empty. A file that a killed process left locks nobody out.
     what_happens
         Start of the message for other processes: ``"results/net is being trained"``.
     wait
@@ -62,6 +63,7 @@ def locked(path: Path, what_happens: str, *, wait: bool = False) -> Iterator[Non
     UserError
         If another process, which is named, holds the lock, or the file cannot be written.
     """
+    missing = [folder for folder in path.absolute().parents if not folder.exists()]
     file = _take(path, what_happens, wait=wait)
     _held.add(file)
     try:
@@ -73,6 +75,9 @@ def locked(path: Path, what_happens: str, *, wait: bool = False) -> Iterator[Non
                 path.unlink()
         _held.discard(file)
         os.close(file)
+        with contextlib.suppress(OSError):  # one that somebody filled, and those above it, stay
+            for folder in missing:
+                folder.rmdir()
 
 
 def _take(path: Path, what_happens: str, *, wait: bool) -> int:
@@ -80,9 +85,12 @@ def _take(path: Path, what_happens: str, *, wait: bool) -> int:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except FileNotFoundError:  # its last holder removed the folder at this moment
+                continue
         except OSError as e:
-            raise UserError(f"{path}: the lock cannot be written ({e.strerror})") from e
+            raise UserError(f"the lock cannot be written: {explain_os_error(e)}") from e
         try:
             if not _lock(file):
                 holder = f"{what_happens} by {_read_holder(path)}"
@@ -121,8 +129,9 @@ def _is_at(path: Path, file: int) -> bool:
 def _write_holder(file: int) -> None:
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
-    os.ftruncate(file, 0)
-    os.pwrite(file, (json.dumps(holder) + "\n").encode(), 0)
+    with contextlib.suppress(OSError):  # a full disk; the name is for messages only
+        os.ftruncate(file, 0)
+        os.pwrite(file, (json.dumps(holder) + "\n").encode(), 0)
 
 
 def _read_holder(path: Path) -> str:

@@ -1,12 +1,20 @@
-"""Names of files and folders; a name that could lead outside its folder is refused."""
+"""Names of files and folders, and limits of what a person may give.
+
+A name that could lead outside its folder is refused.
+"""
 
 from lanflow.core.errors import UserError
 
 MAX_LENGTH = 100  # bytes: two such names and a suffix fit into the 255 of a file name
+# MLflow takes 500 for an experiment and 255 for a run that shows in its pages.
+MAX_TITLE_LENGTH = 250
 ACCEPTED = (
     f"a name of at most {MAX_LENGTH} printable characters, without / and \\, that begins with "
     "neither - nor . and has no blanks at its ends"
 )
+
+# Of counts and of seeds, in files and as options: more is a slip of the finger.
+LARGEST_COUNT, LARGEST_SEED = 10**9, 2**63 - 1
 
 UNFINISHED = "unfinished.json"  # names the run to continue if the same work starts again
 # The checkpoint and that file once the work has finished. If its results are removed, they are
@@ -60,6 +68,22 @@ def require_name(text: str, what: str) -> str:
         return check_name(text)
     except ValueError as e:
         raise UserError(f"{what}: {e}") from e
+
+
+def check_title(text: str) -> str:
+    """Return the title of a run or an experiment unchanged: a line that people read in MLflow.
+
+    Raises
+    ------
+    ValueError
+        If it is empty, too long, or not one line of text; the message says what is accepted.
+    """
+    if not (text.isprintable() and text.strip() and len(text) <= MAX_TITLE_LENGTH):
+        raise ValueError(
+            f"{_shown(text)} cannot be a name in MLflow; accepted is one line of at most "
+            f"{MAX_TITLE_LENGTH} printable characters"
+        )
+    return text
 
 
 def _shown(text: object) -> str:

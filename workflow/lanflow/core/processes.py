@@ -1,4 +1,7 @@
-"""Worker processes that end when this process says so, or with it.
+"""What this process may use, cores and memory; and worker processes, which end with it.
+
+Work that cannot fit in memory is refused before it begins, by :func:`require_memory`: the kernel
+ends a process that takes too much without a word.
 
 A scheduler stops a job by a signal to each of its processes. A worker that dies of the signal while
 it returns a result leaves half a message, and its pool waits forever for the rest. So workers
@@ -7,27 +10,39 @@ still be killed, by the kernel when memory runs out. So results travel as files,
 a pool are too short to be left half-written.
 """
 
+import contextlib
 import os
 import pickle
 import re
 import resource
 import signal
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanflow.core.errors import UserError
+from lanflow.core.files import name_in_errors
+
+if TYPE_CHECKING:
+    from concurrent.futures.process import BrokenProcessPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # Seconds between two looks of a worker for its parent.
 _WATCH_SECONDS = 0.5
+# Megabytes that the rows of a training may take, unless told otherwise.
+DEFAULT_MEMORY_MB = 4000
+
+_CGROUPS = Path("/sys/fs/cgroup")
+# Version 1 writes a number near 2**63 where there is no limit.
+_NO_LIMIT = 2**60
 
 
 class WorkerDiedError(UserError):
@@ -37,6 +52,163 @@ class WorkerDiedError(UserError):
 def n_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class MemoryLimit:
+    """The most memory that something lets this process have.
+
+    Attributes
+    ----------
+    name
+        What sets the limit, for messages.
+    total_bytes, used_bytes
+        The limit, and what this process has already of what it counts.
+    is_shared
+        Whether worker processes count, too.
+    counts_mapped
+        Whether files that are mapped into memory count.
+    """
+
+    name: str
+    total_bytes: int
+    used_bytes: int
+    is_shared: bool = True
+    counts_mapped: bool = False
+
+    @property
+    def left_bytes(self) -> int:
+        """What this process can still get."""
+        return max(self.total_bytes - self.used_bytes, 0)
+
+
+def memory_limits() -> list[MemoryLimit]:
+    """The limits on the memory of this process: the shell's, its cgroups' and the machine's."""
+    size, resident, data = _own_memory()
+    limits = []
+    for kind, name, used in (
+        (resource.RLIMIT_AS, "the limit on its address space (ulimit -v)", size),
+        (resource.RLIMIT_DATA, "the limit on its data (ulimit -d)", data),
+    ):
+        soft, _ = resource.getrlimit(kind)
+        if soft != resource.RLIM_INFINITY:
+            limits.append(MemoryLimit(name, soft, used, False, kind == resource.RLIMIT_AS))
+    try:
+        swap = _swap_bytes()
+        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):  # not a system that tells
+        return limits
+    limits.append(MemoryLimit("this machine", machine + swap, resident))
+    cgroup = cgroup_bytes()
+    if cgroup is not None:
+        name = "the memory limit of this job or container (cgroup)"
+        limits.append(MemoryLimit(name, cgroup + swap, resident))
+    return limits
+
+
+def _own_memory() -> tuple[int, int, int]:
+    """Bytes that this process has: address space, resident, data."""
+    try:
+        fields = Path("/proc/self/statm").read_text().split()
+    except OSError:  # no Linux; the most that it had at a time
+        unit = 1 if sys.platform == "darwin" else 2**10
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        return most, most, most
+    size, resident, data = (int(fields[i]) * resource.getpagesize() for i in (0, 1, 5))
+    return size, resident, data
+
+
+def _swap_bytes() -> int:
+    """Swap space of this machine; 0 where it does not tell."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 2**10 for line in lines if line.startswith("SwapTotal:"))
+
+
+def cgroup_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = _CGROUPS) -> int | None:
+    """The least memory limit of the cgroups that this process is in, of version 1 or 2.
+
+    Parameters
+    ----------
+    proc
+        Lists the cgroups of this process, ``number:controllers:path`` a line.
+    root
+        Where the system shows the cgroups.
+
+    Returns
+    -------
+    int or None
+        Bytes; ``None`` where there is no limit.
+    """
+    try:
+        lines = [line.split(":", 2) for line in proc.read_text().splitlines()]
+    except OSError:
+        return None
+    found = []
+    for _, controllers, path in (line for line in lines if len(line) == 3):
+        if controllers == "":
+            top, name = root, "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        place = Path(path.lstrip("/"))
+        for folder in (top / place, *(top / parent for parent in place.parents)):
+            with contextlib.suppress(OSError, ValueError):  # "max", or another's cgroup
+                found.append(int((folder / name).read_text()))
+    least = min(found, default=_NO_LIMIT)
+    return least if least < _NO_LIMIT else None
+
+
+def require_memory(
+    what: str, needed_bytes: int, *, advice: str, mapped_bytes: int = 0, workers_bytes: int = 0
+) -> None:
+    """Refuse work that cannot fit in memory, before it begins.
+
+    Parameters
+    ----------
+    what
+        The work, for the message.
+    needed_bytes
+        What this process needs beside what it has, estimated.
+    advice
+        What makes it need less.
+    mapped_bytes
+        Files that it maps into memory.
+    workers_bytes
+        What its worker processes need together.
+
+    Raises
+    ------
+    UserError
+        With the estimate, the limit, what sets it, and the advice.
+    """
+    for limit in memory_limits():
+        needed = needed_bytes
+        needed += mapped_bytes if limit.counts_mapped else 0
+        needed += workers_bytes if limit.is_shared else 0
+        if needed > limit.left_bytes:
+            raise UserError(
+                f"{what} needs about {_gib(needed)} of memory, and {limit.name} leaves "
+                f"{_gib(limit.left_bytes)} of {_gib(limit.total_bytes)}; {advice}"
+            )
+
+
+def explain_memory_error(error: MemoryError) -> str:
+    """Say in one line that memory ran out, how much there is, and what to do."""
+    limit = min(memory_limits(), key=lambda limit: limit.left_bytes, default=None)
+    reason = " ".join(str(error).split())[:300]
+    most = "" if limit is None else f"; {limit.name} allows {_gib(limit.total_bytes)}"
+    return (
+        f"memory ran out{reason and f' ({reason})'}{most}. Ask for less at a time, or for more "
+        "memory; what is finished is kept"
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.2f} GiB"
 
 
 class WorkerPool:
@@ -66,6 +238,8 @@ class WorkerPool:
         WorkerDiedError
             If a process was killed.
         """
+        from concurrent.futures.process import BrokenProcessPool
+
         waiting = list(items)
         chunks = [waiting[i : i + chunksize] for i in range(0, len(waiting), chunksize)]
         futures = [self._executor.submit(_work, function, chunk, self._folder) for chunk in chunks]
@@ -140,12 +314,13 @@ def _exit_with_parent(parent: int) -> None:
 def _work(function: Callable[[Any], Any], items: list[Any], folder: Path) -> str:
     """Apply a function to items; the name of the file with the results."""
     results = [function(item) for item in items]
-    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-        pickle.dump(results, file, protocol=5)
-    return Path(file.name).name
+    with name_in_errors(folder):
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            pickle.dump(results, file, protocol=5)
+        return Path(file.name).name
 
 
-def _explain_death(error: BrokenProcessPool, n_processes: int) -> str:
+def _explain_death(error: "BrokenProcessPool", n_processes: int) -> str:
     """Say that a worker is gone, why, most likely, and what to do."""
     signals = sorted(set(re.findall(r"SIG[A-Z]+", str(error))))
     killed = f" ({', '.join(signals)})" if signals else ""

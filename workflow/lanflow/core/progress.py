@@ -1,18 +1,42 @@
-"""Progress of long work: a bar on a terminal, or a line every few seconds in a log."""
+"""Lines of a log: the progress of long work, and warnings.
+
+Long work shows a bar on a terminal or in a notebook, or a line every few seconds in a log. These
+lines are for people; :func:`find_progress` reads them again for the terminal of a build.
+"""
 
 import logging
+import re
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
-from typing import Self
-
-from tqdm import tqdm
+from typing import NamedTuple, Self
 
 from lanflow.core import interrupts
 
 log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_LINES = 10.0
+# The first line comes early, so that a job of a minute shows how far it is.
+_SECONDS_TO_FIRST_LINE, _SECONDS_BETWEEN_LINES = 2.0, 10.0
+
+_UNITS = re.compile(r"(?:.*: )?([\d,]+ of [\d,]+ [^,]+), (\S+(?: [kMG])?) \S.*/s, (.+) left")
+_EPOCH = re.compile(r"epoch (\d+)/(\d+) .* ([\d,]+) rows/s +(.+) left")
+
+
+WARNING_MARK = "WARNING: "
+
+
+class LineFormatter(logging.Formatter):
+    """Writes messages as they are; a warning of lanflow's says that it is one.
+
+    The terminal of a build finds the warnings of a job by this mark.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, or lines, of one record."""
+        text = super().format(record)
+        is_ours = record.name.split(".")[0] == __name__.split(".")[0]
+        return f"{WARNING_MARK}{text}" if record.levelno == logging.WARNING and is_ours else text
 
 
 class Progress:
@@ -27,10 +51,14 @@ class Progress:
     """
 
     def __init__(self, total: int, description: str, unit: str) -> None:
+        from tqdm.auto import tqdm
+
         self._total, self._description, self._unit = total, description, unit
-        self._bar = tqdm(total=total, desc=description, unit=unit, disable=not sys.stderr.isatty())
+        is_seen = sys.stderr.isatty() or _in_notebook()
+        self._bar = tqdm(total=total, desc=description, unit=unit, disable=not is_seen)
         self._n_done = 0
-        self._start = self._last_line = time.monotonic()
+        self._start = time.monotonic()
+        self._next_line = self._start + _SECONDS_TO_FIRST_LINE
 
     def __enter__(self) -> Self:
         return self
@@ -49,20 +77,75 @@ class Progress:
         self._n_done += n
         self._bar.update(n)
         now = time.monotonic()
-        if not self._bar.disable or now - self._last_line < _SECONDS_BETWEEN_LINES:
+        if not self._bar.disable or now < self._next_line:
             return
-        self._last_line = now
+        self._next_line = now + _SECONDS_BETWEEN_LINES
         rate = self._n_done / (now - self._start)
         log.info(
-            "%s: %s of %s %ss, %.3g %ss/s, %s left",
+            "%s: %s of %s %ss, %s %ss/s, %s left",
             self._description,
             f"{self._n_done:,}",
             f"{self._total:,}",
             self._unit,
-            rate,
+            f"{rate:.3g}" if rate < 100 else format_count(rate),
             self._unit,
             format_seconds((self._total - self._n_done) / rate),
         )
+
+
+def _in_notebook() -> bool:
+    """Whether a notebook's kernel runs this; its standard error is no terminal."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
+
+
+class Shown(NamedTuple):
+    """What one line of progress says.
+
+    Attributes
+    ----------
+    done
+        Such as ``120 of 4,000 parameter sets`` or ``epoch 3 of 24``.
+    rate
+        Such as ``31.2/s`` or ``1.4 M rows/s``.
+    left
+        Such as ``12 s``.
+    """
+
+    done: str
+    rate: str
+    left: str
+
+
+def epoch_line(
+    epoch: int, n_epochs: int, losses: str, *, rows_per_second: float, seconds_left: float
+) -> str:
+    """Format one epoch of a training for its log; epochs are counted from 1."""
+    return (
+        f"epoch {epoch}/{n_epochs}  {losses}  {rows_per_second:,.0f} rows/s  "
+        f"{format_seconds(seconds_left)} left"
+    )
+
+
+def find_progress(lines: Iterable[str]) -> Shown | None:
+    """Return what the last line of progress among the lines of a log says; None without one."""
+    for line in reversed(list(lines)):
+        if found := _EPOCH.fullmatch(line):
+            rate = f"{format_count(int(found[3].replace(',', '')))} rows/s"
+            return Shown(f"epoch {found[1]} of {found[2]}", rate, found[4])
+        if found := _UNITS.fullmatch(line):
+            return Shown(found[1], f"{found[2]}/s", found[3])
+    return None
+
+
+def format_count(n: float) -> str:
+    """Format a large number for reading: ``950``, ``12 k``, ``1.4 M``."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if n >= size:
+            n = n / (1e3 if letter == " k" else size)
+            return f"{n:.1f}{letter}" if n < 10 else f"{n:.0f}{letter}"
+    return f"{n:,.0f}"
 
 
 def format_seconds(seconds: float) -> str:

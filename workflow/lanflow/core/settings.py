@@ -16,8 +16,8 @@ from typing import Annotated, Any, TypeVar, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from lanflow.core.errors import UserError
-from lanflow.core.names import check_name
+from lanflow.core.errors import UserError, short
+from lanflow.core.names import LARGEST_COUNT, LARGEST_SEED, check_name
 
 S = TypeVar("S", bound="Settings")
 
@@ -51,7 +51,7 @@ Name = Annotated[str, AfterValidator(check_name)]
 def _check_path(value: str) -> str:
     if not (re.fullmatch(_PATH, value) and value.isprintable()):
         raise ValueError(
-            f"{_short(value)} cannot be a path here; it must not be empty, begin with '-' or '~', "
+            f"{short(value)} cannot be a path here; it must not be empty, begin with '-' or '~', "
             "begin or end with a space, or hold '{', '}', '$', a line break or another control "
             "character (each name 255 characters at most, all together 1000)"
         )
@@ -61,7 +61,7 @@ def _check_path(value: str) -> str:
 def _check_word(value: str) -> str:
     if not (re.fullmatch(_WORD, value) and value.isprintable()):
         raise ValueError(
-            f"{_short(value)} cannot be used here; it must not be empty, begin with '-' or '~', "
+            f"{short(value)} cannot be used here; it must not be empty, begin with '-' or '~', "
             "begin or end with a space, or hold a line break or another control character (1000 "
             "characters at most)"
         )
@@ -168,7 +168,7 @@ def _check_node(node: Any, path: Path | str, sizes: dict[int, int]) -> int:
             line = key.start_mark.line + 1
             if key.value in lines:
                 raise UserError(
-                    f"{path}: key {_short(key.value)} stands twice, in lines {lines[key.value]} "
+                    f"{path}: key {short(key.value)} stands twice, in lines {lines[key.value]} "
                     f"and {line}; leave one of them out"
                 )
             lines[key.value] = line
@@ -218,27 +218,21 @@ def _explain(cls: type[BaseModel], error: Any) -> str:
     match error["type"]:
         case "extra_forbidden":
             accepted = _accepted_keys(cls, error["loc"][:-1])
-            return f"unknown key {_short(key)}{suggest(location[-1], accepted)}"
+            return f"unknown key {short(key)}{suggest(location[-1], accepted)}"
         case "missing":
             return f"missing key {key!r}"
         case "value_error":
             return f"{key}: {error['ctx']['error']}"
         case "model_type" | "dict_type":
-            return f"{key}: expected keys and values, got {_short(error['input'])}"
+            return f"{key}: expected keys and values, got {short(error['input'])}"
         case _:
             message = error["msg"][0].lower() + error["msg"][1:]
-            return f"{key}: {message}, got {_short(error['input'])}"
-
-
-def _short(value: object) -> str:
-    """Format a value for an error message."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
+            return f"{key}: {message}, got {short(error['input'])}"
 
 
 def _is_mark(part: object) -> bool:
     """Tell whether part of an error's location is a mark of pydantic and not a key of the file."""
-    return isinstance(part, str) and (part.startswith("function-") or part == "[key]")
+    return isinstance(part, str) and part.startswith(("function-", "["))
 
 
 def _accepted_keys(cls: type[BaseModel], location: Sequence[Any]) -> list[str]:
@@ -301,7 +295,10 @@ def parse_number(value: object) -> object:
         raise ValueError(f"{value!r} is not a number that can be read; {accepted}") from e
 
 
-Count = Annotated[int, BeforeValidator(parse_number), Field(ge=1, le=10**9)]
+Count = Annotated[int, BeforeValidator(parse_number), Field(ge=1, le=LARGEST_COUNT)]
+# Numbers from 0: an index, a patience.
+Index = Annotated[int, BeforeValidator(parse_number), Field(ge=0, le=LARGEST_COUNT)]
+Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, le=LARGEST_SEED)]
 
 Number = Annotated[float, BeforeValidator(parse_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]

@@ -155,6 +155,7 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
             for network_type, (start, n_rows) in file.rows.items():
                 for features, targets, sets in _blocks(data_set, network_type, start, n_rows):
                     numbers, first = np.unique(sets, return_index=True)
+                    data_set.check_sets(network_type, numbers)
                     fresh = ~seen[numbers]
                     seen[numbers] = True
                     coverage.add(features[first[fresh], : len(data_set.parameters)])
@@ -229,7 +230,7 @@ def _warnings(audit: Audit) -> Iterator[str]:
     corners = audit.coverage.corners
     if corners and corners.n_empty and corners.expected_sets >= 10:
         yield (
-            f"{corners.n_empty} of {corners.n_corners} corners of the parameter box hold no "
+            f"{corners.n_empty} of {corners.n_corners} corners of the bounds hold no "
             f"parameter set, where {corners.expected_sets:.0f} are expected; for example "
             f"{corners.emptiest}"
         )

@@ -27,7 +27,12 @@ from lanflow.core.files import replace_folder, write_json
 from lanflow.core.progress import Progress
 from lanflow.data.manifest import Manifest, ManifestFile
 from lanflow.data.relabel import relabeller
-from lanflow.data.training_file import TrainingFileContent, own_definition, read_training_file
+from lanflow.data.training_file import (
+    TrainingFileContent,
+    own_definition,
+    read_training_file,
+    require_file_memory,
+)
 from lanflow.models.models_file import ModelsFile
 from lanflow.models.parameters import Bounds
 from lanflow.networks.types import NETWORK_TYPES
@@ -44,12 +49,17 @@ DATA_SET_FILES = (
     *(f"{ARRAYS_NAME}/{network_type}_*.npy" for network_type in NETWORK_TYPES),
 )
 
+# The arrays of a network type, little-endian.
+_DTYPES = {"features": "<f4", "labels": "<f4", "sets": "<i4"}
+
+_MOST_FAULTS = 3  # that a message names
+
 _STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, config=_STRICT)
 class PackedFile:
-    """Where the rows of one training file lie: network type -> (first row, number of rows)."""
+    """Rows of one training file: network type -> (first row, number of rows)."""
 
     name: str
     sha256: str
@@ -106,6 +116,28 @@ class DataSet:
         """Share of the parameter vectors that are repeats of others."""
         return 1 - self.n_sets / self.n_claimed_sets
 
+    def _repr_html_(self) -> str:
+        """What it holds, as a notebook shows it."""
+        from lanflow.core.templates import Code, Table, notebook_html
+
+        rows: list[tuple[str, Any]] = [
+            ("folder", Code(str(self.folder))),
+            ("parameter sets", self.n_sets),
+            ("repeats", f"{self.repeated_share:.1%}"),
+            *((f"{kind} rows", shape[0]) for kind, shape in self.shapes.items()),
+            ("labels", self.label_source or "not recorded"),
+            ("digest", Code(self.digest[:12])),
+        ]
+        bounds = [
+            (name, *self.bounds.get(name, ("not recorded", "not recorded")))
+            for name in self.parameters
+        ]
+        return notebook_html(
+            f"training data of {self.model}",
+            Table("Data set", ["what", "value"], rows),
+            Table("Parameters", ["parameter", "lower bound", "upper bound"], bounds),
+        )
+
     def array(self, network_type: str, kind: str) -> np.ndarray:
         """Memory-map one array.
 
@@ -128,11 +160,51 @@ class DataSet:
                 f"(they hold: {', '.join(self.shapes)})"
             )
         path = self.folder / ARRAYS_NAME / f"{network_type}_{kind}.npy"
+        dtype, shape = self._described(network_type, kind)
         try:
-            array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as e:
+            array: np.memmap = np.lib.format.open_memmap(path, mode="r")
+        except (OSError, ValueError, EOFError) as e:
             raise UserError(f"{path}: cannot be read ({e}); materialise the data again") from e
+        if (array.dtype, array.shape) != (dtype, shape):
+            raise UserError(
+                f"{path}: holds {array.dtype} {array.shape}, but {self.folder / RECORD_NAME} says "
+                f"{dtype} {shape}; materialise the data again"
+            )
         return array
+
+    def _described(self, network_type: str, kind: str) -> tuple[np.dtype, tuple[int, ...]]:
+        """Type and shape that an array has by the record."""
+        n_rows, n_inputs, n_outputs = self.shapes[network_type]
+        columns = {"features": n_inputs, "labels": n_outputs}
+        shape = (n_rows, columns[kind]) if kind in columns else (n_rows,)
+        return np.dtype(_DTYPES[kind]), shape
+
+    def check_arrays(self) -> None:
+        """Check that every array is there, and of the type and shape that the record says.
+
+        Raises
+        ------
+        UserError
+            Naming the first file that is not.
+        """
+        for network_type in self.shapes:
+            for kind in _DTYPES:
+                self.array(network_type, kind)
+
+    def check_sets(self, network_type: str, numbers: np.ndarray) -> None:
+        """Check that parameter sets, ascending, are among those that the record counts.
+
+        Raises
+        ------
+        UserError
+            Naming the file of the rows.
+        """
+        if len(numbers) and not 0 <= numbers[0] <= numbers[-1] < self.n_sets:
+            raise UserError(
+                f"{self.folder / ARRAYS_NAME / f'{network_type}_sets.npy'}: holds parameter sets "
+                f"{numbers[0]} to {numbers[-1]}, but {self.folder / RECORD_NAME} counts "
+                f"{self.n_sets}, from 0; materialise the data again"
+            )
 
 
 def open_data_set(folder: Path) -> DataSet:
@@ -156,12 +228,50 @@ def open_data_set(folder: Path) -> DataSet:
             "materialise it again"
         )
     try:
-        return DataSet(**{**record, "folder": folder})
-    except ValidationError as e:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in e.errors()
-        )
-        raise UserError(f"{path}: damaged ({wrong}); materialise it again") from e
+        data_set = DataSet(**{**record, "folder": folder})
+    except (ValidationError, TypeError) as e:
+        raise UserError(f"{path}: damaged ({_explain(e)}); materialise it again") from e
+    if wrong := _find_contradiction(data_set):
+        raise UserError(f"{path}: {wrong}; materialise it again")
+    return data_set
+
+
+def _explain(error: ValidationError | TypeError) -> str:
+    """Pydantic's errors in one line; a key that is no text is a `TypeError`."""
+    if isinstance(error, TypeError):
+        return str(error)
+    faults = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+    return "; ".join(faults[:_MOST_FAULTS])
+
+
+def _find_contradiction(data_set: DataSet) -> str | None:
+    """Say in what a data set's record contradicts itself; None if it does not."""
+    if unknown := data_set.shapes.keys() - NETWORK_TYPES.keys():
+        return f"shapes: {sorted(unknown)[0]!r:.100} is no network type"
+    if not data_set.files or not data_set.shapes:
+        return "files and shapes must not be empty"
+    if data_set.bounds and set(data_set.bounds) != set(data_set.parameters):
+        return "bounds are not those of the parameters"
+    n_rows = sum(shape[0] for shape in data_set.shapes.values())
+    for what, n_sets in (("n_sets", data_set.n_sets), ("n_claimed_sets", data_set.n_claimed_sets)):
+        if not 1 <= n_sets <= n_rows:
+            return f"{what} is {n_sets}, of {n_rows} rows"
+    for network_type, (n_rows, n_inputs, n_outputs) in data_set.shapes.items():
+        n_expected = len(data_set.parameters) + 2 * NETWORK_TYPES[network_type].has_trial
+        if n_inputs != n_expected or n_outputs < 1:
+            return (
+                f"shapes.{network_type}: {n_inputs} inputs and {n_outputs} outputs, expected are "
+                f"{n_expected} inputs and at least 1 output"
+            )
+        first = 0
+        for file in data_set.files:
+            start, length = file.rows.get(network_type, (first, 0))
+            if start != first or length < 0:
+                return f"rows.{network_type} of file {file.name!r:.200} do not follow those before"
+            first += length
+        if first != n_rows:
+            return f"shapes.{network_type}: {n_rows} rows, the files have {first}"
+    return None
 
 
 def check_repeats(data_set: DataSet, *, max_repeated_sets: float) -> None:
@@ -203,13 +313,13 @@ class _GrowingArray:
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def append(self, rows: np.ndarray) -> None:
-        np.ascontiguousarray(rows, dtype=self._dtype).tofile(self._file)
+        self._file.write(np.ascontiguousarray(rows, dtype=self._dtype).data)
         self.n_rows += len(rows)
 
     def close(self) -> None:
-        self._file.seek(0)
-        self._write_header()
-        self._file.close()
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
 
 
 class _Packer:
@@ -239,9 +349,9 @@ class _Packer:
         """Append rows of one network type; gives the first, and how many sets they claim to be."""
         if network_type not in self._arrays:
             self._arrays[network_type] = (
-                self._open(f"{network_type}_features", "<f4", features.shape[1]),
-                self._open(f"{network_type}_labels", "<f4", labels.shape[1]),
-                self._open(f"{network_type}_sets", "<i4", None),
+                self._open(network_type, "features", features.shape[1]),
+                self._open(network_type, "labels", labels.shape[1]),
+                self._open(network_type, "sets", None),
             )
         arrays = self._arrays[network_type]
         first = arrays[0].n_rows
@@ -257,8 +367,9 @@ class _Packer:
         # Without trials there is a row for each set.
         return first, len(np.unique(sets)) if NETWORK_TYPES[network_type].has_trial else len(sets)
 
-    def _open(self, name: str, dtype: str, columns: int | None) -> _GrowingArray:
-        return _GrowingArray(self._folder / f"{name}.npy", dtype, columns)
+    def _open(self, network_type: str, kind: str, columns: int | None) -> _GrowingArray:
+        path = self._folder / f"{network_type}_{kind}.npy"
+        return _GrowingArray(path, _DTYPES[kind], columns)
 
     def _number_sets(self, theta: np.ndarray) -> np.ndarray:
         """Index of the parameter vector of every row; rows of a set stand together in a file."""
@@ -286,9 +397,10 @@ class _Packer:
         return shapes
 
     def close(self) -> None:
-        for arrays in self._arrays.values():
-            for array in arrays:
-                array.close()
+        with contextlib.ExitStack() as stack:  # all of them, also where one finds no room
+            for arrays in self._arrays.values():
+                for array in arrays:
+                    stack.callback(array.close)
 
 
 def materialise(
@@ -323,6 +435,8 @@ def materialise(
         If a file is missing, changed, or not a sound training file of the manifest's model; or if
         anything but an earlier data set is in the folder, which is left as it is.
     """
+    largest = max(manifest.files, key=lambda file: file.size_bytes)
+    require_file_memory(largest.size_bytes, f"packing {largest.path}, a file")
     doing = f"packing files, labels {manifest.relabel}" if manifest.relabel else "packing files"
     with (
         Progress(len(manifest.files), doing, "file") as progress,
@@ -359,7 +473,9 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
     """Read a training file, and check that it is the one that was frozen and fits the others."""
     path = Path(entry.path)
     try:
-        content = path.read_bytes()
+        # One that grew since, or a device without an end, is not read.
+        is_as_long = path.stat().st_size == entry.size_bytes
+        content = path.read_bytes() if is_as_long else b""
     except OSError as e:
         raise UserError(f"{path}: cannot be read ({e.strerror}), but the manifest lists it") from e
     sha256 = hashlib.sha256(content).hexdigest()

@@ -1,4 +1,4 @@
-"""Which runs and files of a data-generation experiment are taken, judged by what MLflow knows.
+"""Select the runs and files of a data-generation experiment by what MLflow knows.
 
 A run is taken if it left an inventory of all its files, whatever its status says. The result is a
 :class:`Query`, the content of ``query.json``. Whether the files exist is seen later, where they
@@ -20,7 +20,7 @@ from pydantic import Field
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_record
 from lanflow.core.settings import Settings, parse_settings
-from lanflow.core.tables import plain_table
+from lanflow.core.tables import plain_table, printable
 from lanflow.tracking.store import FILES_TAG
 
 QUERY_VERSION = 3
@@ -37,11 +37,12 @@ TO_SALVAGE = (
 _SHA256 = re.compile("[0-9a-f]{64}")
 # No training file is larger than a tebibyte.
 _MAX_SIZE = 2**40
+_MAX_DIGITS = 20
 
 
 @dataclass(frozen=True)
 class RunSelection:
-    """Which runs of an experiment to take, and what to do about those that are not whole.
+    """Selection of an experiment's runs, and the policy for those that are not whole.
 
     Attributes
     ----------
@@ -105,7 +106,7 @@ class QueryLeftOut(Settings):
 
 
 class QuerySelection(Settings):
-    """What was asked for, as :class:`RunSelection` has it."""
+    """The request, as :class:`RunSelection` has it."""
 
     batch_id: str | None
     run_ids: list[str] | None
@@ -145,7 +146,8 @@ def build_query(
     ------
     UserError
         If no run has files, a named run is missing, a run is incomplete and the policy is
-        ``complete``, an inventory is impossible, or the runs are of several configurations.
+        ``complete``, or the runs are of several configurations. An impossible inventory makes a
+        run incomplete.
     """
     runs = _select(experiment, list(runs), selection)
     taken, without_data, incomplete = [], [], []
@@ -156,7 +158,8 @@ def build_query(
             incomplete.append((run, reason))
         else:
             taken.append(run)
-    if not any(_n_files(run) for run in [*taken, *(run for run, _ in incomplete)]):
+    candidates = [*taken, *(run for run, _ in incomplete)]
+    if not any(_n_files(run) or run.inventory_fault for run in candidates):
         raise UserError(
             f"experiment {experiment.name!r} (id {experiment.id}) has no run with files "
             f"({_count_runs(runs)})"
@@ -220,15 +223,23 @@ def _why_no_data(run: FoundRun) -> str | None:
 
 
 def _why_incomplete(run: FoundRun) -> str | None:
-    """What is missing from a run's record; None if it is whole."""
+    """Name what is missing from a run's record, or wrong with it; None if it is whole."""
+    if run.inventory_fault:
+        return str(run.inventory_fault)
     if run.inventory is None:
         return "it left no inventory of files, so it did not end well"
     if not run.params.get("data_output_folder"):
         return "param 'data_output_folder' is missing"
     planned = run.params.get("n_files", "")
-    if planned.isdecimal() and _n_files(run) < int(planned):
+    if planned.isdecimal() and len(planned) < _MAX_DIGITS and _n_files(run) < int(planned):
         return f"its inventory lists {_n_files(run)} of the {planned} files it was to make"
-    return None if _n_files(run) else "its inventory lists no file"
+    if not _n_files(run):
+        return "its inventory lists no file"
+    try:
+        _describe_run(run)
+    except UserError as e:
+        return str(e)
+    return None
 
 
 def _n_files(run: FoundRun) -> int:
@@ -259,9 +270,7 @@ def _describe_run(run: FoundRun) -> QueryRun:
     """A run as the query holds it; its inventory is checked."""
     artifact_path: str | None = run.tags.get(FILES_TAG)
     if artifact_path is not None and not all(map(is_plain_name, artifact_path.split("/"))):
-        raise UserError(
-            f"run {run.id}: its tag {FILES_TAG} is {artifact_path!r}, not a folder of artifacts"
-        )
+        raise UserError(f"its tag {FILES_TAG} is {artifact_path!r}, not a folder of artifacts")
     return QueryRun(
         run_id=run.id,
         run_name=run.name,
@@ -269,33 +278,34 @@ def _describe_run(run: FoundRun) -> QueryRun:
         data_output_folder=run.params["data_output_folder"],
         batch_id=run.tags.get("generation_batch_id"),
         artifact_path=artifact_path,
-        files=[_describe_file(run.id, entry) for entry in run.inventory["files"]],
+        files=[_describe_file(entry) for entry in run.inventory["files"]],
     )
 
 
-def _describe_file(run_id: str, entry: Any) -> QueryFile:
+def _describe_file(entry: Any) -> QueryFile:
     """One entry of an inventory; a name that leads out of the folder is refused."""
     name = entry.get("filename") if isinstance(entry, dict) else None
     if not is_plain_name(name):
-        raise UserError(f"run {run_id}: its inventory names a file {name!r}, not a plain file name")
+        raise UserError(f"its inventory names a file {name!r}, not a plain file name")
     size = entry.get("size_bytes")
     if type(size) is not int or not 0 <= size <= _MAX_SIZE:
-        raise UserError(f"run {run_id}: its inventory gives {name} the size {size!r}")
+        raise UserError(f"its inventory gives {name} the size {size!r}")
     sha256 = entry.get("sha256")
     if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
-        raise UserError(f"run {run_id}: its inventory gives {name} the sha256 {sha256!r}")
+        raise UserError(f"its inventory gives {name} the sha256 {sha256!r}")
     return QueryFile(name=name, size_bytes=size, sha256=sha256)
 
 
 def is_plain_name(name: Any) -> bool:
     """Tell whether a name is that of a file directly in a folder."""
-    return isinstance(name, str) and name not in ("", ".", "..") and not set(name) & set("/\\\0")
+    is_one = isinstance(name, str) and name not in ("", ".", "..") and name.isprintable()
+    return is_one and not set(name) & set("/\\")
 
 
 def first_ten(items: Sequence[str]) -> str:
     """Up to ten items for a message, and how many more there are."""
     more = f" and {len(items) - 10} more" if len(items) > 10 else ""
-    return ", ".join(items[:10]) + more
+    return printable(", ".join(items[:10])) + more
 
 
 # The configuration that a run recorded. ssm-simulators writes each section of its configuration as
@@ -349,7 +359,7 @@ def _parse_section(text: str) -> Any:
     """A section as Python values; the text itself where MLflow cut it, so that it is no literal."""
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return text
 
 

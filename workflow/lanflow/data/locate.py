@@ -1,4 +1,4 @@
-"""Where the training files of a query, or of a folder, are on this machine.
+"""Places of the training files of a query, or of a folder, on this machine.
 
 First, files are found in the folders that their runs recorded, or where these lie here. Second,
 files that runs logged as artifacts are downloaded where their folder is not on this machine.
@@ -32,7 +32,7 @@ from lanflow.data.experiment import (
 
 @dataclass(frozen=True)
 class Places:
-    """Where recorded folders are on this machine.
+    """Map of recorded folders to folders of this machine.
 
     Attributes
     ----------
@@ -299,7 +299,7 @@ class Download:
     sha256: str | None
 
     def difference(self, path: Path) -> str | None:
-        """How a file here differs from the one that was recorded; ``None`` if it does not."""
+        """Compare a file here with the one that was recorded; ``None`` if they agree."""
         if path.is_symlink() or not path.is_file():
             return "not a file"
         size = path.stat().st_size

@@ -20,7 +20,12 @@ from lanflow.core.progress import Progress
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.data.experiment import GenerationExperiment, GenerationRun, Query
 from lanflow.data.locate import LeftOut, LocatedFile, LocatedFiles
-from lanflow.data.training_file import TrainingFileContent, own_definition, read_training_file
+from lanflow.data.training_file import (
+    TrainingFileContent,
+    own_definition,
+    read_training_file,
+    require_file_memory,
+)
 from lanflow.models.definition import Definition
 from lanflow.models.models_file import ModelsFile
 from lanflow.models.parameters import Bounds
@@ -50,7 +55,7 @@ class ManifestFile(Settings):
 
 
 class Manifest(Settings):
-    """What a network is trained on, frozen."""
+    """Frozen list of what a network is trained on."""
 
     manifest_version: Literal[2] = Field(description="of this format")
     digest: Sha256 = Field(
@@ -105,7 +110,7 @@ class Manifest(Settings):
 
     @property
     def label_source(self) -> str | None:
-        """Where the labels come from; ``None`` where the files do not say."""
+        """Source of the labels; ``None`` where the files do not say."""
         estimator = self.generator.get("estimator")
         if self.relabel is not None or not isinstance(estimator, dict):
             return self.relabel
@@ -123,6 +128,22 @@ def read_manifest(path: Path) -> Manifest:
     """
     content = read_record(path, "manifest_version", MANIFEST_VERSION)
     return parse_settings(Manifest, content, str(path))
+
+
+def require_own_digest(manifest: Manifest, path: Path) -> None:
+    """Refuse a manifest whose digest is not that of its content: it was edited.
+
+    Raises
+    ------
+    UserError
+        Naming the file.
+    """
+    if manifest.digest != manifest.content_digest():
+        raise UserError(
+            f"{path}: digest is {manifest.digest[:12]}..., but that of its model, parameters, "
+            f"bounds, files and relabel is {manifest.content_digest()[:12]}...; the manifest was "
+            "changed. Write it again with 'lanflow manifest'"
+        )
 
 
 def build_manifest(
@@ -192,7 +213,8 @@ def build_manifest(
 
 
 def _read_head(path: Path, model: str | None) -> TrainingFileContent:
-    """What the first file says for all of them: model, parameters, bounds, generator."""
+    """Read from the first file, for all of them: model, parameters, bounds, generator."""
+    require_file_memory(path.stat().st_size, f"reading {path}, a file")
     head = read_training_file(path.read_bytes(), path)
     if model is not None and head.model != model:
         raise UserError(
@@ -282,7 +304,7 @@ def verify_manifest(manifest: Manifest) -> None:
 
 
 def _difference(file: ManifestFile) -> str | None:
-    """How a file differs from what was frozen; ``None`` if it does not."""
+    """Compare a file with what was frozen; ``None`` if they agree."""
     path = Path(file.path)
     try:
         size = path.stat().st_size

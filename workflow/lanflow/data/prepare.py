@@ -43,7 +43,7 @@ from lanflow.data.locate import (
     plan_downloads,
     runs_to_download,
 )
-from lanflow.data.manifest import Manifest, build_manifest, read_manifest
+from lanflow.data.manifest import Manifest, build_manifest, read_manifest, require_own_digest
 from lanflow.data.relabel import relabel_source
 from lanflow.models.models_file import ModelsFile
 from lanflow.tracking.retry import with_retries
@@ -220,8 +220,11 @@ def materialise_once(manifest: Manifest, cache: Path) -> PackedData:
     with locked(lock_path(folder), f"{folder} is being packed", wait=True):
         try:
             data_set = open_data_set(folder)
+            _require_packed_from(data_set, manifest, folder / MANIFEST_NAME)
+            data_set.check_arrays()
         except UserError:
             data_set = materialise(manifest, folder, also_own=(MANIFEST_NAME,))
+        if not (folder / MANIFEST_NAME).exists():
             write_json(folder / MANIFEST_NAME, manifest.model_dump())
     return PackedData(data_set, manifest)
 
@@ -236,29 +239,57 @@ def open_packed(
     Raises
     ------
     UserError
-        If one is missing, or they do not belong together.
+        If one is missing or was changed, or they do not belong together.
     """
     data_set = open_data_set(folder)
     manifest = read_manifest(manifest_path)
-    if manifest.digest != data_set.digest:
-        raise UserError(
-            f"{folder} was not packed from {manifest_path} (digests {data_set.digest[:12]}... and "
-            f"{manifest.digest[:12]}...); materialise it again"
-        )
-    if not (folder / ARRAYS_NAME).is_dir():
+    require_own_digest(manifest, manifest_path)
+    _require_packed_from(data_set, manifest, manifest_path)
+    beside = folder.with_name(f".{folder.name}.again")
+    if beside.exists() or not (folder / ARRAYS_NAME).is_dir():
         with locked(lock_path(folder), f"{folder} is being packed", wait=True):
             if not (folder / ARRAYS_NAME).is_dir():
-                _restore_arrays(data_set, manifest, models_file)
+                _restore_arrays(data_set, manifest, beside, models_file)
+            shutil.rmtree(beside, ignore_errors=True)  # also that of a process that was killed
+    data_set.check_arrays()
     return PackedData(data_set, manifest)
 
 
-def _restore_arrays(data_set: DataSet, manifest: Manifest, models_file: ModelsFile | None) -> None:
+def _require_packed_from(data_set: DataSet, manifest: Manifest, manifest_path: Path) -> None:
+    """Refuse a data set that was not packed from a manifest, by their records.
+
+    Raises
+    ------
+    UserError
+        Naming both, and what differs.
+    """
+    pairs: dict[str, tuple[object, object]] = {
+        "digest": (data_set.digest, manifest.digest),
+        "model": (data_set.model, manifest.model),
+        "parameters": (list(data_set.parameters), manifest.parameters),
+        "bounds": (data_set.bounds.to_json(), manifest.bounds.to_json()),
+        "label_source": (data_set.label_source, manifest.label_source),
+        "files": (
+            [(file.name, file.sha256) for file in data_set.files],
+            [(file.name, file.sha256) for file in manifest.files],
+        ),
+    }
+    for what, (packed, frozen) in pairs.items():
+        if packed != frozen:
+            raise UserError(
+                f"{data_set.folder} was not packed from {manifest_path} ({what}: {packed!r:.80} "
+                f"and {frozen!r:.80}); materialise it again"
+            )
+
+
+def _restore_arrays(
+    data_set: DataSet, manifest: Manifest, beside: Path, models_file: ModelsFile | None
+) -> None:
     """Pack the arrays of a data set again that were removed to save space.
 
     The record stays as it is, so networks that were trained on it stay valid.
     """
     log.info("%s: its arrays were removed; packing them again", data_set.folder)
-    beside = data_set.folder.with_name(f".{data_set.folder.name}.again")
     try:
         materialise(manifest, beside, models_file=models_file)
     except UserError as e:
@@ -270,4 +301,3 @@ def _restore_arrays(data_set: DataSet, manifest: Manifest, models_file: ModelsFi
     if replace(open_data_set(beside), folder=data_set.folder) != data_set:
         raise UserError(f"{data_set.folder}: its files no longer give what {RECORD_NAME} says")
     (beside / ARRAYS_NAME).rename(data_set.folder / ARRAYS_NAME)
-    shutil.rmtree(beside)

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 import numpy as np
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.processes import worker_pool
 from lanflow.data.training_file import TrainingFileContent
 from lanflow.models.definition import Definition
@@ -72,7 +72,7 @@ def relabel_source(
         )
         source = label_source(wish, known, key="relabel")
     except ImportError as e:
-        raise UserError(f"relabelling data needs {e.name}; install lanflow[generate]") from e
+        raise UserError(explain_import_error(e, "relabelling data", extra="generate")) from e
     if source not in ("analytic", "solver"):
         raise UserError(
             f"relabel: model {model!r} has neither an analytic likelihood nor one that the solver "

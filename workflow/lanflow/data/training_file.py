@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from lanflow.core.errors import UserError
+from lanflow.core.processes import require_memory
 from lanflow.core.settings import parse_settings
 from lanflow.data.pickled_values import Placeholder
 from lanflow.data.unpickling import read_pickle
@@ -30,7 +31,7 @@ _MAX_SETTINGS, _MAX_DEPTH = 1_000_000, 50
 
 @dataclass(frozen=True)
 class TrainingFileContent:
-    """What lanflow takes from a training file.
+    """Content of a training file that lanflow uses.
 
     Attributes
     ----------
@@ -55,6 +56,21 @@ class TrainingFileContent:
     definition: Definition
     generator: Mapping[str, Any]
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def require_file_memory(size_bytes: int, what: str) -> None:
+    """Refuse to read a training file that cannot fit in memory: its bytes, and its arrays.
+
+    Raises
+    ------
+    UserError
+        With the estimate and the limit.
+    """
+    require_memory(
+        f"{what} of {size_bytes / 2**20:,.0f} MiB",
+        2 * size_bytes,
+        advice="generate more files with fewer parameter sets each, or use more memory",
+    )
 
 
 def read_training_file(content: bytes, path: Path) -> TrainingFileContent:

@@ -12,8 +12,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.files import write_json
+from lanflow.core.processes import require_memory
 from lanflow.evaluation import gates, gates_likelihood, gates_probability
 from lanflow.evaluation.gates import backend_heads
 from lanflow.evaluation.hssm.gate import hssm_gate
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 N_SETS: dict[BestSource, int] = {"analytic": 500, "solver": 100, "kde": 20}
 
 _N_PARITY_ROWS = 1000
+# Numbers of a trial beside its parameters: rt, choice, its set, the truth, the network's output.
+_COLUMNS_OF_SCORES = 5
 
 
 def evaluate(
@@ -86,8 +89,10 @@ def evaluate(
     Raises
     ------
     UserError
-        If the reference is not there, or an ONNX file's model is not known.
+        If the file is no ONNX model, the reference is not there, or an ONNX file's model is not
+        known.
     """
+    network.require_readable()
     reference, missing = _find_reference(network, wanted)
     settings = settings or EvaluationSettings()
     if reference is not None:
@@ -128,7 +133,7 @@ def _find_reference(
     try:
         return choose_reference(network.model, wanted), ""
     except ImportError as e:
-        raise UserError(f"evaluating needs {e.name}; install lanflow[generate,evaluate]") from e
+        raise UserError(explain_import_error(e, "evaluating", extra="generate,evaluate")) from e
     except ModelNotAtHandError as e:
         if not network.trained_bounds or wanted != "auto":
             raise
@@ -151,6 +156,12 @@ def score(
         The evaluation's.
     """
     settings = _resolved(settings, network, reference)
+    n_sets, n_trials = settings.n_sets or 0, settings.rows
+    require_memory(
+        f"scoring {n_sets:,} parameter vectors with {n_trials:,} trials each",
+        n_sets * n_trials * 8 * (len(network.bounds) + _COLUMNS_OF_SCORES),
+        advice="lower --n-sets (--draws, study key evaluation.n_sets) or --rows (evaluation.rows)",
+    )
     size = {"n_sets": settings.n_sets or 0, "seed": stream_seed(seed, STREAM_SCORES)}
     if network.network_type.has_trial:
         return score_likelihood(network, reference, network.bounds, rows=settings.rows, **size)

@@ -14,6 +14,10 @@ MEASURES = {
     "negative_rt_mass": "probability before time zero",
     "corner_not_finite": "values that are not finite at corners of the bounds",
     "calibration_error": "calibration error",
+    "onnx_jax": "difference of ONNX from JAX",
+    "onnx_torch": "difference of ONNX from Torch",
+    "jax_torch": "difference of JAX from Torch",
+    "above_one": "highest probability, less one",
 }
 # The four numbers of an evaluation's scores.
 SCORE_KEYS = ("mean_abs_error", "median_abs_error", "p99_abs_error", "mean_difference")

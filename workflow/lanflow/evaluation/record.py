@@ -94,6 +94,21 @@ class Evaluation(Settings):
         """Gates with numbers and limits, scores, the verdict, as a table for a person."""
         return format_evaluation(self)
 
+    def _repr_html_(self) -> str:
+        """The same, as a notebook shows it."""
+        from lanflow.core.templates import Table, Verdict, notebook_html
+
+        rows = [
+            (gate.name, Verdict(gate.verdict, is_bad=stops(gate)), gate.reason)
+            for gate in self.gates
+        ]
+        tables = [Table("Gates", ["gate", "verdict", "why"], rows)]
+        if self.scores is not None:
+            numbers = [(MEASURES[key], getattr(self.scores, key)) for key in SCORE_KEYS]
+            head = [f"against {self.reference.description}", self.scores.unit]
+            tables.append(Table("Scores", head, numbers))
+        return notebook_html(_what(self), *tables, verdict=self.verdict)
+
     @property
     def failed_gates(self) -> list[Gate]:
         """The gates for which the network did not pass: failed ones, essential ones skipped."""
@@ -186,6 +201,11 @@ class NotPassedError(UserError):
 _FOLDERS = re.compile(r"(?<![\w.:/])/(?:[^\s/]+/)+(?=[^\s/])")
 
 
+def without_folders(text: str) -> str:
+    """Leave out the folders of the machine that a text names."""
+    return _FOLDERS.sub("", text)
+
+
 def read_own_evaluation(network: Network) -> Evaluation:
     """The evaluation in a network's folder, fit to be handed on with it.
 
@@ -216,7 +236,7 @@ def read_own_evaluation(network: Network) -> Evaluation:
                 f"card says {value!r}"
             )
     gates = [
-        gate.model_copy(update={"reason": _FOLDERS.sub("", gate.reason)})
+        gate.model_copy(update={"reason": without_folders(gate.reason)})
         for gate in evaluation.gates
     ]
     return evaluation.model_copy(update={"gates": gates})
@@ -247,8 +267,7 @@ def describe_gate(gate: Gate) -> str:
 
 def format_evaluation(record: Evaluation) -> str:
     """Gates with numbers and limits, scores, the verdict."""
-    what = f"{record.model} {record.network_type}" + (f" ({record.backend})" * bool(record.backend))
-    lines = [f"{what}, against {record.reference.description}", ""]
+    lines = [f"{_what(record)}, against {record.reference.description}", ""]
     numbers = iter(_numbers(record.gates))
     for gate in record.gates:
         lines.append(f"{gate.name:11}{gate.verdict:9}{gate.reason}".rstrip())
@@ -256,6 +275,11 @@ def format_evaluation(record: Evaluation) -> str:
     if record.scores is not None:
         lines += ["", *_score_lines(record.scores)]
     return "\n".join([*lines, "", f"verdict: {record.verdict}"])
+
+
+def _what(record: Evaluation) -> str:
+    trained_by = f" ({record.backend})" if record.backend else ""
+    return f"{record.model} {record.network_type}{trained_by}"
 
 
 def _numbers(gates: Sequence[Gate]) -> list[str]:

@@ -71,10 +71,20 @@ class Bounds(Mapping[str, tuple[float, float]]):
             handler.generate_schema(dict[str, tuple[float, float]]),
         )
         return core_schema.no_info_after_validator_function(
-            cls,
+            cls._checked,
             pairs,
             serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json),
         )
+
+    @classmethod
+    def _checked(cls, pairs: Mapping[str, tuple[float, float]]) -> "Bounds":
+        """Bounds of pairs; raises the error that pydantic expects of a validator."""
+        for name, (low, high) in pairs.items():
+            if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+                raise ValueError(
+                    f"{name} must be [low, high], two finite numbers, not {[low, high]}"
+                )
+        return cls(pairs)
 
     def __getitem__(self, name: str) -> tuple[float, float]:
         return self._pairs[name]

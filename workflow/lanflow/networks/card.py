@@ -37,7 +37,7 @@ class Card(Settings):
     layer_sizes: list[int]
     activations: list[str]
     n_weights: int
-    best_epoch: int = Field(description="counted from 0, as LANfactory does")
+    best_epoch: int = Field(description="counted from 1")
     best_val_loss: float
     n_epochs: int
     loss: str

@@ -136,7 +136,7 @@ class NetworkPlace:
 
 
 def history_csv(history: Sequence[Any]) -> str:
-    """A training's history as CSV: epoch, train_loss, val_loss, learning_rate, seconds."""
+    """A training's history as CSV: epoch (from 1), train_loss, val_loss, learning_rate, seconds."""
     buffer = io.StringIO()
     columns = ["epoch", "train_loss", "val_loss", "learning_rate", "seconds"]
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")

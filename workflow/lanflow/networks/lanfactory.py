@@ -10,8 +10,11 @@ from lanflow.networks.folder import NetworkPlace
 
 
 def _lanfactory_history(history: Sequence[Any]) -> str:
-    """LANfactory's history: pandas' index, epoch, val_loss; train_loss is our addition."""
-    rows = [f"{e.epoch},{float(e.epoch)},{e.val_loss},{e.train_loss}" for e in history]
+    """LANfactory's history: pandas' index, epoch, val_loss; train_loss is our addition.
+
+    LANfactory counts epochs from 0.
+    """
+    rows = [f"{e.epoch - 1},{e.epoch - 1.0},{e.val_loss},{e.train_loss}" for e in history]
     return "\n".join([",epoch,val_loss,train_loss", *rows]) + "\n"
 
 

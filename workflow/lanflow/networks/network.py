@@ -161,6 +161,24 @@ class Network:
         trained_by = f" ({self.backend})" if self.backend else ""
         return f"{self.model_name} {self.network_type.name}{trained_by}"
 
+    def _repr_html_(self) -> str:
+        """What it is, as a notebook shows it."""
+        from lanflow.core.templates import Code, Table, notebook_html
+
+        rows: list[tuple[str, Any]] = [("file", Code(str(self.path)))]
+        if card := self.card:
+            rows += [
+                ("layers", f"{card.layer_sizes}, {', '.join(card.activations)}"),
+                ("weights", card.n_weights),
+                ("trained on", f"{card.n_rows:,} rows of {card.n_parameter_sets:,} parameter sets"),
+                ("validation loss", card.best_val_loss),
+            ]
+        bounds = [(name, low, high) for name, (low, high) in self.trained_bounds.items()]
+        tables = [Table("Network", ["what", "value"], rows)]
+        if bounds:
+            tables.append(Table("Bounds", ["trained parameter", "from", "to"], bounds))
+        return notebook_html(self.title, *tables)
+
     @cached_property
     def sha256(self) -> str:
         """Sha256 (hex) of the ONNX file: which network this is."""
@@ -284,6 +302,21 @@ class Network:
     def __call__(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Outputs, shape (rows, outputs), of features, shape (rows, inputs)."""
         return self.session(features)
+
+    def require_readable(self) -> None:
+        """Refuse a file that nothing can run: no ONNX model, in parts, or of an unknown version.
+
+        Raises
+        ------
+        ContractError
+            Naming the file and what is wrong.
+        """
+        from lanflow.networks.onnx import check_readable
+
+        try:
+            check_readable(self.onnx)
+        except ContractError as e:
+            raise ContractError(f"{self.path}: {e}") from e
 
     def require_inputs(self) -> None:
         """Refuse a network that does not take its model's parameters.

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import uses_external_data
 
 from lanflow.networks.types import NETWORK_TYPES, Architecture, ContractError
 
@@ -110,6 +111,43 @@ def _log_sigmoid(logits: str) -> list[onnx.NodeProto]:
     ]
 
 
+def check_readable(content: bytes) -> onnx.ModelProto:
+    """Check that a file is an ONNX model, whole and of a version that is known here.
+
+    A model whose numbers lie in other files (external data) would have them read from wherever it
+    says, so it is refused.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The model.
+
+    Raises
+    ------
+    ContractError
+        Naming what is wrong.
+    """
+    try:
+        model = onnx.load_from_string(content)
+        external = [each.name for each in model.graph.initializer if uses_external_data(each)]
+        if external:
+            raise ContractError(
+                f"the numbers of {external[0]!a} lie in another file (external data); save the "
+                "network as one file"
+            )
+        newest = onnx.defs.onnx_opset_version()
+        for opset in model.opset_import:
+            if opset.domain in ("", "ai.onnx") and opset.version > newest:
+                raise ContractError(
+                    f"it is of opset {opset.version}, and onnx {onnx.__version__} knows them up to "
+                    f"{newest}; export it with an older opset"
+                )
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError) as e:
+        raise ContractError(f"not an ONNX model ({' '.join(str(e).split())[:500]})") from e
+    return model
+
+
 def check_contract(content: bytes) -> None:
     """Check that a network can be used one trial at a time.
 
@@ -118,11 +156,7 @@ def check_contract(content: bytes) -> None:
     ContractError
         Naming what is wrong: inputs, outputs, an operator, a dimension that is not a number.
     """
-    try:
-        model = onnx.load_from_string(content)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as e:
-        raise ContractError(f"not an ONNX model ({' '.join(str(e).split())})") from e
+    model = check_readable(content)
     stored = {initializer.name for initializer in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
     if len(inputs) != 1 or len(model.graph.output) != 1:
@@ -130,7 +164,11 @@ def check_contract(content: bytes) -> None:
             f"a network has one input and one output, this one has {len(inputs)} and "
             f"{len(model.graph.output)}"
         )
-    unknown = sorted({node.op_type for node in model.graph.node} - _ACCEPTED_OPERATORS)
+    names = {
+        node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        for node in model.graph.node
+    }
+    unknown = sorted(names - _ACCEPTED_OPERATORS)
     if unknown:
         raise ContractError(
             f"operators {', '.join(unknown)} are not interpreted by HSSM (accepted: "

@@ -96,7 +96,10 @@ def _session(content: bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # the same sums on every machine
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as e:  # onnxruntime's errors have no base class of their own
+        raise ContractError(f"onnxruntime cannot run it ({' '.join(str(e).split())[:500]})") from e
 
 
 class Perceptron:

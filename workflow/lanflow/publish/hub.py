@@ -6,6 +6,7 @@ No other module imports the hub's library. The library finds the token itself (`
 
 import contextlib
 import hashlib
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from lanflow.evaluation.record import Evaluation, require_passed
 from lanflow.networks.network import Network
 from lanflow.publish.bundle import DEFAULT_LICENCE, README, bundle_files
 from lanflow.tracking.store import redact
+
+log = logging.getLogger(__name__)
 
 _LOG_IN = "set HF_TOKEN, or log in with 'hf auth login'"
 
@@ -50,7 +53,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a repository holds at one commit."""
+    """Files of a repository at one commit."""
 
     commit: str
     files: Mapping[str, RemoteFile]
@@ -161,7 +164,7 @@ def _reason(error: Any) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """What an upload would do to each file of a repository.
+    """Plan of an upload: what it would do to each file of a repository.
 
     Attributes
     ----------
@@ -179,7 +182,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Upload:
-    """What was done: the repository's address, the plan, the commit's address if there is one."""
+    """Result of an upload: the repository's address, the plan, the commit's address."""
 
     repository: str
     plan: Plan
@@ -231,7 +234,7 @@ def publish(
     licence
         The hub's identifier of a licence.
     dry_run
-        Only show.
+        Only show; where the hub does not say what is there, all files as new ones.
     overwrite
         Change files without a question.
     keep_readme
@@ -244,14 +247,14 @@ def publish(
     NotPassedError
         If the network did not pass.
     HubError
-        If the hub refuses or does not answer.
+        If the hub refuses or does not answer; of no effect on a dry run, which warns.
     UserError
         If files would change, and neither ``overwrite`` nor a person allows it.
     """
     require_passed(network, evaluation)
     files = bundle_files(network, evaluation, licence=licence, repo=repo)
     repository = Repository(repo)
-    listing = repository.list_files()
+    listing = _list_or_warn(repository) if dry_run else repository.list_files()
     plan = plan_upload(files, listing, keep_readme=keep_readme)
     sys.stderr.write(describe_plan(plan, repository.address))
     commit = None
@@ -266,6 +269,15 @@ def publish(
             parent=listing.commit,
         )
     return Upload(repository.address, plan, commit)
+
+
+def _list_or_warn(repository: Repository) -> Listing:
+    """What a repository holds; nothing, with a warning, where the hub does not say."""
+    try:
+        return repository.list_files()
+    except HubError as e:
+        log.warning("not compared with the repository: %s", e)
+        return Listing("", {})
 
 
 def _require_consent(plan: Plan, address: str, confirm: Callable[[str], bool] | None) -> None:

@@ -1,11 +1,11 @@
 """The ``README.md`` of a network that is handed on: metadata for the Hugging Face hub, and text."""
 
-from lanflow.core.errors import UserError
 from lanflow.core.tables import markdown_table
 from lanflow.core.templates import Templates
 from lanflow.evaluation.measures import MEASURES, SCORE_KEYS
 from lanflow.evaluation.record import Evaluation, Gate, describe_gate
 from lanflow.networks.card import Card
+from lanflow.networks.hssm import hssm_code, hssm_model
 from lanflow.networks.network import Network
 
 # HSSM 0.3.0 looks for a network under the model's name and one of these endings
@@ -23,14 +23,7 @@ _TEMPLATES = Templates("lanflow.publish")
 
 def onnx_name(network: Network) -> str:
     """The name under which HSSM looks for a network: ``ddm.onnx``, ``ddm_opn.onnx``."""
-    return f"{_hssm_model(network)}{_FILE_SUFFIX[network.network_type.name]}.onnx"
-
-
-def _hssm_model(network: Network) -> str:
-    """HSSM's name of the model, whose deadline is a column of the data and no parameter."""
-    if network.network_type.name == "lan":
-        return network.model_name
-    return network.model_name.removesuffix("_deadline")
+    return f"{hssm_model(network)}{_FILE_SUFFIX[network.network_type.name]}.onnx"
 
 
 def write_readme(
@@ -117,7 +110,7 @@ def _unit(evaluation: Evaluation) -> str:
 
 
 def describe_network(network: Network, evaluation: Evaluation, *, repo: str | None = None) -> str:
-    """What a user of the network must know, as Markdown.
+    """Write the README of a network as Markdown.
 
     Parameters
     ----------
@@ -137,8 +130,7 @@ def describe_network(network: Network, evaluation: Evaluation, *, repo: str | No
         "inputs": _input_table(card),
         "repo": repo,
         "file": onnx_name(network),
-        "hssm_model": _hssm_model(network),
-        "model_config": _model_config(network) if kind == "lan" else {},
+        "hssm_code": hssm_code(network),
         "scores": "" if evaluation.scores is None else _score_table(evaluation),
         "gates": _gate_table(evaluation),
         "models_file": network.models_file_record,
@@ -153,23 +145,6 @@ def _input_table(card: Card) -> str:
         low, high = card.bounds.get(name, ("", ""))
         rows.append([place, f"`{name}`", low, high, card.units.get(name, "")])
     return markdown_table(["", "input", "trained from", "to", "unit"], rows)
-
-
-def _model_config(network: Network) -> dict[str, str]:
-    """HSSM's ``model_config`` as code: the bounds, and what a model that HSSM does not know needs.
-
-    The choices are left out where there is no simulator, or where it does not know the model.
-    """
-    card = network.own_card
-    bounds: dict[str, object] = {"bounds": dict(card.bounds)}
-    try:
-        choices = network.known_model.choices
-    except (ImportError, UserError):
-        config = bounds
-    else:
-        parameters = list(card.parameters)
-        config = {"list_params": parameters, "choices": choices, **bounds, "backend": "jax"}
-    return {key: repr(value) for key, value in config.items()}
 
 
 def _score_table(evaluation: Evaluation) -> str:
@@ -201,7 +176,7 @@ def _training_table(card: Card) -> str:
         "weights": f"{card.n_weights:,}",
         "backend": card.backend,
         "loss": f"{card.loss}; validation {card.best_val_loss:.5g} after epoch "
-        f"{card.best_epoch + 1} of {card.n_epochs}",
+        f"{card.best_epoch} of {card.n_epochs}",
         "seed": card.seed,
         "run": f"`{card.run_uuid}`",
         "made with": f"lanflow {card.lanflow_version}",

@@ -55,7 +55,7 @@ class NotRegistered:
 
 @dataclass(frozen=True)
 class Registration:
-    """What ``registered.json`` records.
+    """Content of ``registered.json``.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ def _those_that_passed(
         except NotPassedError as e:
             if not skip_failed:
                 raise
-            log.warning("not registered: %s", e)
+            log.info("not registered: %s", e)
             left_out.append(NotRegistered(str(folder), str(e)))
         else:
             networks.append((network, evaluation))

@@ -100,6 +100,11 @@ class Registry:
         self._store = store
         self._client: MlflowClient = connect(store)
 
+    @property
+    def tracking_uri(self) -> str:
+        """The address of the store."""
+        return self._store.uri
+
     @store_request("reading the model registry")
     def versions(self, name: str) -> list[Version]:
         """The versions of a registered model that can be loaded, oldest first."""

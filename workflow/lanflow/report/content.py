@@ -1,4 +1,4 @@
-"""What the report is made of, read from a study's results."""
+"""Content of the report, read from a study's results."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.files import read_json
-from lanflow.evaluation.record import Evaluation, read_evaluation
+from lanflow.evaluation.record import Evaluation, Gate, read_evaluation
 from lanflow.evaluation.recovery.record import (
     LikelihoodRecovery,
     PosteriorRecovery,
@@ -14,7 +14,6 @@ from lanflow.evaluation.recovery.record import (
 )
 from lanflow.networks import folder as network_folder
 from lanflow.networks.network import Network
-from lanflow.report.leaderboard import Row
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,29 @@ class NetworkResults:
         return f"{network.model_name} {network.network_type.name} {network.own_folder.name}"
 
     @property
+    def backend(self) -> str:
+        """Which trained it."""
+        return self.network.own_card.backend
+
+    @property
+    def name_without_backend(self) -> str:
+        """For people: what it shares with the same network of another backend."""
+        return self.name.removesuffix(f"_{self.backend}")
+
+    @property
     def verdict(self) -> str:
-        """``passed``, ``failed`` or ``not evaluated``."""
+        """Of its evaluation, or ``not evaluated``."""
         return "not evaluated" if self.evaluation is None else self.evaluation.verdict
 
-    def read_figure(self, name: str) -> bytes | None:
-        """One of its figures (PNG), if it was drawn."""
+    @property
+    def gates(self) -> Sequence[Gate]:
+        """What its gates found; none if it was not evaluated."""
+        return [] if self.evaluation is None else self.evaluation.gates
+
+    def figure_path(self, name: str) -> Path | None:
+        """The file of one of its figures, if it was drawn."""
         path = self.network.own_folder / name
-        return path.read_bytes() if path.exists() else None
+        return path if path.exists() else None
 
 
 def read_network(folder: Path) -> NetworkResults:
@@ -93,15 +107,20 @@ class ReportedData:
         Whose simulations they are.
     manifest, data_set, audit
         Contents of ``manifest.json``, ``data_set.json`` and ``audit.json``.
-    picture
-        The figure of the audit (PNG).
+    folder
+        Of its files.
     """
 
     model: str
     manifest: Mapping[str, Any]
     data_set: Mapping[str, Any]
     audit: Mapping[str, Any]
-    picture: bytes
+    folder: Path
+
+    @property
+    def picture(self) -> Path:
+        """The figure of the audit (PNG)."""
+        return self.folder / "audit.png"
 
 
 def read_data(folder: Path) -> ReportedData:
@@ -117,15 +136,5 @@ def read_data(folder: Path) -> ReportedData:
         manifest=read_json(folder / "manifest.json"),
         data_set=read_json(folder / "data_set" / "data_set.json"),
         audit=read_json(folder / "audit.json"),
-        picture=(folder / "audit.png").read_bytes(),
+        folder=folder,
     )
-
-
-def best_of_each(networks: Sequence[NetworkResults], rows: Sequence[Row]) -> list[NetworkResults]:
-    """The first network on the leaderboard of each model and network type."""
-    by_path = {str(one.network.path): one for one in networks}
-    best: dict[tuple[str, str], NetworkResults] = {}
-    for row in rows:
-        if row.onnx in by_path:
-            best.setdefault((row.model, row.network_type), by_path[row.onnx])
-    return list(best.values())

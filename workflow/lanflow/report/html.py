@@ -1,130 +1,74 @@
-"""Tables, figures and verdicts as objects, and the templates that put them into the page.
-
-Every text that is filled into a template is escaped. The only text that goes into the page as it is
-is :class:`~markupsafe.Markup` that a template has made.
-"""
+"""Figures as objects, addresses of files, and the templates that put all into a page."""
 
 import base64
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from urllib.parse import quote
 
 from markupsafe import Markup
 
 from lanflow.core.templates import Templates
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """A verdict as a reader sees it: a word, a mark and a colour."""
-
-    word: str
-
-    @property
-    def kind(self) -> Literal["passed", "failed", "skipped"]:
-        """Which colour it has; whatever neither passed nor failed looks like what was skipped."""
-        match self.word:
-            case "passed" | "failed":
-                return self.word
-        return "skipped"
-
-    @property
-    def mark(self) -> str:
-        """A sign that needs no colour to be told from the others."""
-        marks = {"passed": "\N{CHECK MARK}", "failed": "\N{BALLOT X}", "skipped": "\N{EN DASH}"}
-        return marks[self.kind]
-
-
-@dataclass(frozen=True)
-class Code:
-    """A file's name, a digest or the like, in letters of one width; None leaves a cell empty."""
-
-    text: str | None
-
-
-# None leaves a cell empty; numbers stand to the right.
-Cell = str | int | float | Verdict | Code | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table that scrolls on its own.
-
-    Attributes
-    ----------
-    label
-        What it shows, for those who hear the page.
-    head
-        Names of the columns.
-    rows
-        As many cells each as there are columns.
-    """
-
-    label: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-
-    def __post_init__(self) -> None:
-        if any(len(row) != len(self.head) for row in self.rows):
-            raise ValueError(f"{self.label}: a row has not as many cells as there are columns")
+# A PNG says its size in bytes 16 to 24, width first.
+_PNG_HEAD = 24
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture that is part of the page, with its caption.
+    """A picture with its caption, part of the page or beside it.
 
     Attributes
     ----------
-    png
-        The picture.
+    address
+        Of the picture: all of it as ``data:``, or relative to the page.
+    width, height
+        Pixels.
     alt
         What it is a picture of.
     caption
         How to read it.
     """
 
-    png: bytes
+    address: str
+    width: int
+    height: int
     alt: str
     caption: str
 
-    @property
-    def base64(self) -> str:
-        """The picture as text."""
-        return base64.b64encode(self.png).decode()
+    @classmethod
+    def inside(cls, png: bytes, *, alt: str, caption: str) -> "Figure":
+        """A picture that is part of the page."""
+        address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+        return cls(address, *_size(png), alt, caption)
 
-    @property
-    def width(self) -> int:
-        """Pixels, from the PNG's header."""
-        return int.from_bytes(self.png[16:20])
-
-    @property
-    def height(self) -> int:
-        """Pixels, from the PNG's header."""
-        return int.from_bytes(self.png[20:24])
+    @classmethod
+    def beside(cls, path: Path, page: Path, *, alt: str, caption: str) -> "Figure":
+        """A picture in a file of its own, which the browser reads when it comes into sight."""
+        with path.open("rb") as file:
+            size = _size(file.read(_PNG_HEAD))
+        return cls(relative_address(path, page), *size, alt, caption)
 
 
-def show(value: Cell) -> str:
-    """Text of a cell: numbers with few digits, thousands apart."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return str(value)
-        case float():
-            return f"{value:.4g}"
-        case int():
-            return f"{value:,}"
-    return str(value)
+def _size(png: bytes) -> tuple[int, int]:
+    return int.from_bytes(png[16:20]), int.from_bytes(png[20:24])
 
 
-_TEMPLATES = Templates(
-    "lanflow.report",
-    filters={"show": show},
-    tests={
-        "verdict": lambda value: isinstance(value, Verdict),
-        "code": lambda value: isinstance(value, Code),
-    },
-)
+def relative_address(path: Path | str, page: Path) -> str:
+    """Address of a file or a folder as a page links to it.
+
+    Parameters
+    ----------
+    path
+        The file or the folder.
+    page
+        The file of the page.
+    """
+    relative = os.path.relpath(path, page.parent)
+    return quote(Path(relative).as_posix())
+
+
+_TEMPLATES = Templates("lanflow.report")
 
 
 def render(template: str, **content: object) -> Markup:

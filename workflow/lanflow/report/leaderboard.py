@@ -1,17 +1,16 @@
 """All networks of a study in one table, with those that earlier runs made of the same data."""
 
-import csv
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
 from lanflow.core.errors import UserError
 from lanflow.core.settings import Settings, parse_settings
-from lanflow.core.tables import plain_table
+from lanflow.core.tables import csv_table, plain_table, printable, read_csv_table
 from lanflow.evaluation.measures import SCORE_KEYS
 from lanflow.evaluation.record import Evaluation
 from lanflow.evaluation.track import COST, SCORES, VERDICT_TAG
@@ -56,7 +55,10 @@ class Row(Settings):
 
 COLUMNS = tuple(Row.model_fields)
 
-# Columns of the report's table, and their headings.
+# No number of a network is larger; MLflow stores an infinite one as the largest that there is.
+_MOST = 1e300
+
+# Columns of the report's table, and their headings; the file has all columns.
 PAGE_HEADINGS = {
     "model": "model",
     "network_type": "type",
@@ -65,17 +67,15 @@ PAGE_HEADINGS = {
     "origin": "from",
     "verdict": "gates",
     "mean_abs_error": "mean |error|",
-    "median_abs_error": "median",
-    "p99_abs_error": "99th pct.",
-    "mean_difference": "mean difference",
-    "best_val_loss": "val. loss",
-    "best_epoch": "epoch",
-    "n_epochs": "of",
-    "seconds": "seconds",
+    "p99_abs_error": "99th percentile",
+    "best_val_loss": "validation loss",
+    "best_epoch": "best epoch",
+    "seconds": "training (s)",
     "rows_per_second": "rows/s",
     "n_weights": "weights",
-    "n_parameter_sets": "param. sets",
+    "n_parameter_sets": "parameter sets",
     "n_rows": "rows",
+    "mlflow_run_id": "MLflow run",
     "onnx": "file",
 }
 
@@ -133,7 +133,7 @@ def _study_row(
         origin="study",
         verdict=evaluation.verdict,
         best_val_loss=card.best_val_loss,
-        best_epoch=card.best_epoch + 1,
+        best_epoch=card.best_epoch,
         n_epochs=card.n_epochs,
         seconds=round(seconds, 2),
         rows_per_second=round(card.n_rows * len(history) / max(seconds, 1e-9)),
@@ -155,6 +155,11 @@ def _place(row: Row) -> tuple[str | float, ...]:
     return (*data, error, row.best_val_loss, row.onnx)
 
 
+def leaderboard_csv(rows: Sequence[Row]) -> str:
+    """The content of ``leaderboard.csv``."""
+    return csv_table(COLUMNS, [row.model_dump() for row in rows])
+
+
 def read_leaderboard(path: Path) -> list[Row]:
     """Read a ``leaderboard.csv``.
 
@@ -163,8 +168,7 @@ def read_leaderboard(path: Path) -> list[Row]:
     UserError
         Naming the file and the column, if it is not a leaderboard.
     """
-    with path.open(newline="") as file:
-        return [parse_settings(Row, row, str(path)) for row in csv.DictReader(file)]
+    return [parse_settings(Row, row, str(path)) for row in read_csv_table(path.read_text())]
 
 
 def format_leaderboard(rows: Sequence[Row]) -> str:
@@ -209,38 +213,52 @@ def find_earlier_networks(store: Store, networks: Sequence[Network]) -> list[Row
     except UserError as e:
         log.warning("%s; the leaderboard holds the networks of this study alone", e)
         return []
-    return [_earlier_row(run) for run in found if run.id not in known and _is_whole(run)]
+    return list(_earlier_rows(run for run in found if run.id not in known and _is_whole(run)))
 
 
 def _is_whole(run: FoundRun) -> bool:
     """Whether a run recorded what a row cannot be without."""
     needed = {"model", "network_type", "backend", "n_epochs", "n_weights", "seed"}
-    return run.params.keys() >= needed and "best_val_loss" in run.metrics
+    return run.params.keys() >= needed and run.metrics.keys() >= {"best_val_loss", "best_epoch"}
 
 
-def _earlier_row(run: FoundRun) -> Row:
-    params, metrics = run.params, run.metrics
-    return Row(
-        model=params["model"],
-        network_type=params["network_type"],
-        network=run.name,
-        backend=params["backend"],
-        origin="earlier run",
-        verdict=run.tags.get(VERDICT_TAG),
-        best_val_loss=metrics["best_val_loss"],
-        best_epoch=int(metrics["best_epoch"]) + 1,
-        n_epochs=int(params["n_epochs"]),
-        seconds=metrics.get(f"{COST}.seconds"),
-        rows_per_second=_whole(metrics.get(f"{COST}.rows_per_second")),
-        n_weights=int(params["n_weights"]),
-        n_parameter_sets=_whole(metrics.get(f"{COST}.n_parameter_sets")),
-        n_rows=_whole(metrics.get(f"{COST}.n_rows")),
-        seed=int(params["seed"]),
-        data_digest=run.tags["data_digest"],
-        mlflow_run_id=run.id,
-        onnx=redact(f"{run.artifact_uri}/training_output/model.onnx"),
+def _earlier_rows(runs: Iterator[FoundRun]) -> Iterator[Row]:
+    """Rows of runs; one that recorded something impossible, as another tool may, is left out."""
+    for run in runs:
+        try:
+            yield parse_settings(Row, _recorded(run), f"run {run.id}")
+        except UserError as e:
+            log.warning("left out of the leaderboard: %s", e)
+
+
+def _recorded(run: FoundRun) -> dict[str, Any]:
+    """What a run recorded of its network; a metric that is no finite number counts as none."""
+    params, metrics = run.params, {k: v for k, v in run.metrics.items() if abs(v) < _MOST}
+    best_epoch = metrics.get("best_epoch")
+    texts = {
+        "model": params["model"],
+        "network_type": params["network_type"],
+        "network": run.name,
+        "backend": params["backend"],
+        "verdict": run.tags.get(VERDICT_TAG, ""),
+        "data_digest": run.tags["data_digest"],
+        "onnx": redact(f"{run.artifact_uri}/training_output/model.onnx"),
+    }
+    return {
+        **{column: printable(text) for column, text in texts.items()},
+        "origin": "earlier run",
+        "best_val_loss": metrics.get("best_val_loss"),
+        "best_epoch": None if best_epoch is None else round(best_epoch),
+        "n_epochs": params["n_epochs"],
+        "seconds": metrics.get(f"{COST}.seconds"),
+        "rows_per_second": _whole(metrics.get(f"{COST}.rows_per_second")),
+        "n_weights": params["n_weights"],
+        "n_parameter_sets": _whole(metrics.get(f"{COST}.n_parameter_sets")),
+        "n_rows": _whole(metrics.get(f"{COST}.n_rows")),
+        "seed": params["seed"],
+        "mlflow_run_id": run.id,
         **{key: metrics.get(f"{SCORES}.{key}") for key in SCORE_KEYS},
-    )
+    }
 
 
 def _whole(value: float | None) -> int | None:

@@ -1,67 +1,148 @@
-"""The report below its verdict: data, networks, figures, lineage, versions and commands."""
+"""The report below its verdict: next steps, networks, data, lineage, versions and commands."""
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
 from markupsafe import Markup
 
-from lanflow.evaluation.recovery.record import LikelihoodRecovery, PosteriorRecovery
+from lanflow.core.templates import Cell, Code, Link, Table, Verdict, show
 from lanflow.models.definition import PARTS
-from lanflow.networks import folder as network_folder
+from lanflow.networks.hssm import hssm_code
 from lanflow.report.content import NetworkResults, ReportedData
-from lanflow.report.html import Cell, Code, Figure, Table, Verdict, render, show
+from lanflow.report.html import relative_address, render
+from lanflow.report.layout import data_page, network_page
 from lanflow.report.leaderboard import PAGE_HEADINGS, Row
+from lanflow.report.pictures import AUDIT_CAPTION, Pictures
+from lanflow.report.verdict import group_networks, measured_table
 
 # Longer lists of runs and files are cut; the manifest has them all.
 _MOST_LISTED = 50
-
-_AUDIT_CAPTION = (
-    "Above, distinct parameter sets along each parameter; the line is what uniform draws give, and "
-    "95 % of their bars end between the dashes. Below, all rows by rt and choice; those before "
-    "time zero have labels at the floor."
-)
-
-_LIKELIHOOD_CAPTIONS = {
-    "density": "The network's density (lines) over simulated trials (filled), choice by choice, in "
-    "the middle of the bounds and at draws within them. Dashes are the model's own density, where "
-    "it is known. The mass is the integral over rt and choices; without a deadline it should be "
-    "one.",
-    "sweep": "Log-likelihood over rt and one parameter at a time. Where white lines leave the "
-    "dashed ones, the network is off.",
-    "error": "Where within the bounds the log-likelihood is off: along each parameter on the "
-    "diagonal (bars are means, whiskers their 95 % interval), over pairs below it. At the top "
-    "right, the signed error against the log-likelihood of the trial: rare trials to the left.",
-    "calibration": "Left, the probability of a choice as the integral of the network's density, "
-    "against the model's. Middle, the network's total probability, which should be one. Right, "
-    "ranks of rts under the network: level where it is right, a slope where it is early or late, "
-    "a hump where it is too wide.",
-}
-_PROBABILITY_CAPTIONS = {
-    "density": "The network's probability at parameter draws, beside the share of simulated trials "
-    "and, where it is known, the model's own probability.",
-    "sweep": "The probability as one parameter sweeps its range; dashes or points are the model's.",
-    "error": "Where within the bounds the probability is off: along each parameter on the diagonal "
-    "(bars are means, whiskers their 95 % interval), over pairs below it; at the top right, the "
-    "signed error against the probability.",
-    "calibration": "Left, predicted against true probabilities at parameter draws. Right, their "
-    "mean difference by predicted probability, with the range of 95 % of the draws.",
-}
-_CURVE_CAPTION = (
-    "Loss of training and validation data, and the learning rate; the star marks the epoch whose "
-    "weights are in the network."
-)
+# Characters of a run's id that tell it from others.
+_SHORT_ID = 8
 
 
-def data_section(data: Sequence[ReportedData]) -> Markup:
+def next_section(networks: Sequence[NetworkResults], rows: Sequence[Row]) -> Markup:
+    """What to do with the best network that passed, or with a study in which none did."""
+    by_path = {str(one.network.path): one for one in networks}
+    best_first = [by_path[row.onnx] for row in rows if row.onnx in by_path]
+    passed = [one for one in best_first if one.verdict == "passed"]
+    usable = next((one for one in passed if hssm_code(one.network)), passed[0] if passed else None)
+    shown = usable or networks[0]
+    return render(
+        "next.html",
+        name=shown.name,
+        has_passed=usable is not None,
+        path=str(shown.network.path),
+        folder=shlex.quote(str(shown.network.own_folder)),
+        code=hssm_code(shown.network),
+        mlflow=_mlflow_address(shown),
+        store=shlex.quote(store) if (store := _store(shown)) else None,
+    )
+
+
+def _store(results: NetworkResults) -> str:
+    """Tracking URI of the network's run; empty without one."""
+    return str(results.run.get("mlflow_tracking_uri") or "")
+
+
+def _mlflow_address(results: NetworkResults) -> str | None:
+    """Where a browser shows the network's run; None without a server."""
+    run = results.run
+    parts = urlsplit(_store(results))
+    experiment, run_id = run.get("mlflow_experiment_id"), results.network.own_card.mlflow_run_id
+    if parts.scheme not in ("http", "https") or not (experiment and run_id):
+        return None
+    # Without a name and a password, which may stand in the address.
+    place = quote(parts.netloc.rpartition("@")[2] + parts.path.rstrip("/"), safe="/:[]")
+    return f"{parts.scheme}://{place}/#/experiments/{quote(experiment)}/runs/{quote(run_id)}"
+
+
+def networks_section(
+    rows: Sequence[Row],
+    networks: Sequence[NetworkResults],
+    page: Path,
+    *,
+    have_pages: bool = False,
+) -> Markup:
+    """The leaderboard, without columns that say nothing; and what gates measured.
+
+    Parameters
+    ----------
+    rows
+        Of the leaderboard.
+    networks
+        Of the study.
+    page
+        Where the section goes.
+    have_pages
+        Whether each network has a page of its own, which then has what its gates measured.
+    """
+    by_path = {str(one.network.path): one for one in networks}
+    columns = [key for key in PAGE_HEADINGS if any(getattr(row, key) is not None for row in rows)]
+    if all(row.origin == "study" for row in rows):
+        columns.remove("origin")
+    cells = [
+        [_leaderboard_cell(row, key, by_path.get(row.onnx), page, have_pages) for key in columns]
+        for row in rows
+    ]
+    measured = [] if have_pages else [group.networks for group in group_networks(networks)]
+    return render(
+        "networks.html",
+        leaderboard=Table("All networks", [PAGE_HEADINGS[key] for key in columns], cells),
+        measured=[
+            (of[0].name_without_backend, measured_table(of))
+            for of in measured
+            if any(gate.limits for one in of for gate in one.gates)
+        ],
+    )
+
+
+def _leaderboard_cell(
+    row: Row, column: str, found: NetworkResults | None, page: Path, have_pages: bool
+) -> Cell:
+    """A cell of the leaderboard; ``found`` is the row's network, if it is of the study."""
+    value: Cell = getattr(row, column)
+    match column, value:
+        case "verdict", str():
+            return Verdict(value)
+        case "network", str() if found is not None and have_pages:
+            return Link(value, relative_address(page_of(found, page), page))
+        case "onnx", str() if found is not None:
+            return Link(found.network.path.name, relative_address(found.network.path, page))
+        case "onnx", str():
+            return Code(value)
+        case "mlflow_run_id", str():
+            return Link(value[:_SHORT_ID], None if found is None else _mlflow_address(found))
+        case "best_epoch", int():
+            return f"{value} of {row.n_epochs}"
+        case "rows_per_second", int():
+            return int(float(f"{value:.3g}"))
+    return value
+
+
+def page_of(results: NetworkResults, report: Path) -> Path:
+    """The page of a network, in a report that has a page for each."""
+    network = results.network
+    return network_page(
+        report,
+        model=network.model_name,
+        network_type=network.network_type.name,
+        name=network.own_folder.name,
+    )
+
+
+def data_section(data: Sequence[ReportedData], pictures: Pictures) -> Markup:
     """The audit of every model's data."""
     parts = [
         {
             "model": one.model,
             "warnings": one.audit["warnings"],
             "audit": Table(f"Audit of {one.model}", ["what", "value"], describe_audit(one.audit)),
-            "figure": Figure(
-                one.picture, f"Parameter sets and trials of {one.model}", _AUDIT_CAPTION
+            "figure": pictures.figure(
+                one.picture, alt=f"Parameter sets and trials of {one.model}", caption=AUDIT_CAPTION
             ),
         }
         for one in data
@@ -69,17 +150,35 @@ def data_section(data: Sequence[ReportedData]) -> Markup:
     return render("data.html", data=parts)
 
 
+def data_index(data: Sequence[ReportedData], page: Path) -> Markup:
+    """A row for every model's data, which has a page of its own."""
+    rows: list[list[Cell]] = [
+        [
+            Link(one.model, relative_address(data_page(page, one.model), page)),
+            one.data_set["n_sets"],
+            len(one.manifest["files"]),
+            len(one.audit["warnings"]) or "none",
+        ]
+        for one in data
+    ]
+    head = ["model", "parameter sets", "files", "warnings of the audit"]
+    return render("data_index.html", data=Table("Training data", head, rows))
+
+
 def describe_audit(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The content of ``audit.json`` as a table for people: what, value."""
     sets = audit["sets"]
-    repeats = f"({sets['repeated_share']:.1%} repeats)"
+    repeats = f"{sets['distinct']:,} distinct of {sets['claimed']:,}"
+    has_repeats = sets["distinct"] < sets["claimed"]
     return [
         (
-            "distinct parameter sets",
-            f"{sets['distinct']:,} of {sets['claimed']:,} claimed {repeats}",
+            "parameter sets",
+            f"{repeats} ({sets['repeated_share']:.1%} repeats)"
+            if has_repeats
+            else f"{sets['distinct']:,} (no repeats)",
         ),
         *(
-            (f"{name} rows per file", f"{rows['min_per_file']:,} to {rows['max_per_file']:,}")
+            (f"{name} rows per file", _range(rows["min_per_file"], rows["max_per_file"]))
             for name, rows in audit["rows"].items()
         ),
         *_coverage(audit["coverage"]),
@@ -89,19 +188,30 @@ def describe_audit(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _range(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def _coverage(coverage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """How the parameter sets lie within the bounds."""
+    """How the parameter sets lie within the bounds: those that do as uniform draws, together."""
+    limit = coverage["uniform_below"]
+    even = []
     for name, parameter in coverage["parameters"].items():
-        distance, limit = parameter["distance_from_uniform"], coverage["uniform_below"]
-        verdict = "as uniform draws" if distance < limit else "not as uniform draws"
+        is_even = parameter["distance_from_uniform"] < limit
+        if is_even and not parameter["n_outside"]:
+            even.append(name)
+            continue
         yield (
             f"coverage of {name}",
-            f"{verdict} (distance {distance:.3f}, uniform below {limit:.3f}), "
+            f"{'as' if is_even else 'not as'} uniform draws (Kolmogorov's distance "
+            f"{parameter['distance_from_uniform']:.3f}, limit {limit:.3f}), "
             f"{parameter['n_outside']:,} outside of the bounds",
         )
+    if even:
+        yield f"coverage of {', '.join(even)}", "as uniform draws within the bounds"
     if corners := coverage["corners"]:
         yield (
-            "emptiest corner",
+            "emptiest corner of the bounds",
             f"{corners['emptiest']}: {corners['emptiest_sets']:,} sets, "
             f"{corners['expected_sets']:.1f} expected",
         )
@@ -110,9 +220,9 @@ def _coverage(coverage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def _trials(trials: Mapping[str, Any], labels: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Labels, rts and choices."""
     choices = [f"{value}: {share:.1%}" for value, share in trials["choice_shares"].items()]
-    yield "labels", f"{labels['min']:.4g} to {labels['max']:.4g}, mean {labels['mean']:.4g}"
-    yield f"labels at the floor ({labels['floor']:.2f})", f"{labels['floor_share']:.1%}"
-    yield "rt", f"{trials['rt_min']:.4g} to {trials['rt_max']:.4g} s"
+    yield "labels", f"{labels['min']:.3g} to {labels['max']:.3g} nats, mean {labels['mean']:.3g}"
+    yield f"labels at the floor ({labels['floor']:.1f} nats)", f"{labels['floor_share']:.1%}"
+    yield "rt", f"{trials['rt_min']:.3g} to {trials['rt_max']:.3g} s"
     yield "negative rt", f"{trials['negative_rt_share']:.1%}"
     yield "choices after time zero", ", ".join(choices)
 
@@ -126,97 +236,28 @@ def _label_error(error: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     )
 
 
-def networks_section(rows: Sequence[Row]) -> Markup:
-    """The leaderboard, without columns that are empty in every row."""
-    columns = [key for key in PAGE_HEADINGS if any(getattr(row, key) is not None for row in rows)]
-    cells = [[_leaderboard_cell(key, getattr(row, key)) for key in columns] for row in rows]
-    heads = [PAGE_HEADINGS[key] for key in columns]
-    return render("networks.html", leaderboard=Table("All networks", heads, cells))
-
-
-def _leaderboard_cell(column: str, value: str | float | None) -> Cell:
-    match column, value:
-        case "verdict", str():
-            return Verdict(value)
-        case "onnx", str():
-            return Code(value)
-    return value
-
-
-def figures_section(networks: Sequence[NetworkResults], n_left_out: int) -> Markup:
-    """Every figure of the networks.
-
-    Parameters
-    ----------
-    networks
-        Those that are shown.
-    n_left_out
-        How many others the study has.
-    """
-    parts = [
-        {"name": one.name, "verdict": Verdict(one.verdict), "figures": list(_figures(one))}
-        for one in networks
-    ]
-    return render("figures.html", networks=parts, n_left_out=n_left_out)
-
-
-def _figures(results: NetworkResults) -> Iterator[Figure]:
-    """The training curve, the network's figures and its recovery's, as far as they were drawn."""
-    has_trial = results.network.network_type.has_trial
-    plots = _LIKELIHOOD_CAPTIONS if has_trial else _PROBABILITY_CAPTIONS
-    captions = {network_folder.CURVE: _CURVE_CAPTION}
-    captions |= {network_folder.PLOTS[plot]: caption for plot, caption in plots.items()}
-    if results.recovery is not None:
-        captions[network_folder.RECOVERY_PLOT] = _recovery_caption(results.recovery)
-    for name, caption in captions.items():
-        if png := results.read_figure(name):
-            what = name.removesuffix(".png").removeprefix("plot_").replace("_", " ")
-            yield Figure(png, f"{results.name}: {what}", caption)
-
-
-def _recovery_caption(record: LikelihoodRecovery | PosteriorRecovery) -> str:
-    """Of the figure of parameters found again, with their rank correlations."""
-    ranks = ", ".join(
-        f"{name} {'not defined' if one.spearman is None else format(one.spearman, '.3f')}"
-        for name, one in record.summary.items()
-    )
-    return (
-        f"Parameters of {record.n_subjects:,} simulated subjects of {record.n_trials:,} "
-        f"trials each, found again by {record.method} through the network. Rank correlation of "
-        f"true and found values: {ranks}. {_recovery_note(record)}"
-    )
-
-
-def _recovery_note(record: LikelihoodRecovery | PosteriorRecovery) -> str:
-    if isinstance(record, LikelihoodRecovery):
-        return "Diamonds are maxima at a trained bound."
-    note = (
-        "Under each, how the true values rank among draws of their posteriors, whose prior is "
-        "uniform within the trained bounds: evenly, within the grey band, if the network is right."
-    )
-    n = record.n_not_converged
-    return note if n == 0 else f"{note} The chains of {n} subject(s) did not converge."
-
-
-def lineage_section(data: Sequence[ReportedData], networks: Sequence[NetworkResults]) -> Markup:
+def lineage_section(
+    data: Sequence[ReportedData], networks: Sequence[NetworkResults], page: Path
+) -> Markup:
     """What came from what: digests, runs, files."""
     head = ["network", "MLflow run", "data digest", "ONNX sha256", "seed", "parameter sets"]
-    rows = [_network_lineage(results) for results in networks]
+    rows = [_network_lineage(results, page) for results in networks]
     return render(
         "lineage.html",
-        networks=Table("Lineage of networks", head, rows),
-        data=[_data_lineage(one) for one in data],
+        networks=Table("Lineage of networks", head, rows) if rows else None,
+        data=[_data_lineage(one, page) for one in data],
     )
 
 
-def _network_lineage(results: NetworkResults) -> list[Cell]:
+def _network_lineage(results: NetworkResults, page: Path) -> list[Cell]:
     card = results.network.own_card
+    run, address = card.mlflow_run_id or "not tracked", _mlflow_address(results)
     n_training, n_validation = (
         results.lineage[f"n_{side}_parameter_sets"] for side in ("training", "validation")
     )
     return [
-        results.name,
-        Code(card.mlflow_run_id or "not tracked"),
+        Link(results.name, relative_address(results.network.own_folder, page)),
+        Code(run) if address is None else Link(run, address),
         Code(card.data_digest),
         Code(results.network.sha256),
         str(card.seed),
@@ -235,7 +276,7 @@ def _listed(label: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
     return _List(Table(label, head, rows[:_MOST_LISTED]), max(len(rows) - _MOST_LISTED, 0))
 
 
-def _data_lineage(one: ReportedData) -> dict[str, object]:
+def _data_lineage(one: ReportedData, page: Path) -> dict[str, object]:
     """Tables of a manifest: facts, parameters, runs, files, and what was left out."""
     manifest, model = one.manifest, one.model
     bounds = [
@@ -257,7 +298,7 @@ def _data_lineage(one: ReportedData) -> dict[str, object]:
     left_out_head = ["run", "name", "reason", "files (all if none)"]
     return {
         "model": model,
-        "facts": Table(f"Data of {model}", ["what", "value"], _facts(one)),
+        "facts": Table(f"Data of {model}", ["what", "value"], _facts(one, page)),
         "parameters": Table(f"Parameters of {model}", ["", "parameter", "lower", "upper"], bounds),
         "runs": _listed(f"Generation runs of {model}", ["run", "name", "status", "files"], runs),
         "files": _listed(f"Files of {model}", ["file", "bytes", "sha256", "run"], files),
@@ -265,7 +306,7 @@ def _data_lineage(one: ReportedData) -> dict[str, object]:
     }
 
 
-def _facts(one: ReportedData) -> list[tuple[str, Cell]]:
+def _facts(one: ReportedData, page: Path) -> list[tuple[str, Cell]]:
     manifest = one.manifest
     experiment = manifest["experiment"]
     origin = (
@@ -275,6 +316,7 @@ def _facts(one: ReportedData) -> list[tuple[str, Cell]]:
     )
     size = sum(file["size_bytes"] for file in manifest["files"])
     return [
+        ("folder", Link(str(one.folder), relative_address(one.folder, page))),
         ("digest", Code(manifest["digest"])),
         ("origin", origin),
         *_model_facts(manifest.get("definition")),

@@ -6,16 +6,26 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from lanflow.core.errors import UserError
+from lanflow.core.processes import DEFAULT_MEMORY_MB
 from lanflow.core.settings import (
     Count,
+    Index,
     Number,
     PathText,
+    Seed,
     Settings,
     Word,
-    parse_number,
     parse_settings,
     read_yaml,
 )
@@ -28,7 +38,6 @@ from lanflow.data.generation.config import (
 from lanflow.networks.types import BackendName
 from lanflow.study.nested_keys import check_nesting, explain_text
 from lanflow.tracking.store import redact
-from lanflow.training.config import DEFAULT_MEMORY_MB
 
 RecordedPrefix = Annotated[Word, StringConstraints(pattern="^[^=]+$")]
 RelabelSource = Literal["auto", "analytic", "solver"]
@@ -140,21 +149,48 @@ class DataConfig(Settings):
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]*$", max_length=64)]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-Seed = Annotated[int, BeforeValidator(parse_number), Field(ge=0, lt=2**63)]
+
+
+def _must_differ(values: list[Any]) -> list[Any]:
+    if len(set(values)) < len(values):
+        raise ValueError("something is listed twice")
+    return values
+
+
+# Of a key that takes one value or a list: the message of a mistake is about the one that was given.
+_ONE, _SEVERAL = Tag("[one]"), Tag("[several]")
+_BY_KIND = Discriminator(lambda value: "[several]" if isinstance(value, list) else "[one]")
+_DISTINCT = (Field(min_length=1), AfterValidator(_must_differ))
+Paths = Annotated[
+    Annotated[PathText, _ONE] | Annotated[list[PathText], *_DISTINCT, _SEVERAL], _BY_KIND
+]
+NetworkIds = Annotated[
+    Annotated[Literal["all"], _ONE] | Annotated[list[Index], *_DISTINCT, _SEVERAL], _BY_KIND
+]
 
 
 class NetworkConfig(Settings):
-    """One network to train, on each of its backends."""
+    """One network to train on each of its backends, or a family of networks with one name.
 
-    config: PathText = Field(description="training YAML in LANfactory's format")
-    network_id: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = Field(
-        0, description="index into its LAYER_SIZES and ACTIVATIONS"
+    A list of training files, ``network_ids`` and ``seeds`` make a family: one network for each
+    combination, named after the family (:func:`lanflow.study.trainings.list_trainings`).
+    """
+
+    config: Paths = Field(
+        description="training YAML in LANfactory's format; a list of them makes a network of each"
+    )
+    network_id: Index = Field(0, description="index into its LAYER_SIZES and ACTIVATIONS")
+    network_ids: NetworkIds | None = Field(
+        None, description="a network of each of these, in place of network_id; or all"
     )
     backends: list[BackendName] = Field(
         ["jax", "torch"], min_length=1, description="each gives a network of its own"
     )
     seed: Seed | None = Field(
         None, description="decides weights, split and order; the study's seed when left out"
+    )
+    seeds: Annotated[list[Seed], *_DISTINCT] | None = Field(
+        None, description="a network of each of these, in place of seed"
     )
     device: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="gpu asks the scheduler for one and fails where it is not seen"
@@ -171,6 +207,19 @@ class NetworkConfig(Settings):
         if len(set(value)) < len(value):
             raise ValueError("a backend is listed twice")
         return value
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        given = self.model_fields_set
+        for one, several in (("seed", "seeds"), ("network_id", "network_ids")):
+            if getattr(self, several) is not None and one in given and getattr(self, one):
+                raise ValueError(f"give either {one!r} or {several!r}, not both")
+        return self
+
+    @property
+    def configs(self) -> list[str]:
+        """The training YAMLs, one or several."""
+        return [self.config] if isinstance(self.config, str) else self.config
 
 
 class ModelConfig(Settings):
@@ -302,7 +351,7 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
     if not study.models:
         raise UserError(
             f"{', '.join(map(str, config_paths))}: 'models' is empty, so there is nothing to "
-            "train; name a study, for example --configfile config/examples/tiny.yaml"
+            "train; name a study, for example --configfile config/examples/first.yaml"
         )
     return study
 

@@ -18,7 +18,7 @@ from lanflow.core.files import absolute
 from lanflow.core.settings import read_yaml
 from lanflow.study.config import StudyConfig, studies_in
 
-Location = tuple[str, ...]
+Location = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -100,17 +100,26 @@ def _file_keys(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
                 yield (*data, key), False
         for recorded in config.data.path_map:
             yield (*data, "path_map", recorded), False
-        for network in config.networks:
-            yield ("models", model, "networks", network, "config"), True
+        for name, network in config.networks.items():
+            place = ("models", model, "networks", name, "config")
+            if isinstance(network.config, str):
+                yield place, True
+            else:
+                yield from (((*place, index), True) for index in range(len(network.config)))
     python = study.evaluation.hssm_python
     if python is not None and os.sep in python:  # else a command on the PATH
         yield ("evaluation", "hssm_python"), False
 
 
-def _value_at(node: Any, location: Sequence[str]) -> Any:
-    """Return the value of a key in nested mappings; None if there is none."""
+def _value_at(node: Any, location: Sequence[str | int]) -> Any:
+    """Return the value of a key in nested mappings and lists; None if there is none."""
     for part in location:
-        if not isinstance(node, Mapping) or part not in node:
+        is_there = (
+            part in node
+            if isinstance(node, Mapping)
+            else isinstance(node, list) and isinstance(part, int) and part < len(node)
+        )
+        if not is_there:
             return None
         node = node[part]
     return node
@@ -155,6 +164,6 @@ def _as_written(path: Path, name: str) -> str:
 def _not_found(name: str, location: Location, origin: Path | None) -> str:
     beside = f"beside {origin}, " if origin is not None else ""
     return (
-        f"{origin or '--config'}: {'.'.join(location)}: {name}: no such file; looked for {beside}"
-        f"in {Path.cwd()}, and in the workflow and its config/"
+        f"{origin or '--config'}: {'.'.join(map(str, location))}: {name}: no such file; looked "
+        f"for {beside}in {Path.cwd()}, and in the workflow and its config/"
     )

@@ -1,13 +1,23 @@
 """The trainings of a study: one for each network and backend."""
 
+import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from pathlib import Path
 from typing import Literal
 
+from lanflow.core.errors import UserError
 from lanflow.networks.types import BackendName
-from lanflow.study.config import StudyConfig
-from lanflow.training.config import TrainingConfig, read_training_file, select_network
+from lanflow.study.config import NetworkConfig, StudyConfig
+from lanflow.training.config import (
+    TrainingConfig,
+    TrainingFile,
+    read_training_file,
+    select_network,
+)
 
 # Namespace of the run uuids: the same study gives the same file names on every machine.
 _NAMESPACE = uuid.UUID("6f0d5c0e-6c3c-4a8f-9e44-1c8a3b6f2d10")
@@ -21,6 +31,8 @@ class Training:
     ----------
     key
         ``{network}_{backend}``, the name of the network's folder.
+    family
+        The name in the study; that of the network too, unless the study asks for several.
     run_uuid
         Prefix of the files with LANfactory's names; derived from study, model, network, backend
         and seed.
@@ -28,6 +40,7 @@ class Training:
 
     model: str
     network: str
+    family: str
     backend: BackendName
     network_id: int
     config_path: str
@@ -46,35 +59,110 @@ class Training:
 def list_trainings(study: StudyConfig) -> Iterator[Training]:
     """List all trainings of a study, each with its effective configuration.
 
+    A network with ``seeds``, ``network_ids`` or several training files is a family; its members are
+    named ``{family}-{training file}-id{network_id}-seed{seed}``, without the parts that the study
+    gives one of.
+
     Raises
     ------
     UserError
-        If a training YAML is missing or wrong.
+        If a training YAML is missing or wrong, or two networks of a model have one name.
     """
-    files = {}
+    read_once = cache(read_training_file)
     for model, model_config in study.models.items():
-        for name, network in model_config.networks.items():
-            if network.config not in files:
-                files[network.config] = read_training_file(network.config)
-            seed = study.seed if network.seed is None else network.seed
-            config = select_network(
-                files[network.config],
-                network_id=network.network_id,
-                model=model,
+        family_of: dict[str, str] = {}
+        for family, network in model_config.networks.items():
+            for member in _members(family, network, study.seed, read_once):
+                if member.name in family_of:
+                    raise UserError(_two_of_one_name(model, member.name, family_of, family))
+                family_of[member.name] = family
+                for backend in network.backends:
+                    yield _training_of(study, model, family, member, backend, read_once)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """One network of a family, for all its backends."""
+
+    name: str
+    config_path: str
+    network_id: int
+    seed: int
+    memory_mb: int
+    device: Literal["auto", "cpu", "gpu"]
+
+
+def _members(
+    family: str, network: NetworkConfig, study_seed: int, read: Callable[[str], TrainingFile]
+) -> Iterator[_Member]:
+    """Yield a member for each training file, network id and seed of a network of a study."""
+    seeds = network.seeds or [study_seed if network.seed is None else network.seed]
+    for path in network.configs:
+        ids: Iterable[int]
+        if network.network_ids == "all":
+            ids = range(len(read(path).layer_sizes))
+        else:
+            ids = network.network_ids or [network.network_id]
+        for network_id, seed in product(ids, seeds):
+            parts = [
+                _stem(path) if len(network.configs) > 1 else "",
+                f"id{network_id}" if network.network_ids is not None else "",
+                f"seed{seed}" if network.seeds is not None else "",
+            ]
+            yield _Member(
+                name="-".join([family, *filter(None, parts)]),
+                config_path=path,
+                network_id=network_id,
                 seed=seed,
-                where=network.config,
+                memory_mb=network.memory_mb,
+                device=network.device,
             )
-            for backend in network.backends:
-                place = f"{study.study}/{model}/{name}/{backend}/{seed}"
-                yield Training(
-                    model=model,
-                    network=name,
-                    backend=backend,
-                    network_id=network.network_id,
-                    config_path=network.config,
-                    seed=seed,
-                    memory_mb=network.memory_mb,
-                    device=network.device,
-                    run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
-                    config=config,
-                )
+
+
+def _stem(path: str) -> str:
+    """Name of a training file as part of a network's name, which has letters, digits and dashes."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", Path(path).stem).strip("-")
+
+
+def _two_of_one_name(model: str, name: str, family_of: dict[str, str], family: str) -> str:
+    other = family_of[name]
+    if other == family:
+        return (
+            f"models.{model}.networks.{family}: two of its training files make a network {name!r}; "
+            "give the files names that differ"
+        )
+    return (
+        f"models.{model}.networks: {other!r} and {family!r} both make a network {name!r}; "
+        "give one of them another name"
+    )
+
+
+def _training_of(
+    study: StudyConfig,
+    model: str,
+    family: str,
+    member: _Member,
+    backend: BackendName,
+    read: Callable[[str], TrainingFile],
+) -> Training:
+    config = select_network(
+        read(member.config_path),
+        network_id=member.network_id,
+        model=model,
+        seed=member.seed,
+        where=member.config_path,
+    )
+    place = f"{study.study}/{model}/{member.name}/{backend}/{member.seed}"
+    return Training(
+        model=model,
+        network=member.name,
+        family=family,
+        backend=backend,
+        network_id=member.network_id,
+        config_path=member.config_path,
+        seed=member.seed,
+        memory_mb=member.memory_mb,
+        device=member.device,
+        run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
+        config=config,
+    )

@@ -5,9 +5,11 @@ run") is never used.
 """
 
 import contextlib
+import errno
 import glob
 import logging
 import os
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -40,10 +42,10 @@ from mlflow.exceptions import MlflowException as MlflowException
 from mlflow.tracking import MlflowClient as MlflowClient
 
 from lanflow.core.errors import StoreError, UserError
-from lanflow.core.files import create_once, lock_folder
+from lanflow.core.files import create_once, explain_os_error, lock_folder
 from lanflow.core.interrupts import defer_signals
-from lanflow.tracking.retry import store_error, store_request, with_retries
-from lanflow.tracking.store import Store, redact
+from lanflow.tracking.retry import requesting, store_error, store_request, with_retries
+from lanflow.tracking.store import HIDDEN, URI_VARIABLE, Store, redact
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +103,7 @@ def _opening_errors() -> tuple[type[Exception], ...]:
 
 
 def _opening_error(store: Store, failed: str, error: Exception) -> StoreError:
-    """Make the error to raise from another one, with advice where the schema is half made.
+    """Make the error to raise from another one, with advice where the database is unusable.
 
     Parameters
     ----------
@@ -113,41 +115,87 @@ def _opening_error(store: Store, failed: str, error: Exception) -> StoreError:
         The reason, which the message quotes.
     """
     message = f"MLflow store {store.shown_uri}: {failed}"
-    if store.sqlite_path and _has_broken_schema(store, error):
-        message = f"{message}: {_describe_repair(Path(store.sqlite_path))}. The reason"
-    return store_error(message, error)
+    fault = _explain_database(store, error)
+    if fault and "out-of-date database schema" in str(error):  # what MLflow advises is not enough
+        return StoreError(f"{message}: {fault}")
+    return store_error(
+        f"{message}: {fault}. The reason" if fault else message, error, uri=store.uri
+    )
+
+
+def _explain_database(store: Store, error: Exception) -> str:
+    """Say what is wrong with a database and how to go on; empty if only ``error`` can say that."""
+    text, path = str(error), Path(store.sqlite_path)
+    if store.sqlite_path and "file is not a database" in text:
+        return f"it is not an SQLite database. Name another file, or move it away ({_move(path)})"
+    if store.sqlite_path and "disk image is malformed" in text:
+        return f"it is damaged. {_describe_repair(path)}"
+    try:
+        if store.is_database and _is_of_newer_mlflow(store):
+            return (
+                f"a newer MLflow than this one ({MLFLOW_VERSION}) has made or upgraded it. Upgrade "
+                "MLflow here (pip install --upgrade mlflow), or name another store"
+            )
+        if store.sqlite_path and _has_broken_schema(store, error):
+            return (
+                "making or upgrading its schema was begun and did not end, and cannot be gone on "
+                f"with. {_describe_repair(path)}"
+            )
+        if "out-of-date database schema" in text:
+            return (
+                "an older MLflow made it. 'lanflow prepare' with the names of your experiments "
+                "brings it up to date, and keeps a copy of an SQLite file"
+            )
+    except _opening_errors():  # which `error` already tells of
+        pass
+    return ""
+
+
+def _is_of_newer_mlflow(store: Store) -> bool:
+    """Tell whether a database has a schema version that this MLflow does not know."""
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db import utils
+
+    with _engine(store) as engine:
+        found = utils._get_schema_version(engine)
+    script = ScriptDirectory.from_config(utils._get_alembic_config(db_url=""))
+    return found not in (None, *(each.revision for each in script.walk_revisions()))
 
 
 def _has_broken_schema(store: Store, error: Exception) -> bool:
     """Tell whether creating or upgrading the schema of an SQLite store ended halfway.
 
     Such a file has an old schema version and either copies of tables that Alembic leaves, or an
-    error of the database other than a lock. A file that cannot be examined is not called broken,
-    since ``error`` already says what is wrong with it.
+    error of the database other than a lock.
     """
     from mlflow.store.db import utils
     from sqlalchemy.exc import DBAPIError
 
-    try:
-        with _engine(store) as engine:
-            if utils._get_schema_version(engine) == utils._get_latest_schema_revision():
-                return False
-        with contextlib.closing(sqlite3.connect(store.sqlite_path)) as database:
-            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
-    except _opening_errors():
-        return False
-    has_copies = any(name.startswith("_alembic_tmp_") for name in tables)
+    with _engine(store) as engine:
+        if utils._get_schema_version(engine) == utils._get_latest_schema_revision():
+            return False
+    has_copies = any(name.startswith("_alembic_tmp_") for name in _read_tables(store))
     return has_copies or (isinstance(error, DBAPIError) and "locked" not in str(error))
 
 
+def _read_tables(store: Store) -> list[str]:
+    """Return the names of the tables in an SQLite file."""
+    with contextlib.closing(sqlite3.connect(store.sqlite_path)) as database:
+        return [name for (name,) in database.execute("SELECT name FROM sqlite_master")]
+
+
 def _describe_repair(path: Path) -> str:
-    """Say how to get rid of a half-made schema in an SQLite file."""
+    """Say how to get rid of an SQLite file that cannot be used any more."""
     kept = sorted(path.parent.glob(f"{glob.escape(path.name)}.before-*"))
     instead = f"put {kept[-1]} in its place" if kept else "run the command again, which makes anew"
     return (
-        f"making or upgrading its schema was begun and did not end, and cannot be gone on with. "
-        f"Move it away (mv {path} {path}.broken) and {instead}"
+        f"Move it away ({_move(path)}) and {instead}; 'lanflow sync --all RESULTS' then records "
+        "the runs of a folder of results again"
     )
+
+
+def _move(path: Path) -> str:
+    return shlex.join(["mv", str(path), f"{path}.broken"])
 
 
 def _allow_file_store(store: Store) -> None:
@@ -171,9 +219,8 @@ def _locked_until_complete(store: Store) -> Iterator[None]:
         yield
         return
     if store.sqlite_path:
-        path = Path(store.sqlite_path)
-        create_once(path, _build_database)
-        _check_database(path)
+        create_once(Path(store.sqlite_path), _build_database)
+        _check_database(store)
     if _has_complete_schema(store):
         yield
         return
@@ -189,10 +236,20 @@ def _build_database(path: Path) -> None:
         _get_sqlalchemy_store(f"sqlite:///{path}", None).engine.dispose()
 
 
-def _check_database(path: Path) -> None:
-    """Raise now if SQLite cannot open a file; MLflow would retry for 100 seconds."""
-    with contextlib.closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA schema_version")
+def _check_database(store: Store) -> None:
+    """Raise now if SQLite cannot open a file; MLflow would retry for 100 seconds.
+
+    Raises
+    ------
+    StoreError
+        If it is the database of another program, into which MLflow would put its own tables.
+    """
+    tables = _read_tables(store)
+    if tables and not {"alembic_version", "experiments"} & set(tables):
+        raise StoreError(
+            f"MLflow store {store.shown_uri}: this is a database of another program, with the "
+            f"table {tables[0]!r}; name another file"
+        )
 
 
 @contextlib.contextmanager
@@ -262,6 +319,9 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experime
         If the experiment was deleted in MLflow.
     """
     found = client.get_experiment_by_name(name)
+    _require_artifact_place(
+        store, store.new_artifact_location if found is None else found.artifact_location
+    )
     if found is None:
         try:
             client.create_experiment(name, artifact_location=store.new_artifact_location)
@@ -270,12 +330,7 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experime
             if e.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         found = client.get_experiment_by_name(name)
-    if found.lifecycle_stage != "active":
-        raise UserError(
-            f"experiment {name!r} is deleted in {store.shown_uri}; restore it with "
-            f"'mlflow experiments restore --experiment-id {found.experiment_id}' or use another "
-            "name"
-        )
+    _refuse_deleted(store, found)
     if store.artifact_location and found.artifact_location.rstrip("/") != (
         store.artifact_location.rstrip("/")
     ):
@@ -289,6 +344,19 @@ def ensure_experiment(client: MlflowClient, store: Store, name: str) -> Experime
     return Experiment(found.experiment_id, found.name, found.artifact_location)
 
 
+def _refuse_deleted(store: Store, experiment: Any) -> None:
+    """Raise if an experiment is deleted in MLflow, with the command that restores it."""
+    if experiment.lifecycle_stage == "active":
+        return
+    command = f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+    raise UserError(
+        f"experiment {experiment.name!r} is deleted in {store.shown_uri}; restore it with "
+        f"'{URI_VARIABLE}={shlex.quote(store.shown_uri)} {command}'"
+        f"{' (and the credentials in place of ***)' if HIDDEN in store.shown_uri else ''} or use "
+        "another name"
+    )
+
+
 @store_request("looking for the experiment")
 def find_experiment(client: MlflowClient, store: Store, id_or_name: str) -> Experiment:
     """Get an existing experiment by id or by name.
@@ -296,18 +364,19 @@ def find_experiment(client: MlflowClient, store: Store, id_or_name: str) -> Expe
     Raises
     ------
     UserError
-        If there is none, listing those that exist.
+        If there is none, listing those that exist, or if it was deleted.
     """
     found = client.get_experiment_by_name(id_or_name)
     if found is None and id_or_name.isdigit():
         with contextlib.suppress(MlflowException):
             found = client.get_experiment(id_or_name)
-    if found is None or found.lifecycle_stage != "active":
+    if found is None:
         existing = [f"{e.name} (id {e.experiment_id})" for e in client.search_experiments()]
         raise UserError(
             f"experiment {id_or_name!r} is not in {store.shown_uri}; it has: "
             f"{', '.join(sorted(existing)) or 'none'}"
         )
+    _refuse_deleted(store, found)
     return Experiment(found.experiment_id, found.name, found.artifact_location)
 
 
@@ -338,21 +407,68 @@ def upgrade_schema(store: Store) -> None:
     path = Path(store.sqlite_path)
     if not store.is_database or (store.sqlite_path and not path.exists()):
         return
-    with _schema_lock(store), _engine(store) as engine:
-        found, current = utils._get_schema_version(engine), utils._get_latest_schema_revision()
-        if found in (None, current):  # None: an empty database, which connecting fills
-            return
-        log.warning("%s: upgrading its schema from %s to %s", store.shown_uri, found, current)
-        kept = path.with_name(f"{path.name}.before-{current}")
-        if store.sqlite_path and not kept.exists():  # a copy made by a failed try is better
-            fresh = kept.with_name(f".{kept.name}")
-            shutil.copy2(path, fresh)
-            fresh.replace(kept)
-        try:
+    failed = "cannot be opened"
+    try:
+        with _schema_lock(store), _engine(store) as engine:
+            found, current = utils._get_schema_version(engine), utils._get_latest_schema_revision()
+            if found in (None, current) or _is_of_newer_mlflow(store):
+                return  # None: an empty database; connecting fills that one, refuses the other
+            failed = "its schema cannot be upgraded"
+            log.warning("%s: upgrading its schema from %s to %s", store.shown_uri, found, current)
+            kept = path.with_name(f"{path.name}.before-{current}")
+            if store.sqlite_path and not kept.exists():  # a copy made by a failed try is better
+                fresh = kept.with_name(f".{kept.name}")
+                shutil.copy2(path, fresh)
+                fresh.replace(kept)
             with _quiet_migrations():
                 utils._upgrade_db(engine)
-        except _opening_errors() as e:
-            raise _opening_error(store, "its schema cannot be upgraded", e) from e
+    except _opening_errors() as e:
+        raise _opening_error(store, failed, e) from e
+
+
+def remove_partial_uploads(artifact_uri: str) -> None:
+    """Remove what a killed process left of uploads to a local folder; nobody may be uploading.
+
+    MLflow writes to a hidden file first, and lists it among the artifacts. A server, and stores of
+    objects, keep no such files.
+    """
+    from mlflow.utils.file_utils import local_file_uri_to_path
+    from mlflow.utils.uri import is_local_uri
+
+    if is_local_uri(artifact_uri, is_tracking_or_registry_uri=False):
+        for left in Path(local_file_uri_to_path(artifact_uri)).rglob(".artifact.uploading.*"):
+            with contextlib.suppress(OSError):  # of another user
+                left.unlink()
+
+
+def _require_artifact_place(store: Store, location: str | None) -> None:
+    """Refuse an artifact location that no run could write to, before any run is made.
+
+    A folder is made and looked at. Of other locations, MLflow must know the scheme.
+
+    Raises
+    ------
+    StoreError
+        Naming the location and the reason.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    if location is None:
+        return
+    try:
+        repository = get_artifact_repository(location, tracking_uri=store.uri)
+        folder = getattr(repository, "artifact_dir", None)
+        if folder is not None:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folder)
+    except (OSError, MlflowException) as e:
+        reason = explain_os_error(e) if isinstance(e, OSError) else e
+        raise StoreError(
+            f"MLflow store {store.shown_uri}: nothing can be written to the artifact location "
+            f"{redact(location)} ({reason}); set MLFLOW_ARTIFACT_LOCATION to one that can, and use "
+            "another experiment name if this one exists with it"
+        ) from e
 
 
 def probe_artifacts(store: Store, location: str) -> None:
@@ -368,7 +484,7 @@ def probe_artifacts(store: Store, location: str) -> None:
     name = f".lanflow-{os.getpid()}-{os.urandom(4).hex()}"
     with (
         tempfile.TemporaryDirectory() as folder,
-        store_request(f"writing to the artifact location {redact(location)}"),
+        requesting(f"writing to the artifact location {redact(location)}", store.uri),
     ):
         path = Path(folder, "probe.txt")
         path.write_text("Written and removed by lanflow's check of the store.\n")

@@ -6,12 +6,16 @@ state of the store is read again. A run that was created without our learning it
 the record's key.
 """
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import StoreUnavailableError, UserError
 from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.client import (
     Dataset,
@@ -25,8 +29,10 @@ from lanflow.tracking.client import (
     RunTag,
     connect,
     ensure_experiment,
+    remove_partial_uploads,
 )
 from lanflow.tracking.record import (
+    Artifact,
     Point,
     RecordFolder,
     RunRecord,
@@ -35,7 +41,7 @@ from lanflow.tracking.record import (
     tag_texts,
 )
 from lanflow.tracking.retry import store_request
-from lanflow.tracking.runs import find_run, find_run_by_tag
+from lanflow.tracking.runs import find_run, find_run_by_tag, found_run
 from lanflow.tracking.store import FoundRun, Store
 
 # Tag of every run that has a record: the record's key.
@@ -46,6 +52,9 @@ FAILURE_TAG = "lanflow.failure"
 # MLflow's limits (mlflow.utils.validation).
 _PARAMS_PER_REQUEST, _METRICS_PER_REQUEST = 100, 1000
 _DIGEST_LENGTH = 36
+
+# Files that are uploaded at the same time: most of a small file's time is the store's answer.
+_N_UPLOADS = 8
 
 
 class MlflowRun:
@@ -58,6 +67,11 @@ class MlflowRun:
     def __init__(self, client: MlflowClient, run_id: str) -> None:
         self._client = client
         self.id = run_id
+
+    @property
+    def tracking_uri(self) -> str:
+        """The address of the run's store."""
+        return str(self._client.tracking_uri)
 
     @store_request("recording configuration")
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -100,6 +114,11 @@ class MlflowRun:
         for path in paths:
             self._client.log_artifact(self.id, str(path), folder)
 
+    @store_request("removing what is left of files")
+    def remove_partial_files(self, artifact_uri: str) -> None:
+        """Remove parts of files that a killed process left among the run's artifacts."""
+        remove_partial_uploads(artifact_uri)
+
     @store_request("recording the data set")
     def log_data_set(
         self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
@@ -140,16 +159,20 @@ def create_run(
     name: str | None,
     tags: Mapping[str, Any],
     start_time: int | None = None,
-) -> MlflowRun:
+) -> FoundRun:
     """Create a run that started at a time, in milliseconds since 1970; now when left out."""
     created = client.create_run(
         experiment.id, start_time=start_time, run_name=name, tags=tag_texts(tags)
     )
-    return MlflowRun(client, created.info.run_id)
+    return found_run(created)
 
 
 class Delivery:
     """Sends one record to a store, step by step as the record grows.
+
+    One thread at a time may use it, and it need not be the one that writes the record: whoever
+    writes replaces mappings and lists of the record, or appends to its metrics, and sets its status
+    last.
 
     Parameters
     ----------
@@ -159,11 +182,24 @@ class Delivery:
         The record; it gets the run's id once the store has the run.
     folder
         The record's folder, which has its files.
+
+    Attributes
+    ----------
+    is_ended
+        Whether the store has been told how the run ended.
+    may_have_run
+        Whether the answer to the request that creates the run was lost.
+    n_answers, last_answer
+        How many requests the store has answered so far, and when, on the monotonic clock.
     """
 
     def __init__(self, store: Store, record: RunRecord, folder: RecordFolder) -> None:
         self._store, self._record, self._folder = store, record, folder
-        self.is_ended = False
+        self._is_cancelled = False
+        self.is_ended = self.may_have_run = False
+        self.n_answers = 0
+        self.last_answer = time.monotonic()
+        self._files: set[str] = set()  # what has arrived stays there, whatever fails later
         self._forget()
 
     def _forget(self) -> None:
@@ -175,7 +211,23 @@ class Delivery:
         self._steps: dict[str, set[int]] = {}
         self._n_points = 0
         self._has_data_set = False
-        self._files: set[str] = set()
+
+    @property
+    def progress(self) -> str:
+        """How far it is, for a person."""
+        n_files = len(self._record.artifacts)
+        return f"{self.n_answers} answers so far, {len(self._files)} of {n_files} files sent"
+
+    def cancel(self) -> None:
+        """Make no further request; to be called from another thread."""
+        self._is_cancelled = True
+
+    def _answered(self) -> None:
+        """Count an answer of the store."""
+        self.n_answers += 1
+        self.last_answer = time.monotonic()
+        if self._is_cancelled:
+            raise StoreUnavailableError(f"MLflow store {self._store.shown_uri}: given up")
 
     def ensure_run(self) -> str:
         """Return the run's id; the run is created if the store does not have it.
@@ -201,12 +253,13 @@ class Delivery:
         """
         try:
             run = self._open()
-            if self._record.status != "FINISHED":
-                self._send_status(run)
-            self._send_start(run)
-            self._send_points(run)
-            self._send_files(run)
-            self._send_status(run)
+            record = self._record.model_copy()  # its status is of now, and so is all else
+            if record.status != "FINISHED":
+                self._send_status(run, record)
+            self._send_start(run, record)
+            self._send_points(run, record)
+            self._send_files(run, record)
+            self._send_status(run, record)
         except UserError:
             self._forget()
             raise
@@ -215,46 +268,66 @@ class Delivery:
         """Find or create the run, and read what the store has of it."""
         if self._run is None:
             client = connect(self._store)
+            self._answered()
             with defer_signals():  # else the store could keep a run whose id nobody knows
                 found = self._find_or_create(client)
                 self._record.run_id, self._record.experiment_id = found.id, found.experiment_id
             run = MlflowRun(client, found.id)
+            # A run that somebody else began may be written to by others, too.
+            if found.tags.get(KEY_TAG) == self._record.key:
+                run.remove_partial_files(found.artifact_uri)
             self._status = found.status
             self._params, self._tags = dict(found.params), dict(found.tags)
+            self._answered()
             self._steps = {name: run.steps(name) for name in found.metrics}
             self._run = run
         return self._run
+
+    def is_in_store(self) -> bool:
+        """Tell whether the store has the run, which is not created; raises as `ensure_run`."""
+        record = self._record
+        client = connect(self._store)
+        if record.run_id is not None:
+            find_run(client, record.run_id)
+            return True
+        experiment = ensure_experiment(client, self._store, record.experiment)
+        return find_run_by_tag(client, experiment, KEY_TAG, record.key) is not None
 
     def _find_or_create(self, client: MlflowClient) -> FoundRun:
         record = self._record
         if record.run_id is not None:
             return find_run(client, record.run_id)
         experiment = ensure_experiment(client, self._store, record.experiment)
+        self._answered()
         if found := find_run_by_tag(client, experiment, KEY_TAG, record.key):
             return found
-        created = create_run(
-            client,
-            experiment,
-            name=record.name,
-            tags={**record.tags, KEY_TAG: record.key},
-            start_time=record.start_time,
-        )
-        return find_run(client, created.id)
+        self._answered()
+        try:
+            return create_run(
+                client,
+                experiment,
+                name=record.name,
+                tags={**record.tags, KEY_TAG: record.key},
+                start_time=record.start_time,
+            )
+        except StoreUnavailableError:
+            self.may_have_run = True
+            raise
 
-    def _send_status(self, run: MlflowRun) -> None:
-        status = self._record.status
+    def _send_status(self, run: MlflowRun, record: RunRecord) -> None:
+        status = record.status
         if status == self._status:
             return
         if status == "RUNNING":
             run.reopen()
         else:
-            run.end(status, self._record.end_time)
+            run.end(status, record.end_time)
             self.is_ended = True
         self._status = status
+        self._answered()
 
-    def _send_start(self, run: MlflowRun) -> None:
+    def _send_start(self, run: MlflowRun, record: RunRecord) -> None:
         """Send tags, params and the data set."""
-        record = self._record
         tags = dict(record.tags)
         if record.failure is not None:
             tags[FAILURE_TAG] = record.failure
@@ -264,25 +337,76 @@ class Delivery:
         if changed := {k: v for k, v in tags.items() if self._tags.get(k) != v}:
             run.set_tags(changed)
             self._tags |= changed
+            self._answered()
         if new := {k: v for k, v in record.params.items() if self._params.get(k) != v}:
             run.log_params(new)
             self._params |= new
+            self._answered()
         if record.data_set is not None and not self._has_data_set:
             run.log_data_set(**record.data_set.model_dump())
             self._has_data_set = True
+            self._answered()
 
-    def _send_points(self, run: MlflowRun) -> None:
+    def _send_points(self, run: MlflowRun, record: RunRecord) -> None:
         """Send values of metrics, except at steps that the store has."""
-        points = self._record.metrics[self._n_points :]
+        points = record.metrics[self._n_points :]
         new = [point for point in points if point[3] not in self._steps.get(point[0], ())]
         if new:
             run.log_points(new)
+            self._answered()
         self._n_points += len(points)
 
-    def _send_files(self, run: MlflowRun) -> None:
-        """Send artifacts that this object has not sent yet."""
-        for artifact in self._record.artifacts:
-            if artifact.name not in self._files:
-                folder, _, _ = artifact.name.rpartition("/")
-                run.log_files([self._folder.file_of(artifact)], folder or None)
-                self._files.add(artifact.name)
+    def _send_files(self, run: MlflowRun, record: RunRecord) -> None:
+        """Send artifacts that this object has not sent yet, those of one folder side by side.
+
+        Artifacts of the next folder follow when all of these have arrived: an inventory comes
+        after the files that it lists.
+        """
+
+        def send(artifact: Artifact) -> None:
+            run.log_files([self._folder.file_of(artifact)], _folder_of(artifact))
+            self._files.add(artifact.name)
+            self._answered()
+
+        unsent = (each for each in record.artifacts if each.name not in self._files)
+        for _, artifacts in itertools.groupby(unsent, _folder_of):
+            _call_side_by_side(send, list(artifacts))
+
+
+def _folder_of(artifact: Artifact) -> str | None:
+    return artifact.name.rpartition("/")[0] or None
+
+
+def _call_side_by_side(function: Callable[[Artifact], None], items: Sequence[Artifact]) -> None:
+    """Call a function for each item, some at a time; the first error ends it, and is raised.
+
+    The threads are daemons, which do not keep a process that must stop from ending; those of
+    :mod:`concurrent.futures` do.
+    """
+    if len(items) == 1:
+        function(items[0])
+        return
+    waiting: queue.SimpleQueue[Artifact] = queue.SimpleQueue()
+    for item in items:
+        waiting.put(item)
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        while not errors:
+            try:
+                function(waiting.get_nowait())
+            except queue.Empty:
+                return
+            except BaseException as e:
+                errors.append(e)
+
+    threads = [
+        threading.Thread(target=work, name="lanflow-upload", daemon=True)
+        for _ in range(min(_N_UPLOADS, len(items)))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]

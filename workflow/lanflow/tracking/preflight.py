@@ -68,7 +68,7 @@ def prepare(store: Store, experiments: Sequence[str]) -> PreparedStore:
 
     warnings = sqlite_warnings(store, read_mounts())
     for warning in warnings:
-        log.warning("warning: %s", warning)
+        log.warning("%s", warning)
     upgrade_schema(store)
     prepared = prepare_experiments(store, experiments)
     check_artifacts(store, experiments)

@@ -24,16 +24,15 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from lanflow import __version__
 from lanflow.core.errors import UserError
-from lanflow.core.files import read_json, write_json, write_text
+from lanflow.core.files import link_or_copy, read_json, write_json, write_text
 from lanflow.core.names import SENT_RUNS, UNSENT_RUNS, is_name
 from lanflow.core.settings import Settings, parse_settings
-from lanflow.tracking.store import resolve_store
+from lanflow.tracking.store import HIDDEN, resolve_store
 
 RECORD_NAME = "run.json"
 _ARTIFACTS, _LOCK = "artifacts", "lock"
 # Key in documents of results: where the record of their run is, while it is still to be sent.
 PENDING_KEY = "mlflow_pending"
-HIDDEN = "***"  # in a record, in place of credentials
 
 # MLflow refuses longer values (mlflow.utils.validation).
 _MAX_PARAM_LENGTH, _MAX_TAG_LENGTH = 6000, 8000
@@ -263,6 +262,11 @@ class RecordFolder:
         """Return the path of an artifact's file."""
         return self.path / artifact.path
 
+    def holds(self, artifact: Artifact) -> bool:
+        """Tell whether an artifact's file is in the record's folder, and not among the results."""
+        file = self.file_of(artifact)
+        return file.is_file() and file.resolve().is_relative_to(self.path.resolve())
+
     def _require_own(self, file: Path) -> None:
         """Refuse to send a file that is neither of the results nor of LANfactory beside them.
 
@@ -303,7 +307,7 @@ class RecordFolder:
             if self.file_of(artifact).resolve() != path.resolve():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)
-                _link_or_copy(self.file_of(artifact), path)
+                link_or_copy(self.file_of(artifact), path)
             copied.append(self.make_artifact(path, artifact.name))
         record.artifacts = copied
         self.save(record)
@@ -338,14 +342,6 @@ class RecordFolder:
         """Return when the record or a file of the results was last written, in milliseconds."""
         paths = [self.path / RECORD_NAME, *(p for p in self.results.iterdir() if p.is_file())]
         return int(max(path.stat().st_mtime for path in paths) * 1000)
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Link a file, which nobody changes in place; copy it where the file system has no links."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def find_records(places: Iterable[Path], name: str = UNSENT_RUNS) -> Iterator[RecordFolder]:

@@ -1,24 +1,22 @@
 """Recording a run: on disk first, and from there into its store.
 
 A training or a generation writes to a record beside the results (:mod:`lanflow.tracking.record`),
-and the record is sent to MLflow as far as the store answers. A store that is slow, down or out of
-reach costs neither results nor history: the record stays, and ``lanflow sync`` sends it later.
+and a thread (:mod:`lanflow.tracking.sender`) sends the record to MLflow as far as the store
+answers. A store that is slow, down or out of reach costs neither results nor history, nor does it
+hold the work up: the record stays, and ``lanflow sync`` sends it later.
 """
 
 import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lanflow.core import interrupts
 from lanflow.core.errors import StoreError, UserError
-from lanflow.core.files import write_json
-from lanflow.core.names import FINISHED, UNFINISHED
+from lanflow.core.files import explain_os_error
 from lanflow.tracking.record import (
     Artifact,
     DataSetInput,
@@ -32,21 +30,38 @@ from lanflow.tracking.record import (
     sync_command,
     tag_texts,
 )
-from lanflow.tracking.retry import with_retries
+from lanflow.tracking.retry import retry_seconds, with_retries
 from lanflow.tracking.store import FoundRun, SendMode, Store, redact
+
+if TYPE_CHECKING:
+    from lanflow.tracking.sender import Sender
 
 log = logging.getLogger(__name__)
 
-# A store that does not answer is tried again after this many seconds, and not before ten times the
-# duration of the last try: so it slows a training down by a tenth at most.
-_SECONDS_BETWEEN_TRIES = 5.0
-_PAUSE_PER_TRY = 10
+T = TypeVar("T")
+
+# Metrics are written to disk so rarely that the writing slows the work down by a fiftieth at most.
+_PAUSE_PER_SAVE = 50
+# With the send mode "try", the work waits this long for the run's id.
+_SECONDS_TO_BEGIN = 5.0
+# A job that must stop waits this long for the store: Slurm kills it 30 s after its signal.
+_SECONDS_TO_STOP = 20.0
+# A store that has not answered for this time, or longer for a large file, is not waited for, once
+# the user's patience is over: MLflow itself waits for 30 s over HTTP, and elsewhere for ever.
+_LONGEST_SILENCE, _SLOWEST_BYTES_PER_SECOND = 35.0, 2**20
 
 
 class RunRecorder:
-    """Writes the record of one run and sends it to the store.
+    """Writes the record of one run and has it sent to the store.
 
     Once the run began, a store that refuses or does not answer raises nothing here.
+
+    Parameters
+    ----------
+    record, folder
+        What is recorded, and where.
+    store, send_mode
+        Where it is sent, and when.
 
     Attributes
     ----------
@@ -58,16 +73,10 @@ class RunRecorder:
         self, record: RunRecord, folder: RecordFolder, store: Store, send_mode: SendMode
     ) -> None:
         self._record, self._folder, self._send_mode = record, folder, send_mode
-        self._delivery = None
-        if send_mode != "later":
-            with interrupts.defer_signals():
-                from lanflow.tracking.delivery import Delivery
-
-            self._delivery = Delivery(store, record, folder)
+        self._sender = None if send_mode == "later" else _make_sender(store, record, folder)
         self._known = {(point[0], point[3]) for point in record.metrics}
-        self._began = False
-        self._is_behind = False
-        self._next_try = 0.0
+        self._began = self._is_unsure = False
+        self._next_save = 0.0
         self.pending: Path | None = None
 
     @property
@@ -81,18 +90,25 @@ class RunRecorder:
         return self._record.run_id
 
     @property
+    def may_be_in_store(self) -> bool:
+        """Whether there is a run that has to be ended, in the store or when it gets there."""
+        if self._sender is not None:
+            self._is_unsure |= self._sender.delivery.may_have_run
+        return self._began or self.id is not None or self._is_unsure
+
+    @property
     def experiment_id(self) -> str | None:
         """The id of its experiment; None until it is known."""
         return self._record.experiment_id
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Record configuration."""
-        self._record.params |= param_texts(params)
+        self._record.params = self._record.params | param_texts(params)
         self._changed()
 
     def set_tags(self, tags: Mapping[str, Any]) -> None:
         """Record identity and lineage."""
-        self._record.tags |= tag_texts(tags)
+        self._record.tags = self._record.tags | tag_texts(tags)
         self._changed()
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
@@ -146,49 +162,46 @@ class RunRecorder:
         """
         self._folder.save(self._record)
         self._folder.remove_sent()
-        if self._delivery is not None:
+        if self._sender is not None and self._send_mode == "now":
+            with_retries(self._ask_for(self._sender.delivery.send))
+        elif self._sender is not None:
             try:
-                with_retries(self._delivery.send)
+                self._sender.ask(self._sender.delivery.send, seconds=_SECONDS_TO_BEGIN)
             except StoreError as e:
-                if self._send_mode == "now":
-                    raise
-                self._fall_behind(e)
+                self._sender.fall_behind(e)
+                self._sender.notify()
         self._began = True
         self._folder.save(self._record)
 
+    def _ask_for(self, request: Callable[[], T]) -> Callable[[], T]:
+        """Return a function that lets the sender make a request, and waits while it is answered."""
+        sizes = [artifact.size_bytes for artifact in self._record.artifacts]
+        silence = _LONGEST_SILENCE + max(sizes, default=0) / _SLOWEST_BYTES_PER_SECOND
+        sender = self._sender
+        assert sender is not None
+        return lambda: sender.ask(request, seconds=retry_seconds(), silence=silence)
+
     def ensure_id(self) -> str | None:
         """Return the run's id, retrying for a while; None if the store does not give one."""
-        if self.id is None and self._delivery is not None:
+        if self.id is None and self._sender is not None:
             try:
-                with_retries(self._delivery.ensure_run)
+                with_retries(self._ask_for(self._sender.delivery.ensure_run))
             except UserError as e:
                 log.warning("%s", e)
-                self._delivery = None  # so that the end of the run does not wait once more
+                self.stop_sending()  # so that the end of the run does not wait once more
         return self.id
 
     def _changed(self) -> None:
-        """Send new entries, or save them to the record if that is not possible."""
+        """Save new entries, unless that was done a moment ago, and have them sent."""
         if not self._began:
             return
-        if self._delivery is not None and time.monotonic() >= self._next_try:
-            start = time.monotonic()
-            try:
-                self._delivery.send()
-            except UserError as e:
-                seconds = time.monotonic() - start
-                self._fall_behind(e)
-                pause = max(_SECONDS_BETWEEN_TRIES, _PAUSE_PER_TRY * seconds)
-                self._next_try = time.monotonic() + pause
-            else:
-                self._is_behind = False
-                return
-        self._folder.save(self._record)
-
-    def _fall_behind(self, error: UserError) -> None:
-        """Note that the store lacks part of the run; only the first of several errors warns."""
-        level = logging.DEBUG if self._is_behind else logging.WARNING
-        log.log(level, "%s; work goes on, what MLflow missed will be sent later", error)
-        self._is_behind = True
+        start = time.monotonic()
+        if start >= self._next_save:
+            self._folder.save(self._record)
+            end = time.monotonic()
+            self._next_save = end + _PAUSE_PER_SAVE * (end - start)
+        if self._sender is not None:
+            self._sender.notify()
 
     def end(self, status: Status, failure: str | None = None, *, seconds: float | None) -> None:
         """Record how the run ended; sets :attr:`pending` if the store lacks part of the run.
@@ -198,14 +211,20 @@ class RunRecorder:
         status, failure
             The status, and the reason of a failure.
         seconds
-            How long an unavailable store is retried; None for the default.
+            How long an unavailable store is retried; None for the default. With 0 the job must
+            stop, and waits for a few seconds in all.
         """
         record = self._record
-        record.status, record.failure, record.end_time = status, failure, now_ms()
-        self._folder.save(record)
-        has_run = self._began or record.run_id is not None
-        if not has_run or self._send_end(seconds):
-            if has_run and status == "FINISHED":
+        record.failure, record.end_time = failure, now_ms()
+        record.status = status  # last, as the sender may read it at any time
+        try:
+            self._folder.save(record)
+        except OSError as e:  # a full disk: the store can be told of it nevertheless
+            log.warning("%s", explain_os_error(e))
+        is_sent = self._send_end(seconds)
+        self.stop_sending()
+        if is_sent:
+            if self.may_be_in_store and status == "FINISHED":
                 self._folder.mark_sent()
             else:
                 self._folder.remove()
@@ -219,18 +238,37 @@ class RunRecorder:
         )
 
     def _send_end(self, seconds: float | None) -> bool:
-        """Send the rest; True if the store has all of the run.
+        """Send the rest; True if the store has all of the run, or if there is no run.
 
         For a run that never began, it is enough that the store has its end.
         """
-        if self._delivery is None:
-            return False
+        sender = self._sender
         try:
-            with_retries(self._delivery.send, seconds=seconds)
+            if sender is not None and not self.may_be_in_store:
+                # An interruption does not end a request that the sender makes, and that may be
+                # the one that creates the run.
+                self._is_unsure = True
+                sender.ask(lambda: None, seconds=_SECONDS_TO_STOP)
+                self._is_unsure = False
+            if not self.may_be_in_store:
+                return True
+            if sender is None:
+                return False
+            if seconds == 0:
+                sender.ask(sender.delivery.send, seconds=_SECONDS_TO_STOP)
+            else:
+                with_retries(self._ask_for(sender.delivery.send), seconds=seconds)
         except UserError as e:
             log.warning("%s", e)
-            return bool(not self._began and self._delivery.is_ended)
+            return bool(not self._began and sender is not None and sender.delivery.is_ended)
         return True
+
+    def stop_sending(self) -> None:
+        """Make no further request."""
+        if self._sender is not None:
+            self._is_unsure |= self._sender.delivery.may_have_run
+            self._sender.stop()
+            self._sender = None
 
     def end_with_error(self, error: BaseException) -> None:
         """Record a failure or an interruption; the store is tried once, as the job must stop."""
@@ -238,6 +276,14 @@ class RunRecorder:
             self.end("KILLED", seconds=0)
         else:
             self.end("FAILED", redact(f"{type(error).__name__}: {error}"), seconds=0)
+
+
+def _make_sender(store: Store, record: RunRecord, folder: RecordFolder) -> "Sender":
+    with interrupts.defer_signals():
+        from lanflow.tracking.delivery import Delivery
+        from lanflow.tracking.sender import Sender
+
+    return Sender(Delivery(store, record, folder), store.shown_uri)
 
 
 @contextlib.contextmanager
@@ -290,7 +336,7 @@ def record_run(
             start_time=now_ms(),
         )
         if folder.exists():
-            saved = folder.read_checked()
+            saved = folder.read()  # without its files, which are recorded anew
             record.start_time, record.metrics = saved.start_time, saved.metrics
             record.run_id, record.experiment_id = run_id or saved.run_id, saved.experiment_id
         record.tags = tag_texts({**source_tags(), **tags})
@@ -302,83 +348,14 @@ def record_run(
         except BaseException as e:
             run.end_with_error(e)
             raise
+        finally:
+            run.stop_sending()
     finally:
         folder.unlock()
 
 
-# Continuing an interrupted run. `unfinished.json` beside the results names the run to continue if
-# the same job starts again. When the job finishes, the file is hidden as `.finished.json`.
-
-
-class _UnfinishedRun(BaseModel):
-    """The content of ``unfinished.json``; its further keys describe the work."""
-
-    model_config = ConfigDict(extra="allow", frozen=True)
-
-    run_key: str
-    mlflow_run_id: str | None = None
-
-
-def write_unfinished(path: Path, work: Mapping[str, Any], run: RunRecorder) -> None:
-    """Write ``unfinished.json``; the work removes it when it finishes.
-
-    Parameters
-    ----------
-    path
-        The file, in the folder of the results.
-    work
-        Everything that decides the results, and the store. Other work is another run.
-    run
-        The run of the work.
-    """
-    write_json(path, {**work, "run_key": run.key, "mlflow_run_id": run.id})
-
-
-def hide_finished(folder: Path) -> None:
-    """Rename ``unfinished.json`` to ``.finished.json``, for :func:`resume_finished`."""
-    if (folder / UNFINISHED).exists():
-        (folder / UNFINISHED).replace(folder / FINISHED)
-
-
-def resume_finished(folder: Path) -> None:
-    """Rename ``.finished.json`` back, so that the work continues the run that finished it.
-
-    To be called when the results were removed. A run of other work is not continued.
-    """
-    kept, path = folder / FINISHED, folder / UNFINISHED
-    if kept.exists() and not path.exists():
-        kept.replace(path)
-
-
-def find_unfinished(
-    store: Store, send_mode: SendMode, path: Path, work: Mapping[str, Any]
-) -> tuple[str | None, str | None]:
-    """Return key and id of the run that ``unfinished.json`` names for exactly this work.
-
-    Both are None if there is no such run, or if it was deleted in the store.
-    """
-    try:
-        saved = _UnfinishedRun.model_validate_json(path.read_text())
-    except (OSError, ValueError):  # missing, damaged, or of another kind
-        return None, None
-    if saved.model_extra != work:
-        return None, None
-    run_id = saved.mlflow_run_id
-    if run_id is not None and send_mode != "later":
-        try:
-            fetch_run(store, run_id)
-        except StoreError as e:
-            if send_mode == "now":
-                raise
-            log.warning("%s", e)
-        except UserError as e:
-            log.warning("%s; starting another", e)
-            return None, None
-    return saved.run_key, run_id
-
-
-def fetch_run(store: Store, run_id: str) -> FoundRun:
-    """Read a run of the store, with retries.
+def fetch_run(store: Store, run_id: str, *, seconds: float | None = None) -> FoundRun:
+    """Read a run of the store, retrying as :func:`lanflow.tracking.retry.with_retries` does.
 
     Raises
     ------
@@ -391,4 +368,4 @@ def fetch_run(store: Store, run_id: str) -> FoundRun:
         from lanflow.tracking.client import connect
         from lanflow.tracking.runs import find_run
 
-    return with_retries(lambda: find_run(connect(store), run_id))
+    return with_retries(lambda: find_run(connect(store), run_id), seconds=seconds)

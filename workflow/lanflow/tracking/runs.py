@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lanflow.core.errors import UserError
+from lanflow.core.tables import printable
 from lanflow.tracking.client import (
     Experiment,
     MlflowClient,
@@ -18,7 +19,7 @@ from lanflow.tracking.client import (
 )
 from lanflow.tracking.record import param_texts
 from lanflow.tracking.retry import error_reason, is_temporary, store_error, store_request
-from lanflow.tracking.store import INVENTORY_NAME, FoundRun, redact
+from lanflow.tracking.store import INVENTORY_NAME, FoundRun
 
 _INVENTORY_READERS = 16
 _RUNS_PER_PAGE = 1000
@@ -29,11 +30,13 @@ class NoSuchRunError(UserError):
     """A run that the store does not have, and did not delete."""
 
 
-def _found_run(run: Any, inventory: Mapping[str, Any] | None = None) -> FoundRun:
+def found_run(
+    run: Any, inventory: Mapping[str, Any] | None = None, inventory_fault: str = ""
+) -> FoundRun:
     """Convert MLflow's object of a run."""
     return FoundRun(
         id=run.info.run_id,
-        name=run.info.run_name,
+        name=printable(run.info.run_name or ""),
         status=run.info.status,
         params=dict(run.data.params),
         tags=dict(run.data.tags),
@@ -41,6 +44,7 @@ def _found_run(run: Any, inventory: Mapping[str, Any] | None = None) -> FoundRun
         experiment_id=run.info.experiment_id,
         artifact_uri=run.info.artifact_uri,
         inventory=inventory,
+        inventory_fault=inventory_fault,
         deleted=_is_deleted(run),
     )
 
@@ -76,7 +80,7 @@ def search_runs(
     Raises
     ------
     UserError
-        If MLflow does not understand the filter, or an inventory cannot be read.
+        If MLflow does not understand the filter.
     """
     runs = _search(client, experiment, filter_string, deleted=deleted)
     with (
@@ -84,7 +88,7 @@ def search_runs(
         ThreadPoolExecutor(_INVENTORY_READERS) as pool,
     ):
         inventories = list(pool.map(lambda run: _read_inventory(client, run, folder), runs))
-    return [_found_run(run, inventory) for run, inventory in zip(runs, inventories, strict=True)]
+    return [found_run(run, *inventory) for run, inventory in zip(runs, inventories, strict=True)]
 
 
 @store_request("searching for trainings")
@@ -100,7 +104,7 @@ def search_trainings(
         return []
     experiment = Experiment(found.experiment_id, found.name, found.artifact_location)
     wanted = f"tags.data_digest = '{data_digest}' and attributes.status = 'FINISHED'"
-    return [_found_run(run) for run in _search(client, experiment, wanted, deleted=False)]
+    return [found_run(run) for run in _search(client, experiment, wanted, deleted=False)]
 
 
 def _search(
@@ -129,37 +133,34 @@ def _search(
             return runs
 
 
-def _read_inventory(client: MlflowClient, run: Any, folder: str) -> Mapping[str, Any] | None:
-    """Download and read a run's inventory; None if it logged none.
+def _read_inventory(
+    client: MlflowClient, run: Any, folder: str
+) -> tuple[Mapping[str, Any] | None, str]:
+    """Download and read a run's inventory; None if it logged none, or why that is none.
 
     The artifact is read by its address, which saves one request for each run.
-
-    Raises
-    ------
-    UserError
-        If the file is not an inventory.
     """
     if _is_deleted(run):
-        return None
+        return None, ""
     run_id, place = run.info.run_id, run.info.artifact_uri.rstrip("/")
     uri = client.tracking_uri
     try:
         listed = artifacts.list_artifacts(artifact_uri=place, tracking_uri=uri)
         if all(Path(entry.path).name != INVENTORY_NAME for entry in listed):
-            return None
+            return None, ""
         path = artifacts.download_artifacts(
             artifact_uri=f"{place}/{INVENTORY_NAME}",
             dst_path=str(Path(folder, run_id)),
             tracking_uri=uri,
         )
         content = json.loads(Path(path).read_text())
-    except (MlflowException, OSError, ValueError) as e:
+    except (MlflowException, OSError, ValueError, RecursionError) as e:
         if is_temporary(e):
             raise
-        raise UserError(f"run {run_id}: {INVENTORY_NAME} cannot be read ({redact(str(e))})") from e
+        return None, f"its {INVENTORY_NAME} cannot be read ({error_reason(e)})"
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
-        raise UserError(f"run {run_id}: {INVENTORY_NAME} is not an inventory (no list 'files')")
-    return content
+        return None, f"its {INVENTORY_NAME} is not an inventory (no list 'files')"
+    return content, ""
 
 
 def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:
@@ -210,7 +211,7 @@ def find_run(client: MlflowClient, run_id: str) -> FoundRun:
         raise NoSuchRunError(f"run {run_id!r} is not in this MLflow store") from e
     if _is_deleted(found):
         raise UserError(f"run {run_id!r} is deleted in MLflow")
-    return _found_run(found)
+    return found_run(found)
 
 
 @store_request("looking for the run")
@@ -224,7 +225,7 @@ def find_run_by_tag(
         max_results=1,
         order_by=["attributes.start_time ASC"],
     )
-    return _found_run(found[0]) if found else None
+    return found_run(found[0]) if found else None
 
 
 def changed_params(run: FoundRun, params: Mapping[str, Any]) -> list[str]:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from lanflow.core.errors import UserError
+from lanflow.core.names import check_title
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+HIDDEN = "***"  # shown in place of credentials
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 ARTIFACT_VARIABLE = "MLFLOW_ARTIFACT_LOCATION"
 EXPERIMENT_VARIABLE = "MLFLOW_EXPERIMENT_NAME"
@@ -115,6 +117,8 @@ class FoundRun:
         The last value of each metric.
     inventory
         The files of a data-generation run; None where it logged none or was not asked for.
+    inventory_fault
+        Why its inventory is none; empty where it is one.
     deleted
         Whether the run is deleted in MLflow, which keeps it hidden.
     """
@@ -128,6 +132,7 @@ class FoundRun:
     experiment_id: str = ""
     artifact_uri: str = ""
     inventory: Mapping[str, Any] | None = None
+    inventory_fault: str = ""
     deleted: bool = False
 
 
@@ -205,8 +210,20 @@ def generation_experiment(model: str) -> str:
 def training_experiment(
     model: str, *, name: str | None = None, environment: Mapping[str, str] = os.environ
 ) -> str:
-    """Return the experiment of a training: the option, the environment, ``{model}-training``."""
-    return name or environment.get(EXPERIMENT_VARIABLE) or f"{model}-training"
+    """Return the experiment of a training: the option, the environment, ``{model}-training``.
+
+    Raises
+    ------
+    UserError
+        If the environment's cannot be the name of one.
+    """
+    given = environment.get(EXPERIMENT_VARIABLE)
+    if name or not given:
+        return name or f"{model}-training"
+    try:
+        return check_title(given)
+    except ValueError as e:
+        raise UserError(f"{EXPERIMENT_VARIABLE}: {e}") from e
 
 
 def resolve_send_mode(

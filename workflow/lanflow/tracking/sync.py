@@ -20,7 +20,6 @@ from lanflow.core.files import read_json, write_json
 from lanflow.core.names import SENT_RUNS
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.tracking.record import (
-    HIDDEN,
     PENDING_KEY,
     RecordFolder,
     RunRecord,
@@ -28,7 +27,7 @@ from lanflow.tracking.record import (
     sync_command,
 )
 from lanflow.tracking.retry import with_retries
-from lanflow.tracking.store import URI_VARIABLE, Store, resolve_store
+from lanflow.tracking.store import HIDDEN, URI_VARIABLE, Store, resolve_store
 
 log = logging.getLogger(__name__)
 

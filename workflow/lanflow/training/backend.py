@@ -5,11 +5,13 @@ The loop over epochs, the order of rows, learning rates and checkpoints are the 
 rows in blocks of whole batches.
 """
 
+import sys
 from typing import Protocol
 
 import numpy as np
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UserError, explain_import_error
+from lanflow.core.processes import require_memory
 from lanflow.networks.types import Architecture, BackendName
 from lanflow.training.config import TrainingConfig
 
@@ -20,6 +22,9 @@ OptimizerState = dict[str, np.ndarray]
 
 # Torch's defaults, and those of Kingma & Ba (2015), whose alpha is the learning rate.
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
+# Address space that importing a backend takes, measured (torch 2.13, jax 0.10).
+_LOADING_BYTES = {"torch": 600 * 2**20, "jax": 1000 * 2**20}
+
 # Where the Huber loss turns from a square into a line.
 HUBER_DELTA = 1.0
 
@@ -38,12 +43,15 @@ class Backend(Protocol):
         Whether the device is a GPU.
     weights_suffix
         Ending of a file in the backend's own format.
+    address_bytes
+        Address space that its first steps take beside the arrays, for threads and compilers.
     """
 
     name: BackendName
     device: str
     uses_gpu: bool
     weights_suffix: str
+    address_bytes: int
 
     def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
@@ -115,6 +123,13 @@ def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
     UserError
         If the backend is not installed, or a GPU was asked for and is not there.
     """
+    if name not in sys.modules:
+        require_memory(
+            f"loading {name}",
+            0,
+            advice="raise it, or lift it (ulimit -v unlimited)",
+            mapped_bytes=_LOADING_BYTES[name],
+        )
     try:
         if name == "jax":
             from lanflow.training.backend_jax import JaxBackend
@@ -124,7 +139,7 @@ def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
 
         return TorchBackend(device=device, threads=threads)
     except ImportError as e:
-        raise UserError(f"{name}train needs {e.name}; install lanflow[{name}]") from e
+        raise UserError(explain_import_error(e, f"{name}train", extra=name)) from e
 
 
 def cpu_name(threads: int) -> str:

@@ -31,7 +31,9 @@ _MOST_BLOCK_BYTES = 2**28
 # Rows read from the disk in one go.
 _READ_ROWS = 2**18
 # Bytes that a row's place in the permutation takes while the permutation is put together.
-_ORDER_BYTES = 16
+ORDER_BYTES = 16
+# Rows of a block that is validated.
+VALIDATION_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class RowMemory:
     def of(cls, memory_mb: int, *, row_bytes: int, batch_size: int) -> "RowMemory":
         """Divide so many megabytes (2**20 bytes) for rows of ``row_bytes`` bytes."""
         memory_bytes = memory_mb * 2**20
-        row_bytes += _ORDER_BYTES
+        row_bytes += ORDER_BYTES
         buffer_rows = max(memory_bytes // 2 // row_bytes, 1)
         n_batches = min(_MOST_BLOCK_BYTES, memory_bytes // 8) // (row_bytes * batch_size)
         return cls(
@@ -191,7 +193,7 @@ def rows_in_order(
     rows: RowRanges,
     *,
     labels_lower_bound: float | None,
-    block_bytes: int = 2**22,
+    block_bytes: int = VALIDATION_BYTES,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Features and labels of rows in the order of the file, in blocks of ``block_bytes`` bytes."""
     n_rows = max(block_bytes // (4 * (features.shape[1] + labels.shape[1])), 1)

@@ -1,4 +1,4 @@
-"""How far a training has come: its history, and the checkpoint that it continues from.
+"""Progress of a training: its history, and the checkpoint that it continues from.
 
 A checkpoint is one file, an ``.npz`` of plain arrays and one JSON text, so that reading it runs no
 code. It is replaced in one step: whenever a training is killed, the file is whole.
@@ -29,7 +29,7 @@ class Epoch:
     Attributes
     ----------
     epoch
-        Zero-based number.
+        Number, counted from 1.
     train_loss
         Mean over the rows trained on, each before the update by its batch.
     val_loss
@@ -112,6 +112,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(
         fingerprint=state["fingerprint"],
         schedule=ScheduleState(**state["schedule"]),
-        history=[Epoch(**epoch) for epoch in state["history"]],
+        # Numbered anew: earlier versions counted from 0.
+        history=[Epoch(**{**epoch, "epoch": i}) for i, epoch in enumerate(state["history"], 1)],
         **groups,
     )

@@ -1,4 +1,4 @@
-"""How one network is trained: LANfactory's training YAML, read and checked.
+"""Settings of one network's training: LANfactory's training YAML, read and checked.
 
 A YAML may list several networks. :class:`TrainingFile` is the file with LANfactory's keys, and
 :class:`TrainingConfig` is one network of it for one cognitive model.
@@ -13,19 +13,17 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from lanflow.core.errors import UserError
 from lanflow.core.settings import (
     Count,
+    Index,
     Name,
     Number,
     Positive,
     Settings,
-    parse_number,
     parse_settings,
     read_yaml,
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
 
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
-# Megabytes that rows may take while training.
-DEFAULT_MEMORY_MB = 4000
 
 
 def _none_if_nothing(value: object) -> object:
@@ -37,7 +35,7 @@ class LearningRateSchedulerParams(Settings):
     """Settings of the learning-rate schedule; LANfactory's defaults (``torch_mlp.py``)."""
 
     factor: Positive = 0.1
-    patience: Annotated[int, BeforeValidator(parse_number), Field(ge=0)] = 2
+    patience: Index = 2
     threshold: Annotated[Number, Field(ge=0)] = 0.001
     min_lr: Annotated[Number, Field(ge=0)] = 1e-8
     verbose: bool = True  # accepted for LANfactory's files; the rate is always logged

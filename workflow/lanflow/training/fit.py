@@ -4,12 +4,15 @@ A :class:`TrainingJob` holds all that decides a training's result. :func:`fit` t
 start, or from the checkpoint that the same job left, and both ways end at the same bytes.
 """
 
+import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import math
+import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,16 +20,31 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
+from lanflow.core.processes import DEFAULT_MEMORY_MB, require_memory
 from lanflow.data.dataset import DataSet
 from lanflow.networks.types import NETWORK_TYPES, Architecture
 from lanflow.training.backend import Backend, Weights
-from lanflow.training.batches import EpochRows, RowMemory, rows_in_order
+from lanflow.training.batches import (
+    ORDER_BYTES,
+    VALIDATION_BYTES,
+    EpochRows,
+    RowMemory,
+    rows_in_order,
+)
 from lanflow.training.checkpoints import Checkpoint, Epoch, load_checkpoint, save_checkpoint
-from lanflow.training.config import DEFAULT_MEMORY_MB, TrainingConfig
+from lanflow.training.config import TrainingConfig
 from lanflow.training.schedules import ScheduleState, initial_state, learning_rates, next_state
 from lanflow.training.split import STREAM_ORDER, STREAM_WEIGHTS, Split, split_rows, stream
 
 log = logging.getLogger(__name__)
+
+# Measured for 9 million weights (torch 2.13, jax 0.10): 47 and 52 bytes for each, which are copies
+# of the weights and of adam's moments while a checkpoint is written; and besides, once, for each
+# library's own first steps.
+_BYTES_PER_WEIGHT, _FIRST_STEPS_BYTES = 48, 80 * 2**20
+
+# What Torch and XLA say, in errors of their own, when memory runs out.
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|RESOURCE_EXHAUSTED", re.I)
 
 # Standard deviation of a standard normal that is cut at two.
 _CUT_NORMAL_STD = 0.87962566103423978
@@ -83,10 +101,50 @@ class TrainingJob:
 
     @property
     def memory(self) -> RowMemory:
-        """How many rows are held at a time."""
+        """Division of the row memory of this job."""
         _, n_inputs, n_outputs = self.data_set.shapes[self.config.network_type]
         row_bytes = 4 * (n_inputs + n_outputs)
         return RowMemory.of(self.memory_mb, row_bytes=row_bytes, batch_size=self.batch_size)
+
+    def require_memory(self) -> None:
+        """Refuse a training that cannot fit in memory, before it begins.
+
+        Raises
+        ------
+        UserError
+            With the estimate, the limit, and what to change.
+        """
+        n_rows, n_inputs, n_outputs = self.data_set.shapes[self.config.network_type]
+        mapped_bytes = 4 * n_rows * (n_inputs + n_outputs + 1)
+        require_memory(
+            f"training a network of {self.architecture.n_weights:,} weights on "
+            f"{self.batch_size:,} rows at a time, with {self.memory_mb:,} MB for rows,",
+            _FIRST_STEPS_BYTES
+            + _BYTES_PER_WEIGHT * self.architecture.n_weights
+            + self._rows_bytes()
+            + self._activations_bytes(),
+            advice="use smaller LAYER_SIZES, a smaller CPU_BATCH_SIZE or GPU_BATCH_SIZE, less "
+            "memory for rows (--memory-mb, study key memory_mb), or more memory",
+            mapped_bytes=mapped_bytes + self.backend.address_bytes,
+        )
+
+    def _rows_bytes(self) -> int:
+        """Rows that are held at a time, their order, and up to three blocks."""
+        _, n_inputs, n_outputs = self.data_set.shapes[self.config.network_type]
+        n_train, memory = len(self.split.train), self.memory
+        n_held = n_train if memory.holds(n_train) else memory.buffer_rows + memory.block_rows
+        row_bytes = 4 * (n_inputs + n_outputs)
+        n_in_blocks = 3 * min(memory.block_rows, n_train)
+        return n_held * (row_bytes + ORDER_BYTES) + n_in_blocks * row_bytes
+
+    def _activations_bytes(self) -> int:
+        """Outputs of layers: all of them while a batch is trained on, two while validating."""
+        if self.backend.uses_gpu:
+            return 0
+        sizes = [self.architecture.input_dim, *self.architecture.layer_sizes]
+        pair = max(n_in + n_out for n_in, n_out in itertools.pairwise(sizes))
+        n_validated = min(len(self.split.val), VALIDATION_BYTES // (4 * (sizes[0] + sizes[-1])))
+        return 4 * max(2 * self.batch_size * sum(sizes), n_validated * pair)
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """Features (rows, inputs) and labels (rows, outputs) of the data set."""
@@ -205,7 +263,7 @@ def initial_weights(architecture: Architecture, *, seed: int) -> Weights:
 
 @dataclass
 class TrainingResult:
-    """What a training gives: weights of the best and of the last epoch, and the history."""
+    """Result of a training: weights of the best and of the last epoch, and the history."""
 
     best_weights: Weights
     last_weights: Weights
@@ -243,13 +301,13 @@ def fit(
     config, backend = job.config, job.backend
     rows, fingerprint = job.rows(), job.fingerprint()
     schedule = initial_state(config)
-    with defer_signals():
+    with _backend_at_work():
         backend.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
         weights = backend.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
     checkpoint = _find_checkpoint(job, fingerprint)
     if checkpoint is not None:
-        with defer_signals():
+        with _backend_at_work():
             backend.restore(checkpoint.weights, checkpoint.optimizer_state)
         schedule = checkpoint.schedule
         result = TrainingResult(checkpoint.best_weights, checkpoint.weights, checkpoint.history)
@@ -258,7 +316,7 @@ def fit(
         epoch = _run_epoch(job, rows, schedule, number)
         schedule = next_state(schedule, config, val_loss=epoch.val_loss)
         result.history.append(epoch)
-        with defer_signals():
+        with _backend_at_work():
             result.last_weights = backend.weights()
             optimizer_state = backend.optimizer_state()
         if result.best is epoch:
@@ -275,6 +333,24 @@ def fit(
             save_checkpoint(job.checkpoint_path, snapshot)
         on_epoch(result.history)
     return result
+
+
+@contextlib.contextmanager
+def _backend_at_work() -> Iterator[None]:
+    """Defer signals while a backend works.
+
+    Raises
+    ------
+    MemoryError
+        If it finds no memory on its device, which each library says in its own way.
+    """
+    with defer_signals():
+        try:
+            yield
+        except RuntimeError as e:
+            if _OUT_OF_MEMORY.search(str(e)):
+                raise MemoryError(str(e)) from e
+            raise
 
 
 def _find_checkpoint(job: TrainingJob, fingerprint: str) -> Checkpoint | None:
@@ -304,10 +380,10 @@ def _run_epoch(job: TrainingJob, rows: EpochRows, schedule: ScheduleState, numbe
     for name, loss in (("training", train_loss), ("validation", val_loss)):
         if not math.isfinite(loss):
             raise TrainingError(
-                f"the {name} loss of epoch {number} is {loss}; the training has diverged. Lower "
-                f"LEARNING_RATE (it is {job.config.learning_rate:g}) or check the data"
+                f"the {name} loss of epoch {number + 1} is {loss}; the training has diverged. "
+                f"Lower LEARNING_RATE (it is {job.config.learning_rate:g}) or check the data"
             )
-    return Epoch(number, train_loss, val_loss, float(rates[-1]), time.perf_counter() - start)
+    return Epoch(number + 1, train_loss, val_loss, float(rates[-1]), time.perf_counter() - start)
 
 
 def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: int) -> float:
@@ -315,7 +391,7 @@ def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: i
     total, step = 0.0, 0
     for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, number)):
         n_batches = math.ceil(len(block) / job.batch_size)
-        with defer_signals():
+        with _backend_at_work():
             total += job.backend.train_block(
                 block,
                 block_labels,
@@ -333,6 +409,6 @@ def _validation_loss(job: TrainingJob) -> float:
     for block, block_labels in rows_in_order(
         features, labels, job.split.val, labels_lower_bound=job.config.labels_lower_bound
     ):
-        with defer_signals():
+        with _backend_at_work():
             total += job.backend.evaluate_block(block, block_labels)
     return float(total / (len(job.split.val) * labels.shape[1]))

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from lanflow.core.errors import UsageError, UserError
+from lanflow.core.files import remove_leftovers
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
-from lanflow.core.names import FINISHED_CHECKPOINT
+from lanflow.core.names import FINISHED_CHECKPOINT, UNFINISHED
+from lanflow.core.processes import DEFAULT_MEMORY_MB
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
 from lanflow.data.prepare import (
@@ -36,12 +38,12 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.types import BackendName
 from lanflow.tracking.preflight import check_first_contact
-from lanflow.tracking.recorder import RunRecorder, hide_finished, resume_finished
+from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import SendMode, Store, resolve_store, training_experiment
+from lanflow.tracking.unfinished import hide_finished, resume_finished
 from lanflow.training.backend import make_backend
 from lanflow.training.checkpoints import load_checkpoint
 from lanflow.training.config import (
-    DEFAULT_MEMORY_MB,
     DEFAULT_PATH,
     TrainingConfig,
     TrainingFile,
@@ -53,6 +55,7 @@ from lanflow.training.save import PlannedTraining, save_network
 from lanflow.training.track import (
     EpochLog,
     Tracking,
+    interrupted_run_uuid,
     log_outputs,
     recorded_run_uuid,
     track_training,
@@ -151,6 +154,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         return _describe_dry_run(_plan(options, config, data, place, definition), tracking)
     with locked(place.folder / network_folder.LOCK, f"{place.folder} is being trained"):
         training = _plan(options, config, data, place, definition)
+        training.job.require_memory()
+        remove_leftovers(place.folder, network_folder.IN_NETWORK_FOLDER)
         _take_up_finished(training)
         return _train(training, tracking)
 
@@ -187,10 +192,12 @@ def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig
 
 
 def _choose_place(options: TrainingOptions, config: TrainingConfig, store: Store) -> NetworkPlace:
-    """Where the network goes; a run that is continued leads to where it was before."""
+    """Folder and name of the network; a continued run keeps those it had."""
     run_uuid = options.run_uuid
     if run_uuid is None and options.mlflow_run_id is not None:
         run_uuid = recorded_run_uuid(options.mlflow_run_id, store)
+    if run_uuid is None and options.network_name is not None:
+        run_uuid = _interrupted_run_uuid(options, config)
     run_uuid = run_uuid or uuid.uuid1().hex
     return NetworkPlace(
         base=options.networks_path_base,
@@ -199,6 +206,22 @@ def _choose_place(options: TrainingOptions, config: TrainingConfig, store: Store
         name=options.network_name or run_uuid,
         run_uuid=run_uuid,
     )
+
+
+def _interrupted_run_uuid(options: TrainingOptions, config: TrainingConfig) -> str | None:
+    """The run uuid of this training if it was interrupted, so that its files are replaced."""
+    assert options.network_name is not None
+    folder = NetworkPlace(
+        base=options.networks_path_base,
+        network_type=config.network_type,
+        model=config.model,
+        name=options.network_name,
+        run_uuid=options.network_name,
+    ).folder
+    marks = UNFINISHED, network_folder.CHECKPOINT
+    if not any((folder / mark).exists() for mark in marks):
+        return None
+    return interrupted_run_uuid(folder, config, options.backend)
 
 
 def _choose_tracking(

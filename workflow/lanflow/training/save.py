@@ -135,7 +135,7 @@ def _products(training: PlannedTraining, result: TrainingResult) -> dict[str, by
         [asdict(epoch) for epoch in result.history],
         title=f"{job.config.model} {network_type.name} ({backend.name})",
         loss="Huber loss of the log-likelihood" if is_huber else "cross-entropy (nats)",
-    )
+    ).png()
     return products
 
 
@@ -187,7 +187,7 @@ def _export(job: TrainingJob, result: TrainingResult) -> bytes:
 def _card(
     training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None
 ) -> dict[str, Any]:
-    """What a user of the network must know: order of inputs, bounds, meaning of the output."""
+    """Write the card: order of inputs, bounds, meaning of the output."""
     job = training.job
     network_type = NETWORK_TYPES[job.config.network_type]
     parameters = list(job.data_set.parameters)

@@ -19,7 +19,7 @@ _SMALLEST_STEP = 1e-8
 
 @dataclass(frozen=True)
 class ScheduleState:
-    """What a schedule remembers between epochs.
+    """State of a schedule between epochs.
 
     Attributes
     ----------

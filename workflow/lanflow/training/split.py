@@ -1,4 +1,4 @@
-"""Which rows of a data set train and which validate: whole parameter sets go to either side.
+"""Split of a data set into training and validation rows; whole parameter sets go to either side.
 
 The rows of a parameter set lie together, so a side is kept as ranges of neighbouring rows. That
 takes memory for each range, not for each of up to 10^9 rows.
@@ -190,6 +190,7 @@ def split_rows(
         holders = [holders[i] for i in sorted(chosen)]
     sets_of_files = [ranges_of_equal(sets, *file.rows[network_type]) for file in holders]
     distinct = np.unique(np.concatenate([np.unique(numbers) for _, numbers in sets_of_files]))
+    data_set.check_sets(network_type, distinct)
     if len(distinct) < 2:
         raise UserError(
             f"{data_set.folder}: {len(distinct)} distinct parameter set(s) in {len(holders)} "

@@ -1,4 +1,4 @@
-"""What is recorded of a training: ``run.json`` in the network's folder, and its MLflow run.
+"""Records of a training: ``run.json`` in the network's folder, and its MLflow run.
 
 The record reads FINISHED only when the run does, in the store or waiting on disk to be sent there.
 Without tracking there is the record alone.
@@ -19,22 +19,18 @@ import numpy as np
 from lanflow import __version__
 from lanflow.core import interrupts
 from lanflow.core.errors import UserError
-from lanflow.core.files import write_json
-from lanflow.core.names import UNFINISHED
-from lanflow.core.progress import format_seconds
+from lanflow.core.files import explain_os_error, write_json
+from lanflow.core.names import is_name
+from lanflow.core.progress import epoch_line
 from lanflow.data.manifest import common_folder
 from lanflow.networks import folder as network_folder
-from lanflow.networks.types import NETWORK_TYPES
+from lanflow.networks.types import NETWORK_TYPES, BackendName
 from lanflow.tracking.record import PENDING_KEY
-from lanflow.tracking.recorder import (
-    RunRecorder,
-    fetch_run,
-    find_unfinished,
-    record_run,
-    write_unfinished,
-)
+from lanflow.tracking.recorder import RunRecorder, fetch_run
 from lanflow.tracking.store import MODELS_FILE_TAG, SendMode, Store, redact
+from lanflow.tracking.unfinished import record_work
 from lanflow.training.checkpoints import Epoch
+from lanflow.training.config import TrainingConfig
 from lanflow.training.fit import TrainingJob, TrainingResult
 from lanflow.training.save import PlannedTraining
 
@@ -100,9 +96,20 @@ def track_training(
         status = "KILLED" if killed else "FAILED"
         reason = redact(f"{type(e).__name__}: {e}")
         stopped = {**record, **_run_ids(run), "status": status, "reason": reason}
-        write_json(record_path, stopped | _pending(run, training.folder))
+        if tracking is None or run is not None:  # else the store refused, and nothing was begun
+            _write_stopped(record_path, stopped | _pending(run, training.folder))
         raise
     write_json(record_path, finished | _pending(run, training.folder))
+
+
+def _write_stopped(path: Path, record: Mapping[str, Any]) -> None:
+    """Record the end of a training that failed, maybe because nothing can be written here."""
+    try:
+        write_json(path, record)
+    except OSError as e:
+        log.warning("%s", explain_os_error(e))
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)  # it says RUNNING
 
 
 def _identity(training: PlannedTraining) -> dict[str, Any]:
@@ -113,14 +120,14 @@ def _identity(training: PlannedTraining) -> dict[str, Any]:
         "backend": job.backend.name,
         "device": job.backend.device,
         "run_uuid": training.place.run_uuid,
-        "config_sha256": _config_sha256(job),
+        "config_sha256": _config_sha256(job.config),
         "data_digest": job.data_set.digest,
         "versions": {"lanflow": __version__, "numpy": np.__version__, **job.backend.versions()},
     }
 
 
-def _config_sha256(job: TrainingJob) -> str:
-    return hashlib.sha256(job.config.canonical_json().encode()).hexdigest()
+def _config_sha256(config: TrainingConfig) -> str:
+    return hashlib.sha256(config.canonical_json().encode()).hexdigest()
 
 
 def _run_ids(run: RunRecorder | None) -> dict[str, str | None]:
@@ -130,7 +137,7 @@ def _run_ids(run: RunRecorder | None) -> dict[str, str | None]:
 
 
 def _pending(run: RunRecorder | None, folder: Path) -> dict[str, str]:
-    """Where the part of a run lies that the store has not taken yet."""
+    """Folder of the records that the store has not taken yet."""
     if run is None or run.pending is None:
         return {}
     return {PENDING_KEY: str(run.pending.relative_to(folder.absolute()))}
@@ -144,33 +151,28 @@ def _now() -> str:
 def _open_run(training: PlannedTraining, tracking: Tracking) -> Iterator[RunRecorder]:
     """Start a run, or continue the one named or interrupted, and record what is trained on what."""
     params, tags = _params(training.job), _tags(training)
-    mark_path = training.folder / UNFINISHED
-    mark = {
+    work = {
         "mlflow_tracking_uri": tracking.store.shown_uri,
         "mlflow_experiment": tracking.experiment,
         "fingerprint": tags[_FINGERPRINT_TAG],
         "n_epochs": training.job.config.n_epochs,
     }
-    key, run_id = None, tracking.run_id
-    if run_id is not None:
-        _check_same_training(tracking.store, run_id, params, tags)
-    else:
-        key, run_id = find_unfinished(tracking.store, tracking.send_mode, mark_path, mark)
-    with record_run(
+    if tracking.run_id is not None:
+        _check_same_training(tracking.store, tracking.run_id, params, tags)
+    with record_work(
         tracking.store,
         training.folder,
+        work,
         experiment=tracking.experiment,
         name=tracking.run_name,
         tags=tags,
         send_mode=tracking.send_mode,
-        key=key,
-        run_id=run_id,
+        run_id=tracking.run_id,
     ) as run:
         run.log_params(params)
         run.log_json(training.lineage(), network_folder.LINEAGE)
         _log_data_set(run, training)
         run.begin()
-        write_unfinished(mark_path, mark, run)
         yield run
 
 
@@ -198,7 +200,7 @@ def _tags(training: PlannedTraining) -> dict[str, Any]:
     tags = {
         "phase": "train",
         "run_uuid": training.place.run_uuid,
-        "config_sha256": _config_sha256(job),
+        "config_sha256": _config_sha256(job.config),
         "data_digest": job.data_set.digest,
         _FINGERPRINT_TAG: job.fingerprint(),
         "training_data_folder": common_folder(manifest),
@@ -212,7 +214,7 @@ def _tags(training: PlannedTraining) -> dict[str, Any]:
 
 
 def _n_files(job: TrainingJob) -> int:
-    """How many files the rows come from."""
+    """Number of files that the rows come from."""
     return len({*job.split.train_files, *job.split.val_files})
 
 
@@ -264,6 +266,19 @@ def recorded_run_uuid(run_id: str, store: Store) -> str | None:
     return tags.get("run_uuid") if tags.get("phase") == "train" else None
 
 
+def interrupted_run_uuid(folder: Path, config: TrainingConfig, backend: BackendName) -> str | None:
+    """The run uuid in a network's folder, if a training of these settings was begun there."""
+    try:
+        record = json.loads((folder / network_folder.RECORD).read_text())
+    except (OSError, ValueError):
+        return None
+    known = {"config_sha256": _config_sha256(config), "backend": backend}
+    if not isinstance(record, dict) or any(record.get(key) != known[key] for key in known):
+        return None
+    run_uuid = record.get("run_uuid")
+    return run_uuid if is_name(run_uuid) else None
+
+
 class EpochLog:
     """Logs each epoch: one line for a person, metrics for the MLflow run.
 
@@ -290,16 +305,15 @@ class EpochLog:
 
     def _log_line(self, epoch: Epoch) -> None:
         n_epochs = self._job.config.n_epochs
-        log.info(
-            "epoch %d/%d  train_loss %.5g  val_loss %.5g  learning_rate %.2g  %s rows/s  %s left",
-            epoch.epoch + 1,
+        losses = f"train_loss {epoch.train_loss:.5g}  val_loss {epoch.val_loss:.5g}"
+        line = epoch_line(
+            epoch.epoch,
             n_epochs,
-            epoch.train_loss,
-            epoch.val_loss,
-            epoch.learning_rate,
-            f"{len(self._job.split.train) / epoch.seconds:,.0f}",
-            format_seconds(epoch.seconds * (n_epochs - epoch.epoch - 1)),
+            f"{losses}  learning_rate {epoch.learning_rate:.2g}",
+            rows_per_second=len(self._job.split.train) / epoch.seconds,
+            seconds_left=epoch.seconds * (n_epochs - epoch.epoch),
         )
+        log.info("%s", line)
 
 
 def _metrics(epoch: Epoch) -> dict[str, float]:

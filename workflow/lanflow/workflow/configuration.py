@@ -10,7 +10,7 @@ from lanflow.study.files import FileSearch, locate_files, print_once
 from lanflow.workflow.place import WorkflowPlace
 
 # The study to make if none is named.
-DEFAULT_STUDY = "examples/tiny.yaml"
+DEFAULT_STUDY = "examples/first.yaml"
 
 
 def read_study(place: WorkflowPlace, config: Mapping[str, Any]) -> StudyConfig:

@@ -84,6 +84,15 @@ class WorkflowPlace:
             return f"git+https://{folder.host}/{folder.repo}@{folder.ref}"
         return None
 
+    def tell(self, text: str) -> None:
+        """Write lines to the person who started the build, in order with what Snakemake writes."""
+        if self.is_module:  # which ends after Snakemake's logger
+            sys.stderr.write(f"{text}\n")
+            return
+        from snakemake.logging import logger
+
+        logger.info("%s", text)
+
     def with_prefix(self, path: str) -> str:
         """Return a relative path of this workflow's rules with the prefix of the module, if any."""
         return str(self._modifier.path_modifier.replace_prefix(path))

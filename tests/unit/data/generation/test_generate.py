@@ -233,7 +233,7 @@ def test_a_chunk_that_is_killed_between_its_last_steps_is_still_replaced_by_anot
 ) -> None:
     """Whose the files are must be known at any time; the other chunk's names tell nothing of it."""
     generate_chunk(plan_of(seed=2, n_files=1), tmp_path, n_processes=1)
-    for step in ("rmtree", "write_json", "rename"):
+    for step in ("link_or_copy", "write_json", "rename", "remove_partial"):
         with monkeypatch.context() as patch:
             end_before(patch, step)
             with pytest.raises(KeyboardInterrupt):
@@ -251,8 +251,7 @@ def end_before(patch: pytest.MonkeyPatch, step: str) -> None:
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
-    places = {"rmtree": shutil, "write_json": generate, "rename": Path}
-    patch.setattr(places[step], step, end)
+    patch.setattr(Path if step == "rename" else generate, step, end)
 
 
 @pytest.mark.parametrize("has_inventory", [False, True])

@@ -5,9 +5,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.contour import ContourSet
 from matplotlib.image import imread
+from matplotlib.text import Text
 
-from lanflow.core.figures import BLUE, GREEN, ORANGE, YELLOW
+from lanflow.core.figures import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    Drawing,
+    draw,
+    format_parameters,
+    line_key,
+    put_legend,
+    put_title,
+)
 from lanflow.evaluation.evaluate import score
 from lanflow.evaluation.record import EvaluationSettings
 from lanflow.evaluation.scores import Scores, calibration
@@ -25,8 +37,8 @@ from tests.networks import write_network
 from tests.unit.core.test_figures import n_pixels_of
 
 
-def image_of(png: bytes) -> np.ndarray:
-    image: np.ndarray = imread(io.BytesIO(png))
+def image_of(figure: Drawing) -> np.ndarray:
+    image: np.ndarray = imread(io.BytesIO(figure.png()))
     return image[:, :, :3]
 
 
@@ -34,45 +46,51 @@ def n_black_pixels(image: np.ndarray) -> int:
     return int((image < 0.05).all(axis=2).sum())
 
 
+def n_sets_of_lines(figure: Drawing) -> list[int]:
+    """Of each panel with lines, whose lines it has: the network's, and the model's."""
+    counts = [sum(isinstance(c, ContourSet) for c in axes.collections) for axes in figure.axes]
+    return [n for n in counts if n]
+
+
 def scores_of(network: Network, *, n_sets: int, rows: int = 20) -> Scores:
     settings = EvaluationSettings(n_sets=n_sets, rows=rows)
     return score(network, reference_of(network), settings, seed=1)
 
 
-def densities(network: Network, *, seed: int = 1, n_trials: int = 500) -> bytes:
+def densities(network: Network, *, seed: int = 1, n_trials: int = 500) -> Drawing:
     return draw_densities(network, reference_of(network), seed=seed, n_trials=n_trials)
 
 
-def manifold(network: Network) -> bytes:
+def manifold(network: Network) -> Drawing:
     return draw_manifold(network, reference_of(network).for_drawing())
 
 
-def errors(network: Network, *, n_sets: int = 64) -> bytes:
+def errors(network: Network, *, n_sets: int = 64) -> Drawing:
     return draw_errors(network, scores_of(network, n_sets=n_sets))
 
 
-def calibrated(network: Network, *, n_sets: int = 32) -> bytes:
+def calibrated(network: Network, *, n_sets: int = 32) -> Drawing:
     scores = scores_of(network, n_sets=n_sets)
     found = calibration(network, scores, reference_of(network))
     return draw_likelihood_calibration(network, scores, found)
 
 
-LIKELIHOOD_FIGURES: list[Callable[[Network], bytes]] = [densities, manifold, errors, calibrated]
+LIKELIHOOD_FIGURES: list[Callable[[Network], Drawing]] = [densities, manifold, errors, calibrated]
 
 
 @pytest.mark.parametrize("draw", LIKELIHOOD_FIGURES)
 def test_a_fault_of_a_likelihood_network_changes_every_figure(
-    draw: Callable[[Network], bytes],
+    draw: Callable[[Network], Drawing],
 ) -> None:
     right, wrong = draw(exact()), draw(exact(too_high=0.4))
-    assert right.startswith(b"\x89PNG")
+    assert right.png().startswith(b"\x89PNG")
     assert (image_of(right) != image_of(wrong)).any(axis=2).sum() > 500
 
 
 def test_the_same_network_gives_the_same_bytes() -> None:
-    first, second = (densities(exact(), n_trials=200) for _ in range(2))
+    first, second = (densities(exact(), n_trials=200).png() for _ in range(2))
     assert first == second
-    assert first != densities(exact(), seed=2, n_trials=200)
+    assert first != densities(exact(), seed=2, n_trials=200).png()
 
 
 def test_densities_show_both_choices_and_the_models_own_curve() -> None:
@@ -88,13 +106,13 @@ def test_a_model_of_three_choices_without_a_density_is_drawn_too(tmp_path: Path)
     network = Network.from_folder(write_network(tmp_path, model="race_no_bias_3"))
     drawn = image_of(densities(network, n_trials=300))
     assert min(n_pixels_of(drawn, colour) for colour in (ORANGE, BLUE, GREEN)) > 200
-    assert n_pixels_of(image_of(manifold(network)), YELLOW) == 0  # the curve is not known
+    assert set(n_sets_of_lines(manifold(network))) == {1}  # the model's curve is not known
     image_of(errors(network, n_sets=4))
     image_of(calibrated(network, n_sets=4))
 
 
 def test_a_manifold_has_the_models_lines_where_its_density_is_known() -> None:
-    assert n_pixels_of(image_of(manifold(exact(too_late=0.3))), YELLOW) > 500
+    assert n_sets_of_lines(manifold(exact(too_late=0.3))) == 4 * [2]
 
 
 def test_errors_of_many_parameters_are_a_list_of_panels() -> None:
@@ -133,15 +151,59 @@ def test_a_network_of_probabilities_of_a_simulated_model_has_points(tmp_path: Pa
     folder = write_network(tmp_path, model="race_no_bias_2", network_type="cpn")
     network = Network.from_folder(folder)
     truth, scores = reference_of(network), scores_of(network, n_sets=4)
-    for png in (
+    for figure in (
         draw_outcomes(network, truth, seed=1, n_trials=50),
         draw_probability_sweeps(network, truth, seed=1, n_trials=50),
         draw_errors(network, scores),
         draw_probability_calibration(network, scores),
     ):
-        assert (image_of(png) < 0.9).any(axis=2).sum() > 1000
+        assert (image_of(figure) < 0.9).any(axis=2).sum() > 1000
 
 
 def test_values_that_are_not_finite_or_huge_can_be_drawn() -> None:
-    for draw in LIKELIHOOD_FIGURES:
-        image_of(draw(exact(too_high=float("inf"))))
+    for figure_of in LIKELIHOOD_FIGURES:
+        image_of(figure_of(exact(too_high=float("inf"))))
+
+
+def text_of(figure: Drawing) -> str:
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def spiked(network: Network) -> Network:
+    """A network that is far too high where the first parameter is."""
+
+    def outputs(rows: np.ndarray) -> np.ndarray:
+        return network(rows) + np.where(rows[:, :1] > 2.0, np.float32(5.0), np.float32(0.0))
+
+    return made("ddm", "lan", outputs, network.bounds)
+
+
+def test_a_spike_of_a_bad_network_does_not_take_over_an_axis_and_is_told() -> None:
+    right, wrong = exact(), spiked(exact())
+    for figure_of in (densities, calibrated):
+        tops = [[axes.get_ylim()[1] for axes in figure_of(one).axes] for one in (right, wrong)]
+        assert all(b <= 2 * a for a, b in zip(*tops, strict=True))
+    assert "cut off: the network's peak, " in text_of(densities(wrong))
+    assert "above, up to" in text_of(calibrated(wrong))
+    assert "outside, up to" in text_of(calibrated(wrong))
+    assert "up to" not in text_of(calibrated(right))
+    figure = errors(wrong)
+    assert "\N{RIGHTWARDS ARROW}" in text_of(figure)
+
+
+def test_titles_fit_a_figure_of_any_number_of_parameters() -> None:
+    network = exact()
+    model = network.model
+    bounds = Bounds({f"{name}{i}": pair for i in range(3) for name, pair in model.bounds.items()})
+    theta = dict.fromkeys(bounds, -1.23456)
+    assert max(map(len, format_parameters(theta).splitlines())) <= 46
+
+    def fill(figure: Drawing) -> None:
+        put_title(figure, "many words " * 20, ", ".join(bounds) * 3)
+        put_legend(figure, [line_key("black", f"a long label {i}") for i in range(6)])
+
+    figure = draw((4.0, 3.0), fill)
+    figure.png()
+    width = figure.get_size_inches()[0] * figure.dpi
+    drawn = [*figure.texts, *figure.legends]
+    assert all(0 <= each.get_window_extent().x1 <= width for each in drawn)

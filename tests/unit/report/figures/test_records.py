@@ -23,7 +23,7 @@ def record(packed: PackedData) -> dict[str, Any]:
 
 def image_of(record: dict[str, Any]) -> np.ndarray:
     """The picture as an array (height, width, colours)."""
-    image: np.ndarray = imread(io.BytesIO(draw_audit(record)))
+    image: np.ndarray = imread(io.BytesIO(draw_audit(record).png()))
     return image[:, :, :3]
 
 
@@ -67,6 +67,6 @@ def test_data_without_trials_or_without_bounds_can_be_drawn(tmp_path: Path) -> N
 
 
 def test_the_same_audit_gives_the_same_bytes(record: dict[str, Any]) -> None:
-    assert draw_audit(record) == draw_audit(record)
+    assert draw_audit(record).png() == draw_audit(record).png()
     changed = {**record, "model": "angle"}
-    assert draw_audit(record) != draw_audit(changed)
+    assert draw_audit(record).png() != draw_audit(changed).png()

@@ -49,7 +49,7 @@ def sampled(n_parameters: int, *, off: float = 0.0) -> PosteriorRecovery:
 def test_any_number_of_parameters_has_a_figure_of_its_own() -> None:
     sizes = {}
     for n in (1, 2, 4, 5, 7):
-        png = draw_recovery(record(n))
+        png = draw_recovery(record(n)).png()
         assert png.startswith(b"\x89PNG")
         sizes[n] = tuple(int.from_bytes(png[start : start + 4]) for start in (16, 20))
     assert sizes[1][0] < sizes[2][0] == sizes[4][0] < sizes[5][0] == sizes[7][0]
@@ -57,20 +57,23 @@ def test_any_number_of_parameters_has_a_figure_of_its_own() -> None:
 
 
 def test_the_same_record_is_the_same_figure_and_another_is_not() -> None:
-    assert draw_recovery(record(2)) == draw_recovery(record(2))
-    assert draw_recovery(record(2)) != draw_recovery(record(2, spread=0.2))
+    assert draw_recovery(record(2)).png() == draw_recovery(record(2)).png()
+    assert draw_recovery(record(2)).png() != draw_recovery(record(2, spread=0.2)).png()
 
 
-def test_two_subjects_have_a_figure_without_ranks() -> None:
-    assert draw_recovery(record(1, n_subjects=2)).startswith(b"\x89PNG")
+def test_two_subjects_have_a_figure_that_says_why_there_are_no_ranks() -> None:
+    figure = draw_recovery(record(1, n_subjects=2))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[0].startswith("no rank correlation: too few subjects\n")
+    assert figure.png().startswith(b"\x89PNG")
 
 
 def test_posteriors_have_ranks_under_their_values() -> None:
     heights = {}
     for n in (1, 3, 4, 5):
-        png = draw_recovery(sampled(n))
+        png = draw_recovery(sampled(n)).png()
         assert png.startswith(b"\x89PNG")
         heights[n] = int.from_bytes(png[20:24])
     assert heights[1] == heights[3] < heights[4] == heights[5]
-    assert heights[1] > int.from_bytes(draw_recovery(record(1))[20:24])
-    assert draw_recovery(sampled(2)) != draw_recovery(sampled(2, off=0.1))
+    assert heights[1] > int.from_bytes(draw_recovery(record(1)).png()[20:24])
+    assert draw_recovery(sampled(2)).png() != draw_recovery(sampled(2, off=0.1)).png()

@@ -12,7 +12,6 @@ from lanflow.core.settings import (
     Count,
     Name,
     Number,
-    Positive,
     Settings,
     parse_settings,
     read_yaml,
@@ -40,7 +39,7 @@ class SimulatorSection(_Section):
     """Simulation of each parameter set; ``delta_t`` in seconds."""
 
     n_samples: Count
-    delta_t: Positive
+    delta_t: Annotated[Number, Field(ge=1e-6, le=1)]
 
 
 class TrainingSection(_Section):

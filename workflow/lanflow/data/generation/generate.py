@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.core.files import write_bytes, write_json
+from lanflow.core.files import link_or_copy, replace_folder, write_bytes, write_json
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
-from lanflow.core.processes import WorkerPool, worker_pool
+from lanflow.core.processes import WorkerPool, require_memory, worker_pool
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.data.generation.plan import ChunkPlan, SetDraw
 from lanflow.models.simulators import default_generator_config
@@ -36,6 +36,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.tracking.store import INVENTORY_NAME
 
 FILES_NAME = "training_data"
+PARTIAL_NAME = f"{FILES_NAME}.partial"
 RECORD_NAME = "chunk.json"
 
 # What a chunk's folder holds beside its finished files; whose the unfinished ones are, their
@@ -44,8 +45,11 @@ _OWN = (
     *(RECORD_NAME, INVENTORY_NAME, UNFINISHED, FINISHED, network_folder.LOCK),
     network_folder.MODELS_FILE,
     *(f"{UNSENT_RUNS}/", f"{SENT_RUNS}/"),
-    f"{FILES_NAME}.partial/training_data_{'[0-9a-f]' * 32}.pickle",
+    f"{PARTIAL_NAME}/training_data_{'[0-9a-f]' * 32}.pickle",
 )
+
+# Seeds, draws and records of a parameter set; a worker process that has loaded what it needs.
+_BYTES_PER_SET, _WORKER_BYTES = 1000, 100 * 2**20
 
 # Seconds of work before other processes are started for it: each takes as long to import what it
 # needs, and is not worth it for a few sets of a known likelihood.
@@ -164,12 +168,41 @@ def _inventoried(path: Path) -> list[str]:
         return []
 
 
+def require_chunk_memory(plan: ChunkPlan, n_processes: int) -> None:
+    """Refuse a generation that cannot fit in memory, before it begins.
+
+    The rows of one file are held at a time: as they were made, joined, and twice as the file's
+    content while it is written.
+
+    Raises
+    ------
+    UserError
+        With the estimate, the limit, and what to change.
+    """
+    pipeline, n_rows = plan.config.pipeline, plan.config.training.n_samples_per_param
+    row_bytes = 4 * (len(plan.model.parameters) + 3)  # rt, choice, label
+    file_bytes = pipeline.n_parameter_sets * (4 * n_rows * row_bytes + _BYTES_PER_SET)
+    # A trial's rt and choice, where trials are simulated.
+    n_trials = 0 if plan.label_source in ("analytic", "solver") else plan.config.simulator.n_samples
+    set_bytes = n_rows * row_bytes + 8 * n_trials
+    n_workers = min(n_processes, pipeline.n_parameter_sets)
+    require_memory(
+        f"generating files of {pipeline.n_parameter_sets:,} parameter sets with {n_rows:,} rows "
+        f"each, on {n_processes:,} processes,",
+        file_bytes + set_bytes,
+        advice="lower PIPELINE.N_PARAMETER_SETS (and make more files), "
+        "TRAINING.N_SAMPLES_PER_PARAM, SIMULATOR.N_SAMPLES or --processes, or give it more memory",
+        workers_bytes=0 if n_workers == 1 else n_workers * (_WORKER_BYTES + set_bytes),
+    )
+
+
 def generate_chunk(
     plan: ChunkPlan,
     folder: Path,
     *,
     n_processes: int,
     on_set: Callable[[], None] = lambda: None,
+    keep_partial: bool = False,
 ) -> dict[str, Any]:
     """Make the files of a chunk; files that are there from an interrupted try are kept.
 
@@ -184,6 +217,8 @@ def generate_chunk(
         Parameter sets simulated at a time.
     on_set
         Called after each parameter set, those of kept files included.
+    keep_partial
+        Leave ``training_data.partial`` to :func:`remove_partial`, once the chunk is recorded.
 
     Returns
     -------
@@ -197,8 +232,9 @@ def generate_chunk(
         parameter set, or the folder holds anything but an earlier try or chunk.
     """
     require_chunk_folder(plan, folder)
+    require_chunk_memory(plan, n_processes)
     _use(plan)  # a wrong model or estimator ends here, not in a worker
-    partial_folder = folder / f"{FILES_NAME}.partial"
+    partial_folder = folder / PARTIAL_NAME
     partial_folder.mkdir(parents=True, exist_ok=True)
     names = [plan.file_name(i) for i in range(plan.n_files)]
     for path in partial_folder.iterdir():
@@ -216,15 +252,32 @@ def generate_chunk(
                 results.append(result)
                 on_set()
             write_bytes(partial_folder / name, _file_content(plan, results))
-    final = folder / FILES_NAME
-    inventory = build_inventory([partial_folder / name for name in names], final)
-    require_chunk_folder(plan, folder)
-    if final.exists():
-        shutil.rmtree(final)
-    # First: it says whose the files are, should this process be killed between the two.
-    write_json(folder / INVENTORY_NAME, inventory)
-    partial_folder.rename(final)
+    inventory = _publish(folder, names)
+    if not keep_partial:
+        remove_partial(folder)
     return inventory
+
+
+def _publish(folder: Path, names: list[str]) -> dict[str, Any]:
+    """Let finished files appear in their final folder, with their inventory beside it.
+
+    They have names in the folder of unfinished files, too, until the chunk is recorded: if that is
+    killed, and Snakemake removes its outputs, nothing is simulated again.
+    """
+    partial_folder, final = folder / PARTIAL_NAME, folder / FILES_NAME
+    inventory = build_inventory([partial_folder / name for name in names], final)
+    own = [glob.escape(name) for name in (*names, *_inventoried(folder / INVENTORY_NAME))]
+    with replace_folder(final, own, what="a generated chunk") as fresh:
+        for name in names:
+            link_or_copy(partial_folder / name, fresh / name)
+        # First: it says whose the files are, should this process be killed between the two.
+        write_json(folder / INVENTORY_NAME, inventory)
+    return inventory
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the second names of a chunk's files, once the chunk is recorded."""
+    shutil.rmtree(folder / PARTIAL_NAME, ignore_errors=True)
 
 
 @contextmanager

@@ -6,30 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.files import write_json, write_text
 from lanflow.core.locks import locked
-from lanflow.core.names import UNFINISHED
 from lanflow.core.progress import Progress
 from lanflow.data.generation.generate import (
     FILES_NAME,
     RECORD_NAME,
     generate_chunk,
+    remove_partial,
     require_chunk_folder,
+    require_chunk_memory,
 )
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.networks import folder as network_folder
 from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.record import PENDING_KEY
-from lanflow.tracking.recorder import (
-    RunRecorder,
-    find_unfinished,
-    hide_finished,
-    record_run,
-    resume_finished,
-    write_unfinished,
-)
+from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, MODELS_FILE_TAG, SendMode, Store
+from lanflow.tracking.unfinished import hide_finished, record_work, resume_finished
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +69,9 @@ def generate(
     try:
         log.info("%s: labels from %s", plan.model.name, plan.label_source)
     except ImportError as e:
-        raise UserError(f"generating data needs {e.name}; install lanflow[generate]") from e
+        raise UserError(explain_import_error(e, "generating data", extra="generate")) from e
     require_chunk_folder(plan, folder)
+    require_chunk_memory(plan, n_processes)
     if store is not None:
         check_first_contact(store, experiment_name, send_mode)
     with locked(folder / network_folder.LOCK, f"{folder} is being generated"):
@@ -117,10 +113,16 @@ def _generate(
         description = f"{plan.config.model_name} chunk {plan.chunk}"
         with Progress(n_sets, description, "parameter set") as progress:
             inventory = generate_chunk(
-                plan, folder, n_processes=n_processes, on_set=progress.advance
+                plan,
+                folder,
+                n_processes=n_processes,
+                on_set=progress.advance,
+                keep_partial=True,
             )
         if run is not None and log_files:
-            _log_files(run, [folder / FILES_NAME / file["filename"] for file in inventory["files"]])
+            names = [file["filename"] for file in inventory["files"]]
+            run.log_files([folder / FILES_NAME / name for name in names], FILES_NAME)
+            run.set_tags({FILES_TAG: FILES_NAME})
         if run is not None:
             run.log_json(inventory, INVENTORY_NAME)
             run.log_metrics(
@@ -142,19 +144,12 @@ def _generate(
         "files": inventory["files"],
     }
     write_json(folder / RECORD_NAME, record)
+    remove_partial(folder)
     hide_finished(folder)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
     shown = {key: value for key, value in record.items() if key != "files"}
+    shown["n_parameter_sets"] = n_sets
     return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
-
-
-def _log_files(run: Any, paths: list[Path]) -> None:
-    """Copy the files into the run's artifacts; a tag says so once all of them are there."""
-    with Progress(len(paths), "logging files", "file") as progress:
-        for path in paths:
-            run.log_files([path], FILES_NAME)
-            progress.advance()
-    run.set_tags({FILES_TAG: FILES_NAME})
 
 
 def _pending(run: RunRecorder | None, folder: Path) -> str | None:
@@ -189,16 +184,14 @@ def _tracked(
         "chunk": plan.chunk,
         "n_files": plan.n_files,
     }
-    key, run_id = find_unfinished(store, send_mode, folder / UNFINISHED, work)
-    with record_run(
+    with record_work(
         store,
         folder,
+        work,
         experiment=experiment_name,
         name=run_name or f"{plan.config.model_name}-chunk-{plan.chunk}",
         tags=tags,
         send_mode=send_mode,
-        key=key,
-        run_id=run_id,
     ) as run:
         run.log_params(
             {
@@ -219,5 +212,4 @@ def _tracked(
             run.set_tags({MODELS_FILE_TAG: plan.model.models_file.sha256})
             run.log_files([folder / network_folder.MODELS_FILE])
         run.begin()
-        write_unfinished(folder / UNFINISHED, work, run)
         yield run

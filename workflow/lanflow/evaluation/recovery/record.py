@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lanflow.core.files import read_record
 from lanflow.core.settings import Settings, parse_settings
+from lanflow.core.tables import count_of
 from lanflow.evaluation.recovery.fit import FittedSubject
 from lanflow.evaluation.recovery.posterior import Posterior
 from lanflow.evaluation.recovery.subjects import Subject
@@ -22,6 +23,8 @@ _LEVEL = 0.9
 # Draws of a posterior that a true value is ranked among: evenly spaced, so that they depend less on
 # one another than neighbours do (Talts et al. 2018).
 N_RANKED = 99
+# Values that a correlation needs.
+FEWEST_SUBJECTS = 3
 # Chains of one subject that disagree by more have not converged.
 _MAX_R_HAT = 1.05
 
@@ -127,6 +130,30 @@ class PosteriorRecovery(Recovery):
     summary: dict[str, PosteriorAgreement]
     posterior: Posteriors
     n_not_converged: int
+
+
+def without_ranks(record: LikelihoodRecovery | PosteriorRecovery) -> str | None:
+    """Say why some parameters have no rank correlation; None if all have one."""
+    missing = [name for name, one in record.summary.items() if one.spearman is None]
+    if not missing:
+        return None
+    if record.n_subjects < FEWEST_SUBJECTS:
+        subjects = count_of(record.n_subjects, "subject")
+        return f"{subjects}, of at least {FEWEST_SUBJECTS} that a rank correlation needs"
+    return f"the same value in all subjects of {', '.join(missing)}"
+
+
+def rank_correlations(record: LikelihoodRecovery | PosteriorRecovery) -> str:
+    """Rank correlations of true and found values, for people; or why there are none."""
+    shown = [
+        f"{name} {one.spearman:.3f}"
+        for name, one in record.summary.items()
+        if one.spearman is not None
+    ]
+    reason = without_ranks(record)
+    if reason is None:
+        return ", ".join(shown)
+    return f"{', '.join(shown)} ({reason})" if shown else f"none ({reason})"
 
 
 def read_recovery(path: Path) -> LikelihoodRecovery | PosteriorRecovery:
@@ -275,6 +302,6 @@ def agreement(true: Array, found: Array) -> Agreement:
 
 
 def _correlation(a: Array, b: Array) -> float | None:
-    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    if len(a) < FEWEST_SUBJECTS or np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(np.corrcoef(a, b)[0, 1])

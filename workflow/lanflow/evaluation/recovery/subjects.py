@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lanflow.core.errors import UserError
+from lanflow.core.processes import require_memory
 from lanflow.models.density import Array
 from lanflow.models.kde import OMISSION
 from lanflow.models.simulators import draw_parameters, simulate
@@ -77,6 +78,11 @@ def simulate_subjects(
         If a subject never answers.
     """
     model = network.model
+    require_memory(
+        f"simulating {n_subjects:,} subjects with {n_trials:,} trials each",
+        n_subjects * (n_trials * 16 + 1000),  # rt and choice of each trial
+        advice="lower --n-subjects (study key recovery.n_subjects) or --n-trials (n_trials)",
+    )
     subjects = []
     for i, theta in enumerate(draw_parameters(model, network.bounds, n_subjects, seed=seed)):
         # Half of them: seeds of the simulator end at 2^31.

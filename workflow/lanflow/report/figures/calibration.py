@@ -1,4 +1,4 @@
-"""Whether a network's probabilities mean what they say."""
+"""Figure of a network's calibration: choice probabilities, total probability, ranks of rts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,11 +8,14 @@ import numpy as np
 from lanflow.core.figures import (
     BLUE,
     GREY,
+    ORANGE,
+    Drawing,
     area_key,
     choice_colour,
     choice_name,
-    draw_png,
+    draw,
     line_key,
+    number,
     put_legend,
     put_title,
 )
@@ -29,22 +32,23 @@ from lanflow.report.figures.panels import (
 _N_RANK_BINS = 20
 # Bins of predicted probabilities.
 _N_TENTHS = 10
+# Few values that are far off must not hide the others: of this share of them, so many times as far
+# is shown, and what lies beyond is counted.
+_SHOWN, _MARGIN = 0.95, 1.5
+# The highest probability that is shown; the least and the most of total probabilities around one;
+# the highest bar of ranks.
+_MOST_PROBABILITY, _LEAST_REACH, _MOST_REACH, _MOST_RANKS = 1.5, 0.05, 1.0, 3.0
 
 
 def draw_likelihood_calibration(
     network: Network, scores: Scores, calibration: Calibration
-) -> bytes:
-    """Choice probabilities, total mass, and ranks of rts under a likelihood network.
+) -> Drawing:
+    """Choice probabilities, total probability, and ranks of rts under a likelihood network.
 
     Parameters
     ----------
     network, scores, calibration
         The scores and the calibration are the network's.
-
-    Returns
-    -------
-    bytes
-        A PNG.
     """
     choices = network.model.choices
     # Of two probabilities that sum to one, the second says all.
@@ -57,29 +61,24 @@ def draw_likelihood_calibration(
         true, predicted = calibration.true_masses[:, shown], calibration.masses[:, shown]
         _draw_identity(left, true, predicted, colours, names)
         left.set_title("choice probability", loc="left")
-        left.set_ylabel("network: integral over rt")
+        left.set_ylabel(f"network: P({names[0] if len(names) == 1 else 'choice'})")
         _draw_masses(middle, calibration)
         _draw_ranks(right, calibration.ranks)
         style = {"marker": "o", "ls": "none", "ms": 4}
         keys = [line_key(colours[i], name, **style) for i, name in enumerate(names)]
-        chance = area_key(GREY, "95 % of what chance gives it", alpha=0.3)
+        chance = area_key(GREY, "where chance puts 95 % of the bars", alpha=0.3)
         _finish(figure, network, scores, len(calibration.sets), [*keys, _right_key(), chance])
 
-    return draw_png((11.0, 4.1), fill)
+    return draw((11.0, 4.1), fill)
 
 
-def draw_probability_calibration(network: Network, scores: Scores) -> bytes:
+def draw_probability_calibration(network: Network, scores: Scores) -> Drawing:
     """Predicted against true probabilities, and their differences.
 
     Parameters
     ----------
     network, scores
         The scores are the network's.
-
-    Returns
-    -------
-    bytes
-        A PNG.
     """
     predicted, true = scores.per_outcome(scores.network), scores.per_outcome(scores.reference)
     colours = [outcome_colour(network, i) for i in range(len(network.outcomes))]
@@ -93,18 +92,18 @@ def draw_probability_calibration(network: Network, scores: Scores) -> bytes:
         right.axhline(0, color="black", lw=1)
         right.set_xlim(-0.03, 1.03)
         right.set_xlabel("probability of the network, in tenths")
-        right.set_ylabel(f"{DIFFERENCE}, mean and 95 % of draws")
+        right.set_ylabel(f"{DIFFERENCE}, mean and 95 % of vectors")
         keys = [*outcome_keys(network, marker="o", ls="none"), _right_key()]
         _finish(figure, network, scores, len(scores.parameters), keys)
 
-    return draw_png((9.0, 4.8), fill)
+    return draw((9.0, 4.8), fill)
 
 
 def _finish(
     figure: Any, network: Network, scores: Scores, n_draws: int, keys: Sequence[Any]
 ) -> None:
     """Put the title and the legend."""
-    title = f"{network.title}: calibration at {n_draws:,} parameter draws"
+    title = f"{network.title}: calibration at {n_draws:,} parameter vectors"
     put_title(figure, title, f"against {scores.against}")
     put_legend(figure, keys)
 
@@ -123,30 +122,37 @@ def _draw_identity(
             true[:, column], predicted[:, column], "o", color=colour, ms=3.5, alpha=0.6, mew=0
         )
     axes.set_xlim(-0.03, 1.03)
-    # One point that is far off must not hide the others.
-    axes.set_ylim(-0.03, max(1.03, 1.1 * float(np.quantile(predicted, 0.98))))
+    top = float(np.clip(1.03 * np.quantile(predicted, _SHOWN), 1.03, _MOST_PROBABILITY))
+    axes.set_ylim(-0.03, top)
+    highest = f"above, up to {number(predicted.max())}"
+    _count_outside(axes, int((predicted > top).sum()), predicted.size, highest, left=True)
     axes.set_xlabel(f"model: P({names[0] if len(names) == 1 else 'choice'})")
+
+
+def _count_outside(axes: Any, n: int, n_all: int, where: str, *, left: bool = False) -> None:
+    """Say how many values lie where a panel does not show them."""
+    if n:
+        style = {"ha": "left" if left else "right", "va": "top", "fontsize": 8.5, "color": ORANGE}
+        text = f"{n:,} of {n_all:,} {where}"
+        axes.annotate(text, (0.03 if left else 0.97, 0.97), xycoords="axes fraction", **style)
 
 
 def _draw_masses(axes: Any, calibration: Calibration) -> None:
     """Total of the network's density over that of the model, which is one without a deadline."""
     ratio = calibration.masses.sum(axis=1) / calibration.true_masses.sum(axis=1)
-    low, high = np.quantile(ratio, [0.005, 0.995])
-    ends = min(low, 0.98), max(high, 1.02)
-    axes.hist(np.clip(ratio, *ends), bins=30, range=ends, color=BLUE, alpha=0.75)
+    usual = _MARGIN * float(np.quantile(np.abs(ratio - 1), _SHOWN))
+    reach = float(np.clip(usual, _LEAST_REACH, _MOST_REACH))
+    ends = 1 - reach, 1 + reach
+    counts, _, _ = axes.hist(ratio, bins=30, range=ends, color=BLUE, alpha=0.75)
     axes.axvline(1, color="black", lw=1)
-    axes.set_title("total mass", loc="left")
+    axes.set_xlim(*ends)
+    axes.set_ylim(0, 1.15 * max(counts.max(), 1))
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_title("total probability", loc="left")
     axes.set_xlabel("integral over rt and choices (1 is right)")
-    axes.set_ylabel("parameter draws")
-    inside = np.quantile(ratio, [0.025, 0.975])
-    axes.annotate(
-        f"95 % of draws from {inside[0]:.2f} to {inside[1]:.2f}",
-        (0.97, 0.97),
-        xycoords="axes fraction",
-        ha="right",
-        va="top",
-        fontsize=8.5,
-    )
+    axes.set_ylabel("parameter vectors")
+    n_outside = int(((ratio < ends[0]) | (ratio > ends[1])).sum())
+    _count_outside(axes, n_outside, len(ratio), f"outside, up to {number(ratio.max())}")
 
 
 def _draw_ranks(axes: Any, ranks: Array) -> None:
@@ -158,11 +164,15 @@ def _draw_ranks(axes: Any, ranks: Array) -> None:
     axes.stairs(counts / expected, edges, baseline=None, color=BLUE, lw=1.8)
     axes.axhline(1, color="black", lw=1)
     reach = max(0.2, 1.15 * np.abs(counts / expected - 1).max())
-    axes.set_ylim(max(1 - reach, 0), 1 + reach)
+    top = min(1 + reach, _MOST_RANKS)
+    axes.set_ylim(max(1 - reach, 0), top)
+    n_above = int((counts / expected > top).sum())
+    highest = number(counts.max() / expected)
+    _count_outside(axes, n_above, _N_RANK_BINS, f"bars above, up to {highest}")
     axes.set_xlim(0, 1)
     axes.set_title("rts given the choice", loc="left")
-    axes.set_xlabel("probability integral transform of rt")
-    axes.set_ylabel("trials, relative to uniform")
+    axes.set_xlabel("rank of the trial's rt under the network, 0 to 1")
+    axes.set_ylabel("trials, relative to a level line")
 
 
 def _draw_differences(axes: Any, predicted: Array, true: Array, colour: str) -> None:

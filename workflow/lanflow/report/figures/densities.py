@@ -1,4 +1,4 @@
-"""What a network says at some parameter vectors, over what the simulator does there."""
+"""Figure of a network's density at some parameter vectors, over simulated trials."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,10 +9,11 @@ import numpy.typing as npt
 from lanflow.core.figures import (
     DASHES,
     GREY,
+    Drawing,
     area_key,
     choice_colour,
     choice_name,
-    draw_png,
+    draw,
     format_parameters,
     line_key,
     number,
@@ -32,6 +33,7 @@ from lanflow.report.figures.panels import (
     model_key,
     outcome_colour,
     outcome_keys,
+    probability_label,
     simulated_key,
 )
 
@@ -43,6 +45,10 @@ _N_BINS, _N_CURVE = 48, 400
 _SHOWN = 0.995
 # A tail far longer than from the median to the 90th percentile is cut.
 _MOST_SPREADS = 5
+# A spike of a bad network must not hide the rest. How much higher than simulations and model its
+# density is shown; and how high at least, in shares of the panel's peak, that of a choice that
+# hardly any trial ends in.
+_MOST_OVER, _LEAST_SHOWN = 1.3, 0.25
 # A vector at which hardly any trial is answered in time shows nothing, and few may be such that
 # hardly any trial ends in the second choice.
 _LEAST_ANSWERED, _LEAST_SECOND, _MOST_ONE_SIDED = 0.2, 0.05, 2
@@ -54,7 +60,7 @@ _N_VECTORS, _N_DRAWS_EACH = 16, 8
 
 def draw_densities(
     network: Network, reference: Reference, *, seed: int, n_trials: int = 10_000
-) -> bytes:
+) -> Drawing:
     """Density of a likelihood network over simulated trials, choice by choice.
 
     Parameters
@@ -68,8 +74,8 @@ def draw_densities(
 
     Returns
     -------
-    bytes
-        A PNG: a panel for the middle of the bounds and for each of five draws within them.
+    Drawing
+        A figure: a panel for the middle of the bounds and for each of five draws within them.
     """
     panels = list(_panels(network, reference, seed=seed, n_trials=n_trials))
     n_rows = -(-len(panels) // _N_COLUMNS)
@@ -85,7 +91,7 @@ def draw_densities(
             axes.set_ylabel("density (1/s)")
         _legend(figure, network, reference, n_trials)
 
-    return draw_png((10.5, 0.8 + 3.1 * n_rows), fill)
+    return draw((10.5, 0.8 + 3.1 * n_rows), fill)
 
 
 def _panels(
@@ -118,13 +124,17 @@ def _draw_panel(
     edges = np.linspace(low, high, _N_BINS + 1)
     truth = reference.exact_density(theta)
     is_mirrored = len(network.model.choices) == 2
+    true, given = [np.zeros(1)], [np.zeros(1)]
     for i, choice in enumerate(network.model.choices):
         sign = -1 if is_mirrored and i == 0 else 1
         counts, _ = np.histogram(rts[choices == choice], edges)
         heights = sign * counts / len(rts) / np.diff(edges)
         _draw_area(axes, heights, edges, choice_colour(i), has_outline=not is_mirrored)
         curve = np.linspace(low, high, _N_CURVE, endpoint=False)
-        _draw_curves(axes, network, truth, theta, i, curve, sign=sign)
+        of_network, of_model = _draw_curves(axes, network, truth, theta, i, curve, sign=sign)
+        true += [heights, of_model]
+        given.append(of_network)
+    _limit_heights(axes, np.concatenate(true), np.concatenate(given))
     if is_mirrored:
         axes.axhline(0, color=GREY, lw=0.8)
     axes.yaxis.set_major_formatter(lambda value, _: number(abs(value)))
@@ -158,23 +168,48 @@ def _draw_curves(
     rts: Array,
     *,
     sign: int,
-) -> None:
-    """Density of the i-th choice by rt: of the network, and of the model where it is known."""
+) -> tuple[Array, Array]:
+    """Draw the density of the i-th choice by rt: of the network, and of the model if it is known.
+
+    Returns
+    -------
+    tuple of array
+        What was drawn of each, shape (rts,); (0,) of a model whose density is not known.
+    """
     choices = np.full(len(rts), network.model.choices[i])
-    values = np.exp(drawable_log_density(network, np.array(list(theta.values())), rts, choices))
-    axes.plot(rts, sign * values, color=choice_colour(i), lw=1.8)
-    if truth is not None:
-        values = np.exp(truth.evaluate(rts, choices))
-        axes.plot(rts, sign * values, color="black", lw=1.0, ls=DASHES)
+    given = drawable_log_density(network, np.array(list(theta.values())), rts, choices)
+    given = sign * np.exp(given)
+    axes.plot(rts, given, color=choice_colour(i), lw=1.8)
+    if truth is None:
+        return given, np.empty(0)
+    true = sign * np.exp(truth.evaluate(rts, choices))
+    axes.plot(rts, true, color="black", lw=1.0, ls=DASHES)
+    return given, true
+
+
+def _limit_heights(axes: Any, true: Array, given: Array) -> None:
+    """End the vertical axis a little beyond the model's heights, and say what that cuts off."""
+    least = _LEAST_SHOWN * float(np.abs(true).max())
+    low, high = min(_MOST_OVER * true.min(), -least), max(_MOST_OVER * true.max(), least)
+    cut = given[(given < low) | (given > high)]
+    if len(cut):
+        text = f"cut off: the network's peak, {number(np.abs(cut).max())}"
+        style = {"ha": "right", "va": "top", "fontsize": 8, "color": GREY}
+        axes.annotate(text, (0.98, 0.97), xycoords="axes fraction", **style)
+    low, high = max(low, min(true.min(), given.min())), min(high, max(true.max(), given.max()))
+    margin = 0.05 * (high - low)
+    axes.set_ylim(low - margin * (low < 0), high + margin)
 
 
 def _panel_title(network: Network, theta: Theta, answered: npt.NDArray[np.bool_]) -> str:
     """The vector, the network's total probability, and the share of trials in time."""
     vector = np.array(list(theta.values()))
     grid = grid_of(theta, MAX_T)
-    mass = implied_density(network, vector, network.model.choices, grid).drawable.mass
-    text = f"{format_parameters(theta)}\nmass of the network {mass:.3f}"
-    return text if answered.all() else f"{text}, answered in time {answered.mean():.3f}"
+    total = implied_density(network, vector, network.model.choices, grid).drawable.mass
+    text = f"network: probabilities sum to {number(total, 4)}"
+    if not answered.all():
+        text = f"{text}; answered in time {answered.mean():.3f}"
+    return f"{format_parameters(theta)}\n{text}"
 
 
 def _legend(figure: Any, network: Network, reference: Reference, n_trials: int) -> None:
@@ -191,7 +226,7 @@ def _legend(figure: Any, network: Network, reference: Reference, n_trials: int) 
 
 def draw_outcomes(
     network: Network, reference: Reference, *, seed: int, n_trials: int = 2000
-) -> bytes:
+) -> Drawing:
     """Probabilities at parameter draws: of the network, of the model, and shares of simulations.
 
     Parameters
@@ -205,8 +240,8 @@ def draw_outcomes(
 
     Returns
     -------
-    bytes
-        A PNG: one line for each vector, the lowest probability at the bottom.
+    Drawing
+        A figure: one line for each vector, the lowest probability at the bottom.
     """
     vectors = _spread(network, seed=seed)
     thetas = [network.bounds.named(vector) for vector in vectors]
@@ -232,11 +267,11 @@ def draw_outcomes(
                 axes.plot(column, places, "|", color="black", ms=14, mew=1.4)
         axes.set_yticks(places, [_line(theta) for theta in thetas], family="monospace", fontsize=8)
         axes.set_xlim(-0.03, 1.03)
-        axes.set_xlabel(f"probability of {' or '.join(network.outcomes)}")
-        put_title(figure, f"{network.title}: probabilities at {len(thetas)} parameter draws")
+        axes.set_xlabel(probability_label(network))
+        put_title(figure, f"{network.title}: probabilities at {len(thetas)} parameter vectors")
         put_legend(figure, _keys(network, reference, n_trials))
 
-    return draw_png((9.6, 6.0), fill)
+    return draw((9.6, 6.0), fill)
 
 
 def _spread(network: Network, *, seed: int) -> Array:

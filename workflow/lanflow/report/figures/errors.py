@@ -1,4 +1,4 @@
-"""Where within its bounds a network is off, and by how much."""
+"""Figure of a network's errors within its bounds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lanflow.core.figures import BLUE, axis_label, draw_png, put_title
+from lanflow.core.figures import BLUE, Drawing, axis_label, draw, number, put_title
 from lanflow.evaluation.scores import Scores
 from lanflow.models.density import FLOOR, Array
 from lanflow.models.parameters import Bounds
@@ -18,8 +18,10 @@ _N_BINS, _N_PAIR_BINS = 8, 6
 _MOST_IN_PAIRS = 8
 _N_COLUMNS = 4
 _LEAST_IN_BIN = 40
-# One cell that is far off must not hide where the others are.
+# One cell or bar that is far off must not hide where the others are: colours end at this share of
+# the cells; a bar that is so many times as high as half of them is cut off.
 _COLOURED = 0.98
+_SPIKE = 4.0
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,13 @@ class _Errors:
         return 2 < len(self.bounds) <= _MOST_IN_PAIRS
 
 
-def draw_errors(network: Network, scores: Scores) -> bytes:
+def draw_errors(network: Network, scores: Scores) -> Drawing:
     """Errors within the bounds: along each parameter, over pairs, and over the truth itself.
 
     Parameters
     ----------
     network, scores
         The scores are the network's.
-
-    Returns
-    -------
-    bytes
-        A PNG.
     """
     in_nats = scores.unit == "nats"
     drawable = _drawable(scores)
@@ -78,11 +75,11 @@ def draw_errors(network: Network, scores: Scores) -> bytes:
         if in_nats:
             _draw_over_height(over_truth, drawable.reference, drawable.differences)
         else:
-            _draw_over_probability(over_truth, network, drawable)
+            _draw_over_probability(over_truth, drawable)
 
     n = len(errors.bounds)
     square = (1.6 + 1.75 * n, 1.2 + 1.65 * n)
-    return draw_png(square if errors.in_pairs else (9.6, 0.8 + 2.3 * (_n_rows(n) + 1)), fill)
+    return draw(square if errors.in_pairs else (9.6, 0.8 + 2.3 * (_n_rows(n) + 1)), fill)
 
 
 def _summary(scores: Scores) -> tuple[str, str]:
@@ -111,11 +108,11 @@ def _drawable(scores: Scores) -> Scores:
     return replace(scores, network=values)
 
 
-def _draw_over_probability(axes: Any, network: Network, scores: Scores) -> None:
+def _draw_over_probability(axes: Any, scores: Scores) -> None:
     """Signed error against the probability itself."""
     axes.plot(scores.reference, scores.differences, ".", color=BLUE, ms=4, alpha=0.5)
     axes.axhline(0, color="black", lw=0.8)
-    axes.set_xlabel(f"probability of {' or '.join(network.outcomes)}")
+    axes.set_xlabel("probability of the model")
     axes.set_ylabel(DIFFERENCE)
 
 
@@ -172,31 +169,42 @@ def _draw_over_bounds(figure: Any, errors: _Errors) -> Any:
 
 def _draw_parameters(figure: Any, errors: _Errors, places: Sequence[Any]) -> None:
     """A panel along each parameter, all with the same vertical axis."""
-    panels: list[Any] = []
-    tops: list[float] = []
+    edges = [np.linspace(*ends, _N_BINS + 1) for ends in errors.bounds.values()]
+    bars = [_binned(errors.thetas[:, i], errors.values, each) for i, each in enumerate(edges)]
+    top = _top_of_bars(np.concatenate([means for means, _ in bars]))
+    shared: Any = None
     for i, (place, name) in enumerate(zip(places, errors.bounds, strict=True)):
-        axes = figure.add_subplot(place, sharey=panels[0] if panels else None)
-        tops.append(_draw_along(axes, errors, i))
+        axes = figure.add_subplot(place, sharey=shared)
+        shared = shared or axes
+        _draw_along(axes, errors, edges[i], *bars[i], top=top)
         axes.set_title(f"{name}: {errors.unit}", loc="left", fontsize=8)
         if i == len(places) - 1 or not errors.in_pairs:
             axes.set_xlabel(axis_label(name))
-        panels.append(axes)
-    panels[0].set_ylim(0, 1.3 * max(tops))
+    shared.set_ylim(0, top)
 
 
-def _draw_along(axes: Any, errors: _Errors, i: int) -> float:
-    """Draw means along the i-th parameter; returns the largest of them."""
-    ends = list(errors.bounds.values())[i]
-    edges = np.linspace(*ends, _N_BINS + 1)
-    means, deviations = _binned(errors.thetas[:, i], errors.values, edges)
+def _top_of_bars(means: Array) -> float:
+    """Where the vertical axis of all bars ends: above the highest that is not a spike."""
+    means = means[np.isfinite(means)]
+    usual = means[means <= _SPIKE * np.median(means)]
+    return 1.3 * float(usual.max()) or 1.0
+
+
+def _draw_along(
+    axes: Any, errors: _Errors, edges: Array, means: Array, deviations: Array, *, top: float
+) -> None:
+    """Draw means along one parameter; those above the axis have their value."""
     axes.stairs(means, edges, baseline=0, fill=True, color=BLUE, alpha=0.75)
     middle = (edges[1:] + edges[:-1]) / 2
     axes.errorbar(middle, means, 1.96 * deviations, fmt="none", ecolor="black", elinewidth=0.8)
-    axes.set_xlim(*ends)
+    for x, mean in zip(middle, means, strict=True):
+        if mean > top:
+            style = {"rotation": 90, "ha": "center", "va": "top", "fontsize": 7, "color": "white"}
+            axes.text(x, 0.96 * top, f"{number(mean, 2)} \N{RIGHTWARDS ARROW}", **style)
+    axes.set_xlim(edges[0], edges[-1])
     axes.locator_params(axis="both", nbins=4)
     if errors.in_pairs:
         _to_the_right(axes)
-    return float(np.nanmax(means))
 
 
 def _to_the_right(axes: Any) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from lanflow.core.figures import GREY, draw_png, put_title
+from lanflow.core.figures import GREY, Drawing, draw, put_title
 from lanflow.evaluation.reference import Reference
 from lanflow.evaluation.scores import Scores, calibration
 from lanflow.networks.network import Network
@@ -26,8 +26,8 @@ def draw_figure(
     scores: Callable[[], Scores],
     *,
     seed: int,
-) -> bytes:
-    """Draw one figure of a network, as a PNG.
+) -> Drawing:
+    """Draw one figure of a network.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def draw_figure(
     raise AssertionError(name)
 
 
-def _draw_nothing(name: str, network: Network) -> bytes:
+def _draw_nothing(name: str, network: Network) -> Drawing:
     """A figure of a network that has nothing to be compared with."""
 
     def fill(figure: Any) -> None:
@@ -71,4 +71,4 @@ def _draw_nothing(name: str, network: Network) -> bytes:
         said = f"The model {network.model_name} is not at hand:\nbring it in with --models-file."
         figure.text(0.5, 0.45, said, ha="center", va="center", color=GREY)
 
-    return draw_png((6, 2.4), fill)
+    return draw((6, 2.4), fill)

@@ -1,4 +1,4 @@
-"""What figures of networks have in common: columns, bins, colours, keys, intervals of chance."""
+"""Parts that figures of networks share: columns, bins, colours, keys, intervals of chance."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -54,6 +54,12 @@ def outcome_colour(network: Network, i: int) -> str:
     return choice_colour(i) if len(network.outcomes) > 1 else BLUE
 
 
+def probability_label(network: Network) -> str:
+    """Label of an axis of probabilities; of many outcomes the legend has the names."""
+    outcomes = network.outcomes
+    return f"P({outcomes[0]})" if len(outcomes) == 1 else "probability"
+
+
 def outcome_keys(network: Network, *, prefix: str = "", **style: Any) -> list[Any]:
     """Entries of a legend for the outcomes of a network of probabilities."""
     return [
@@ -62,11 +68,11 @@ def outcome_keys(network: Network, *, prefix: str = "", **style: Any) -> list[An
     ]
 
 
-def model_key(reference: Reference, colour: str = "black", **style: Any) -> list[Any]:
+def model_key(reference: Reference, **style: Any) -> list[Any]:
     """The entry of a legend for the model's own density or probability, where it is known."""
     if not reference.is_exact:
         return []
-    return [line_key(colour, f"model, {reference.name}", **style)]
+    return [line_key("black", f"model, {reference.name}", **style)]
 
 
 def simulated_key(n_trials: int, **style: Any) -> Any:

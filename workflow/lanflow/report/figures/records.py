@@ -9,15 +9,17 @@ from lanflow.core.figures import (
     BLUE,
     GREY,
     ORANGE,
+    Drawing,
     area_key,
     axis_label,
     choice_colour,
-    draw_png,
+    draw,
     line_key,
     number,
     put_legend,
     put_title,
 )
+from lanflow.core.tables import count_of
 from lanflow.evaluation.recovery.record import Agreement, LikelihoodRecovery, PosteriorRecovery
 from lanflow.report.figures.panels import chance_of_counts, hide, n_columns
 
@@ -27,36 +29,27 @@ _N_COLUMNS = 4
 _N_BARS, _FEW = 10, 40
 
 
-def draw_audit(audit: Mapping[str, Any]) -> bytes:
+def draw_audit(audit: Mapping[str, Any]) -> Drawing:
     """Histograms of every parameter against uniform draws, and rts by choice.
 
     Parameters
     ----------
     audit
         From :func:`lanflow.data.audit.audit_data_set`.
-
-    Returns
-    -------
-    bytes
-        A PNG.
     """
     n_rows = -(-len(audit["coverage"]["parameters"]) // _N_COLUMNS)
     heights = [1.0] * n_rows + [1.6] * (audit["trials"] is not None)
     size = (9.6, 0.7 + 1.9 * max(sum(heights), 1))
-    return draw_png(size, lambda figure: _fill(figure, audit, heights))
+    return draw(size, lambda figure: _fill(figure, audit, heights))
 
 
 def _fill(figure: Any, audit: Mapping[str, Any], heights: Sequence[float]) -> None:
     """Panels of parameters, and under them one of rts; heights of the rows of panels."""
-    sets = audit["sets"]
-    figure.suptitle(
-        f"{audit['model']}: {sets['distinct']:,} distinct parameter sets of "
-        f"{sets['claimed']:,} claimed, {audit['n_files']:,} file(s)",
-        x=0.01,
-        ha="left",
-        fontweight="bold",
-        color=ORANGE if sets["distinct"] < sets["claimed"] else "black",
-    )
+    sets, n_files = audit["sets"], audit["n_files"]
+    has_repeats = sets["distinct"] < sets["claimed"]
+    of_all = f"{sets['claimed']:,} parameter sets in {count_of(n_files, 'file')}"
+    found = f"only {sets['distinct']:,} of {of_all} are distinct" if has_repeats else of_all
+    put_title(figure, f"{audit['model']}: {found}", colour=ORANGE if has_repeats else "black")
     if not heights:
         return
     grid = figure.add_gridspec(len(heights), _N_COLUMNS, height_ratios=heights)
@@ -81,7 +74,7 @@ def _draw_parameter(axes: Any, name: str, parameter: Mapping[str, Any]) -> None:
         if line > 0:
             axes.axhline(line, color=GREY, lw=1, ls="--")
     outside = f" ({parameter['n_outside']:,} outside)" if parameter["n_outside"] else ""
-    axes.set_title(f"{name}{outside}", loc="left")
+    axes.set_title(f"{axis_label(name)}{outside}", loc="left")
     axes.set_ylim(bottom=0)
     axes.locator_params(axis="both", nbins=4)
 
@@ -106,16 +99,17 @@ def _draw_trials(axes: Any, audit: Mapping[str, Any]) -> None:
     axes.yaxis.set_major_formatter("{x:.1%}")
     axes.set_ylim(bottom=0)
     axes.set_xlabel("rt (s)")
-    axes.set_ylabel("rows per 0.1 s")
+    axes.set_ylabel("share of rows per 0.1 s")
     axes.set_title(
-        f"rows: {trials['negative_rt_share']:.1%} before time zero, "
-        f"{labels['floor_share']:.1%} of the labels at {labels['floor']:.2f}",
+        f"rt and choice of all rows: {trials['negative_rt_share']:.1%} before time zero, "
+        f"{labels['floor_share']:.1%} of the labels at the floor "
+        f"({number(labels['floor'], 4)} nats)",
         loc="left",
     )
     axes.legend(frameon=False)
 
 
-def draw_recovery(record: LikelihoodRecovery | PosteriorRecovery) -> bytes:
+def draw_recovery(record: LikelihoodRecovery | PosteriorRecovery) -> Drawing:
     """True parameters of simulated subjects against those found again, and ranks in posteriors.
 
     Parameters
@@ -125,8 +119,8 @@ def draw_recovery(record: LikelihoodRecovery | PosteriorRecovery) -> bytes:
 
     Returns
     -------
-    bytes
-        A PNG with a panel for each parameter; of posteriors, with one of ranks under it.
+    Drawing
+        A figure with a panel for each parameter; of posteriors, with one of ranks under it.
     """
     names = record.parameters
     is_posterior = isinstance(record, PosteriorRecovery)
@@ -151,7 +145,7 @@ def draw_recovery(record: LikelihoodRecovery | PosteriorRecovery) -> bytes:
         put_legend(figure, _recovery_keys(record))
 
     height = (5.0 if is_posterior else 3.4) * n_rows
-    return draw_png((4 * columns, 1.1 + height), fill)
+    return draw((4 * columns, 1.1 + height), fill)
 
 
 def _recovery_title(record: LikelihoodRecovery | PosteriorRecovery) -> tuple[str, str]:
@@ -208,7 +202,7 @@ def _draw_values(axes: Any, record: LikelihoodRecovery | PosteriorRecovery, i: i
 
 def _agreement(shown: Agreement) -> str:
     """Rank statistics and errors, on two lines."""
-    ranks = "no ranks to compare"
+    ranks = "no rank correlation: too few subjects"
     if shown.spearman is not None:
         ranks = f"rank correlation {number(shown.spearman)}"
         ranks += f", mean rank shift {shown.rank_shift:.1%}"
@@ -216,7 +210,7 @@ def _agreement(shown: Agreement) -> str:
 
 
 def _draw_ranks(axes: Any, record: PosteriorRecovery, i: int) -> None:
-    """How often the true value has each rank among draws of its posterior."""
+    """Histogram of the true value's rank among draws of its posterior."""
     from scipy.stats import binom
 
     posterior, shown = record.posterior, record.summary[record.parameters[i]]

@@ -1,4 +1,4 @@
-"""How a network changes as one parameter sweeps its range, the others in the middle of theirs."""
+"""Figure of a network as one parameter sweeps its range, the others in the middle of theirs."""
 
 from typing import Any
 
@@ -6,10 +6,13 @@ import numpy as np
 
 from lanflow.core.figures import (
     DASHES,
-    YELLOW,
+    GREY,
+    ORANGE,
+    Drawing,
     axis_label,
     choice_name,
-    draw_png,
+    draw,
+    light_colours,
     line_key,
     number,
     put_legend,
@@ -29,6 +32,7 @@ from lanflow.report.figures.panels import (
     n_columns,
     outcome_colour,
     outcome_keys,
+    probability_label,
     simulated_key,
 )
 
@@ -36,8 +40,8 @@ _N_SWEPT, _N_TIMES = 41, 161
 # Simulated trials at each of a few places of a sweep, where no probability is known.
 _N_SIMULATED, _N_TRIALS = 9, 2000
 # Nats; what is lower has one colour. A factor of e**6 = 400 is hardly ever seen in data.
-_FLOOR = -6.0
-_LEVELS = np.arange(_FLOOR, 3.1, 1.0)
+_FLOOR, _CEILING = -6.0, 2.0
+_LEVELS = np.arange(_FLOOR, _CEILING + 1.1, 1.0)
 # Of rts in the middle of the bounds; seconds shown are between these.
 _SHOWN, _FEWEST_SECONDS, _MOST_SECONDS = 0.95, 1.0, 10.0
 _N_TRIED = 1000
@@ -63,7 +67,7 @@ def _shown_seconds(network: Network, reference: Reference) -> float:
     return float(np.clip(np.ceil(2 * last) / 2, _FEWEST_SECONDS, _MOST_SECONDS))
 
 
-def draw_manifold(network: Network, reference: Reference) -> bytes:
+def draw_manifold(network: Network, reference: Reference) -> Drawing:
     """Log-likelihood over rt and a parameter, for each choice and parameter.
 
     Parameters
@@ -73,8 +77,8 @@ def draw_manifold(network: Network, reference: Reference) -> bytes:
 
     Returns
     -------
-    bytes
-        A PNG. Two choices share a panel, the first to the left of zero; colours and grey lines
+    Drawing
+        A figure. Two choices share a panel, the first to the left of zero; colours and solid lines
         are the network's, dashed lines the model's own where its density is known.
     """
     choices, names = network.model.choices, list(network.bounds)
@@ -92,11 +96,11 @@ def draw_manifold(network: Network, reference: Reference) -> bytes:
         for axes, (name, group) in zip(grid.flat, panels, strict=False):
             mesh = _draw_sweep(axes, network, reference, name, group, until)
         figure.colorbar(
-            mesh, ax=grid, label="log-likelihood (nats)", extend="min", aspect=40, pad=0.01
+            mesh, ax=grid, label="log-likelihood (nats)", extend="both", aspect=40, pad=0.01
         )
         _finish_manifold(figure, grid, network, reference)
 
-    return draw_png((11.0, 1.1 + (2.9 if is_mirrored else 2.1) * n_rows), fill)
+    return draw((11.0, 1.1 + (2.9 if is_mirrored else 2.1) * n_rows), fill)
 
 
 def _draw_sweep(
@@ -117,20 +121,26 @@ def _draw_sweep(
     vectors = [np.array(list(theta.values())) for theta in thetas]
     given = np.array([drawable_log_density(network, vector, rts, which) for vector in vectors])
     mesh = axes.pcolormesh(
-        signed, values, given, cmap="viridis", vmin=_FLOOR, vmax=2.0, shading="nearest"
+        signed,
+        values,
+        given,
+        cmap=light_colours(),
+        vmin=_FLOOR,
+        vmax=_CEILING,
+        shading="nearest",
     )
-    style = {"colors": "white", "linewidths": 0.7, "negative_linestyles": "solid"}
+    style = {"colors": ORANGE, "linewidths": 1.6, "negative_linestyles": "solid"}
     axes.contour(signed, values, given, _LEVELS, **style)
     if reference.is_exact:
         true = np.array([reference.density(theta).evaluate(rts, which) for theta in thetas])
-        style = {"colors": YELLOW, "linewidths": 1.1, "linestyles": [DASHES]}
+        style = {"colors": "black", "linewidths": 0.9, "linestyles": [DASHES]}
         axes.contour(signed, values, true, _LEVELS, **style)
     axes.grid(visible=False)
     axes.set_ylabel(axis_label(name))
     axes.locator_params(axis="both", nbins=5)
     axes.xaxis.set_major_formatter(lambda value, _: number(abs(value)))
     if len(choices) == 2:
-        axes.axvline(0, color="white", lw=1.2)
+        axes.axvline(0, color=GREY, lw=1.2)
     return mesh
 
 
@@ -153,8 +163,8 @@ def _finish_manifold(figure: Any, grid: Any, network: Network, reference: Refere
         f"{network.title}: log-likelihood as one parameter sweeps its range",
         f"the others in the middle of theirs ({_middle(network)}); lines are one nat apart",
     )
-    network_key = line_key("white", "network", lw=1.2)
-    put_legend(figure, [network_key, *model_key(reference, YELLOW, lw=1.4, ls=DASHES)], dark=True)
+    network_key = line_key(ORANGE, "network", lw=1.6)
+    put_legend(figure, [network_key, *model_key(reference, lw=0.9, ls=DASHES)])
 
 
 def _middle(network: Network) -> str:
@@ -166,7 +176,7 @@ def _middle(network: Network) -> str:
 
 def draw_probability_sweeps(
     network: Network, reference: Reference, *, seed: int, n_trials: int = _N_TRIALS
-) -> bytes:
+) -> Drawing:
     """Probability of each outcome as one parameter sweeps its range.
 
     Parameters
@@ -180,8 +190,8 @@ def draw_probability_sweeps(
 
     Returns
     -------
-    bytes
-        A PNG with a panel for each parameter.
+    Drawing
+        A figure with a panel for each parameter.
     """
     names = list(network.bounds)
     columns = n_columns(len(names))
@@ -193,16 +203,15 @@ def draw_probability_sweeps(
         for axes, name in zip(grid.flat, names, strict=False):
             _draw_probabilities(axes, network, reference, name, seed=seed, n_trials=n_trials)
         for axes in grid[:, 0]:
-            axes.set_ylabel("probability")
+            axes.set_ylabel(probability_label(network))
         put_title(
             figure,
-            f"{network.title}: probability of {' or '.join(network.outcomes)} as one parameter "
-            "sweeps its range",
+            f"{network.title}: probability as one parameter sweeps its range",
             f"the others in the middle of theirs ({_middle(network)})",
         )
         put_legend(figure, _probability_keys(network, reference, n_trials))
 
-    return draw_png((10.5, 1.2 + 2.5 * n_rows), fill)
+    return draw((10.5, 1.2 + 2.5 * n_rows), fill)
 
 
 def _draw_probabilities(

@@ -1,0 +1,106 @@
+"""The store takes its time, or takes connections and never answers; the work does not wait."""
+
+import logging
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from lanflow.cli.train import torchtrain
+from lanflow.data.prepare import PackedData
+from lanflow.tracking import recorder
+from tests.conftest import content_of_run
+from tests.outage.conftest import Server
+from tests.outage.work import Work, at_lines
+from tests.slow_store import SlowStore, slow_store
+
+
+@pytest.fixture
+def slow(lasting_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowStore]:
+    with slow_store(lasting_server.url) as store:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store.url)
+        yield store
+
+
+@pytest.mark.slow
+def test_a_store_that_does_not_answer_holds_no_epoch_up_and_gets_everything_once(
+    slow: SlowStore,
+    tmp_path: Path,
+    packed: PackedData,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "lanflow")
+    work = Work(tmp_path, packed)
+    client = MlflowClient(tracking_uri=slow.url)
+    expected = content_of_run(client, work.train("whole")["mlflow_run_id"])
+    assert [step for step, _ in expected["history"]["val_loss"]] == list(range(6))
+
+    # It is silent from the first epoch to the last, and nothing is lost, late or sent twice.
+    slow.requests.clear()
+    with at_lines({"epoch 1/": lambda: silence(slow), "epoch 6/": lambda: answer(slow)}):
+        held = work.train("held")
+    assert held["mlflow_pending"] is None
+    assert "work goes on" not in caplog.text  # no request had ended when the last epoch had
+    assert content_of_run(client, held["mlflow_run_id"]) == expected
+    requests = Counter(path for method, path in slow.requests if method == "PUT")
+    assert set(requests.values()) == {1}
+
+    # It never answers: the training ends, and what it recorded is sent later.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setattr(recorder, "_SECONDS_TO_BEGIN", 0.1)
+    silence(slow)
+    never = work.train("never")
+    assert (never["status"], never["mlflow_run_id"]) == ("FINISHED", None)
+    assert "send it with: lanflow sync" in caplog.text
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT")
+    answer(slow)
+    assert work.sync()["n_runs_sent"] == 1
+    sent = work.read_record("never")
+    assert content_of_run(client, sent["mlflow_run_id"]) == expected
+
+
+def silence(store: SlowStore) -> None:
+    store.is_silent = True
+
+
+def answer(store: SlowStore) -> None:
+    store.is_silent = False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_silent", [False, True], ids=["slow", "silent"])
+def test_an_interrupted_training_is_killed_in_its_store_too_now_or_later(
+    is_silent: bool,
+    slow: SlowStore,
+    tmp_path: Path,
+    packed: PackedData,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(recorder, "_SECONDS_TO_STOP", 0.5 if is_silent else 60.0)
+    work, name = Work(tmp_path, packed), f"cut_{is_silent}"
+    client = MlflowClient(tracking_uri=slow.url)
+
+    def interrupt() -> None:
+        slow.is_silent = is_silent
+        signal.raise_signal(signal.SIGTERM)
+
+    slow.delay = 0.0 if is_silent else 0.3
+    with at_lines({"epoch 3/": interrupt}):
+        assert torchtrain(work.training(name)) != 0
+    slow.is_silent, slow.delay = False, 0.0
+    record = work.read_record(name)
+    assert record["status"] == "KILLED"
+    assert ("mlflow_pending" in record) == is_silent
+    assert work.sync()["n_runs_sent"] == int(is_silent)
+    content = content_of_run(client, record["mlflow_run_id"])
+    assert content["status"] == "KILLED"
+    # It continues the same run, which then has every epoch once.
+    finished = work.train(name)
+    assert finished["mlflow_run_id"] == record["mlflow_run_id"]
+    content = content_of_run(client, record["mlflow_run_id"])
+    assert content["status"] == "FINISHED"
+    assert [step for step, _ in content["history"]["val_loss"]] == list(range(6))
