@@ -69,7 +69,7 @@ def test_a_study_of_an_own_model_and_of_one_that_is_not_at_hand_ends_with_its_re
     assert other.verdict == "not judged"
     assert np.isfinite(other.gates[1].numbers["onnx_torch"] or 0)
     report = (checkout.folder / "results" / "report.html").read_text()
-    assert "bring it in with --models-file" in report
+    assert "is brought in with --models-file" in report
     assert not checkout.planned(study=study)
     # A change of the file makes anew what came of it, and nothing else.
     path = checkout.folder / "my_model.py"

@@ -10,6 +10,7 @@ from lanflow.core.errors import UserError
 from lanflow.evaluation.record import (
     Gate,
     NotPassedError,
+    check_gates,
     parse_evaluation,
     read_evaluation,
     read_own_evaluation,
@@ -161,6 +162,19 @@ def test_neither_a_verdict_nor_gates_pass_alone(
     write_evaluation(folder, gates=gates, verdict=verdict)
     with pytest.raises(NotPassedError, match="did not pass"):
         judged(folder)
+
+
+def test_a_network_that_was_not_judged_has_not_passed(folder: Path) -> None:
+    assert verdict_of([Gate(**PASSED_GATE)], is_judged=False) == "not judged"
+    reference = {"source": "none", "description": "nothing (theirs is not at hand)"}
+    write_evaluation(folder, verdict="not judged", scores=None, reference=reference)
+    with pytest.raises(NotPassedError, match="its verdict is 'not judged'"):
+        judged(folder)
+    path = folder / network_folder.EVALUATION
+    with pytest.raises(
+        UserError, match=r"1 of 1 .* do not pass.*\n.*: not judged, against nothing"
+    ):
+        check_gates({"a": read_evaluation(path)})
 
 
 def test_a_network_without_an_evaluation_has_not_passed(folder: Path) -> None:

@@ -15,6 +15,21 @@ OF_A_RUN = ("n_samples", "delta_t", "max_t", "random_state")
 EXTRA = ("rng", "n_trials", "deadline", "s", "sd", "return_option", "smooth_unif", "n_threads")
 
 
+@contextlib.contextmanager
+def numpy_seeded(seed: int) -> Iterator[None]:
+    """Seed numpy's global generator for the body, and put it back as it was.
+
+    Some simulators draw from it whatever seed they are given: of ssm-simulators those of the LBA,
+    and those whose parameters vary over trials (version 0.12.5).
+    """
+    state = np.random.get_state()  # noqa: NPY002
+    np.random.seed(seed)  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
 class OwnSimulator:
     """A simulator of the user's own behind ssm-simulators' interface.
 
@@ -23,9 +38,8 @@ class OwnSimulator:
     generator, seeded with it). It returns ``(rts, choices)``, shape (n_samples,), or a dict with
     these keys; both are :data:`~lanflow.models.kde.OMISSION` for a trial without an answer. A
     function that takes ``n_trials`` is one in ssm-simulators' own form, and gets the parameters as
-    arrays, shape (n_trials,). One that takes neither ``random_state`` nor ``rng`` finds numpy's
-    global generator seeded. A parameter ``t`` is the non-decision time, as in all of
-    ssm-simulators' models.
+    arrays, shape (n_trials,). Whatever it takes, it finds numpy's global generator seeded. A
+    parameter ``t`` is the non-decision time, as in all of ssm-simulators' models.
 
     Parameters
     ----------
@@ -107,23 +121,11 @@ class OwnSimulator:
             passed |= {name: run[name] for name in OF_A_RUN}
         at = ", ".join(f"{name} {value:.4g}" for name, value in theta.items())
         try:
-            with self._seeded(random_state):
+            with numpy_seeded(random_state):
                 made = self._function(**values, **passed)
         except Exception as e:  # whatever a function of a user's raises
             raise UserError(f"{self._where}: fails at {at}: {type(e).__name__}: {e}") from e
         return self._checked(made, n_samples, theta, at)
-
-    @contextlib.contextmanager
-    def _seeded(self, seed: int) -> Iterator[None]:
-        if {"random_state", "rng"} & set(self._named):
-            yield
-            return
-        state = np.random.get_state()  # noqa: NPY002 the generator that the function draws from
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(state)  # noqa: NPY002
 
     def _checked(
         self, made: Any, n_samples: int, theta: Mapping[str, float], at: str

@@ -17,6 +17,7 @@ from lanflow.models.kde import OMISSION
 from lanflow.models.model import Model, ModelNotAtHandError, base_name
 from lanflow.models.models_file import ModelsFile, at_hand
 from lanflow.models.own import OwnModel, own_models
+from lanflow.models.own_simulator import numpy_seeded
 from lanflow.models.parameters import Bounds, Theta, sobol_points
 from lanflow.models.solver import Process
 
@@ -398,6 +399,12 @@ def simulation_pipeline(
     from ssms.dataset_generators.pipelines import SimulationPipeline
 
     class Pipeline(SimulationPipeline):  # type: ignore[misc]
+        def _run_simulations(self, theta: dict[str, Any], seed: int) -> dict[str, Any]:
+            made: dict[str, Any]
+            with numpy_seeded(seed):
+                made = super()._run_simulations(theta, seed)
+            return made
+
         def _compute_auxiliary_labels(self, simulations: dict[str, Any]) -> dict[str, Any]:
             late = simulations["rts"] == OMISSION
             choices = np.where(late, OMISSION, simulations["choices"])
@@ -462,10 +469,11 @@ def _run_simulator(model: Model, **given: Any) -> dict[str, Any]:
     from ssms.basic_simulators.simulator import simulator
 
     made: dict[str, Any]
-    if model.models_file is None:
-        made = simulator(model=model.name, **given)
-    else:
-        made = Simulator(model=_neutral(model.config)).simulate(**given)
+    with numpy_seeded(given["random_state"]):
+        if model.models_file is None:
+            made = simulator(model=model.name, **given)
+        else:
+            made = Simulator(model=_neutral(model.config)).simulate(**given)
     return made
 
 
