@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lanflow.data.manifest import Manifest
 from tests.bad_input.case import BASE, Case, Content, lanflow, train
 from tests.conftest import training_file_content
 
@@ -124,6 +125,17 @@ def _manifest(**changes: Any) -> Content:
     return write
 
 
+def _manifest_of(row: dict[str, Any]) -> Content:
+    """Makes a manifest of one other file, with the digest that it would have."""
+
+    def write(path: Path, base: Path) -> None:
+        content = json.loads((base / "manifest.json").read_text()) | {"files": [row]}
+        manifest = Manifest.model_validate(content)
+        path.write_text(json.dumps({**content, "digest": manifest.content_digest()}))
+
+    return write
+
+
 _ROW = {
     "name": "x.pickle",
     "path": "/nowhere/x.pickle",
@@ -139,11 +151,11 @@ _MANIFESTS: list[tuple[str, str, Content]] = [
     ("of no file", r"m\.json: files", _manifest(files=[])),
     ("with a number of files", r"m\.json: files", _manifest(files=5)),
     ("with files of null", r"m\.json: files\.0\.name", _manifest(files=[{"name": None}])),
-    ("of a file that is gone", "/nowhere/x.pickle", _manifest(files=[_ROW])),
+    ("of a file that is gone", "/nowhere/x.pickle", _manifest_of(_ROW)),
     (
         "of a file of an exabyte",
         "GiB of memory|/nowhere",
-        _manifest(files=[{**_ROW, "size_bytes": 10**18}]),
+        _manifest_of({**_ROW, "size_bytes": 10**18}),
     ),
     ("with a list of settings", r"m\.json: generator", _manifest(generator=[])),
     ("with a number as digest", r"m\.json: digest", _manifest(digest=5)),

@@ -225,7 +225,10 @@ def _tls_advice(text: str) -> str:
 
 def _proxy_advice(uri: str) -> str:
     """Name the proxy that requests to a server go through; empty if there is none."""
-    parts = urllib.parse.urlsplit(uri)
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError:  # no URI, which `error` tells of
+        return ""
     proxy = urllib.request.getproxies().get(parts.scheme)
     if not proxy or not parts.hostname or urllib.request.proxy_bypass(parts.hostname):
         return ""
