@@ -11,6 +11,7 @@ from lanflow.data.locate import Places
 from lanflow.data.prepare import freeze, materialise_once
 from lanflow.tracking.client import connect
 from lanflow.tracking.store import resolve_store
+from tests.bad_input import cases_inventories
 from tests.bad_input.case import STORE
 from tests.bad_input.cases_generation import GENERATION_YAML
 from tests.conftest import TRAINING_YAML, write_training_file
@@ -31,4 +32,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(packed.data_set.folder, folder / "data_set")
     write_network(folder / "network")
     connect(resolve_store(uri=f"sqlite:///{folder / STORE}"))
+    shutil.copy(folder / STORE, folder / cases_inventories.STORE)
+    cases_inventories.write_store(folder)
     return folder

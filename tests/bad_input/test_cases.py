@@ -16,6 +16,7 @@ from lanflow.study.config import load_study, read_generations
 from tests.bad_input import (
     cases_data,
     cases_generation,
+    cases_inventories,
     cases_networks,
     cases_options,
     cases_stores,
@@ -31,6 +32,7 @@ MODULES = (
     cases_training,
     cases_generation,
     cases_data,
+    cases_inventories,
     cases_networks,
     cases_stores,
 )

@@ -21,7 +21,7 @@ from tests.first_start import command_lines, run_at_once
 from tests.torture.trial import Trial
 
 _MOST_AT_ONCE, _KINDS = 32, 4
-_EXPERIMENTS = {"generate": "ddm-data-generation", "train": "ddm-training"}
+_LONGEST_SECONDS = 1800  # 32 commands import their libraries on the cores there are
 # Metrics that each run must have, with how many values.
 _N_VALUES = {
     "ddm-data-generation": {"num_files_generated": 1, "total_data_size_mb": 1},
@@ -65,7 +65,13 @@ def _race(
     """Start ``n`` commands at once, in an order of chance; a trial for each."""
     lines = command_lines(folder, packed.data_set.folder, n)
     rng.shuffle(lines)
-    ends = run_at_once(lines, folder, store.uri, artifact_location=store.artifact_location)
+    ends = run_at_once(
+        lines,
+        folder,
+        store.uri,
+        artifact_location=store.artifact_location,
+        seconds=_LONGEST_SECONDS,
+    )
     trials = []
     for (program, *arguments), (code, log) in zip(lines, ends, strict=True):
         name = arguments[0] if program == "lanflow" else program

@@ -1,5 +1,6 @@
 """Too little memory: address spaces of random sizes, from what suffices to hardly anything."""
 
+import functools
 import random
 import resource
 import shutil
@@ -25,18 +26,20 @@ def run(seed: int, trials: int, folder: Path) -> list[Trial]:
     """Run commands in address spaces of random sizes; none may die of a signal."""
     rng = random.Random(seed)
     inputs = make_inputs(folder / "inputs")
-    expected = {}
-    for name in _RANGE:
-        ended = run_command(_words(name, inputs, folder / name, None), place=folder)
-        assert ended.status == 0, ended.text
-        expected[name] = digests(folder / name, *_MADE)
+    expected = functools.cache(lambda name: _undisturbed(name, inputs, folder / name))
     done = []
     for number in range(trials):
         name = list(_RANGE)[number % len(_RANGE)]
         place = folder / f"trial_{number}"
-        done.append(_starved(name, inputs, place, rng.randrange(*_RANGE[name]), expected[name]))
+        done.append(_starved(name, inputs, place, rng.randrange(*_RANGE[name]), expected(name)))
         shutil.rmtree(place, ignore_errors=True)
     return done
+
+
+def _undisturbed(name: str, inputs: Path, results: Path) -> dict[str, str]:
+    ended = run_command(_words(name, inputs, results, None), place=results.parent)
+    assert ended.status == 0, ended.text
+    return digests(results, *_MADE)
 
 
 def _words(name: str, inputs: Path, results: Path, database: Path | None) -> list[str]:

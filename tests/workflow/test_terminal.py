@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.workflow.conftest import Checkout
 
 TRAINING = """\
@@ -150,6 +151,17 @@ def test_a_dry_run_is_a_table_with_reasons(build: Checkout) -> None:
 )
 def test_what_snakemake_answers_is_shown(build: Checkout, option: str, words: str) -> None:
     assert words in snakemake(build, option, check=option != "--lint")
+
+
+def test_the_recorded_first_run_looks_like_a_build() -> None:
+    page = (REPOSITORY / "docs" / "first_run.md").read_text()
+    recorded = page.split("```text\n")[1].split("```")[0].splitlines()
+    assert f"Recorded: {len(recorded)} lines." in page
+    done = [line[1:3].strip() for line in recorded if re.match(r"\[[ \d]\d/19\] ", line)]
+    assert done == [str(n) for n in range(1, 20)]
+    assert [line.split("  ")[0] for line in recorded[-3:]] == [
+        *("the report", "use it in HSSM", "your own model"),
+    ]
 
 
 def test_a_long_job_shows_its_progress_on_a_terminal(build: Checkout) -> None:

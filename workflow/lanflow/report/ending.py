@@ -69,6 +69,5 @@ def _next_steps(results: Path, rows: Sequence[Row]) -> str:
         steps.append(("use it in HSSM", f"hssm.HSSM(data, {how})"))
     elif usable:
         steps.append(("use it in HSSM", "not yet: no likelihood network passed its gates"))
-    start = "start from config/examples/first.yaml, see config/README.md"
-    steps.append(("your own model", f"{start}; snakemake --configfile my_study.yaml"))
+    steps.append(("your own model", "one Python file that a study names: see docs/own_model.md"))
     return plain_table(steps)

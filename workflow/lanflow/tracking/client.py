@@ -175,7 +175,8 @@ def _has_broken_schema(store: Store, error: Exception) -> bool:
         if utils._get_schema_version(engine) == utils._get_latest_schema_revision():
             return False
     has_copies = any(name.startswith("_alembic_tmp_") for name in _read_tables(store))
-    return has_copies or (isinstance(error, DBAPIError) and "locked" not in str(error))
+    is_passing = any(word in str(error) for word in ("locked", "disk is full", "readonly"))
+    return has_copies or (isinstance(error, DBAPIError) and not is_passing)
 
 
 def _read_tables(store: Store) -> list[str]:

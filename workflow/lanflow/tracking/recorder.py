@@ -40,15 +40,18 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Metrics are written to disk so rarely that the writing slows the work down by a fiftieth at most.
-_PAUSE_PER_SAVE = 50
+# Metrics are written to disk so rarely that the writing slows the work down by a fiftieth at most,
+# but not more rarely than every second.
+_PAUSE_PER_SAVE, _LONGEST_PAUSE = 50, 1.0
 # With the send mode "try", the work waits this long for the run's id.
 _SECONDS_TO_BEGIN = 5.0
 # A job that must stop waits this long for the store: Slurm kills it 30 s after its signal.
 _SECONDS_TO_STOP = 20.0
-# A store that has not answered for this time, or longer for a large file, is not waited for, once
-# the user's patience is over: MLflow itself waits for 30 s over HTTP, and elsewhere for ever.
-_LONGEST_SILENCE, _SLOWEST_BYTES_PER_SECOND = 35.0, 2**20
+# At the end, a store that has not answered for this time is not waited for any longer, once the
+# user's patience is over: over HTTP MLflow itself gives a request up after 30 s. A database may be
+# busy with other processes, and a large file takes its time.
+_LONGEST_SILENCE, _LONGEST_SILENCE_OF_DATABASE = 35.0, 300.0
+_SLOWEST_BYTES_PER_SECOND = 2**20
 
 
 class RunRecorder:
@@ -162,21 +165,25 @@ class RunRecorder:
         """
         self._folder.save(self._record)
         self._folder.remove_sent()
-        if self._sender is not None and self._send_mode == "now":
-            with_retries(self._ask_for(self._sender.delivery.send))
-        elif self._sender is not None:
+        if (sender := self._sender) is None:
+            pass
+        elif self._send_mode == "now":
+            with_retries(lambda: sender.ask(sender.delivery.send))
+        else:
             try:
-                self._sender.ask(self._sender.delivery.send, seconds=_SECONDS_TO_BEGIN)
+                sender.ask(sender.delivery.send, seconds=_SECONDS_TO_BEGIN)
             except StoreError as e:
-                self._sender.fall_behind(e)
-                self._sender.notify()
+                sender.fall_behind(e)
+                sender.notify()
         self._began = True
         self._folder.save(self._record)
 
     def _ask_for(self, request: Callable[[], T]) -> Callable[[], T]:
         """Return a function that lets the sender make a request, and waits while it is answered."""
         sizes = [artifact.size_bytes for artifact in self._record.artifacts]
-        silence = _LONGEST_SILENCE + max(sizes, default=0) / _SLOWEST_BYTES_PER_SECOND
+        is_http = self._record.tracking_uri.startswith("http")
+        silence = _LONGEST_SILENCE if is_http else _LONGEST_SILENCE_OF_DATABASE
+        silence += max(sizes, default=0) / _SLOWEST_BYTES_PER_SECOND
         sender = self._sender
         assert sender is not None
         return lambda: sender.ask(request, seconds=retry_seconds(), silence=silence)
@@ -199,7 +206,7 @@ class RunRecorder:
         if start >= self._next_save:
             self._folder.save(self._record)
             end = time.monotonic()
-            self._next_save = end + _PAUSE_PER_SAVE * (end - start)
+            self._next_save = end + min(_PAUSE_PER_SAVE * (end - start), _LONGEST_PAUSE)
         if self._sender is not None:
             self._sender.notify()
 

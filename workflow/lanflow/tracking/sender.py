@@ -10,6 +10,7 @@ hold the end of the process up either.
 """
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -54,7 +55,9 @@ class Sender:
         self._next_send = 0.0
         self._unanswered_since: float | None = None
 
-    def ask(self, request: Callable[[], T], *, seconds: float, silence: float = 0.0) -> T:
+    def ask(
+        self, request: Callable[[], T], *, seconds: float = math.inf, silence: float = 0.0
+    ) -> T:
         """Let the thread make a request, after those that it has begun, and wait for the answer.
 
         Parameters
@@ -62,7 +65,7 @@ class Sender:
         request
             What the thread calls; it must be safe to call again after it failed.
         seconds
-            How long to wait.
+            How long to wait; until there is an answer or an error when left out.
         silence
             Wait longer, until a request has been without an answer for this time. It may have begun
             before this call.

@@ -54,7 +54,7 @@ class JaxBackend(Backend):
 
     name: BackendName = "jax"
     weights_suffix = "jax"
-    address_bytes = 600 * 2**20
+    address_bytes = 500 * 2**20
 
     def __init__(self, *, device: str = "auto", threads: int = 1) -> None:
         os.environ["NPROC"] = str(threads)  # XLA reads it when its CPU backend starts

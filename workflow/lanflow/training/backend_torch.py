@@ -46,7 +46,7 @@ class TorchBackend(Backend):
 
     name: BackendName = "torch"
     weights_suffix = "pt"
-    address_bytes = 300 * 2**20
+    address_bytes = 400 * 2**20
 
     def __init__(self, *, device: str = "auto", threads: int = 1) -> None:
         torch.set_num_threads(threads)

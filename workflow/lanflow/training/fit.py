@@ -39,9 +39,10 @@ from lanflow.training.split import STREAM_ORDER, STREAM_WEIGHTS, Split, split_ro
 log = logging.getLogger(__name__)
 
 # Measured for 9 million weights (torch 2.13, jax 0.10): 47 and 52 bytes for each, which are copies
-# of the weights and of adam's moments while a checkpoint is written; and besides, once, for each
-# library's own first steps.
-_BYTES_PER_WEIGHT, _FIRST_STEPS_BYTES = 48, 80 * 2**20
+# of the weights and of adam's moments while a checkpoint is written.
+_BYTES_PER_WEIGHT = 48
+# What a training of next to no weights takes: MLflow, onnx and figures are loaded on the way.
+_LEAST_BYTES = 250 * 2**20
 
 # What Torch and XLA say, in errors of their own, when memory runs out.
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|RESOURCE_EXHAUSTED", re.I)
@@ -119,7 +120,7 @@ class TrainingJob:
         require_memory(
             f"training a network of {self.architecture.n_weights:,} weights on "
             f"{self.batch_size:,} rows at a time, with {self.memory_mb:,} MB for rows,",
-            _FIRST_STEPS_BYTES
+            _LEAST_BYTES
             + _BYTES_PER_WEIGHT * self.architecture.n_weights
             + self._rows_bytes()
             + self._activations_bytes(),

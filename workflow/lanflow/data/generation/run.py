@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.files import write_json, write_text
 from lanflow.core.locks import locked
+from lanflow.core.processes import require_memory
 from lanflow.core.progress import Progress
 from lanflow.data.generation.generate import (
     FILES_NAME,
@@ -27,6 +29,9 @@ from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, MODELS_FILE_TAG, S
 from lanflow.tracking.unfinished import hide_finished, record_work, resume_finished
 
 log = logging.getLogger(__name__)
+
+# Address space that importing ssm-simulators, and what it needs, takes (measured, version 0.12.5).
+_LOADING_BYTES = 500 * 2**20
 
 
 def generate(
@@ -66,6 +71,13 @@ def generate(
         If the generator or the store refuse; the run, if one was started, is FAILED. If the folder
         holds anything but a chunk; nothing is begun then.
     """
+    if "ssms" not in sys.modules:
+        require_memory(
+            "loading ssm-simulators",
+            0,
+            advice="raise it, or lift it (ulimit -v unlimited)",
+            mapped_bytes=_LOADING_BYTES,
+        )
     try:
         log.info("%s: labels from %s", plan.model.name, plan.label_source)
     except ImportError as e:

@@ -1,5 +1,6 @@
 """A dry-run on the terminal: a table of the jobs of each rule, and why they would run."""
 
+import ast
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -16,13 +17,15 @@ _REASONS = (
     (r"Forced execution", "forced"),
     (r"Missing output files: ", "output is missing"),
     (r"Incomplete output files: ", "output is incomplete"),
-    (r"Params have changed since last execution: (.*)", "settings changed"),
+    (r"Params have changed since last execution: ", "settings changed"),
     (r"Code has changed", "code changed"),
     (r"Software environment definition has changed", "software environment changed"),
     (r"Set of input files has changed", "other input files"),
     (r"Updated input files: ([^;]*)", "input changed"),
     (r"Input files updated by another job", "input is made anew"),
 )
+# What Snakemake says of a rule's param `settings`, which is one mapping for all outputs of a job.
+_SETTINGS = re.compile(r"Params have changed .*?: before: (\{.*\}) now: (\{.*\})")
 
 
 class DryRun:
@@ -79,10 +82,33 @@ class DryRun:
 
 def shorten_reason(reason: str) -> str:
     """Return why a job would run in a few words, from what Snakemake says of it."""
-    found = []
+    short = reason
     for pattern, words in _REASONS:
         if match := re.search(pattern, reason):
             detail = match[1].strip() if match.groups() else ""
-            found.append(f"{words}: {detail}" if detail else words)
-    first = found[0] if found else reason
-    return first if len(first) <= _MOST_CHARACTERS else f"{first[: _MOST_CHARACTERS - 3]}..."
+            if match := _SETTINGS.match(reason, match.start()):
+                detail = ", ".join(_changes(match[1], match[2]))
+            short = f"{words}: {detail}" if detail else words
+            break
+    return short if len(short) <= _MOST_CHARACTERS else f"{short[: _MOST_CHARACTERS - 3]}..."
+
+
+def _changes(before: str, now: str) -> list[str]:
+    """Return the settings that differ between two mappings, as Python writes them."""
+    try:
+        given = [ast.literal_eval(text) for text in (before, now)]
+    except (SyntaxError, ValueError):  # not values alone
+        return []
+    if not all(isinstance(settings, dict) for settings in given):  # several of them
+        return []
+    old, new = map(_leaves, given)
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    return [f"{name} {old.get(name, 'unset')} to {new.get(name, 'unset')}" for name in names]
+
+
+def _leaves(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested settings as one mapping, by the name of the innermost key."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _leaves(value) if isinstance(value, Mapping) else {name: value}
+    return found
