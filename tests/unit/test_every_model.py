@@ -49,5 +49,5 @@ def test_a_network_of_the_model_is_judged_drawn_and_bundled(
         picture = draw_figure(
             figure, network, reference, lambda: scores_of(network, reference, seed=1), seed=1
         )
-        assert picture.startswith(b"\x89PNG")
+        assert picture.png().startswith(b"\x89PNG")
     assert "README.md" in bundle_files(network, read_own_evaluation(network))

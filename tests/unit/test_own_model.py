@@ -114,7 +114,7 @@ def test_without_the_file_what_needs_no_model_is_judged(made: Any, tmp_path: Pat
     reason = gates["accuracy"].reason
     assert f"model '{net.model_name}' is defined in a models file, my_model.py" in reason
     assert "bring it in with --models-file" in reason
-    assert lanflow.plot(network, "error").png.startswith(b"\x89PNG")
+    assert lanflow.plot(network, "error").png().startswith(b"\x89PNG")
     alone = Network.from_onnx(
         net.folder / "model.onnx", model=net.model_name, card_path=net.folder / "card.json"
     )
