@@ -82,7 +82,7 @@ def describe_machine() -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in _SHOWN_VERSIONS)
     return (
         f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB, "
-        f"Linux {platform.release()}; Python {platform.python_version()}, {versions}"
+        f"{platform.system()}; Python {platform.python_version()}, {versions}"
     )
 
 
