@@ -100,6 +100,7 @@ def test_the_record_in_the_folder_names_the_run_and_the_files(tmp_path: Path, st
     record = json.loads((tmp_path / "chunk" / "chunk.json").read_text())
     inventory = json.loads((tmp_path / "chunk" / INVENTORY_NAME).read_text())
     assert record.pop("files") == inventory["files"]
+    assert shown.pop("n_parameter_sets") == 6
     assert record == shown
     assert shown == {
         "model": "ddm",

@@ -63,7 +63,8 @@ def generate(
     Returns
     -------
     dict
-        The chunk's record, also written to ``chunk.json`` in its folder.
+        The chunk's record as written to ``chunk.json`` in its folder, without its files and with
+        the number of parameter sets.
 
     Raises
     ------
