@@ -79,14 +79,14 @@ class LogHandler(LogHandlerBase):
             case LogEvent.RESOURCES_INFO if "cores" in told or "nodes" in told:
                 build.place(cores=told.get("cores"), nodes=told.get("nodes"))
             case LogEvent.JOB_INFO if (job := job_of(told)) is not None:
-                build.start(told["jobid"], job, told["shellcmd"])
+                build.start(told["jobid"], job, told.get("shellcmd"))
             case LogEvent.JOB_FINISHED:
                 build.finish(told["job_id"])
-            case LogEvent.JOB_ERROR if not told["indent"]:  # else it is told with its group
+            case LogEvent.JOB_ERROR if not told.get("indent"):  # else it is told with its group
                 build.fail(
                     told["jobid"],
-                    reason=told["rule_msg"] or "",
-                    command=told["shellcmd"],
+                    reason=told.get("rule_msg") or "",
+                    command=told.get("shellcmd"),
                     logs=told["log"][1:],
                 )
             case LogEvent.GROUP_ERROR:

@@ -254,7 +254,7 @@ def _shortened(line: str, log_path: str | None) -> str:
 
 def job_of(record: Mapping[str, Any]) -> Job | None:
     """Return the job that Snakemake reports as started; None for a rule that only names targets."""
-    if not record["log"] and not record["output"] and not record["shellcmd"]:
+    if not record["log"] and not record["output"] and not record.get("shellcmd"):
         return None
     return Job(
         rule=record["rule_name"],

@@ -53,7 +53,7 @@ class DryRun:
         """Take a job that would run."""
         rule = record["rule_name"]
         self._reasons.setdefault(rule, Counter())[shorten_reason(record["reason"])] += 1
-        if self._show_commands and record["shellcmd"]:
+        if self._show_commands and record.get("shellcmd"):
             subject = subject_of(rule, record["wildcards"])
             self._screen.write(f"# {rule} {subject}".rstrip())
             log_path = next(iter(record["log"]), None)
