@@ -173,7 +173,7 @@ def test_mistakes_end_with_status_1_and_one_message(
         ([*of_experiment, "unknown"], "experiment 'unknown' is not in"),
         (
             [*packed_data, "--mlflow-on", "--mlflow-tracking-uri", f"sqlite:///{tmp_path}/bad.db"],
-            "cannot be opened (file is not a database)",
+            "cannot be opened: it is not an SQLite database",
         ),
         (["--training-data-folder", str(tmp_path / "no")], "no does not exist"),
         ([*packed_data, "--device", "gpu", "--config-path", "nowhere.yaml"], "no such file"),

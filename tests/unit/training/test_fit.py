@@ -366,7 +366,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(
     told: list[Any] = []
     with pytest.raises(TrainingError) as caught:
         fit(job, on_epoch=told.append)
-    assert f"the {side} loss of epoch 0 is" in str(caught.value)
+    assert f"the {side} loss of epoch 1 is" in str(caught.value)
     assert f"Lower LEARNING_RATE (it is {keys['LEARNING_RATE']:g})" in str(caught.value)
     assert told == []
     assert not path.exists()
