@@ -112,6 +112,16 @@ def training_options(
     return TrainingOptions(backend=backend, **{**given, **options})
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    """Let a report hold names that are no text: pytest-xdist sends reports as UTF-8."""
+    outcome = yield
+    report = outcome.get_result()
+    report.sections = [
+        (name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections
+    ]
+
+
 def training_file_content(
     *, seed: int = 0, n_sets: int = 10, n_per_set: int = 20, model: str = "ddm"
 ) -> dict[str, Any]:

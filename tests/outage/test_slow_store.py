@@ -37,7 +37,7 @@ def test_a_store_that_does_not_answer_holds_no_epoch_up_and_gets_everything_once
     work = Work(tmp_path, packed)
     client = MlflowClient(tracking_uri=slow.url)
     expected = content_of_run(client, work.train("whole")["mlflow_run_id"])
-    assert [step for step, _ in expected["history"]["val_loss"]] == list(range(6))
+    assert [step for step, _ in expected["history"]["val_loss"]] == list(range(1, 7))
 
     # It is silent from the first epoch to the last, and nothing is lost, late or sent twice.
     slow.requests.clear()
@@ -103,4 +103,4 @@ def test_an_interrupted_training_is_killed_in_its_store_too_now_or_later(
     assert finished["mlflow_run_id"] == record["mlflow_run_id"]
     content = content_of_run(client, record["mlflow_run_id"])
     assert content["status"] == "FINISHED"
-    assert [step for step, _ in content["history"]["val_loss"]] == list(range(6))
+    assert [step for step, _ in content["history"]["val_loss"]] == list(range(1, 7))

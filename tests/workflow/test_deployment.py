@@ -38,12 +38,12 @@ def deployment(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_a_fresh_deployment_plans_the_tiny_study_with_the_files_that_were_copied(
+def test_a_fresh_deployment_plans_the_first_study_with_the_files_that_were_copied(
     deployment: Checkout,
 ) -> None:
     output = deployment.snakemake("-n", "-p", "--cores", "2")
     assert "no study is named, so the one that is made is" in output
-    assert "--config-path config/training/tiny_lan.yaml" in output
+    assert "--config-path config/training/first_lan.yaml" in output
     assert deployment.planned("--cores", "2")["train_network"] == 2
     given = ("--configfile", "config/examples/two_models.yaml")
     assert deployment.planned("--cores", "2", *given)["train_network"] == 8

@@ -174,7 +174,7 @@ def test_a_study_of_many_networks_makes_a_page_for_each(checkout: Checkout) -> N
     for n in (MOST_ON_ONE_PAGE, MOST_ON_ONE_PAGE + 1):
         networks = {f"lan-{i}": each for i in range(n)}
         study = checkout.write_study(**_study(**{"models/ddm/networks": networks}))
-        outputs = checkout.snakemake("-n", "-p", study=study)
+        outputs = checkout.snakemake("-n", "--verbose", study=study)
         assert ("results/report_pages" in outputs) == (n > MOST_ON_ONE_PAGE)
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.workflow.conftest import Checkout
+from tests.workflow.conftest import TINY, Checkout
 
 # The simplest scheduler there is: a job runs at once, in the background, and has a number.
 SUBMIT = """\
@@ -24,6 +24,7 @@ def test_jobs_run_through_a_generic_submit_command(checkout: Checkout) -> None:
     checkout.snakemake(
         *("--executor", "cluster-generic", "--cluster-generic-submit-cmd", str(submit)),
         *("--seconds-between-status-checks", "1", "--jobs", "2", record),
+        study=TINY,
     )
     submitted = (checkout.folder / "submitted.txt").read_text()
     assert "generate_data" in submitted

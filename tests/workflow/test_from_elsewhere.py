@@ -222,6 +222,6 @@ def test_a_module_from_the_web_takes_its_own_files_and_tells_conda_where_it_is(
     (path,) = {
         path for output in outputs for path in re.findall(r"train --config-path (\S+)", output)
     }
-    assert path.endswith("tiny_lan.yaml")
-    own = (REPOSITORY / "config/training/tiny_lan.yaml").read_text()
+    assert path.endswith("first_lan.yaml")
+    own = (REPOSITORY / "config/training/first_lan.yaml").read_text()
     assert Path(path).read_text().strip() == own.strip()

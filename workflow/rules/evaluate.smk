@@ -59,9 +59,9 @@ rule recover_parameters:
         options=given(lambda w: recovery_options()),
         seed=given(lambda w: STUDY.seed),
     shell:
-        "lanflow recover {params.folder:q} {params.options:q} {params.models_file:q} --seed {params.seed}"
-        " --processes {threads} --output {output.record:q} --plot {output.plot:q}"
-        " > {log:q} 2>&1"
+        "lanflow recover {params.folder:q} {params.options:q} --seed {params.seed}"
+        " {params.models_file:q} --processes {threads} --output {output.record:q}"
+        " --plot {output.plot:q} > {log:q} 2>&1"
 
 
 # Only where the study says `require_gates: true`.
