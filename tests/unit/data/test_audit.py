@@ -37,6 +37,11 @@ def audit_of(folder: Path, *contents: dict[str, Any]) -> Audit:
     return audit
 
 
+def other_warnings(audit: Audit) -> list[str]:
+    """Warnings but that of labels, which are made up here."""
+    return [text for text in audit.warnings if "labels are" not in text]
+
+
 def content_of(theta: np.ndarray, **keys: Any) -> dict[str, Any]:
     """A file with these parameter vectors."""
     content = training_file_content(n_sets=len(theta), **keys)
@@ -62,13 +67,13 @@ def test_files_of_different_sets_hold_what_they_claim(packed: PackedData) -> Non
     assert audit.sets == SetCounts(distinct=30, claimed=30, repeated_share=0.0)
     assert audit.rows["lan"] == RowCounts(n=600, min_per_file=200, max_per_file=200)
     assert audit.digest == packed.manifest.digest
-    assert (audit.n_files, audit.n_not_finite, audit.warnings) == (3, 0, [])
+    assert (audit.n_files, audit.n_not_finite, other_warnings(audit)) == (3, 0, [])
 
 
 def test_files_that_repeat_the_same_sets_are_warned_of(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, *same_sets(4))
     assert audit.sets == SetCounts(distinct=10, claimed=40, repeated_share=0.75)
-    (warning,) = audit.warnings
+    (warning,) = other_warnings(audit)
     assert "only 10 distinct parameter sets, not the 40 they claim: 75.0% are repeats" in warning
 
 
@@ -119,7 +124,7 @@ def test_uniform_draws_are_told_from_others(tmp_path: Path) -> None:
         assert distances == {"v": is_even, "a": True, "z": True, "t": True}
         counts = audit.coverage.parameters["v"].counts
         assert (sum(counts), len(counts)) == (2000, 20)
-    assert even.warnings == []
+    assert other_warnings(even) == []
     corners = even.coverage.corners
     assert corners is not None
     assert corners.n_corners == 24
@@ -139,7 +144,7 @@ def test_sets_outside_of_the_bounds_are_counted(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, content_of(theta))
     outside = {name: each.n_outside for name, each in audit.coverage.parameters.items()}
     assert outside == {"v": 0, "a": 3, "z": 0, "t": 0}
-    assert audit.warnings == ["3 parameter sets have a outside of its bounds"]
+    assert other_warnings(audit) == ["3 parameter sets have a outside of its bounds"]
 
 
 def test_bounds_that_were_not_recorded_are_not_judged(tmp_path: Path) -> None:
@@ -249,3 +254,61 @@ def test_what_is_no_audit_is_named_with_its_key(
         read_audit(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert said in str(caught.value)
+
+
+def warnings_of(folder: Path, **changes: Any) -> list[str]:
+    """Warnings of a file that was changed."""
+    content = training_file_content()
+    for key, change in changes.items():
+        content[key] = change(content[key].copy())
+    return other_warnings(audit_of(folder, content))
+
+
+def test_rts_in_milliseconds_are_warned_of(tmp_path: Path) -> None:
+    def in_milliseconds(rows: np.ndarray) -> np.ndarray:
+        rows[:, -2] *= 1000
+        return rows
+
+    (warning,) = warnings_of(tmp_path, lan_data=in_milliseconds)
+    assert "rts are in seconds, and these may be milliseconds" in warning
+
+
+def test_likely_trials_before_time_zero_are_warned_of(tmp_path: Path) -> None:
+    def early(rows: np.ndarray) -> np.ndarray:
+        rows[:7, -2] = -0.5
+        return rows
+
+    def likely(labels: np.ndarray) -> np.ndarray:
+        labels[:5], labels[5:7] = -1, -66
+        return labels
+
+    (warning,) = warnings_of(tmp_path, lan_data=early, lan_labels=likely)
+    assert warning.startswith("5 trials before time zero")
+
+
+def test_labels_of_another_model_are_warned_of(tmp_path: Path) -> None:
+    audit = audit_of(tmp_path, training_file_content())
+    assert audit.label_error is not None
+    assert audit.label_error.mean_absolute > 0.5
+    assert any("nats off the exact log-likelihood of ddm" in text for text in audit.warnings)
+
+
+def test_a_deadline_that_nobody_misses_is_warned_of(tmp_path: Path) -> None:
+    content = training_file_content(model="ddm_deadline")
+    content["model_config"] |= {
+        "params": ["v", "a", "z", "t", "deadline"],
+        "param_bounds": [[-3.0, 0.3, 0.1, 0.0, 0.1], [3.0, 2.5, 0.9, 2.0, 10.0]],
+    }
+    n = len(content["theta"])
+    theta = np.concatenate([content["theta"], np.full((n, 1), 5, "f4")], axis=1)
+    content = {
+        "opn_data": theta,
+        "opn_labels": np.zeros((n, 1), "f4"),
+        "model_config": content["model_config"],
+        "generator_config": content["generator_config"],
+    }
+    write_training_file(tmp_path / "files" / "0.pickle", content)
+    places = Places(folder=tmp_path / "files")
+    data = materialise_once(freeze(query=None, places=places, model="ddm_deadline"), tmp_path / "c")
+    audit = audit_data_set(data.data_set, data.manifest)
+    assert any("no trial of ddm_deadline is an omission" in text for text in audit.warnings)

@@ -104,7 +104,7 @@ def test_number_like_text_is_understood(tmp_path: Path, key: str, text: str, num
     [
         ("NETWORK_TYPE", "lstm", "NETWORK_TYPE: input should be 'lan', 'cpn', 'opn' or 'gonogo'"),
         ("OPTIMIZER_", "lion", "OPTIMIZER_: input should be 'adam' or 'sgd', got 'lion'"),
-        ("LR_SCHEDULER", "step", "'reduce_on_plateau', 'multiply' or 'warmup_cosine'"),
+        ("LR_SCHEDULER", "step", "'reduce_on_plateau', 'multiply', 'cosine' or 'warmup_cosine'"),
         ("N_EPOCHS", 0, "N_EPOCHS: input should be greater than or equal to 1, got 0"),
         ("N_EPOCHS", 2.5, "N_EPOCHS: input should be a valid integer"),
         ("N_EPOCHS", True, "N_EPOCHS: True is not a number"),
@@ -121,7 +121,7 @@ def test_number_like_text_is_understood(tmp_path: Path, key: str, text: str, num
         ("WEIGHT_DECAY", -1, "WEIGHT_DECAY: input should be greater than or equal to 0"),
         ("LAYER_SIZES", [], "LAYER_SIZES: list should have at least 1 item"),
         ("LAYER_SIZES", [[]], "LAYER_SIZES.0: list should have at least 1 item"),
-        ("LAYER_SIZES", [16, 16, 1], "LAYER_SIZES.0: input should be a valid list"),
+        ("LAYER_SIZES", [[16, 16, 1], 16], "LAYER_SIZES.1: input should be a valid list"),
         ("LAYER_SIZES", [[16, 0, 1]], "LAYER_SIZES.0.1: input should be greater than"),
         ("ACTIVATIONS", [["tanh", "gelu"]], "ACTIVATIONS.0.1: input should be 'relu', 'tanh' or"),
         ("MODEL", 5, "MODEL: input should be a valid string, got 5"),
@@ -284,3 +284,46 @@ def test_lanfactorys_dictionary_holds_our_key_only_where_it_is_used(
     assert (
         "warmup_epochs" in config.to_lanfactory(batch_size=8)["lr_scheduler_params"]
     ) == has_ours
+
+
+OF_2023 = {
+    "LOSS": "huber",
+    "FEATURES_KEY": "lan_data",
+    "LABEL_KEY": "lan_labels",
+    "SAVE_HISTORY": True,
+    "TRAIN_OUTPUT_TYPE": "logprob",
+    "LAYER_SIZES": [16, 16, 1],
+    "ACTIVATIONS": ["tanh", "tanh", "linear"],
+}
+
+
+def test_a_file_of_2023_is_that_of_today(tmp_path: Path) -> None:
+    today = {"LAYER_SIZES": [[16, 16, 1]], "ACTIVATIONS": [["tanh", "tanh"]]}
+    assert read_training_file(write(tmp_path, **OF_2023)) == read_training_file(
+        write(tmp_path, **today)
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "own"),
+    [
+        ("LOSS", "mse", "huber"),
+        ("LABEL_KEY", "cpn_labels", "lan_labels"),
+        ("TRAIN_OUTPUT_TYPE", "logits", "logprob"),
+        ("SAVE_HISTORY", False, "True"),
+    ],
+)
+def test_a_key_of_2023_that_asks_for_something_else_is_refused(
+    tmp_path: Path, key: str, value: object, own: str
+) -> None:
+    message = error_of(tmp_path, **{key: value})
+    assert f"{key} is {value!r}" in message
+    assert own in message
+
+
+def test_the_length_of_lanfactorys_cosine_is_the_trainings(tmp_path: Path) -> None:
+    params = {"t_max": TRAINING_YAML["N_EPOCHS"], "min_lr": 1e-5}
+    file = read_training_file(write(tmp_path, LR_SCHEDULER="cosine", LR_SCHEDULER_PARAMS=params))
+    assert (file.lr_scheduler, file.lr_scheduler_params.min_lr) == ("cosine", 1e-5)
+    message = error_of(tmp_path, LR_SCHEDULER="cosine", LR_SCHEDULER_PARAMS={"t_max": 999})
+    assert "t_max is 999" in message

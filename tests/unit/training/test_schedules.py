@@ -145,3 +145,25 @@ def test_warmup_cosine_rises_once_and_stays_between_its_bounds(
     peak = int(np.argmax(rates))
     assert (np.diff(rates[: peak + 1]) >= 0).all()
     assert (np.diff(rates[peak:]) <= 0).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(n_epochs=st.integers(1, 30), rate=st.floats(1e-4, 1), min_lr=st.floats(0, 1e-4))
+def test_cosine_is_torchs_annealing_over_all_epochs(
+    n_epochs: int, rate: float, min_lr: float
+) -> None:
+    optimizer = torchs_optimizer(rate)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=n_epochs, eta_min=min_lr)
+    expected = []
+    for _ in range(n_epochs):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+    config = training_config(
+        LR_SCHEDULER="cosine",
+        LR_SCHEDULER_PARAMS={"min_lr": min_lr},
+        LEARNING_RATE=rate,
+        N_EPOCHS=n_epochs,
+    )
+    rates = all_rates(config, n_steps=3).reshape(n_epochs, 3)
+    np.testing.assert_allclose(rates, np.repeat(np.array(expected)[:, None], 3, 1), rtol=1e-5)

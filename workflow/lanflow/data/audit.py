@@ -33,6 +33,9 @@ _KOLMOGOROV_99 = 1.63
 _BLOCK_ROWS = 2**18
 # Seconds; trials outside count in the first or last bin.
 _RT_EDGES = np.round(np.arange(-2, 22.05, 0.1), 1)
+# A log-likelihood (nats) above which a trial is called likely: kernel densities reach a little
+# below time zero. A mean error of labels above which they are another model's, or wrong.
+_LIKELY, _FAR_OFF = -5.0, 0.5
 # Labels are compared at so many places, spread evenly over the rows, so many rows at each.
 _N_PLACES, _N_ROWS = 100, 20
 # Training cuts labels off below it.
@@ -109,6 +112,9 @@ class TrialSummary(Settings):
     rt_min: float
     rt_max: float
     negative_rt_share: float
+    n_likely_before_zero: int = Field(
+        0, description="trials before time zero that labels call likely"
+    )
     choice_shares: dict[str, float] = Field(
         description="of trials after time zero: before it, choices are drawn at random"
     )
@@ -126,6 +132,9 @@ class Audit(Settings):
     sets: SetCounts
     rows: dict[str, RowCounts] = Field(description="by network type")
     n_not_finite: int
+    mean_probability: dict[str, float] = Field(
+        default_factory=dict, description="mean label of each type whose labels are probabilities"
+    )
     coverage: Coverage
     labels: LabelSummary | None = Field(description="null without trials")
     label_error: LabelError | None = Field(description="null where the exact one is not known")
@@ -149,7 +158,7 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
     coverage, trials = _CoverageCounts(data_set), _TrialCounts()
     labels = _LabelCounts(_floor_of(manifest))
     seen = np.zeros(data_set.n_sets, dtype=bool)
-    n_not_finite = 0
+    n_not_finite, sums = 0, dict.fromkeys(data_set.shapes, 0.0)
     with Progress(len(data_set.files), "auditing files", "file") as progress:
         for file in data_set.files:
             for network_type, (start, n_rows) in file.rows.items():
@@ -161,8 +170,9 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
                     coverage.add(features[first[fresh], : len(data_set.parameters)])
                     n_not_finite += sum(int((~np.isfinite(x)).sum()) for x in (features, targets))
                     if NETWORK_TYPES[network_type].has_trial:
-                        trials.add(features[:, -2], features[:, -1])
+                        trials.add(features[:, -2], features[:, -1], targets)
                         labels.add(targets)
+                    sums[network_type] += float(targets.mean(axis=1, dtype=np.float64).sum())
             progress.advance()
     has_trials = any(NETWORK_TYPES[name].has_trial for name in data_set.shapes)
     audit = Audit(
@@ -177,6 +187,11 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
         ),
         rows=_rows_per_file(data_set),
         n_not_finite=n_not_finite,
+        mean_probability={
+            name: total / data_set.shapes[name][0]
+            for name, total in sums.items()
+            if not NETWORK_TYPES[name].has_trial
+        },
         coverage=coverage.summarise(),
         labels=labels.summarise() if has_trials else None,
         # Of a variant that kept its name nothing is known.
@@ -236,6 +251,37 @@ def _warnings(audit: Audit) -> Iterator[str]:
         )
     if audit.n_not_finite:
         yield f"{audit.n_not_finite:,} values are not finite"
+    yield from _warnings_of_values(audit)
+
+
+def _warnings_of_values(audit: Audit) -> Iterator[str]:
+    """Warnings of rts, labels and probabilities that can be, but hardly mean what they say."""
+    trials, error = audit.trials, audit.label_error
+    if trials is not None:
+        total = sum(map(sum, trials.rt_counts.values()))
+        n_long = sum(counts[-1] for counts in trials.rt_counts.values())
+        if n_long > total / 2:
+            yield (
+                f"{n_long / total:.0%} of the rts are above {trials.rt_edges[-2]:g}; rts are in "
+                "seconds, and these may be milliseconds"
+            )
+        if trials.n_likely_before_zero:
+            yield (
+                f"{trials.n_likely_before_zero:,} trials before time zero have a log-likelihood "
+                f"above {_LIKELY:g}, where nothing can happen"
+            )
+    if error is not None and error.mean_absolute > _FAR_OFF:
+        yield (
+            f"labels are {error.mean_absolute:.2g} nats off the exact log-likelihood of "
+            f"{audit.model} on average: is it this model that was simulated? 'relabel: auto' (or "
+            "lanflow manifest --relabel auto) computes them anew"
+        )
+    for name, mean in audit.mean_probability.items():
+        if name == "opn" and mean == 0 and audit.model.endswith("_deadline"):
+            yield (
+                f"no trial of {audit.model} is an omission: every label of opn is 0, from which a "
+                "network learns nothing"
+            )
 
 
 # Counts that grow block by block.
@@ -307,12 +353,13 @@ class _TrialCounts:
     """Histograms of rt, one for each choice."""
 
     def __init__(self) -> None:
-        self._n = self._n_negative = 0
+        self._n = self._n_negative = self._n_likely = 0
         self._low, self._high = np.inf, -np.inf
         self._histograms: dict[float, np.ndarray] = {}
 
-    def add(self, rt: np.ndarray, choice: np.ndarray) -> None:
-        """Count trials: rt (seconds) and choice, both (rows,)."""
+    def add(self, rt: np.ndarray, choice: np.ndarray, labels: np.ndarray) -> None:
+        """Count trials: rt (seconds) and choice, both (rows,), with labels (rows, outputs)."""
+        self._n_likely += int(((rt < 0) & (labels.max(axis=1) > _LIKELY)).sum())
         self._n += len(rt)
         self._n_negative += int((rt < 0).sum())
         self._low, self._high = min(self._low, rt.min()), max(self._high, rt.max())
@@ -330,6 +377,7 @@ class _TrialCounts:
             rt_min=float(self._low),
             rt_max=float(self._high),
             negative_rt_share=self._n_negative / self._n,
+            n_likely_before_zero=self._n_likely,
             choice_shares={name: n / total for name, n in positive.items()},
             rt_edges=_RT_EDGES.tolist(),
             rt_counts={name: counts.tolist() for name, counts in histograms.items()},

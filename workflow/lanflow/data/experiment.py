@@ -313,7 +313,7 @@ def first_ten(items: Sequence[str]) -> str:
 
 # Where a worker wrote its files, and how fast it was, does not change what is in them.
 _FOLDER_PARAMS = {"data_output", "data_output_folder"}
-_SPEED_SETTINGS = {"n_cpus", "n_subruns"}
+_SPEED_SETTINGS = {"n_cpus", "n_subruns", "parameter_sampler_index_offset"}
 # Params outside the sections that decide the content of a file.
 _OTHER_PARAMS = ("generator_approach", "label_source")
 # Size of the table of configurations: rows, and characters of a cell.

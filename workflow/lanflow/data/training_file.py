@@ -20,10 +20,18 @@ from lanflow.core.settings import parse_settings
 from lanflow.data.pickled_values import Placeholder
 from lanflow.data.unpickling import read_pickle
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
+from lanflow.models.density import FLOOR
 from lanflow.models.model import ModelNotAtHandError
 from lanflow.models.parameters import Bounds
 from lanflow.models.simulators import find_model, is_built_in
 from lanflow.networks.types import NETWORK_TYPES, NetworkType
+
+# The logarithm of a density that no trial has: e^100 per second.
+_MOST_LABEL = 100.0
+# By how much rounding can lead a probability out of its range.
+_ROUNDING = 1e-5
+# Keys of files of 2022, which had one network's arrays.
+_OLD_KEYS = {"data": "lan_data", "labels": "lan_labels"}
 
 # Limits on the settings of a generator: parts and characters together, and depth of nesting.
 _MAX_SETTINGS, _MAX_DEPTH = 1_000_000, 50
@@ -95,6 +103,9 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
     if not isinstance(config, dict):
         raise UserError(f"{path}: key 'model_config' is missing or not a dict")
     model, parameters, bounds = _model_of(config, path)
+    definition = _definition_of(config, path)
+    for old, key in _OLD_KEYS.items():
+        data.setdefault(key, data.get(old))
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for network_type in NETWORK_TYPES.values():
         pair = _arrays_of(data, network_type, len(parameters), path)
@@ -103,13 +114,15 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
     if not arrays:
         expected = ", ".join(t.features_key for t in NETWORK_TYPES.values())
         raise UserError(f"{path}: holds none of {expected} with its labels")
+    if "lan" in arrays:
+        _check_choices(arrays["lan"][0], definition.choices, path)
     settings = data.get("generator_config")
     plain = _PlainSettings("generator_config", path)
     return TrainingFileContent(
         model=model,
         parameters=parameters,
         bounds=bounds,
-        definition=_definition_of(config, path),
+        definition=definition,
         generator=plain(settings) if isinstance(settings, dict) else {},
         arrays=arrays,
     )
@@ -187,7 +200,7 @@ def _arrays_of(
     if features is None or labels is None:
         return None
     features = _numbers(features, network_type.features_key, path)
-    labels = _numbers(labels, network_type.labels_key, path)
+    labels = _labels(labels, network_type, path)
     n_inputs = n_parameters + (2 if network_type.has_trial else 0)
     if features.ndim != 2 or features.shape[1] != n_inputs:
         raise UserError(
@@ -207,6 +220,33 @@ def _arrays_of(
     return features, labels
 
 
+def _labels(array: object, network_type: NetworkType, path: Path) -> np.ndarray:
+    """Labels as float32: log-densities, of which -inf is the least, or probabilities."""
+    key = network_type.labels_key
+    if network_type.has_trial and isinstance(array, np.ndarray) and array.dtype.kind == "f":
+        array = np.where(np.isneginf(array), FLOOR, array)
+    labels = _numbers(array, key, path)
+    least, most = (-np.inf, _MOST_LABEL) if network_type.has_trial else (-_ROUNDING, 1 + _ROUNDING)
+    wrong = (labels < least) | (labels > most)
+    if wrong.any():
+        what = "log-densities" if network_type.has_trial else "probabilities, from 0 to 1"
+        raise UserError(
+            f"{path}: {key} holds {int(wrong.sum())} value(s) that cannot be, such as "
+            f"{labels[wrong][0]:g}; expected {what}"
+        )
+    return labels
+
+
+def _check_choices(features: np.ndarray, choices: Sequence[float] | None, path: Path) -> None:
+    """Refuse choices that the model does not have."""
+    seen = np.unique(features[:, -1])
+    if choices is not None and not set(seen.tolist()) <= {float(choice) for choice in choices}:
+        raise UserError(
+            f"{path}: lan_data has the choices {', '.join(f'{c:g}' for c in seen[:10])}, but the "
+            f"model those of {', '.join(f'{float(c):g}' for c in choices)}"
+        )
+
+
 def _numbers(array: object, key: str, path: Path) -> np.ndarray:
     """An array as float32; what is no array of finite numbers is refused."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
@@ -215,8 +255,12 @@ def _numbers(array: object, key: str, path: Path) -> np.ndarray:
     with np.errstate(over="ignore"):  # too large for float32 is inf, refused below
         numbers = np.asarray(array, dtype=np.float32)
     if not np.isfinite(numbers).all():
-        n_bad = int(numbers.size - np.isfinite(numbers).sum())
-        raise UserError(f"{path}: {key} holds {n_bad} value(s) that are not finite (NaN or inf)")
+        bad = ~np.isfinite(numbers)
+        rows = np.unique(np.nonzero(bad)[0]).tolist()
+        raise UserError(
+            f"{path}: {key} holds {int(bad.sum())} value(s) that are not finite (NaN or inf), in "
+            f"row(s) {', '.join(map(str, rows[:10]))}{', ...' if len(rows) > 10 else ''}"
+        )
     return numbers
 
 

@@ -5,6 +5,8 @@ A YAML may list several networks. :class:`TrainingFile` is the file with LANfact
 """
 
 import json
+from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,6 +25,8 @@ from lanflow.core.settings import (
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
 
+ScheduleName = Literal["reduce_on_plateau", "multiply", "cosine", "warmup_cosine"]
+
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
 
 
@@ -40,6 +44,68 @@ class LearningRateSchedulerParams(Settings):
     min_lr: Annotated[Number, Field(ge=0)] = 1e-8
     verbose: bool = True  # accepted for LANfactory's files; the rate is always logged
     warmup_epochs: Annotated[Number, Field(ge=0)] = 1.0  # warmup_cosine only
+
+
+def _of_any_version(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn what LANfactory's files of other versions say into the keys of :class:`TrainingFile`.
+
+    Files of 2023 repeat what follows from NETWORK_TYPE, hold one network instead of a list, and
+    name the activation of the last layer; files for LANfactory 0.9 may give ``t_max``.
+
+    Raises
+    ------
+    ValueError
+        If such a key asks for what lanflow does not do.
+    """
+    found = dict(content)
+    kind = NETWORK_TYPES.get(str(found.get("NETWORK_TYPE")))
+    implied = {
+        "LOSS": kind and kind.loss,
+        "FEATURES_KEY": kind and kind.features_key,
+        "LABEL_KEY": kind and kind.labels_key,
+        "TRAIN_OUTPUT_TYPE": kind and kind.train_output_type,
+        "SAVE_HISTORY": True,
+    }
+    for key, own in implied.items():
+        if key in found and kind is not None and found.pop(key) not in (own, None):
+            raise ValueError(
+                f"{key} is {content[key]!r}, but a {kind.name} network has {own!r}; leave it out"
+            )
+    for key in ("LAYER_SIZES", "ACTIVATIONS"):
+        values = found.get(key)
+        if isinstance(values, list) and values and not any(isinstance(v, list) for v in values):
+            found[key] = [values]
+    if "ACTIVATIONS" in found:
+        found["ACTIVATIONS"] = _without_last_linear(found.get("LAYER_SIZES"), found["ACTIVATIONS"])
+    return _without_t_max(found)
+
+
+def _without_last_linear(sizes: Any, activations: Any) -> Any:
+    if not isinstance(sizes, list) or not isinstance(activations, list):
+        return activations
+    return [
+        names[:-1]
+        if isinstance(names, list)
+        and isinstance(layers, list)
+        and len(names) == len(layers)
+        and names[-1] == "linear"
+        else names
+        for layers, names in zip_longest(sizes[: len(activations)], activations)
+    ]
+
+
+def _without_t_max(content: dict[str, Any]) -> dict[str, Any]:
+    """Accept the length of LANfactory's cosine where it is the training's own."""
+    params = content.get("LR_SCHEDULER_PARAMS")
+    if content.get("LR_SCHEDULER") != "cosine" or not isinstance(params, dict):
+        return content
+    others = {key: value for key, value in params.items() if key != "t_max"}
+    if params.get("t_max") not in (None, content.get("N_EPOCHS")):
+        raise ValueError(
+            f"LR_SCHEDULER_PARAMS.t_max is {params['t_max']!r}; the cosine ends with the training, "
+            "so give N_EPOCHS or leave t_max out"
+        )
+    return {**content, "LR_SCHEDULER_PARAMS": others}
 
 
 class TrainingFile(Settings):
@@ -64,10 +130,15 @@ class TrainingFile(Settings):
     labels_lower_bound: Number | None
     learning_rate: Positive
     lr_scheduler: Annotated[
-        Literal["reduce_on_plateau", "multiply", "warmup_cosine"] | None,
+        ScheduleName | None,
         BeforeValidator(_none_if_nothing),
     ]
     lr_scheduler_params: LearningRateSchedulerParams = LearningRateSchedulerParams()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier_versions(cls, value: Any) -> Any:
+        return _of_any_version(value) if isinstance(value, dict) else value
 
     @model_validator(mode="after")
     def _layers_and_activations_agree(self) -> Self:
@@ -115,7 +186,7 @@ class TrainingConfig(Settings):
     n_training_files: int
     labels_lower_bound: float | None
     learning_rate: float
-    lr_scheduler: Literal["reduce_on_plateau", "multiply", "warmup_cosine"] | None
+    lr_scheduler: ScheduleName | None
     lr_scheduler_params: LearningRateSchedulerParams
     network_id: int
     seed: int

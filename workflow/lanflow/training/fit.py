@@ -164,7 +164,7 @@ class TrainingJob:
         }
         # A finished training continues with more epochs, unless the schedule depends on how many.
         del parts["config"]["n_epochs"]
-        if self.config.lr_scheduler == "warmup_cosine":
+        if self.config.lr_scheduler in ("cosine", "warmup_cosine"):
             parts["n_epochs"] = self.config.n_epochs
         # The memory decides the order of rows only where they pass through the shuffle buffer.
         if not self.memory.holds(len(self.split.train)):

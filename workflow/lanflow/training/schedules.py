@@ -2,12 +2,14 @@
 
 Each follows a published rule, so that both backends train alike: ``reduce_on_plateau`` is
 ``torch.optim.lr_scheduler.ReduceLROnPlateau`` (mode min, relative threshold, no cooldown),
-``multiply`` is ``ExponentialLR``; ``warmup_cosine`` rises linearly for ``warmup_epochs``, then
-falls along half a cosine (Loshchilov & Hutter 2017, without restarts) to ``min_lr``.
+``multiply`` is ``ExponentialLR``; ``cosine`` is ``CosineAnnealingLR`` over all epochs, constant
+within one; ``warmup_cosine`` rises linearly for ``warmup_epochs``, then falls with every update
+along half a cosine (Loshchilov & Hutter 2017, without restarts) to ``min_lr``.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ class ScheduleState:
     Attributes
     ----------
     learning_rate
-        Rate of the coming epoch (not used by warmup_cosine).
+        Rate of the coming epoch (not used by cosine and warmup_cosine).
     best
         Lowest validation loss so far.
     n_bad_epochs
@@ -62,17 +64,23 @@ def learning_rates(
     numpy.ndarray
         Shape (n_steps,), float32.
     """
+    if config.lr_scheduler == "cosine":
+        rate = _on_cosine(np.float64(epoch / config.n_epochs), config)
+        return np.full(n_steps, rate, dtype=np.float32)
     if config.lr_scheduler != "warmup_cosine":
         return np.full(n_steps, state.learning_rate, dtype=np.float32)
-    params = config.lr_scheduler_params
     step = epoch * n_steps + np.arange(n_steps, dtype=np.float64)
-    warmup = round(params.warmup_epochs * n_steps)
+    warmup = round(config.lr_scheduler_params.warmup_epochs * n_steps)
     rising = (step + 1) / max(warmup, 1)
     share = np.clip((step - warmup) / max(config.n_epochs * n_steps - warmup, 1), 0, 1)
-    floor = min(params.min_lr, config.learning_rate)
-    falling = floor + (config.learning_rate - floor) * 0.5 * (1 + np.cos(np.pi * share))
-    rates = np.where(step < warmup, config.learning_rate * rising, falling)
+    rates = np.where(step < warmup, config.learning_rate * rising, _on_cosine(share, config))
     return rates.astype(np.float32)
+
+
+def _on_cosine(share: Any, config: TrainingConfig) -> Any:
+    """The rate after a share, from 0 to 1, of half a cosine from the first rate to ``min_lr``."""
+    floor = min(config.lr_scheduler_params.min_lr, config.learning_rate)
+    return floor + (config.learning_rate - floor) * 0.5 * (1 + np.cos(np.pi * share))
 
 
 def next_state(state: ScheduleState, config: TrainingConfig, *, val_loss: float) -> ScheduleState:

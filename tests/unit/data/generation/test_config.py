@@ -123,3 +123,29 @@ def test_the_digest_does_not_follow_how_sets_are_spread(tmp_path: Path) -> None:
 )
 def test_every_generation_yaml_that_we_ship_is_sound(path: Path) -> None:
     assert len(read_generation_file(path, model="ddm").digest) == 64
+
+
+def test_flat_keys_of_before_0_12_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "flat.yaml"
+    path.write_text(
+        "MODEL: ddm\nGENERATOR_APPROACH: lan\nN_SAMPLES: 300\nDELTA_T: 0.001\n"
+        "N_PARAMETER_SETS: 4\nN_SUBRUNS: 2\nN_TRAINING_SAMPLES_BY_PARAMETER_SET: 20\n"
+    )
+    config = read_generation_file(path)
+    assert config.pipeline.n_parameter_sets == 4
+    assert config.training.n_samples_per_param == 20
+    path.write_text(path.read_text() + "DETLA: 3\n")
+    with pytest.raises(UserError, match="unknown key 'DETLA'"):
+        read_generation_file(path)
+
+
+def test_how_a_job_is_run_is_no_difference_of_data(tmp_path: Path) -> None:
+    text = (
+        "MODEL: ddm\nPIPELINE: {N_PARAMETER_SETS: 4%s}\nSIMULATOR: {N_SAMPLES: 300, DELTA_T: 0.001}"
+        "\nTRAINING: {N_SAMPLES_PER_PARAM: 20}\n"
+    )
+    digests = set()
+    for keys in ("", ", N_CPUS: all", ", N_CPUS: 4", ", PARAMETER_SAMPLER_INDEX_OFFSET: 8"):
+        (tmp_path / "g.yaml").write_text(text % keys)
+        digests.add(read_generation_file(tmp_path / "g.yaml").digest)
+    assert len(digests) == 1

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +34,10 @@ class PipelineSection(_Section):
     n_parameter_sets: Count
     n_subruns: Count = 1
     parameter_sampling: Annotated[Literal["uniform", "sobol"], BeforeValidator(_lower)] = "uniform"
+    # Of ssm-simulators' own runs: the cores they take (here --processes), and where one of several
+    # jobs begins in a Sobol sequence (here the chunk decides).
+    n_cpus: Count | Literal["all"] | None = None
+    parameter_sampler_index_offset: Annotated[int, Field(ge=0)] = 0
 
 
 class SimulatorSection(_Section):
@@ -54,6 +59,29 @@ class EstimatorSection(_Section):
     type: Annotated[
         Literal["auto", "analytic", "solver", "kde", "exact_kde", "pyddm"], BeforeValidator(_lower)
     ] = "auto"
+
+
+# Settings of PIPELINE that decide no number in a file.
+_NO_DIFFERENCE = {"n_subruns", "n_cpus", "parameter_sampler_index_offset"}
+# Keys of ssm-simulators' files before 0.12, which had no sections, and their places today.
+_FLAT_KEYS = {
+    "N_PARAMETER_SETS": ("PIPELINE", "N_PARAMETER_SETS"),
+    "N_SUBRUNS": ("PIPELINE", "N_SUBRUNS"),
+    "N_CPUS": ("PIPELINE", "N_CPUS"),
+    "N_SAMPLES": ("SIMULATOR", "N_SAMPLES"),
+    "DELTA_T": ("SIMULATOR", "DELTA_T"),
+    "N_TRAINING_SAMPLES_BY_PARAMETER_SET": ("TRAINING", "N_SAMPLES_PER_PARAM"),
+}
+
+
+def _of_any_version(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the flat keys of files for ssm-simulators before 0.12 into their sections."""
+    found = dict(content)
+    for key, (section, name) in _FLAT_KEYS.items():
+        if key in found and isinstance(found.get(section, {}), dict):
+            value = found.pop(key)
+            found[section] = {name: value, **found.get(section, {})}
+    return found
 
 
 class GenerationConfig(_Section):
@@ -99,7 +127,7 @@ class GenerationConfig(_Section):
 
     def settings_dict(self) -> dict[str, Any]:
         """Settings that decide the numbers in a file: all but the spread over sub-runs."""
-        excluded: dict[str, Any] = {"pipeline": {"n_subruns"}}
+        excluded: dict[str, Any] = {"pipeline": _NO_DIFFERENCE}
         if not self.param_bounds:
             excluded["param_bounds"] = True
         settings = self.model_dump(mode="json", exclude=excluded)
@@ -147,7 +175,7 @@ def read_generation_file(
     UserError
         Naming the file and the key.
     """
-    content = read_yaml(path)
+    content = _of_any_version(read_yaml(path))
     if model is not None:
         content = {**content, "MODEL": model}
     config = parse_settings(GenerationConfig, content, str(path))
