@@ -120,7 +120,8 @@ def test_a_module_with_a_prefix_puts_everything_under_it(elsewhere: Checkout) ->
     assert made == {"Snakefile", ".snakemake", "networks_of_ours"}
     assert nothing_is_left_to_do(elsewhere, "--configfile", study)
     snakemake(elsewhere, "refresh_manifests", study=study)
-    assert (results / "logs/refresh_manifests.log").read_text() == "no manifest changed\n"
+    log = (results / "logs/refresh_manifests.log").read_text()
+    assert log.endswith("no manifest changed\n")
 
 
 @pytest.mark.slow
