@@ -197,7 +197,7 @@ def test_what_others_recorded_of_the_same_data_breaks_no_leaderboard(
     assert read_leaderboard(path) == [row]
     assert not any(cell[:1] in ("=", "@", "-", "\x1b") for cell in path.read_text().split(","))
     assert len(format_leaderboard([row]).split("\n")) == 2
-    assert "<script>" not in networks_section([row])
+    assert "<script>" not in networks_section([row], [], tmp_path / "report.html")
 
 
 def untracked(folder: Path, model: str) -> Network:
