@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanflow.core.errors import UserError
 from lanflow.data.dataset import materialise
 from lanflow.data.locate import Places
 from lanflow.data.prepare import freeze
@@ -71,9 +70,12 @@ def test_a_model_of_three_choices_is_read() -> None:
     assert file.arrays["cpn"][1].shape == (2, 3)
 
 
-def test_a_release_that_wrote_other_keys_is_refused_with_those_expected() -> None:
-    with pytest.raises(UserError, match=r"0\.6\.1_ddm\.pickle: holds none of lan_data, cpn_data"):
-        read("0.6.1_ddm.pickle")
+def test_a_release_that_wrote_other_keys_is_read_as_data_of_likelihood_networks() -> None:
+    file = read("0.6.1_ddm.pickle")
+    assert list(file.arrays) == ["lan"]
+    features, labels = file.arrays["lan"]
+    assert features.shape[1] == len(file.parameters) + 2
+    assert len(labels) == len(features)
 
 
 def test_files_of_releases_are_packed_together_and_relabelled(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_choices_that_the_model_does_not_have_are_refused() -> None:
         read(content)
 
 
-def test_the_keys_of_2022_are_those_of_a_likelihood_network() -> None:
+def test_the_keys_of_before_0_8_are_those_of_a_likelihood_network() -> None:
     content = training_file_content()
     old = {
         "data": content["lan_data"],

@@ -30,7 +30,7 @@ from lanflow.networks.types import NETWORK_TYPES, NetworkType
 _MOST_LABEL = 100.0
 # By how much rounding can lead a probability out of its range.
 _ROUNDING = 1e-5
-# Keys of files of 2022, which had one network's arrays.
+# Keys of ssm-simulators before 0.8, whose files had the arrays of one network.
 _OLD_KEYS = {"data": "lan_data", "labels": "lan_labels"}
 
 # Limits on the settings of a generator: parts and characters together, and depth of nesting.
