@@ -8,10 +8,9 @@ import contextlib
 import functools
 import os
 import random
-import resource
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.torture.starved import (
@@ -178,5 +177,5 @@ def _fill(path: Path, disk: Path, left: int) -> None:
         file.write(b"\0" * max(free.f_bavail * free.f_frsize - left, 0))
 
 
-def _limit(left: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (left, left))
+def _limit(left: int) -> dict[str, int]:
+    return {"RLIMIT_FSIZE": left}

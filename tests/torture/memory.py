@@ -2,9 +2,7 @@
 
 import functools
 import random
-import resource
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from tests.torture.starved import (
@@ -50,8 +48,8 @@ def _words(name: str, inputs: Path, results: Path, database: Path | None) -> lis
     return train_words(name.removesuffix("train"), inputs, results, *tracked)
 
 
-def _limit(mb: int) -> Callable[[], None]:
-    return lambda: resource.setrlimit(resource.RLIMIT_AS, (mb * 2**20, mb * 2**20))
+def _limit(mb: int) -> dict[str, int]:
+    return {"RLIMIT_AS": mb * 2**20}
 
 
 def _starved(name: str, inputs: Path, place: Path, mb: int, expected: dict[str, str]) -> Trial:

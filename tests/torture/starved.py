@@ -88,7 +88,7 @@ def run_command(
     words: Sequence[str],
     *,
     place: Path,
-    limits: Callable[[], None] | None = None,
+    limits: Mapping[str, int] | None = None,
     environment: Mapping[str, str] | None = None,
     meanwhile: Callable[[subprocess.Popen[bytes]], None] | None = None,
     timeout: float = 120,
@@ -102,7 +102,7 @@ def run_command(
     place
         Its working folder.
     limits
-        Called in the new process before the command.
+        Of resources, such as ``RLIMIT_AS``, that the new process sets before it loads anything.
     environment
         Variables besides those of this process.
     meanwhile
@@ -112,15 +112,23 @@ def run_command(
     """
     place.mkdir(parents=True, exist_ok=True)
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "LANFLOW_"))}
+    limited = "".join(
+        f"resource.setrlimit(resource.{name}, ({most}, {most})); "
+        for name, most in (limits or {}).items()
+    )
     start = time.monotonic()
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{_CALL[words[0]]}; raise SystemExit(main())", *words[1:]],
+        [
+            sys.executable,
+            "-c",
+            f"import resource; {limited}{_CALL[words[0]]}; raise SystemExit(main())",
+            *words[1:],
+        ],
         cwd=place,
         env={**kept, "LANFLOW_STORE_PATIENCE": "2", **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=limits,
     )
     if meanwhile is not None:
         meanwhile(process)
