@@ -238,20 +238,29 @@ class WorkerPool:
         WorkerDiedError
             If a process was killed.
         """
-        from concurrent.futures.process import BrokenProcessPool
-
         waiting = list(items)
         chunks = [waiting[i : i + chunksize] for i in range(0, len(waiting), chunksize)]
-        futures = [self._executor.submit(_work, function, chunk, self._folder) for chunk in chunks]
+        futures = []
+        for chunk in chunks:
+            with self._explaining_death():  # the first may kill its worker while others are begun
+                futures.append(self._executor.submit(_work, function, chunk, self._folder))
         self._futures += futures
         for future in futures:
-            try:
+            with self._explaining_death():
                 path = self._folder / future.result()
-            except BrokenProcessPool as e:
-                raise WorkerDiedError(_explain_death(e, self._executor._max_workers)) from e
             content = path.read_bytes()
             path.unlink()
             yield from pickle.loads(content)  # noqa: S301 of this process's own workers
+
+    @contextmanager
+    def _explaining_death(self) -> Iterator[None]:
+        """Say of a pool that broke in the body why, most likely."""
+        from concurrent.futures.process import BrokenProcessPool
+
+        try:
+            yield
+        except BrokenProcessPool as e:
+            raise WorkerDiedError(_explain_death(e, self._executor._max_workers)) from e
 
     def cancel(self) -> None:
         """Drop what has not begun."""
