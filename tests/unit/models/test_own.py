@@ -1,5 +1,6 @@
 import pickle
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from lanflow.models.simulators import find_model, process_of, simulate
 from lanflow.models.solver import Solution
 from lanflow.models.sources import best_source, label_source, make_density
 from tests.own_models import models_file
+from tests.readme import blocks
 
 HEAD = """\
 import numpy as np
@@ -254,3 +256,11 @@ def theirs(m, t, deadline, s, n_samples=1, n_trials=1, max_t=20, random_state=No
     rts, choices = simulate(model, {"m": 1.0, "t": 0.2}, 100, seed=1)
     assert rts.shape == choices.shape == (100,)
     assert rts.min() >= 0.2
+
+
+def test_the_model_in_the_readme_gets_the_solvers_labels(tmp_path: Path) -> None:
+    (text,) = blocks("py")
+    path = tmp_path / "my_model.py"
+    path.write_text(text)
+    model = find_model("collapsing", ModelsFile.read(path))
+    assert label_source("auto", model) == "solver"

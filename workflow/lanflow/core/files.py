@@ -22,7 +22,7 @@ _LONGEST_WAIT = 120.0
 
 _READ_BYTES = 2**22
 
-# What SQLite keeps beside a database, by the ends of their names.
+# Files that SQLite keeps beside a database, by the ends of their names.
 _OF_SQLITE = "-journal", "-wal", "-shm"
 # No room: on the disk, in a quota, or for so large a file.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,4 +1,4 @@
-"""What this process may use, cores and memory; and worker processes, which end with it.
+"""Cores and memory that this process may use, and worker processes, which end with it.
 
 Work that cannot fit in memory is refused before it begins, by :func:`require_memory`: the kernel
 ends a process that takes too much without a word.
@@ -78,7 +78,7 @@ class MemoryLimit:
 
     @property
     def left_bytes(self) -> int:
-        """What this process can still get."""
+        """Bytes that this process can still get."""
         return max(self.total_bytes - self.used_bytes, 0)
 
 
@@ -240,10 +240,10 @@ class WorkerPool:
         """
         waiting = list(items)
         chunks = [waiting[i : i + chunksize] for i in range(0, len(waiting), chunksize)]
-        futures = []
-        for chunk in chunks:
-            with self._explaining_death():  # the first may kill its worker while others are begun
-                futures.append(self._executor.submit(_work, function, chunk, self._folder))
+        with self._explaining_death():  # the first may kill its worker while others are begun
+            futures = [
+                self._executor.submit(_work, function, chunk, self._folder) for chunk in chunks
+            ]
         self._futures += futures
         for future in futures:
             with self._explaining_death():

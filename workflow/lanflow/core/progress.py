@@ -94,14 +94,14 @@ class Progress:
 
 
 def _in_notebook() -> bool:
-    """Whether a notebook's kernel runs this; its standard error is no terminal."""
+    """Tell whether a notebook's kernel runs this; its standard error is no terminal."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and "IPKernelApp" in shell.config
 
 
 class Shown(NamedTuple):
-    """What one line of progress says.
+    """Content of one line of progress.
 
     Attributes
     ----------

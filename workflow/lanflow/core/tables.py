@@ -5,8 +5,8 @@ import io
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-# What makes a spreadsheet take a cell for a formula, which could run a program or send the table
-# away (OWASP, "CSV Injection"). The last four are wide forms, which some versions accept.
+# Beginnings that make a spreadsheet take a cell for a formula, which could run a program or send
+# the table away (OWASP, "CSV Injection"). The last four are wide forms, which some versions accept.
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 _TEXT_MARK = "'"  # before a cell that is text whatever it looks like
 

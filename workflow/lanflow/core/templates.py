@@ -28,7 +28,7 @@ class Verdict:
 
     @property
     def kind(self) -> Literal["passed", "failed", "skipped"]:
-        """Which colour it has; whatever neither passed nor failed looks like what was skipped."""
+        """Class of its colour; whatever neither passed nor failed looks like what was skipped."""
         if self.is_bad:
             return "failed"
         match self.word:
@@ -152,7 +152,7 @@ class Templates:
 
 
 def notebook_html(title: str, *tables: Table, verdict: str | None = None) -> str:
-    """What a notebook shows of an object: a title, with a verdict, and small tables.
+    """Summary of an object for a notebook: a title, with a verdict, and small tables.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from lanflow.data.manifest import Manifest
 from lanflow.data.relabel import group_by_vector
 from lanflow.models.analytic import MODELS
 from lanflow.models.density import FLOOR
-from lanflow.models.model import base_name
+from lanflow.models.models_file import DEADLINE, base_name
 from lanflow.models.sources import analytic_density
 from lanflow.networks.types import NETWORK_TYPES
 
@@ -277,7 +277,7 @@ def _warnings_of_values(audit: Audit) -> Iterator[str]:
             "lanflow manifest --relabel auto) computes them anew"
         )
     for name, mean in audit.mean_probability.items():
-        if name == "opn" and mean == 0 and audit.model.endswith("_deadline"):
+        if name == "opn" and mean == 0 and audit.model.endswith(DEADLINE):
             yield (
                 f"no trial of {audit.model} is an omission: every label of opn is 0, from which a "
                 "network learns nothing"

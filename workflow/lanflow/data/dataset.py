@@ -117,7 +117,7 @@ class DataSet:
         return 1 - self.n_sets / self.n_claimed_sets
 
     def _repr_html_(self) -> str:
-        """What it holds, as a notebook shows it."""
+        """Summary of the data for a notebook."""
         from lanflow.core.templates import Code, Table, notebook_html
 
         rows: list[tuple[str, Any]] = [
@@ -504,7 +504,7 @@ def _identity_of(manifest: Manifest) -> dict[str, Any] | None:
 
 
 def _identity(file: TrainingFileContent, manifest: Manifest) -> dict[str, Any] | None:
-    """What a file says of its model, in the terms of its manifest.
+    """Definition of a file's model, in the terms of its manifest.
 
     A manifest may name a models file, and has seen choices, where files say nothing of them.
     """

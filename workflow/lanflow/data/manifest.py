@@ -226,7 +226,7 @@ def _read_head(path: Path, model: str | None) -> TrainingFileContent:
 def _definition(
     head: TrainingFileContent, models_file: ModelsFile | None, where: str
 ) -> Definition | None:
-    """What the manifest says of the model beside its name; None where the catalogue says it."""
+    """Definition of the model beside its name; None where the catalogue has it."""
     found = own_definition(head)
     if models_file is None or found is None or not models_file.mentions(head.model):
         return found

@@ -151,7 +151,7 @@ def _definition_of(config: Mapping[str, Any], path: Path) -> Definition:
 
 
 def _qualified_name(value: object) -> str | None:
-    """What a file names as a function: one that it refers to, or the name of one."""
+    """Name of a function in a file: one that it refers to, or a text that names one."""
     if isinstance(value, Placeholder):
         return value.qualified_name
     return value if isinstance(value, str) and "." in value else None
@@ -316,7 +316,7 @@ class _PlainSettings:
 
 
 def own_definition(file: TrainingFileContent) -> Definition | None:
-    """What a file says of a model that is not as ssm-simulators' catalogue has it; else None.
+    """Definition of a model that is not as ssm-simulators' catalogue has it; else None.
 
     Without ssm-simulators, only what the file itself shows to be of somebody's own.
     """

@@ -1,4 +1,4 @@
-"""What a model is beside its name: its boundary, drift, simulator and choices.
+"""Definition of a model beside its name: its boundary, drift, simulator and choices.
 
 A model is not known by its name alone: a variant of angle that kept its name has another density.
 So names of functions are compared with ssm-simulators' catalogue, in training files and networks,
@@ -16,8 +16,8 @@ from lanflow.models.models_file import ModelsFile
 
 Part = Literal["boundary", "drift", "simulator"]
 PARTS: tuple[Part, ...] = ("boundary", "drift", "simulator")
-# Where ssm-simulators' own functions are.
-_THEIRS = ("ssms", "cssm")
+# Packages of ssm-simulators' own functions.
+THEIRS = ("ssms", "cssm")
 _BY_VALUE = "cloudpickle"
 _LONGEST = 200  # characters of a name
 _MOST_CHOICES = 1000
@@ -65,13 +65,13 @@ class Definition(Settings):
     )
 
     def identity(self) -> dict[str, Any]:
-        """What of it decides the model: a models file by its digest."""
+        """The part that decides the model: a models file by its digest."""
         content = self.model_dump(mode="json", exclude={"models_file"})
         file = self.models_file
         return content | {"models_file": None if file is None else file.sha256}
 
     def differences(self, known: "Definition") -> list[str]:
-        """How it differs from a known model, for people; what is not known is left out."""
+        """List differences from a known model, for people; what is not known is left out."""
         found = []
         for part in PARTS:
             name, other = getattr(self, part), getattr(known, part)
@@ -113,7 +113,7 @@ def define(
         # cloudpickle's own functions stand for one whose code is in the file.
         called = last if package != _BY_VALUE else ""
         names[part] = (named if isinstance(named, str) else called)[:_LONGEST] or None
-        if full is not None and package not in _THEIRS:
+        if full is not None and package not in THEIRS:
             own.append(part)
     choices = choices_of({"choices": config.get("choices")})
     return Definition(own=own, choices=choices, models_file=models_file, **names)

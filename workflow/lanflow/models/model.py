@@ -7,17 +7,12 @@ from typing import Any
 from lanflow.core.errors import UserError
 from lanflow.core.settings import suggest
 from lanflow.models.definition import Definition
-from lanflow.models.models_file import ModelsFile
+from lanflow.models.models_file import ModelsFile, base_name
 from lanflow.models.parameters import Bounds
 
 
 class ModelNotAtHandError(UserError):
     """A model that nobody has told this process how to simulate."""
-
-
-def base_name(name: str) -> str:
-    """A model's name without the ending for a deadline."""
-    return name.removesuffix("_deadline")
 
 
 @dataclass(frozen=True, eq=False)

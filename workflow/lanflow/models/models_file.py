@@ -24,9 +24,16 @@ EXPECTED = (
     "ssm-simulators' terms"
 )
 _LARGEST = 10**6  # bytes
+# Ending of the variant of a model whose deadline is its last parameter.
+DEADLINE = "_deadline"
 
 # Files that this process has run, by sha256: named by the user once, they are at hand.
 _run_here: dict[str, "ModelsFile"] = {}
+
+
+def base_name(model: str) -> str:
+    """A model's name without the ending for a deadline."""
+    return model.removesuffix(DEADLINE)
 
 
 @dataclass(frozen=True)
@@ -74,12 +81,12 @@ class ModelsFile:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def mentions(self, model: str) -> bool:
-        """Whether a model's name stands in the text, with or without the ending for a deadline.
+        """Tell whether a model's name stands in the text, with or without that ending.
 
         What the file really defines is known once it has run; until then this says which models
         may be its own.
         """
-        name = re.escape(model.removesuffix("_deadline"))
+        name = re.escape(base_name(model))
         return re.search(rf"(?<![\w-]){name}(?![\w-])", self.text) is not None
 
     def __str__(self) -> str:
@@ -121,7 +128,7 @@ def at_hand(sha256: str) -> ModelsFile | None:
 
 
 def _entries(content: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """What stands under the two names: place and value of each model."""
+    """List what stands under the two names: place and value of each model."""
     found = [(ONE, content[ONE])] if ONE in content else []
     several = content.get(SEVERAL, ())
     if isinstance(several, Mapping) and "params" not in several:

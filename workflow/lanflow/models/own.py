@@ -18,11 +18,10 @@ import numpy as np
 from lanflow.core.errors import UserError
 from lanflow.core.names import is_name
 from lanflow.core.settings import suggest
-from lanflow.models.definition import choices_of
-from lanflow.models.models_file import EXPECTED, ModelsFile
+from lanflow.models.definition import THEIRS, choices_of
+from lanflow.models.models_file import DEADLINE, EXPECTED, ModelsFile
 from lanflow.models.own_simulator import EXTRA, OF_A_RUN, OwnSimulator, arguments_of
 
-DEADLINE = "_deadline"
 # Keys of a model. ssm-simulators' own descriptions have all of them; most may be left out.
 _KEYS = (
     *("name", "params", "param_bounds", "choices", "nchoices", "boundary", "boundary_name"),
@@ -37,8 +36,14 @@ _KEYS_OF_FUNCTIONS = (
     *("boundary", "boundary_name", "boundary_params", "drift", "drift_name", "drift_params"),
     *("simulator", "parameter_transforms"),
 )
-# ssm-simulators' simulators of one particle between two boundaries.
-_PARTICLES = ("ddm_flexbound", "ddm_flex", "ornstein_uhlenbeck", "ddm_flex_leak")
+# ssm-simulators' simulators of one particle between two boundaries, and whether the parameter g
+# pulls it to zero.
+PARTICLES = {
+    "ddm_flexbound": False,
+    "ddm_flex": False,
+    "ornstein_uhlenbeck": True,
+    "ddm_flex_leak": True,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +133,7 @@ class _Definition:
             boundary = self._of_theirs("boundary", "constant", params)
         transforms = self._transforms()
         simulator, is_own = self._simulator(params, boundary, drift, transforms)
-        choices = self._choices(is_particle=getattr(simulator, "__name__", "") in _PARTICLES)
+        choices = self._choices(is_particle=getattr(simulator, "__name__", "") in PARTICLES)
         config: dict[str, Any] = {
             "name": self._name,
             "params": params,
@@ -284,7 +289,7 @@ class _Definition:
         """True if one of ssm-simulators' simulators of one particle is taken."""
         given = self._given.get("simulator")
         return given is None or (
-            not _is_of_the_user(given) and getattr(given, "__name__", "") in _PARTICLES
+            not _is_of_the_user(given) and getattr(given, "__name__", "") in PARTICLES
         )
 
     def _taken(self, part: str, function: Callable[..., Any], params: list[str]) -> list[str]:
@@ -345,7 +350,7 @@ class _Definition:
                     f"the simulator {given.__name__} takes none; leave 'simulator' out for the one "
                     "that does",
                 )
-        if given.__name__ in _PARTICLES and not self._given.get("parameter_transforms"):
+        if given.__name__ in PARTICLES and not self._given.get("parameter_transforms"):
             self._check_particle(given, params, boundary, drift)
             transforms["simulation"] = _defaults_of_a_particle(params, drift is not None)
         return given, False
@@ -359,7 +364,7 @@ class _Definition:
     ) -> None:
         """Every parameter has a use, and those that the particle needs are there."""
         needed = {"t"} | ({"v"} if drift is None else set())
-        if simulator.__name__ in ("ornstein_uhlenbeck", "ddm_flex_leak"):
+        if PARTICLES[simulator.__name__]:
             needed |= {"g"}
         for name in sorted(needed - set(params)):
             self._refuse("params", f"the simulator {simulator.__name__} needs {name!r}")
@@ -454,7 +459,7 @@ class _OfTime:
 
 
 def _defaults_of_a_particle(params: list[str], has_drift: bool) -> list[Any]:
-    """What a model may leave out: a start in the middle, and v where the drift is a function."""
+    """Defaults of what a model may leave out: z in the middle, and v where there is a drift."""
     from ssms.transforms import SetDefaultValue
 
     values = {"z": 0.5} | ({"v": 0.0} if has_drift else {})
@@ -462,7 +467,7 @@ def _defaults_of_a_particle(params: list[str], has_drift: bool) -> list[Any]:
 
 
 def _is_of_the_user(function: Any) -> bool:
-    return str(getattr(function, "__module__", "")).partition(".")[0] not in ("ssms", "cssm")
+    return str(getattr(function, "__module__", "")).partition(".")[0] not in THEIRS
 
 
 def _shown(function: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from lanflow.core.errors import UserError
 from lanflow.models.kde import OMISSION
 
-# What ssm-simulators gives its simulators beside parameters, and what else one of ours may take.
+# Arguments that ssm-simulators gives beside parameters, and others that one of ours may take.
 OF_A_RUN = ("n_samples", "delta_t", "max_t", "random_state")
 EXTRA = ("rng", "n_trials", "deadline", "s", "sd", "return_option", "smooth_unif", "n_threads")
 

@@ -14,9 +14,9 @@ from lanflow.core.errors import UserError
 from lanflow.core.settings import suggest
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
 from lanflow.models.kde import OMISSION
-from lanflow.models.model import Model, ModelNotAtHandError, base_name
-from lanflow.models.models_file import ModelsFile, at_hand
-from lanflow.models.own import OwnModel, own_models
+from lanflow.models.model import Model, ModelNotAtHandError
+from lanflow.models.models_file import ModelsFile, at_hand, base_name
+from lanflow.models.own import PARTICLES, OwnModel, own_models
 from lanflow.models.own_simulator import numpy_seeded
 from lanflow.models.parameters import Bounds, Theta, sobol_points
 from lanflow.models.solver import Process
@@ -97,7 +97,7 @@ def _own_model(name: str, own: OwnModel, models_file: ModelsFile) -> Model:
 
 
 def _not_known(name: str, models_file: ModelsFile | None) -> str:
-    """Where a model is not, and how it is brought in."""
+    """Say where a model was not found, and how it is brought in."""
     from ssms.config import model_config as catalogue
 
     if models_file is None:
@@ -286,7 +286,7 @@ def _constraints(model: Model) -> list[Any]:
 
 
 def describe_constraints(model: Model) -> str:
-    """What holds between a model's parameters beside their bounds, for people; empty if nothing."""
+    """Describe what holds between parameters beside their bounds; empty if nothing does."""
     said = []
     for name, pair in model.config["param_bounds_dict"].items():
         said += [f"{name} at least {pair[0]}"] if isinstance(pair[0], str) else []
@@ -307,20 +307,10 @@ def constrain(model: Model, theta: Theta) -> Theta:
     return {name: float(arrays[name][0]) for name in theta}
 
 
-# Its simulators of one particle between two boundaries whose drift is a function of time, and
-# whether the parameter g pulls it to zero.
-_ONE_PARTICLE = {
-    "ddm_flexbound": False,
-    "ddm_flex": False,
-    "ornstein_uhlenbeck": True,
-    "ddm_flex_leak": True,
-}
-
-
 def is_one_particle(model: Model) -> bool:
     """True if :func:`process_of` knows the model's particle, whose noise is one."""
     return (
-        model.simulator in _ONE_PARTICLE
+        model.simulator in PARTICLES
         and "simulator" not in model.definition.own
         and "t" in model.parameters
         and not {"s", "sd"} & set(model.parameters)
@@ -345,7 +335,7 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
             return np.full_like(t, theta["v"])
         return np.asarray(made["drift_fun"](t=t, **made["drift_params"]), float)
 
-    leaks = _ONE_PARTICLE[str(model.simulator)]
+    leaks = PARTICLES[str(model.simulator)]
     return Process(
         boundary=lambda t: np.asarray(made["boundary_fun"](t=t, **made["boundary_params"]), float),
         drift=drift,

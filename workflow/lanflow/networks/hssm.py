@@ -1,6 +1,7 @@
-"""How a network is used in HSSM, as code for a person to paste."""
+"""Code for a person to paste that uses a network in HSSM."""
 
 from lanflow.core.errors import UserError
+from lanflow.models.models_file import base_name
 from lanflow.networks.network import Network
 
 
@@ -8,7 +9,7 @@ def hssm_model(network: Network) -> str:
     """HSSM's name of the model, whose deadline is a column of the data and no parameter."""
     if network.network_type.name == "lan":
         return network.model_name
-    return network.model_name.removesuffix("_deadline")
+    return base_name(network.model_name)
 
 
 def hssm_code(network: Network) -> str:

@@ -162,7 +162,7 @@ class Network:
         return f"{self.model_name} {self.network_type.name}{trained_by}"
 
     def _repr_html_(self) -> str:
-        """What it is, as a notebook shows it."""
+        """Summary of the network for a notebook."""
         from lanflow.core.templates import Code, Table, notebook_html
 
         rows: list[tuple[str, Any]] = [("file", Code(str(self.path)))]

@@ -44,7 +44,7 @@ class RemoteFile:
     sha256: str | None = None
 
     def is_same(self, content: bytes) -> bool:
-        """Whether the file holds this content."""
+        """Tell whether the file holds this content."""
         if self.sha256 is not None:
             return self.sha256 == hashlib.sha256(content).hexdigest()
         blob = b"blob %d\0" % len(content) + content
@@ -272,7 +272,7 @@ def publish(
 
 
 def _list_or_warn(repository: Repository) -> Listing:
-    """What a repository holds; nothing, with a warning, where the hub does not say."""
+    """List what a repository holds; nothing, with a warning, where the hub does not say."""
     try:
         return repository.list_files()
     except HubError as e:

@@ -123,7 +123,7 @@ class Registry:
 
     @store_request("reading the model registry")
     def has_run(self, run_id: str) -> bool:
-        """Whether a run is in this store."""
+        """Tell whether a run is in this store."""
         try:
             find_run(self._client, run_id)
         except StoreError:

@@ -46,7 +46,7 @@ class NetworkResults:
 
     @property
     def backend(self) -> str:
-        """Which trained it."""
+        """The backend that trained it."""
         return self.network.own_card.backend
 
     @property
@@ -61,7 +61,7 @@ class NetworkResults:
 
     @property
     def gates(self) -> Sequence[Gate]:
-        """What its gates found; none if it was not evaluated."""
+        """Its gates; none if it was not evaluated."""
         return [] if self.evaluation is None else self.evaluation.gates
 
     def figure_path(self, name: str) -> Path | None:

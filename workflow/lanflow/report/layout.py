@@ -1,4 +1,4 @@
-"""Where the pages of a report lie: one, or an index beside a folder with one per network."""
+"""Places of a report's pages: one, or an index beside a folder with one per network."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ IN_PAGES = (*(f"{name}/" for name in NETWORK_TYPES), f"{_DATA}/")
 
 
 def has_pages(n_networks: int) -> bool:
-    """Whether a report of so many networks is an index with a page for each."""
+    """Tell whether a report of so many networks is an index with a page for each."""
     return n_networks > MOST_ON_ONE_PAGE
 
 

@@ -217,7 +217,7 @@ def find_earlier_networks(store: Store, networks: Sequence[Network]) -> list[Row
 
 
 def _is_whole(run: FoundRun) -> bool:
-    """Whether a run recorded what a row cannot be without."""
+    """Tell whether a run recorded what a row cannot be without."""
     needed = {"model", "network_type", "backend", "n_epochs", "n_weights", "seed"}
     return run.params.keys() >= needed and run.metrics.keys() >= {"best_val_loss", "best_epoch"}
 
@@ -232,7 +232,7 @@ def _earlier_rows(runs: Iterator[FoundRun]) -> Iterator[Row]:
 
 
 def _recorded(run: FoundRun) -> dict[str, Any]:
-    """What a run recorded of its network; a metric that is no finite number counts as none."""
+    """Read what a run recorded of its network; a metric that is not finite counts as none."""
     params, metrics = run.params, {k: v for k, v in run.metrics.items() if abs(v) < _MOST}
     best_epoch = metrics.get("best_epoch")
     texts = {

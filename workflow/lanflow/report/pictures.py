@@ -61,7 +61,7 @@ _CURVE_CAPTION = (
 
 @dataclass(frozen=True)
 class Pictures:
-    """How a page shows pictures.
+    """Pictures of a page.
 
     Attributes
     ----------

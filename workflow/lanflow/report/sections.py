@@ -25,7 +25,7 @@ _SHORT_ID = 8
 
 
 def next_section(networks: Sequence[NetworkResults], rows: Sequence[Row]) -> Markup:
-    """What to do with the best network that passed, or with a study in which none did."""
+    """Next steps with the best network that passed, or with a study in which none did."""
     by_path = {str(one.network.path): one for one in networks}
     best_first = [by_path[row.onnx] for row in rows if row.onnx in by_path]
     passed = [one for one in best_first if one.verdict == "passed"]
@@ -49,7 +49,7 @@ def _store(results: NetworkResults) -> str:
 
 
 def _mlflow_address(results: NetworkResults) -> str | None:
-    """Where a browser shows the network's run; None without a server."""
+    """Address of the network's run for a browser; None without a server."""
     run = results.run
     parts = urlsplit(_store(results))
     experiment, run_id = run.get("mlflow_experiment_id"), results.network.own_card.mlflow_run_id
@@ -193,7 +193,7 @@ def _range(low: int, high: int) -> str:
 
 
 def _coverage(coverage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """How the parameter sets lie within the bounds: those that do as uniform draws, together."""
+    """Coverage of the bounds by the parameter sets; uniform parameters are told together."""
     limit = coverage["uniform_below"]
     even = []
     for name, parameter in coverage["parameters"].items():
@@ -239,7 +239,7 @@ def _label_error(error: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def lineage_section(
     data: Sequence[ReportedData], networks: Sequence[NetworkResults], page: Path
 ) -> Markup:
-    """What came from what: digests, runs, files."""
+    """Lineage of the networks: digests, runs, files."""
     head = ["network", "MLflow run", "data digest", "ONNX sha256", "seed", "parameter sets"]
     rows = [_network_lineage(results, page) for results in networks]
     return render(
@@ -327,7 +327,7 @@ def _facts(one: ReportedData, page: Path) -> list[tuple[str, Cell]]:
 
 
 def _model_facts(definition: Mapping[str, Any] | None) -> Iterator[tuple[str, Cell]]:
-    """What a manifest says of a model that ssm-simulators does not have, or has otherwise."""
+    """Facts of a model that ssm-simulators does not have, or has otherwise."""
     if definition is None:
         return
     parts = [f"{part} {definition[part]}" for part in PARTS if definition[part]]

@@ -14,7 +14,7 @@ from lanflow.report.html import render
 
 # Why a network has a verdict that says neither.
 _WHY = {"not judged": ", since its model is not at hand"}
-# What each gate asks of a network.
+# The question that each gate asks of a network.
 _GATES = {
     "structure": "takes one trial and gives one number, as HSSM needs it",
     "parity": "the ONNX file gives what JAX and Torch compute from the same weights",
@@ -82,7 +82,7 @@ def gate_verdict(gate: Gate) -> Verdict:
 
 
 def headline(networks: Sequence[NetworkResults]) -> str:
-    """How many passed, in one sentence."""
+    """Say in one sentence how many passed."""
     n, passed = len(networks), sum(network.verdict == "passed" for network in networks)
     if passed == n:
         text = f"Every network passed its gates ({n:,} of {n:,})."

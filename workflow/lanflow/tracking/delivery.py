@@ -214,7 +214,7 @@ class Delivery:
 
     @property
     def progress(self) -> str:
-        """How far it is, for a person."""
+        """Progress, for a person."""
         n_files = len(self._record.artifacts)
         return f"{self.n_answers} answers so far, {len(self._files)} of {n_files} files sent"
 

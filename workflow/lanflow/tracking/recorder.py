@@ -94,7 +94,7 @@ class RunRecorder:
 
     @property
     def may_be_in_store(self) -> bool:
-        """Whether there is a run that has to be ended, in the store or when it gets there."""
+        """True if there is a run that has to be ended, in the store or when it gets there."""
         if self._sender is not None:
             self._is_unsure |= self._sender.delivery.may_have_run
         return self._began or self.id is not None or self._is_unsure

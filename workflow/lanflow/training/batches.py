@@ -38,7 +38,7 @@ VALIDATION_BYTES = 2**22
 
 @dataclass(frozen=True)
 class RowMemory:
-    """How the row memory is divided: half for the shuffle buffer, an eighth for each block.
+    """Division of the row memory: half for the shuffle buffer, an eighth for each block.
 
     There are up to three blocks at a time: one left over from the buffer before, one handed to the
     backend, and the backend's copy.
@@ -71,7 +71,7 @@ class RowMemory:
         )
 
     def holds(self, n_rows: int) -> bool:
-        """Whether so many rows are all held at once."""
+        """Tell whether so many rows are all held at once."""
         return n_rows <= self.buffer_rows
 
 

@@ -23,7 +23,7 @@ from lanflow.core.settings import (
     parse_settings,
     read_yaml,
 )
-from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
+from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkType, NetworkTypeName
 
 ScheduleName = Literal["reduce_on_plateau", "multiply", "cosine", "warmup_cosine"]
 
@@ -59,18 +59,8 @@ def _of_any_version(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = dict(content)
     kind = NETWORK_TYPES.get(str(found.get("NETWORK_TYPE")))
-    implied = {
-        "LOSS": kind and kind.loss,
-        "FEATURES_KEY": kind and kind.features_key,
-        "LABEL_KEY": kind and kind.labels_key,
-        "TRAIN_OUTPUT_TYPE": kind and kind.train_output_type,
-        "SAVE_HISTORY": True,
-    }
-    for key, own in implied.items():
-        if key in found and kind is not None and found.pop(key) not in (own, None):
-            raise ValueError(
-                f"{key} is {content[key]!r}, but a {kind.name} network has {own!r}; leave it out"
-            )
+    if kind is not None:
+        found = _without_implied(found, kind)
     for key in ("LAYER_SIZES", "ACTIVATIONS"):
         values = found.get(key)
         if isinstance(values, list) and values and not any(isinstance(v, list) for v in values):
@@ -78,6 +68,23 @@ def _of_any_version(content: Mapping[str, Any]) -> dict[str, Any]:
     if "ACTIVATIONS" in found:
         found["ACTIVATIONS"] = _without_last_linear(found.get("LAYER_SIZES"), found["ACTIVATIONS"])
     return _without_t_max(found)
+
+
+def _without_implied(content: dict[str, Any], kind: NetworkType) -> dict[str, Any]:
+    """Leave keys out that say of a type of network what is true of it anyway."""
+    implied = {
+        "LOSS": kind.loss,
+        "FEATURES_KEY": kind.features_key,
+        "LABEL_KEY": kind.labels_key,
+        "TRAIN_OUTPUT_TYPE": kind.train_output_type,
+        "SAVE_HISTORY": True,
+    }
+    for key, own in implied.items():
+        if content.get(key, own) != own:
+            raise ValueError(
+                f"{key} is {content[key]!r}, but a {kind.name} network has {own!r}; leave it out"
+            )
+    return {key: value for key, value in content.items() if key not in implied}
 
 
 def _without_last_linear(sizes: Any, activations: Any) -> Any:

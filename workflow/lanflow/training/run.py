@@ -30,8 +30,7 @@ from lanflow.data.prepare import (
     query_experiment,
 )
 from lanflow.models.definition import Definition
-from lanflow.models.model import base_name
-from lanflow.models.models_file import ModelsFile
+from lanflow.models.models_file import ModelsFile, base_name
 from lanflow.models.own import own_models
 from lanflow.models.simulators import resolve_model
 from lanflow.networks import folder as network_folder
@@ -105,7 +104,7 @@ class TrainingOptions:
 
     @property
     def is_tracked(self) -> bool:
-        """Whether the training is an MLflow run; some options imply it."""
+        """True if the training is an MLflow run; some options imply it."""
         return bool(
             self.mlflow_on
             or self.mlflow_run_id
@@ -284,7 +283,7 @@ def _open_data_set(
 
 
 def _define_model(data: PackedData, models_file: ModelsFile | None) -> Definition | None:
-    """What the network's card says of the model; a models file may bring it in now.
+    """Define the model for the network's card; a models file may bring it in now.
 
     Raises
     ------

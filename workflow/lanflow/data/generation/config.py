@@ -78,9 +78,9 @@ def _of_any_version(content: Mapping[str, Any]) -> dict[str, Any]:
     """Put the flat keys of files for ssm-simulators before 0.12 into their sections."""
     found = dict(content)
     for key, (section, name) in _FLAT_KEYS.items():
-        if key in found and isinstance(found.get(section, {}), dict):
-            value = found.pop(key)
-            found[section] = {name: value, **found.get(section, {})}
+        known = found.get(section, {})
+        if key in found and isinstance(known, dict) and name not in known:
+            found[section] = {**known, name: found.pop(key)}
     return found
 
 

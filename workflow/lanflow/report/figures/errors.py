@@ -45,7 +45,7 @@ class _Errors:
 
     @property
     def in_pairs(self) -> bool:
-        """Whether pairs of parameters have panels."""
+        """True if pairs of parameters have panels."""
         return 2 < len(self.bounds) <= _MOST_IN_PAIRS
 
 
@@ -184,7 +184,7 @@ def _draw_parameters(figure: Any, errors: _Errors, places: Sequence[Any]) -> Non
 
 
 def _top_of_bars(means: Array) -> float:
-    """Where the vertical axis of all bars ends: above the highest that is not a spike."""
+    """End of the vertical axis of all bars: above the highest that is not a spike."""
     means = means[np.isfinite(means)]
     usual = means[means <= _SPIKE * np.median(means)]
     return 1.3 * float(usual.max()) or 1.0

@@ -1,1 +1,1 @@
-"""What a build shows to the person who started it: one line a job, then what came out."""
+"""Terminal of a build: one line a job, then what came out."""

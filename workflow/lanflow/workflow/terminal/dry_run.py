@@ -24,7 +24,7 @@ _REASONS = (
     (r"Updated input files: ([^;]*)", "input changed"),
     (r"Input files updated by another job", "input is made anew"),
 )
-# What Snakemake says of a rule's param `settings`, which is one mapping for all outputs of a job.
+# Snakemake's words for a rule's param `settings`, which is one mapping for all outputs of a job.
 _SETTINGS = re.compile(r"Params have changed .*?: before: (\{.*\}) now: (\{.*\})")
 
 

@@ -47,17 +47,17 @@ class Job:
 
     @property
     def title(self) -> str:
-        """What the job does, for a sentence: ``training ddm lan lan_jax``."""
+        """Words for the job in a sentence: ``training ddm lan lan_jax``."""
         return f"{words_of(self.rule).doing} {subject_of(self.rule, self.wildcards)}".strip()
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a scheduler has not begun it, as far as its log tells."""
+        """True if a scheduler has not begun it, as far as its log tells."""
         return not self.is_local and self.log is not None and not self.log.is_begun
 
     @property
     def last_sign(self) -> tuple[bool, int]:
-        """Whether its log holds the message of an error, and when it wrote there (ns); to sort."""
+        """Sort key: an error's message in its log, and the time of the last write (ns)."""
         if self.log is None:
             return False, 0
         return bool(self.log.error()), self.log.written_ns

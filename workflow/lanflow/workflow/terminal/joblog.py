@@ -34,7 +34,7 @@ class JobLog:
 
     @property
     def is_begun(self) -> bool:
-        """Whether this run of the job has written the file."""
+        """Tell whether this run of the job has written the file."""
         return self.written_ns > 0
 
     @property

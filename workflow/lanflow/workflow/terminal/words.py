@@ -1,4 +1,4 @@
-"""What each rule does, in words, and what came out of a job, from the result of its command."""
+"""Words for each rule, and for what came out of a job, from the result of its command."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ Result = Mapping[str, Any]
 
 
 class Words(NamedTuple):
-    """How a rule is told.
+    """Words for a rule.
 
     Attributes
     ----------
