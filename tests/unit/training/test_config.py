@@ -297,11 +297,11 @@ OF_2023 = {
 }
 
 
-def test_a_file_of_2023_is_that_of_today(tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["huber", None])
+def test_a_file_of_2023_is_that_of_today(tmp_path: Path, loss: str | None) -> None:
     today = {"LAYER_SIZES": [[16, 16, 1]], "ACTIVATIONS": [["tanh", "tanh"]]}
-    assert read_training_file(write(tmp_path, **OF_2023)) == read_training_file(
-        write(tmp_path, **today)
-    )
+    old = read_training_file(write(tmp_path, **{**OF_2023, "LOSS": loss}))
+    assert old == read_training_file(write(tmp_path, **today))
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def _without_implied(content: dict[str, Any], kind: NetworkType) -> dict[str, An
         "SAVE_HISTORY": True,
     }
     for key, own in implied.items():
-        if content.get(key, own) != own:
+        if content.get(key) not in (None, own):
             raise ValueError(
                 f"{key} is {content[key]!r}, but a {kind.name} network has {own!r}; leave it out"
             )

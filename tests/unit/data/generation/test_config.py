@@ -139,6 +139,24 @@ def test_flat_keys_of_before_0_12_are_read(tmp_path: Path) -> None:
         read_generation_file(path)
 
 
+def test_a_flat_key_beside_its_section_is_not_chosen_between(tmp_path: Path) -> None:
+    path = tmp_path / "both.yaml"
+    sections = {**GENERATION_YAML, "N_SAMPLES": 300}
+    path.write_text(yaml.safe_dump(sections))
+    with pytest.raises(UserError, match="unknown key 'N_SAMPLES'"):
+        read_generation_file(path)
+
+
+def test_a_number_of_cores_that_is_none_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "cores.yaml"
+    path.write_text(
+        yaml.safe_dump({**GENERATION_YAML, "PIPELINE": {"N_PARAMETER_SETS": 4, "N_CPUS": 0}})
+    )
+    with pytest.raises(UserError, match=r"PIPELINE\.N_CPUS") as caught:
+        read_generation_file(path)
+    assert "\n" not in str(caught.value)
+
+
 def test_how_a_job_is_run_is_no_difference_of_data(tmp_path: Path) -> None:
     text = (
         "MODEL: ddm\nPIPELINE: {N_PARAMETER_SETS: 4%s}\nSIMULATOR: {N_SAMPLES: 300, DELTA_T: 0.001}"

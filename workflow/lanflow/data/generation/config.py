@@ -24,6 +24,10 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _none_if_all(value: object) -> object:
+    return None if value == "all" else value
+
+
 class _Section(Settings):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper)
 
@@ -36,7 +40,7 @@ class PipelineSection(_Section):
     parameter_sampling: Annotated[Literal["uniform", "sobol"], BeforeValidator(_lower)] = "uniform"
     # Of ssm-simulators' own runs: the cores they take (here --processes), and where one of several
     # jobs begins in a Sobol sequence (here the chunk decides).
-    n_cpus: Count | Literal["all"] | None = None
+    n_cpus: Annotated[Count | None, BeforeValidator(_none_if_all)] = None
     parameter_sampler_index_offset: Annotated[int, Field(ge=0)] = 0
 
 
