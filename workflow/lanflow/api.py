@@ -120,6 +120,7 @@ def read_data(
     model: str | None = None,
     relabel: Literal["auto", "analytic", "solver"] | None = None,
     models_file: Path | str | None = None,
+    drop_invalid: bool = False,
     folder: Path | str | None = None,
 ) -> "DataSet":
     """Read training data: a folder of training files, or a data set that was packed before.
@@ -134,6 +135,8 @@ def read_data(
         Compute the labels anew from the model's density.
     models_file
         A Python file of your own that defines the model; it is run.
+    drop_invalid
+        Leave out rows that hold a value which cannot be; else such a file is refused.
     folder
         Where manifest and data set go; of no use for a data set.
 
@@ -158,7 +161,12 @@ def read_data(
     place = _data_folder(folder)
     own = _models_file(models_file)
     manifest = freeze(
-        query=None, places=Places(folder=source), model=model, relabel=relabel, models_file=own
+        query=None,
+        places=Places(folder=source),
+        model=model,
+        relabel=relabel,
+        models_file=own,
+        drop_invalid=drop_invalid,
     )
     n_processes = n_cores() if relabel else 1
     data = materialise(manifest, place / _DATA_SET, n_processes=n_processes, models_file=own)

@@ -206,6 +206,11 @@ def relabel_options(wildcards):
     return ["--relabel", relabel] if relabel else []
 
 
+def invalid_option(wildcards):
+    """Leave out rows with values that cannot be, where that is wanted."""
+    return ["--drop-invalid"] if data_of(wildcards).drop_invalid else []
+
+
 def repeats_option(wildcards):
     """The share of repeated parameter sets that is too much, where not all are welcome."""
     share = data_of(wildcards).max_repeated_sets

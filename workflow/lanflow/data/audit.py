@@ -132,6 +132,9 @@ class Audit(Settings):
     sets: SetCounts
     rows: dict[str, RowCounts] = Field(description="by network type")
     n_not_finite: int
+    dropped_rows: dict[str, int] = Field(
+        default_factory=dict, description="by network type, left out for values that cannot be"
+    )
     mean_probability: dict[str, float] = Field(
         default_factory=dict, description="mean label of each type whose labels are probabilities"
     )
@@ -187,6 +190,7 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
         ),
         rows=_rows_per_file(data_set),
         n_not_finite=n_not_finite,
+        dropped_rows=dict(data_set.dropped_rows),
         mean_probability={
             name: total / data_set.shapes[name][0]
             for name, total in sums.items()
@@ -251,6 +255,12 @@ def _warnings(audit: Audit) -> Iterator[str]:
         )
     if audit.n_not_finite:
         yield f"{audit.n_not_finite:,} values are not finite"
+    for kind, n_dropped in audit.dropped_rows.items():
+        n_all = n_dropped + (audit.rows[kind].n if kind in audit.rows else 0)
+        yield (
+            f"{n_dropped:,} of {n_all:,} {kind} rows were left out (drop_invalid), for values that "
+            "cannot be"
+        )
     yield from _warnings_of_values(audit)
 
 

@@ -92,6 +92,8 @@ class DataSet:
         Network type -> (rows, inputs, outputs).
     label_source
         Where the labels come from; ``None`` where the files do not say.
+    dropped_rows
+        Network type -> rows of the files that were left out for values that cannot be.
     """
 
     folder: Path
@@ -104,11 +106,14 @@ class DataSet:
     files: tuple[PackedFile, ...]
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     label_source: str | None = None
+    dropped_rows: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``data_set.json``."""
         record = {**asdict(self), "bounds": self.bounds.to_json()}
         del record["folder"]
+        if not self.dropped_rows:
+            del record["dropped_rows"]
         return {"data_set_version": DATA_SET_VERSION, **record}
 
     @property
@@ -125,6 +130,7 @@ class DataSet:
             ("parameter sets", self.n_sets),
             ("repeats", f"{self.repeated_share:.1%}"),
             *((f"{kind} rows", shape[0]) for kind, shape in self.shapes.items()),
+            *((f"{kind} rows left out", n) for kind, n in self.dropped_rows.items()),
             ("labels", self.label_source or "not recorded"),
             ("digest", Code(self.digest[:12])),
         ]
@@ -461,11 +467,14 @@ def materialise(
             files=tuple(packer.files),
             shapes=packer.shapes,
             label_source=manifest.label_source,
+            dropped_rows=manifest.dropped_rows,
         )
         write_json(fresh / RECORD_NAME, data_set.to_json())
     n_files = len(data_set.files)
     rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
     log.info("packed %d file(s), %d parameter sets; rows: %s", n_files, data_set.n_sets, rows)
+    if dropped := ", ".join(f"{n:,} {kind}" for kind, n in data_set.dropped_rows.items()):
+        log.warning("left out rows with values that cannot be: %s", dropped)
     return data_set
 
 
@@ -484,7 +493,7 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
             f"{path}: its content is not what the manifest froze (sha256 {sha256[:12]}... instead "
             f"of {entry.sha256[:12]}...); restore the file, or refresh the manifest to accept it"
         )
-    training_file = read_training_file(content, path)
+    training_file = read_training_file(content, path, drop_invalid=manifest.drop_invalid)
     for what, found, expected in (
         ("model", training_file.model, manifest.model),
         ("parameters", list(training_file.parameters), manifest.parameters),
@@ -496,6 +505,11 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
                 f"{path}: {what} {found}, the data set's first file has {expected}; these files "
                 "do not belong together"
             )
+    if training_file.n_dropped != entry.dropped_rows:
+        raise UserError(
+            f"{path}: {dict(training_file.n_dropped)} rows hold values that cannot be, but the "
+            f"manifest says {entry.dropped_rows}; write the manifest again"
+        )
     return training_file
 
 

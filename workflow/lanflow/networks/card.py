@@ -46,6 +46,11 @@ class Card(Settings):
     label_source: str | None = None
     n_parameter_sets: int
     n_rows: int
+    n_dropped_rows: int | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="of the training files, left out for values that cannot be (drop_invalid)",
+    )
     run_uuid: str
     mlflow_run_id: str | None
     definition: Definition | None = Field(

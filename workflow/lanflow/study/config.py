@@ -95,6 +95,11 @@ class DataConfig(Settings):
         description="compute the labels anew while materialising: analytic, solver, or auto, the "
         "better that the model has; null trains on those in the files",
     )
+    drop_invalid: bool = Field(
+        False,
+        description="leave out rows of training files that hold a value which cannot be (NaN, a "
+        "probability of 2), and count them; else such a file is refused",
+    )
     max_repeated_sets: Number = Field(
         1.0,
         ge=0,

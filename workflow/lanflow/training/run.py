@@ -92,6 +92,7 @@ class TrainingOptions:
     root: Path | None = None
     path_map: Mapping[str, str] = field(default_factory=dict)
     use_extra_files: bool = False
+    drop_invalid: bool = False
     max_repeated_sets: float = 1.0
     models_file: Path | None = None
     mlflow_on: bool = False
@@ -168,6 +169,11 @@ def _check_options(options: TrainingOptions) -> None:
     if options.data_set is None:
         if options.manifest is not None:
             raise UsageError("--manifest belongs to --data-set; give both")
+    elif options.drop_invalid:
+        raise UsageError(
+            "--drop-invalid is of use while training files are packed, and --data-set is packed; "
+            "give it to 'lanflow manifest'"
+        )
     elif options.training_data_folder or options.data_generation_experiment:
         raise UsageError(
             "--data-set takes the place of --training-data-folder and "
@@ -266,7 +272,13 @@ def _locate_data(
     cache = options.data_cache or options.networks_path_base / ".data_sets"
     if query is not None and folder is None:
         places = download_absent(store, query, places, cache / "downloaded")
-    manifest = freeze(query=query, places=places, model=config.model, models_file=models_file)
+    manifest = freeze(
+        query=query,
+        places=places,
+        model=config.model,
+        models_file=models_file,
+        drop_invalid=options.drop_invalid,
+    )
     return materialise_once(manifest, cache)
 
 

@@ -217,6 +217,8 @@ def _card(
         "mlflow_run_id": mlflow_run_id,
         "lanflow_version": __version__,
     }
+    if training.manifest.drop_invalid:
+        card["n_dropped_rows"] = job.data_set.dropped_rows.get(network_type.name, 0)
     if training.definition is not None:
         card["definition"] = training.definition.model_dump(mode="json")
     return card
