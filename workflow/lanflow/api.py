@@ -184,6 +184,7 @@ def train(
     epochs: int | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
+    start_from: "Network | Path | str | None" = None,
     seed: int = 1,
     device: str = "auto",
     threads: int | None = None,
@@ -210,6 +211,9 @@ def train(
         One for each hidden layer, ``tanh`` where left out with ``layers``.
     epochs, learning_rate, batch_size
         As their names say; rows of an update.
+    start_from
+        A network of the same model, type and layers, or its folder; training goes on from its
+        weights. What is left out is still as in the default configuration, and not as it was.
     seed
         Decides initial weights, split and order of rows.
     device, threads
@@ -256,6 +260,7 @@ def train(
             networks_path_base=_folder(folder),
             settings=parse_settings(TrainingFile, content, "train"),
             model=data.model,
+            start_from=_network_folder(start_from),
             seed=seed,
             device=device,
             threads=threads or n_cores(),
@@ -408,6 +413,12 @@ def _models_file(given: Path | str | None) -> "ModelsFile | None":
     from lanflow.models.models_file import ModelsFile
 
     return None if given is None else ModelsFile.read(given)
+
+
+def _network_folder(given: "Network | Path | str | None") -> Path | None:
+    if given is None or isinstance(given, Path | str):
+        return None if given is None else Path(given)
+    return given.own_folder
 
 
 def _folder(given: Path | str | None) -> Path:

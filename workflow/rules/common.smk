@@ -151,7 +151,20 @@ def training_settings(wildcards):
         "device": training.device,
         "memory_mb": training.memory_mb,
         "threads": TRAINING_THREADS,
+        **({"start_from": training.start_from} if training.start_from else {}),
     }
+
+
+def start_card(wildcards):
+    """Card of the network that a training goes on from, if it does."""
+    start = training_of(wildcards).start_from
+    return os.path.join(start, network_folder.CARD) if start else []
+
+
+def start_options(wildcards):
+    """The network that a training goes on from, if it does."""
+    start = training_of(wildcards).start_from
+    return ["--from", start] if start else []
 
 
 def chunk_records(model):

@@ -181,15 +181,13 @@ def _folder_of_files(folder: Path) -> Path:
 
 
 def _folders_with_files(folder: Path) -> Iterator[Path]:
-    """Folders below that hold ``training_data*.pickle``, as far as a look at a few thousand goes."""
-    n_looked_at = 0
-    for place, inner, names in os.walk(folder):
+    """Folders below that hold ``training_data*.pickle``, among the first few thousand."""
+    for number, (place, inner, names) in enumerate(os.walk(folder)):
         depth = len(Path(place).relative_to(folder).parts)
-        is_deep = depth == _MOST_DEPTH or n_looked_at > _MOST_FOLDERS
+        is_deep = depth == _MOST_DEPTH or number > _MOST_FOLDERS
         # Hidden and partial ones are being written.
         seen = [name for name in inner if name[0] != "." and not name.endswith(".partial")]
         inner[:] = [] if is_deep else seen
-        n_looked_at += 1
         if any(fnmatch(name, "training_data*.pickle") for name in names):
             yield Path(place)
 

@@ -184,6 +184,11 @@ class NetworkConfig(Settings):
     config: Paths = Field(
         description="training YAML in LANfactory's format; a list of them makes a network of each"
     )
+    start_from: PathText | None = Field(
+        None,
+        description="folder of a finished network of the same model, type and layers, of either "
+        "backend; training goes on from its weights",
+    )
     network_id: Index = Field(0, description="index into its LAYER_SIZES and ACTIVATIONS")
     network_ids: NetworkIds | None = Field(
         None, description="a network of each of these, in place of network_id; or all"

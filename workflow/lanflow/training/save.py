@@ -62,16 +62,23 @@ class PlannedTraining:
         """The network's folder."""
         return self.place.folder
 
+    @property
+    def started_from(self) -> dict[str, Any]:
+        """The network that the training began from, as records have it; empty if there is none."""
+        start = self.job.start
+        return {} if start is None else {"started_from": start.record.model_dump(mode="json")}
+
     def lineage(self) -> dict[str, Any]:
         """The content of ``training_data_lineage.json``."""
         split = self.job.split
-        return describe_lineage(
+        lineage = describe_lineage(
             self.manifest,
             train_files=split.train_files,
             val_files=split.val_files,
             n_train_sets=split.n_train_sets,
             n_val_sets=split.n_val_sets,
         )
+        return lineage | self.started_from
 
 
 def save_network(
@@ -217,6 +224,7 @@ def _card(
         "mlflow_run_id": mlflow_run_id,
         "lanflow_version": __version__,
     }
+    card |= training.started_from
     if training.manifest.drop_invalid:
         card["n_dropped_rows"] = job.data_set.dropped_rows.get(network_type.name, 0)
     if training.definition is not None:

@@ -122,6 +122,7 @@ def _identity(training: PlannedTraining) -> dict[str, Any]:
         "run_uuid": training.place.run_uuid,
         "config_sha256": _config_sha256(job.config),
         "data_digest": job.data_set.digest,
+        **training.started_from,
         "versions": {"lanflow": __version__, "numpy": np.__version__, **job.backend.versions()},
     }
 
@@ -206,6 +207,11 @@ def _tags(training: PlannedTraining) -> dict[str, Any]:
         "training_data_folder": common_folder(manifest),
         "n_training_files_used": _n_files(job),
     }
+    if job.start is not None:
+        record = job.start.record
+        tags["started_from_network"] = record.network
+        tags["started_from_sha256"] = record.onnx_sha256 or record.weights_sha256
+        tags["started_from_run_id"] = record.mlflow_run_id or "none"
     if training.models_file is not None:
         tags[MODELS_FILE_TAG] = training.models_file.sha256
     if manifest.experiment is not None:
