@@ -251,10 +251,11 @@ def test_the_commands_freeze_relabel_and_verify(
 ) -> None:
     manifest, data_set = str(tmp_path / "manifest.json"), str(tmp_path / "data_set")
     command = ["manifest", "--folder", str(kde), "--relabel", "auto", "--output", manifest]
-    assert main(command) == 0
+    assert main([*command, "--json"]) == 0
+    command = ["materialise", manifest, "--output", data_set, "--processes", "1", "--json"]
     with caplog.at_level(logging.INFO, logger="lanflow"):
-        assert main(["materialise", manifest, "--output", data_set, "--processes", "1"]) == 0
-    assert main(["verify", manifest]) == 0
+        assert main(command) == 0
+    assert main(["verify", manifest, "--json"]) == 0
     digests = [json.loads(line)["digest"] for line in capsys.readouterr().out.splitlines()]
     assert len(digests) == 3
     assert len(set(digests)) == 1

@@ -37,8 +37,6 @@ Result = TypeVar("Result")
 
 # Seconds between two looks of a worker for its parent.
 _WATCH_SECONDS = 0.5
-# Megabytes that the rows of a training may take, unless told otherwise.
-DEFAULT_MEMORY_MB = 4000
 
 _CGROUPS = Path("/sys/fs/cgroup")
 # Version 1 writes a number near 2**63 where there is no limit.

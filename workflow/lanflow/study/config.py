@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from lanflow.core.errors import UserError
-from lanflow.core.processes import DEFAULT_MEMORY_MB
+from lanflow.core.names import DEFAULT_MEMORY_MB
 from lanflow.core.settings import (
     Count,
     Index,

@@ -17,8 +17,7 @@ from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import remove_leftovers
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
-from lanflow.core.names import FINISHED_CHECKPOINT, UNFINISHED
-from lanflow.core.processes import DEFAULT_MEMORY_MB
+from lanflow.core.names import DEFAULT_MEMORY_MB, FINISHED_CHECKPOINT, UNFINISHED
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
 from lanflow.data.prepare import (
