@@ -427,7 +427,7 @@ def _n_files(n_sets: int) -> int:
     return 1
 
 
-def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> dict[str, Any]:
+def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> dict[str, object]:
     """LANfactory's keys for hidden layers; the output layer is linear and has one unit."""
     if layers is None:
         if activations is not None:
@@ -437,7 +437,7 @@ def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> 
     return {"layer_sizes": [[*layers, 1]], "activations": [names]}
 
 
-def _default_settings() -> dict[str, Any]:
+def _default_settings() -> dict[str, object]:
     """The default training YAML; of several networks the first."""
     from lanflow.core.settings import read_yaml
     from lanflow.training.config import DEFAULT_PATH

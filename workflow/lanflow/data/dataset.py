@@ -105,7 +105,7 @@ class DataSet:
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     label_source: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """The content of ``data_set.json``."""
         record = {**asdict(self), "bounds": self.bounds.to_json()}
         del record["folder"]
@@ -499,11 +499,11 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
     return training_file
 
 
-def _identity_of(manifest: Manifest) -> dict[str, Any] | None:
+def _identity_of(manifest: Manifest) -> dict[str, object] | None:
     return None if manifest.definition is None else manifest.definition.identity()
 
 
-def _identity(file: TrainingFileContent, manifest: Manifest) -> dict[str, Any] | None:
+def _identity(file: TrainingFileContent, manifest: Manifest) -> dict[str, object] | None:
     """Definition of a file's model, in the terms of its manifest.
 
     A manifest may name a models file, and has seen choices, where files say nothing of them.
