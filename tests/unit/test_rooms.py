@@ -36,7 +36,8 @@ MAY_IMPORT = {
 # A library -> the files that import it. More than one file stands here with its reason.
 HOMES = {
     "ssms": "models.simulators models.own",  # own: what a model of a user's takes from it
-    "mlflow": "tracking.client publish.registry",  # registry: a model in MLflow's format
+    # experiments: where artifacts go; registry: a model in MLflow's format
+    "mlflow": "tracking.client tracking.experiments publish.registry",
     "jax": "training.backend_jax networks.runtime",  # runtime: a trained network in JAX
     "flax": "training.backend_jax",
     "optax": "training.backend_jax",

@@ -74,7 +74,8 @@ def query_experiment(
     UserError
         If the store, the experiment or files in it are missing, or runs are to be refused.
     """
-    from lanflow.tracking.client import connect, find_experiment
+    from lanflow.tracking.client import connect
+    from lanflow.tracking.experiments import find_experiment
     from lanflow.tracking.runs import search_runs
 
     def ask() -> tuple[Any, list[Any]]:

@@ -19,7 +19,6 @@ from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.client import (
     Dataset,
     DatasetInput,
-    Experiment,
     InputTag,
     Metric,
     MlflowClient,
@@ -27,9 +26,8 @@ from lanflow.tracking.client import (
     Param,
     RunTag,
     connect,
-    ensure_experiment,
-    remove_partial_uploads,
 )
+from lanflow.tracking.experiments import Experiment, ensure_experiment, remove_partial_uploads
 from lanflow.tracking.record import (
     Artifact,
     Point,

@@ -10,13 +10,8 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.tables import printable
-from lanflow.tracking.client import (
-    Experiment,
-    MlflowClient,
-    MlflowException,
-    ViewType,
-    artifacts,
-)
+from lanflow.tracking.client import MlflowClient, MlflowException, ViewType, artifacts
+from lanflow.tracking.experiments import Experiment
 from lanflow.tracking.record import param_texts
 from lanflow.tracking.retry import error_reason, is_temporary, store_error, store_request
 from lanflow.tracking.store import INVENTORY_NAME, FoundRun
