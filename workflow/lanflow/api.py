@@ -148,8 +148,9 @@ def read_data(
         If there are no training files, or they are damaged or of another model.
     """
     from lanflow.core.processes import n_cores
-    from lanflow.data.dataset import RECORD_NAME, materialise, open_data_set
+    from lanflow.data.dataset import RECORD_NAME, open_data_set
     from lanflow.data.locate import Places
+    from lanflow.data.packing import materialise
     from lanflow.data.prepare import MANIFEST_NAME, freeze
 
     source = Path(source)

@@ -14,10 +14,11 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.core.locks import lock_path, locked
-from lanflow.data.dataset import materialise, open_data_set
+from lanflow.data.dataset import open_data_set
 from lanflow.data.experiment import GenerationExperiment, Query, QueryFile, RunSelection
 from lanflow.data.locate import LeftOut, Places
 from lanflow.data.manifest import Manifest, read_manifest
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import (
     MANIFEST_NAME,
     freeze,

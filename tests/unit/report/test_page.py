@@ -13,7 +13,7 @@ import yaml
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes, write_json, write_text
-from lanflow.data.audit import audit_data_set
+from lanflow.data.audit.measure import audit_data_set
 from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import parse_evaluation
 from lanflow.networks import folder as network_folder
