@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from lanflow.core.errors import UserError
 from lanflow.core.names import check_title
@@ -133,7 +133,7 @@ class FoundRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     experiment_id: str = ""
     artifact_uri: str = ""
-    inventory: Mapping[str, Any] | None = None
+    inventory: Mapping[str, object] | None = None
     inventory_fault: str = ""
     deleted: bool = False
 
