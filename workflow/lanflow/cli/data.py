@@ -144,8 +144,8 @@ def materialise(
     """Pack a manifest's files into arrays for training."""
     from lanflow.core.locks import lock_path, locked
     from lanflow.core.processes import n_cores
-    from lanflow.data.dataset import materialise
     from lanflow.data.manifest import read_manifest, require_own_digest
+    from lanflow.data.packing import materialise
 
     frozen = read_manifest(manifest)
     require_own_digest(frozen, manifest)
@@ -179,7 +179,7 @@ def audit(
 ) -> Outcome:
     """Measure what a data set holds, and warn of what it lacks."""
     from lanflow.core.files import write_bytes, write_json
-    from lanflow.data.audit import audit_data_set
+    from lanflow.data.audit.measure import audit_data_set
     from lanflow.data.dataset import check_repeats
     from lanflow.data.prepare import open_packed
     from lanflow.report.figures.records import draw_audit

@@ -150,12 +150,14 @@ def _start_log(level: str) -> Any:
     import logging
 
     from lanflow.core.progress import LineFormatter
+    from lanflow.tracking.store import RedactedRecord
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log = logging.getLogger("lanflow")
     log.setLevel(level)
+    logging.setLogRecordFactory(RedactedRecord)
     return log
 
 
