@@ -158,7 +158,7 @@ def command_page() -> str:
 
 def _option_names(each: click.Parameter) -> str:
     if isinstance(each, CommandArgument):
-        return f"`{each.metavar}`{' ...' if each.nargs < 0 else ''}"
+        return f"`{each.metavar}`"
     assert isinstance(each, CommandOption)
     names = "/".join([*each.opts, *each.secondary_opts])
     return f"`{names}{'' if each.is_flag else f' {each.metavar}'}`".replace("|", "\\|")

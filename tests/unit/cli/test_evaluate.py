@@ -82,7 +82,7 @@ def test_without_ssm_simulators_the_extra_is_named(caplog: pytest.LogCaptureFixt
 
 
 def test_gates_are_checked_with_their_names_and_numbers(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths = []
     for name, made in (("good", networks.well_made("cpn")), ("bad", networks.untrained("cpn"))):
@@ -90,7 +90,11 @@ def test_gates_are_checked_with_their_names_and_numbers(
         paths.append(folder / "evaluation.json")
         main(["evaluate", str(folder), "--output", str(paths[-1]), *QUICK])
     record = tmp_path / "gates.json"
+    shown = capsys.readouterr()
+    assert "verdict: passed" in shown.out  # a table for people, on standard output
+    assert f"evaluation: {paths[0]}" in shown.out
     assert main(["check-gates", str(paths[0]), "--output", str(record)]) == 0
+    assert capsys.readouterr().out == f"passed: {paths[0]}\n"
     assert json.loads(record.read_text())["verdict"] == "passed"
     record.unlink()
     assert main(["check-gates", *map(str, paths), "--output", str(record)]) == 1

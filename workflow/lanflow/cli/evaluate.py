@@ -3,11 +3,10 @@
 import functools
 import logging
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from lanflow.cli.command import Argument, Option, Outcome
+from lanflow.cli.command import Argument, Option, OptionGroup, Outcome
 from lanflow.cli.options import (
     AtATime,
     Count,
@@ -32,8 +31,7 @@ log = logging.getLogger(__name__)
 Interpreter = Annotated[str, Option(metavar="PATH")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
+class NetworkOptions(OptionGroup):
     """Which network: a folder, or an ONNX file and what it is of."""
 
     folder: Annotated[

@@ -20,7 +20,6 @@ from lanflow.cli.options import (
     limit_mlflow_retries,
 )
 from lanflow.core.errors import UsageError
-from lanflow.core.interrupts import defer_signals
 
 
 def prepare(
@@ -63,6 +62,8 @@ def generate(
     send: SendOption,
 ) -> Outcome:
     """Simulate training files, as one MLflow run."""
+    from lanflow.core.interrupts import defer_signals
+
     with defer_signals():
         from lanflow.core.processes import n_cores
         from lanflow.data.generation.config import read_generation_file

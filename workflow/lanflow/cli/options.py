@@ -1,11 +1,10 @@
 """Options that several commands have, each declared once."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from lanflow.cli.command import Argument, Option
+from lanflow.cli.command import Argument, Option, OptionGroup
 from lanflow.cli.values import (
     at_a_time,
     count,
@@ -43,11 +42,10 @@ Experiments = Annotated[tuple[str, ...], Argument(parse=title, metavar="EXPERIME
 NetworkFolder = Annotated[Path, Argument(metavar="NETWORK_DIR")]
 
 
-@dataclass(frozen=True)
-class StoreOptions:
+class StoreOptions(OptionGroup):
     """The MLflow store."""
 
-    panel: ClassVar[str] = "MLflow"
+    panel = "MLflow"
 
     mlflow_tracking_uri: Annotated[
         str | None, Option(metavar="URI"), "store (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)"
@@ -67,11 +65,10 @@ class StoreOptions:
         )
 
 
-@dataclass(frozen=True)
-class SendOption:
+class SendOption(OptionGroup):
     """When a run is sent to the store."""
 
-    panel: ClassVar[str] = "MLflow"
+    panel = "MLflow"
 
     mlflow_send: Annotated[
         Literal["now", "try", "later"] | None,
@@ -87,8 +84,7 @@ class SendOption:
         return resolve_send_mode(self.mlflow_send)
 
 
-@dataclass(frozen=True)
-class PlaceOptions:
+class PlaceOptions(OptionGroup):
     """Where files are that an experiment recorded."""
 
     root: Annotated[
@@ -127,8 +123,7 @@ class PlaceOptions:
         )
 
 
-@dataclass(frozen=True)
-class ModelsFileOption:
+class ModelsFileOption(OptionGroup):
     """A file that defines models."""
 
     models_file: Annotated[

@@ -1,12 +1,10 @@
 """``lanflow train``, and ``jaxtrain`` and ``torchtrain``, which can replace LANfactory's."""
 
-import importlib.util
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from lanflow.cli.command import Command, Option, Outcome, flat
+from lanflow.cli.command import Command, Option, OptionGroup, Outcome, flat
 from lanflow.cli.options import (
     AtATime,
     Count,
@@ -26,7 +24,6 @@ from lanflow.cli.options import (
 )
 from lanflow.cli.running import declare_for_programs, run
 from lanflow.core.errors import UserError
-from lanflow.core.interrupts import defer_signals
 from lanflow.core.names import DEFAULT_MEMORY_MB
 from lanflow.networks.types import BackendName
 
@@ -40,11 +37,10 @@ interrupted (the same command goes on from there), 1 otherwise.
 """
 
 
-@dataclass(frozen=True, kw_only=True)
-class NetworkOptions:
+class NetworkOptions(OptionGroup):
     """What is trained, on which machine, and what is written."""
 
-    panel: ClassVar[str] = "Network"
+    panel = "Network"
 
     config_path: Annotated[
         File | None, "training YAML; LANfactory's default file when left out"
@@ -75,11 +71,10 @@ class NetworkOptions:
     dry_run: Annotated[bool, "check configuration and data, do not train"] = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataOptions:
+class DataOptions(OptionGroup):
     """What it is trained on."""
 
-    panel: ClassVar[str] = "Data (a folder, an experiment, both, or a packed data set)"
+    panel = "Data (a folder, an experiment, both, or a packed data set)"
 
     training_data_folder: Annotated[
         Folder | None,
@@ -109,11 +104,10 @@ class DataOptions:
     ] = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class MlflowOptions:
+class MlflowOptions(OptionGroup):
     """How it is tracked."""
 
-    panel: ClassVar[str] = "MLflow"
+    panel = "MLflow"
 
     mlflow_on: Annotated[bool, "track this training in MLflow"] = False
     mlflow_run_name: Annotated[Title | None, "name of the run; switches tracking on"] = None
@@ -169,6 +163,10 @@ def torchtrain(arguments: list[str] | None = None) -> int:
 
 
 def _train(backend: BackendName, given: dict[str, Any]) -> Outcome:
+    import importlib.util
+
+    from lanflow.core.interrupts import defer_signals
+
     with defer_signals():
         from lanflow.core.processes import n_cores
         from lanflow.tracking.store import resolve_send_mode
