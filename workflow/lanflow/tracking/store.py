@@ -3,6 +3,7 @@
 Nothing here needs MLflow.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -91,7 +92,8 @@ class Store:
     @property
     def is_folder(self) -> bool:
         """True for MLflow's outdated store of files in a folder."""
-        return self.uri.startswith("file:") or "://" not in self.uri
+        is_path = "://" not in self.uri and self.uri not in _WORDS
+        return self.uri.startswith("file:") or is_path
 
     @property
     def is_database(self) -> bool:
@@ -144,6 +146,18 @@ def redact(text: str) -> str:
     """
     text = _ENCODED_CREDENTIALS.sub("***", _CREDENTIALS.sub("***@", text))
     return _SECRET_OPTION.sub(r"\1***", text)
+
+
+class RedactedRecord(logging.LogRecord):
+    """A log record that shows no credentials.
+
+    Commands make all of their records such, those of MLflow and urllib3 too: a request that is
+    tried again is logged by urllib3 with its whole address.
+    """
+
+    def getMessage(self) -> str:  # noqa: N802, the name that logging calls
+        """The message without the credentials of URIs in it."""
+        return redact(super().getMessage())
 
 
 def resolve_store(
