@@ -120,7 +120,7 @@ class FoundRun:
     inventory
         The files of a data-generation run; None where it logged none or was not asked for.
     inventory_fault
-        Why its inventory is none; empty where it is one.
+        Why its inventory cannot be read; empty where it can.
     deleted
         Whether the run is deleted in MLflow, which keeps it hidden.
     """
