@@ -6,6 +6,7 @@ such a message is an error of ours, and ends it.
 """
 
 import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,12 +18,12 @@ from lanflow.core.errors import UserError
 from lanflow.core.figures import Drawing
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.settings import Settings, parse_settings
-from lanflow.data.audit import audit_data_set
-from lanflow.data.dataset import materialise
+from lanflow.data.audit.measure import audit_data_set
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import FILES_NAME, generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.locate import Places
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import PackedData, freeze
 from lanflow.evaluation import evaluate as evaluation
 from lanflow.evaluation import gates_likelihood
@@ -214,3 +215,17 @@ def _report(made: list[_Made], folder: Path) -> None:
         network_folders=folders,
         data_folders=list((folder / "data").iterdir()),
     )
+
+
+def collect(outcomes: Path, record: Path) -> None:
+    """Write what came of all models, from the files of each, for the page "Every model"."""
+    found = [Outcome.model_validate_json(path.read_text()) for path in outcomes.glob("*.json")]
+    content = {
+        outcome.model: {"kind": outcome.kind, **outcome.model_dump(mode="json", exclude={"model"})}
+        for outcome in sorted(found, key=lambda outcome: outcome.model)
+    }
+    write_json(record, content)
+
+
+if __name__ == "__main__":
+    collect(Path(sys.argv[1]), Path(sys.argv[2]))
