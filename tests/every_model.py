@@ -52,8 +52,9 @@ GENERATION = {
 }
 # Trials of a simulation, vectors of a sweep, times of its picture: the least that shows all.
 N_TRIALS, N_SWEPT, N_TIMES = 400, 3, 11
-# The figures of an opn and of a gonogo are those of a cpn.
+# The figures of an opn and of a gonogo are those of a cpn, and a deadline changes little in them.
 DRAWN = ("lan", "cpn")
+DRAWN_WITH_DEADLINE = ("density",)
 
 
 class Outcome(Settings):
@@ -191,7 +192,7 @@ def _trained(data: PackedData, kind: NetworkTypeName, base: Path) -> Network:
 def _draw(network: Network) -> None:
     reference = find_reference(network)
     assert reference is not None
-    for figure in FIGURES:
+    for figure in DRAWN_WITH_DEADLINE if network.model.has_deadline else FIGURES:
         picture = draw_figure(
             figure, network, reference, lambda: scores_of(network, reference, seed=1), seed=1
         )

@@ -213,8 +213,8 @@ def train(
     epochs, learning_rate, batch_size
         As their names say; rows of an update.
     start_from
-        A network of the same model, type and layers, or its folder; training goes on from its
-        weights. What is left out is still as in the default configuration, and not as it was.
+        A network of the same model and type, or its folder; training goes on from its weights. Its
+        layers are taken where none are given; the rest is as in the default configuration.
     seed
         Decides initial weights, split and order of rows.
     device, threads
@@ -243,6 +243,7 @@ def train(
     from lanflow.training.run import TrainingOptions
     from lanflow.training.run import train as run_training
 
+    start = _network_folder(start_from)
     given = {
         "network_type": network,
         "n_epochs": epochs,
@@ -250,7 +251,7 @@ def train(
         "cpu_batch_size": batch_size,
         "gpu_batch_size": batch_size,
         **settings,
-        **_layers(layers, activations),
+        **(_layers(layers, activations) if start is None or layers else _layers_of(start)),
     }
     content = _default_settings() | {
         key.upper(): value for key, value in given.items() if value is not None
@@ -261,7 +262,7 @@ def train(
             networks_path_base=_folder(folder),
             settings=parse_settings(TrainingFile, content, "train"),
             model=data.model,
-            start_from=_network_folder(start_from),
+            start_from=start,
             seed=seed,
             device=device,
             threads=threads or n_cores(),
@@ -455,6 +456,15 @@ def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> 
         return {}
     names = list(activations) if activations is not None else ["tanh"] * len(layers)
     return {"layer_sizes": [[*layers, 1]], "activations": [names]}
+
+
+def _layers_of(network: Path) -> dict[str, Any]:
+    """LANfactory's keys for the layers of a network that exists."""
+    from lanflow.networks.card import read_card
+    from lanflow.networks.folder import CARD
+
+    card = read_card(network / CARD)
+    return {"layer_sizes": [card.layer_sizes], "activations": [card.activations[:-1]]}
 
 
 def _default_settings() -> dict[str, object]:
