@@ -98,6 +98,7 @@ def sync(
 ) -> Outcome:
     """Send runs to the MLflow store whose records wait beside the results."""
     from lanflow.core.files import write_json
+    from lanflow.core.tables import count_of
     from lanflow.tracking.sync import move_runs, require_all_sent, sync_runs
 
     sent = sync_runs(
@@ -111,14 +112,14 @@ def sync(
         "mlflow_run_ids": sent.run_ids,
         "being_written": [str(path) for path in sent.being_written],
     }
-    summary = f"{len(sent.run_ids)} run(s) sent"
+    summary = f"{count_of(len(sent.run_ids), 'run')} sent"
     if sent.being_written:
         summary += f", {len(sent.being_written)} still being written"
     if moved or all_runs:
         place = store.resolve()
         found = move_runs(results, place, all_runs=all_runs)
         content |= {"tracking_uri": place.shown_uri, "moved": found}
-        summary += f", {len(found)} finished run(s) recorded in {place.shown_uri}"
+        summary += f", {count_of(len(found), 'finished run')} recorded in {place.shown_uri}"
     if output is not None:
         write_json(output, content)
     return Outcome(content, summary)
