@@ -20,7 +20,8 @@ from lanflow.cli.command import Command, CommandArgument, CommandOption
 from lanflow.core.settings import Settings
 from lanflow.core.tables import markdown_table
 from lanflow.data.manifest import Manifest
-from lanflow.models.simulators import describe_constraints, find_model, model_names
+from lanflow.models.generation import describe_constraints
+from lanflow.models.simulators import find_model, model_names
 from lanflow.models.sources import best_source
 from lanflow.study.config import StudyConfig
 

@@ -36,7 +36,8 @@ MAY_IMPORT = {
 
 # A library -> the files that import it. More than one file stands here with its reason.
 HOMES = {
-    "ssms": "models.simulators models.own",  # own: what a model of a user's takes from it
+    # generation: its samplers and pipelines; own.model: what a model of a user's takes from it
+    "ssms": "models.simulators models.generation models.own.model",
     # experiments: where artifacts go; registry: a model in MLflow's format
     "mlflow": "tracking.client tracking.experiments publish.registry",
     "jax": "training.backend_jax networks.runtime",  # runtime: a trained network in JAX
@@ -69,9 +70,10 @@ FOREIGN = {
     "data.manifest": "ssm-simulators' configuration, as a training file has it",
     "evaluation.scores": "keywords of numpy.savez",
     "models.density": "simulations and metadata of ssm-simulators",
+    "models.generation": "ssm-simulators' configuration of data generation, and simulations",
     "models.kde": "the same",
-    "models.own": "a description of a model for ssm-simulators",
-    "models.own_simulator": "arguments of a user's function, and simulations",
+    "models.own.model": "a description of a model for ssm-simulators",
+    "models.own.simulator": "arguments of a user's function, and simulations",
     "models.simulators": "ssm-simulators' configurations, descriptions and simulations",
     "report.leaderboard": "params and metrics that MLflow answers",
     "training.config": "a YAML that people write for LANfactory of any version",

@@ -30,7 +30,7 @@ from lanflow.data.prepare import (
 )
 from lanflow.models.definition import Definition
 from lanflow.models.models_file import ModelsFile, base_name
-from lanflow.models.own import own_models
+from lanflow.models.own.model import own_models
 from lanflow.models.simulators import resolve_model
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace

@@ -7,7 +7,7 @@ import pytest
 
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
-from lanflow.data import audit as audit_module
+from lanflow.data.audit import measure
 from lanflow.data.audit.measure import audit_data_set
 from lanflow.data.audit.record import Audit, RowCounts, SetCounts, read_audit
 from lanflow.data.dataset import check_repeats
@@ -97,7 +97,7 @@ def test_small_blocks_give_the_same_audit(
     packed: PackedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = audit_data_set(packed.data_set, packed.manifest).model_dump()
-    monkeypatch.setattr(audit_module, "_BLOCK_ROWS", 7)
+    monkeypatch.setattr(measure, "_BLOCK_ROWS", 7)
     in_blocks = audit_data_set(packed.data_set, packed.manifest).model_dump()
     mean = in_blocks["labels"].pop("mean")
     assert mean == pytest.approx(whole["labels"].pop("mean"))
