@@ -236,17 +236,25 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
     )
 
 
-def _as_simulated(model: Model, theta: Mapping[str, float]) -> Mapping[str, float]:
-    """The parameters as the simulator gets them: some models leave out the start, or ``v``."""
+def simulator_arguments(
+    model: Model, theta: Mapping[str, float]
+) -> dict[str, npt.NDArray[np.float64]]:
+    """The parameters as a model's simulator gets them for one trial, each of one dimension.
+
+    The model's transforms gather, rename and complete them: ``v0`` and ``v1`` become ``v``.
+    """
     from ssms.config import ModelConfigBuilder
 
-    steps = ModelConfigBuilder.get_simulation_transforms(model.config)
-    if not steps:
-        return theta
     arrays: dict[str, Any] = {name: np.array([value]) for name, value in theta.items()}
-    for step in steps:
+    for step in ModelConfigBuilder.get_simulation_transforms(model.config):
         arrays = step.apply(arrays, model.config, 1)
-    return {name: float(np.ravel(value)[0]) for name, value in arrays.items()}
+    numbers = {k: v for k, v in arrays.items() if not callable(v)}
+    return {name: np.ravel(value).astype(float) for name, value in numbers.items()}
+
+
+def _as_simulated(model: Model, theta: Mapping[str, float]) -> Mapping[str, float]:
+    """The same as numbers: some models leave out the start, or ``v``."""
+    return {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
 
 
 def simulate(
