@@ -78,6 +78,16 @@ def site(
     return Outcome(content, f"site file: {path}\naccount:   {found.account}; partitions: {names}")
 
 
+class DestinationOptions(StoreOptions):
+    """The MLflow store that runs are sent to."""
+
+    mlflow_tracking_uri: Annotated[
+        str | None,
+        Option(names=("--mlflow-tracking-uri", "--to"), metavar="URI"),
+        "store (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)",
+    ] = None
+
+
 def sync(
     *,
     results: Annotated[
@@ -94,7 +104,7 @@ def sync(
         "the same, and those that were recorded in the store but are not there any more",
     ] = False,
     output: Annotated[OutputFile | None, "JSON"] = None,
-    store: StoreOptions,
+    store: DestinationOptions,
 ) -> Outcome:
     """Send runs to the MLflow store whose records wait beside the results."""
     from lanflow.core.files import write_json
