@@ -4,7 +4,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from lanflow.cli.command import Argument, Option, Outcome
 from lanflow.cli.options import (
@@ -117,7 +117,7 @@ def sync(
         artifact_location=store.mlflow_artifact_location,
     )
     require_all_sent(sent)
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "n_runs_sent": len(sent.run_ids),
         "mlflow_run_ids": sent.run_ids,
         "being_written": [str(path) for path in sent.being_written],
@@ -137,7 +137,7 @@ def sync(
 
 def check_node(
     store: Store, experiments: Sequence[str], *, backend: BackendName | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Check from a node that its jobs can reach the store and see a GPU.
 
     Parameters
