@@ -28,10 +28,16 @@ class Card(Settings):
     model: str = Field(description="the cognitive model, in ssm-simulators' catalogue")
     network_type: NetworkTypeName
     backend: BackendName
-    inputs: list[str] = Field(description="parameters in order, and of a lan rt and choice")
+    inputs: list[str] = Field(
+        description="parameters in order; of a lan rt and choice; of a cpn of more than two "
+        "choices the choice"
+    )
     parameters: list[str]
     bounds: Bounds = Field(description="range of each parameter in the training data")
-    output: str = Field(description="what the output means")
+    output: str = Field(description="what the output means, and which choice a probability is of")
+    choices: list[int] | None = Field(
+        None, description="the model's, as data code them; null where the training did not know"
+    )
     output_shape: list[int]
     units: dict[str, str]
     layer_sizes: list[int]
@@ -55,6 +61,11 @@ class Card(Settings):
         "have, or has otherwise",
     )
     lanflow_version: str
+
+    @property
+    def takes_choice(self) -> bool:
+        """True if the choice is the last input of a choice-probability network."""
+        return self.network_type == "cpn" and self.inputs[-1:] == ["choice"]
 
 
 def read_card(path: Path) -> Card:

@@ -9,9 +9,9 @@ computes it, its pytensor backend takes the maximum over trials. Logits go throu
 bytes depend on the weights alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper, numpy_helper
 from onnx.external_data_helper import uses_external_data
 
+from lanflow.networks.choices import log_probability_of_choice
 from lanflow.networks.types import NETWORK_TYPES, Architecture, ContractError
 
 _OPSET = 17
@@ -49,6 +50,9 @@ def export_onnx(architecture: Architecture, weights: Mapping[str, np.ndarray]) -
         activation = architecture.activations[i] if i < n_layers - 1 else None
         after_sigmoid = i > 0 and architecture.activations[i - 1] == "sigmoid"
         kernel, bias = _layer(weights, i, after_sigmoid=after_sigmoid)
+        if architecture.choices:
+            is_last = i == n_layers - 1
+            kernel, bias = _of_choices(architecture, kernel, bias, is_first=i == 0, is_last=is_last)
         if activation == "sigmoid":  # tanh takes half of its input
             bias = bias * np.float32(0.5)
         alpha = (0.5 if after_sigmoid else 1.0) * (0.5 if activation == "sigmoid" else 1.0)
@@ -67,12 +71,35 @@ def export_onnx(architecture: Architecture, weights: Mapping[str, np.ndarray]) -
             operator = "Relu" if activation == "relu" else "Tanh"
             nodes.append(helper.make_node(operator, [current], [output], name=f"activation_{i}"))
             current = output
-    if head == "logits":
+    if architecture.choices:
+        tail, numbers = log_probability_of_choice(
+            architecture.choices, architecture.n_exported_inputs, can_omit=architecture.can_omit
+        )
+        nodes, initializers = nodes + tail, initializers + numbers
+    elif head == "logits":
         nodes += _log_sigmoid(current)
-    shape_in, shape_out = [1, architecture.input_dim], [1, architecture.layer_sizes[-1]]
+    return _serialise(
+        nodes,
+        initializers,
+        name=f"lanflow_{architecture.network_type}",
+        n_inputs=architecture.n_exported_inputs,
+        n_outputs=architecture.n_exported_outputs,
+    )
+
+
+def _serialise(
+    nodes: list[onnx.NodeProto],
+    initializers: list[onnx.TensorProto],
+    *,
+    name: str,
+    n_inputs: int,
+    n_outputs: int,
+) -> bytes:
+    """Bytes of a graph from ``input`` to ``output``, which keeps the contract."""
+    shape_in, shape_out = [1, n_inputs], [1, n_outputs]
     graph = helper.make_graph(
         nodes,
-        f"lanflow_{architecture.network_type}",
+        name,
         [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape_in)],
         [helper.make_tensor_value_info("output", TensorProto.FLOAT, shape_out)],
         initializers,
@@ -111,6 +138,86 @@ def _log_sigmoid(logits: str) -> list[onnx.NodeProto]:
     ]
 
 
+def _of_choices(
+    architecture: Architecture,
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    *,
+    is_first: bool,
+    is_last: bool,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A layer of a network that takes the choice too: the layers of logits do not look at it.
+
+    Where there may be no choice in time, the logit of that is 0. What all logits share does not
+    change a probability, so their mean is taken out, which keeps exponentials within float32.
+    """
+    if is_first:
+        kernel = np.concatenate([kernel, np.zeros((1, kernel.shape[1]), np.float32)])
+    if is_last:
+        omission = int(architecture.can_omit)
+        both = np.concatenate([kernel, bias[None]]).astype(float)
+        both = np.concatenate([both, np.zeros((len(both), omission))], axis=1)
+        both = (both - both.mean(axis=1, keepdims=True)).astype(np.float32)
+        kernel, bias = both[:-1], both[-1]
+    return kernel, bias
+
+
+def with_choice_input(content: bytes, choices: Sequence[int], *, of_highest: bool = True) -> bytes:
+    """The network ``[parameters, choice] -> log P(choice)`` of a network of two choices.
+
+    Nothing is trained: the two logits are plus and minus half of the network's own.
+
+    Parameters
+    ----------
+    content
+        A network of parameters whose output is the log-sigmoid of a logit.
+    choices
+        The codes of both choices, ascending.
+    of_highest
+        Whether its output is of the higher choice.
+
+    Raises
+    ------
+    ContractError
+        If it is no such network.
+    """
+    steps = read_graph(content)
+    n_inputs, n_outputs = input_and_output_sizes(content)
+    if steps[-1].operator != "LogSigmoid" or n_outputs != 1 or len(choices) != 2:
+        raise ContractError("a network of two choices ends in the log-sigmoid of one logit")
+    both = np.array([[-0.5, 0.5]]) * (1 if of_highest else -1)
+    layers = [*steps[:-1], GraphStep("linear", both)]
+    nodes, initializers, current = [], [], "input"
+    for i, step in enumerate(layers):
+        made = "logits" if i == len(layers) - 1 else f"step_{i}"
+        if step.operator != "linear":
+            nodes.append(helper.make_node(step.operator, [current], [made], name=made))
+        elif step.weights is None:
+            bias = np.atleast_1d(np.asarray(step.bias, np.float32))
+            initializers.append(numpy_helper.from_array(bias, f"{made}.bias"))
+            nodes.append(helper.make_node("Add", [current, f"{made}.bias"], [made], name=made))
+        else:
+            kernel = step.weights.astype(np.float32)
+            if current == "input":
+                kernel = np.concatenate([kernel, np.zeros((1, kernel.shape[1]), np.float32)])
+            bias = np.broadcast_to(np.asarray(step.bias, np.float32), kernel.shape[1]).copy()
+            initializers += [
+                numpy_helper.from_array(kernel, f"{made}.kernel"),
+                numpy_helper.from_array(bias, f"{made}.bias"),
+            ]
+            given = [current, f"{made}.kernel", f"{made}.bias"]
+            nodes.append(helper.make_node("Gemm", given, [made], name=made))
+        current = made
+    tail, numbers = log_probability_of_choice(choices, n_inputs + 1, can_omit=False)
+    return _serialise(
+        nodes + tail,
+        initializers + numbers,
+        name="lanflow_cpn_of_choice",
+        n_inputs=n_inputs + 1,
+        n_outputs=1,
+    )
+
+
 def check_readable(content: bytes) -> onnx.ModelProto:
     """Check that a file is an ONNX model, whole and of a version that is known here.
 
@@ -129,7 +236,7 @@ def check_readable(content: bytes) -> onnx.ModelProto:
     """
     try:
         model = onnx.load_from_string(content)
-        external = [each.name for each in model.graph.initializer if uses_external_data(each)]
+        external = [each.name for each in _tensors(model.graph) if uses_external_data(each)]
         if external:
             raise ContractError(
                 f"the numbers of {external[0]!a} lie in another file (external data); save the "
@@ -146,6 +253,16 @@ def check_readable(content: bytes) -> onnx.ModelProto:
     except (DecodeError, onnx.checker.ValidationError) as e:
         raise ContractError(f"not an ONNX model ({' '.join(str(e).split())[:500]})") from e
     return model
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """All numbers of a graph: its own, those of its nodes, and of graphs within them."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
 
 
 def check_contract(content: bytes) -> None:
@@ -183,6 +300,49 @@ def check_contract(content: bytes) -> None:
                 f"{value.name} has shape {dims} (0 stands for a symbolic dimension), expected "
                 "(1, n) with a concrete n"
             )
+
+
+@dataclass(frozen=True)
+class InputForm:
+    """How a network takes its rows.
+
+    Attributes
+    ----------
+    n_inputs
+        Numbers of a row.
+    rows
+        ``one``: shape (1, n), as the contract has it; ``any``: (rows, n); ``none``: (n,).
+    """
+
+    n_inputs: int
+    rows: Literal["one", "any", "none"]
+
+
+def input_form(content: bytes) -> InputForm:
+    """How a network takes its rows, be it one that keeps the contract or not.
+
+    Raises
+    ------
+    ContractError
+        If it cannot be run on rows of numbers.
+    """
+    graph = check_readable(content).graph
+    stored = {initializer.name for initializer in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    if len(inputs) != 1 or len(graph.output) != 1:
+        raise ContractError(
+            f"a network has one input and one output, this one has {len(inputs)} and "
+            f"{len(graph.output)}"
+        )
+    dims = [
+        d.dim_value if d.HasField("dim_value") else 0 for d in inputs[0].type.tensor_type.shape.dim
+    ]
+    if len(dims) not in (1, 2) or dims[-1] < 1 or dims[:-1] not in ([], [0], [1]):
+        raise ContractError(
+            f"{inputs[0].name} has shape {dims} (0 stands for a symbolic dimension), which is no "
+            "row of a known number of inputs"
+        )
+    return InputForm(dims[-1], "none" if len(dims) == 1 else "one" if dims[0] == 1 else "any")
 
 
 def input_and_output_sizes(content: bytes) -> tuple[int, int]:
@@ -243,6 +403,47 @@ def read_graph(content: bytes) -> list[GraphStep]:
     return _with_log_sigmoid(steps)
 
 
+@dataclass(frozen=True)
+class Graph:
+    """A network's graph of any form, with the operators of the contract.
+
+    Attributes
+    ----------
+    nodes
+        Operator, names of what it is given, attributes, and the name of what it makes, in order.
+    constants
+        Arrays by name.
+    given, made
+        Names of the input and of the output.
+    """
+
+    nodes: list[tuple[str, list[str], dict[str, Any], str]]
+    constants: dict[str, np.ndarray]
+    given: str
+    made: str
+
+
+def read_whole_graph(content: bytes) -> Graph:
+    """The graph of a network that keeps the contract, be it a chain of layers or not.
+
+    Raises
+    ------
+    ContractError
+        If it does not keep it.
+    """
+    graph = parse_onnx(content).graph
+    constants = {array.name: numpy_helper.to_array(array) for array in graph.initializer}
+    (given,) = (value.name for value in graph.input if value.name not in constants)
+    nodes = []
+    for node in graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type == "Constant":
+            constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
+            continue
+        nodes.append((node.op_type, list(node.input), attributes, node.output[0]))
+    return Graph(nodes, constants, given, graph.output[0].name)
+
+
 def _with_log_sigmoid(steps: list[GraphStep]) -> list[GraphStep]:
     """The same steps with ``-log(1 + exp(-x))`` at the end as one, which does not overflow.
 
@@ -281,8 +482,19 @@ def _graph_step(
 def with_free_rows(content: bytes) -> bytes:
     """The same network for any number of rows at a time; not for HSSM."""
     model = onnx.load_from_string(content)
+    stored = {initializer.name for initializer in model.graph.initializer}
     for value in (*model.graph.input, *model.graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "rows"
+        shape = value.type.tensor_type.shape
+        if value.name in stored:
+            continue
+        if len(shape.dim) < 2:  # of a row without an axis of rows, or of outputs without one
+            sizes = [d.dim_value for d in shape.dim]
+            del shape.dim[:]
+            shape.dim.add().dim_param = "rows"
+            for size in sizes:
+                shape.dim.add().dim_value = size
+        else:
+            shape.dim[0].dim_param = "rows"
     del model.graph.value_info[:]
     return bytes(model.SerializeToString(deterministic=True))
 

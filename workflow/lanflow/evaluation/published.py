@@ -1,0 +1,98 @@
+"""Limits of the accuracy gate: what networks that others have published reach.
+
+``published.json`` holds their evaluations, each with where it comes from and its sha256; the page
+``docs/published.md`` shows them, and the command at its top makes both anew.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from lanflow.core.settings import Settings, parse_settings
+from lanflow.evaluation.record import Evaluation
+
+PUBLISHED_PATH = Path(__file__).with_name("published.json")
+
+# Numbers of the scores that have a limit.
+_OF_EACH_MODEL = ("mean_abs_error", "median_abs_error", "p99_abs_error")
+# The general rule's, of which every model has the same: a single network's is small by chance.
+_OF_ALL_MODELS = "abs_mean_difference"
+
+
+class PublishedNetwork(Settings):
+    """A network that others have published, and what its evaluation found."""
+
+    file: str
+    path: str
+    origin: str
+    sha256: str
+    remark: str
+    evaluation: Evaluation
+
+    @property
+    def is_limit(self) -> bool:
+        """True if its errors are limits: of a likelihood network, against a good reference."""
+        scores = self.evaluation.scores
+        is_exact = self.evaluation.reference.source in ("analytic", "solver")
+        return self.evaluation.network_type == "lan" and is_exact and scores is not None
+
+
+class Published(Settings):
+    """Content of ``published.json``."""
+
+    published_version: Literal[1]
+    licence: str
+    machine: str
+    networks: list[PublishedNetwork]
+
+
+@cache
+def read_published() -> Published:
+    """The published networks' evaluations, which are a part of the package."""
+    content = json.loads(PUBLISHED_PATH.read_text())
+    return parse_settings(Published, content, str(PUBLISHED_PATH))
+
+
+def accuracy_limits(model: str) -> dict[str, float]:
+    """The largest errors of a likelihood network that passes, nats.
+
+    Of a model that a network was published of, that network's errors (of several the one with the
+    smallest mean error); of any other model, the largest of those. The limit of the mean difference
+    is the largest of all published networks. All are rounded up to two digits.
+
+    Parameters
+    ----------
+    model
+        Its name.
+    """
+    return limits_of(read_published(), model)
+
+
+def limits_of(published: Published, model: str) -> dict[str, float]:
+    """The limits for a model by the published networks."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for network in filter(lambda each: each.is_limit, published.networks):
+        scores = network.evaluation.scores
+        assert scores is not None
+        numbers = scores.model_dump() | {"abs_mean_difference": abs(scores.mean_difference or 0)}
+        known = best.get(network.evaluation.model)
+        if known is None or numbers["mean_abs_error"] < known["mean_abs_error"]:
+            best[network.evaluation.model] = numbers
+    of_model = [best[model]] if model in best else list(best.values())
+    limits = {key: max(each[key] for each in of_model) for key in _OF_EACH_MODEL}
+    limits[_OF_ALL_MODELS] = max(each[_OF_ALL_MODELS] for each in best.values())
+    return {key: _round_up(value) for key, value in limits.items()}
+
+
+def limited_models(published: Published) -> list[str]:
+    """The models that have limits of their own."""
+    return sorted({each.evaluation.model for each in published.networks if each.is_limit})
+
+
+def _round_up(value: float) -> float:
+    """The least number of two digits that is not below."""
+    scale: float = 10.0 ** (1 - math.floor(math.log10(value)))
+    return math.ceil(round(value * scale, 6)) / scale
