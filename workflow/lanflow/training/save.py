@@ -10,7 +10,6 @@ import itertools
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,12 @@ from lanflow import __version__
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.interrupts import defer_signals
-from lanflow.data.manifest import Manifest, describe_lineage
+from lanflow.data.manifest import Lineage, Manifest, describe_lineage
 from lanflow.models.definition import Definition, ModelsFileRecord
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import Card, ConvertedCard, ConvertedFrom
 from lanflow.networks.folder import read_part
 from lanflow.networks.lanfactory import LanfactoryNetwork, save_lanfactory_files
 from lanflow.networks.types import (
@@ -80,7 +80,7 @@ class PlannedTraining:
         """The network's folder."""
         return self.place.folder
 
-    def lineage(self) -> dict[str, Any]:
+    def lineage(self) -> Lineage:
         """The content of ``training_data_lineage.json``."""
         split = self.job.split
         return describe_lineage(
@@ -109,7 +109,7 @@ def save_network(
         network_folder.CONFIG: job.config.model_dump(mode="json")
         | {"batch_size": job.batch_size, "memory_mb": job.memory_mb},
         network_folder.LINEAGE: training.lineage(),
-        network_folder.CARD: _card(training, result, mlflow_run_id),
+        network_folder.CARD: _card(training, result, mlflow_run_id).model_dump(mode="json"),
     }
     _clear(place, backend.name)
     for name, product in products.items():
@@ -176,7 +176,7 @@ def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _data_details(training: PlannedTraining) -> dict[str, Any]:
+def _data_details(training: PlannedTraining) -> dict[str, object]:
     """LANfactory's record of the data; its two trainers spell the keys differently."""
     job, generator = training.job, training.manifest.generator
     ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
@@ -208,46 +208,41 @@ def _export(job: TrainingJob, result: TrainingResult) -> bytes:
     return content
 
 
-def _card(
-    training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None
-) -> dict[str, Any]:
+def _card(training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None) -> Card:
     """Write the card: order of inputs, bounds, meaning of the output."""
     job, shape = training.job, training.job.architecture
     network_type = NETWORK_TYPES[job.config.network_type]
     parameters = list(job.data_set.parameters)
     choices = shape.choices or training.choices
     behind = ["rt", "choice"] if network_type.has_trial else ["choice"] * bool(shape.choices)
-    card = {
-        "model": job.config.model,
-        "network_type": network_type.name,
-        "backend": job.backend.name,
-        "inputs": parameters + behind,
-        "parameters": parameters,
-        "bounds": job.data_set.bounds.to_json(),
-        "output": describe_output(network_type.name, choices, takes_choice=bool(shape.choices)),
-        "output_shape": [1, shape.n_exported_outputs],
-        "units": {"rt": "seconds"} if network_type.has_trial else {},
-        "layer_sizes": list(shape.layer_sizes),
-        "activations": [*job.config.activations, "linear"],
-        "n_weights": job.architecture.n_weights,
-        "best_epoch": result.best.epoch,
-        "best_val_loss": result.best.val_loss,
-        "n_epochs": len(result.history),
-        "loss": shape.loss,
-        "seed": job.config.seed,
-        "data_digest": job.data_set.digest,
-        "label_source": job.data_set.label_source,
-        "n_parameter_sets": job.split.n_train_sets + job.split.n_val_sets,
-        "n_rows": len(job.split.train) + len(job.split.val),
-        "run_uuid": training.place.run_uuid,
-        "mlflow_run_id": mlflow_run_id,
-        "lanflow_version": __version__,
-    }
-    if choices is not None:
-        card["choices"] = list(choices)
-    if training.definition is not None:
-        card["definition"] = training.definition.model_dump(mode="json")
-    return card
+    return Card(
+        model=job.config.model,
+        network_type=job.config.network_type,
+        backend=job.backend.name,
+        inputs=parameters + behind,
+        parameters=parameters,
+        bounds=job.data_set.bounds,
+        output=describe_output(network_type.name, choices, takes_choice=bool(shape.choices)),
+        choices=None if choices is None else list(choices),
+        output_shape=[1, shape.n_exported_outputs],
+        units={"rt": "seconds"} if network_type.has_trial else {},
+        layer_sizes=list(shape.layer_sizes),
+        activations=[*job.config.activations, "linear"],
+        n_weights=job.architecture.n_weights,
+        best_epoch=result.best.epoch,
+        best_val_loss=result.best.val_loss,
+        n_epochs=len(result.history),
+        loss=shape.loss,
+        seed=job.config.seed,
+        data_digest=job.data_set.digest,
+        label_source=job.data_set.label_source,
+        n_parameter_sets=job.split.n_train_sets + job.split.n_val_sets,
+        n_rows=len(job.split.train) + len(job.split.val),
+        run_uuid=training.place.run_uuid,
+        mlflow_run_id=mlflow_run_id,
+        lanflow_version=__version__,
+        definition=training.definition,
+    )
 
 
 @dataclass(frozen=True)
@@ -272,7 +267,7 @@ class ForeignNetwork:
     network_type: NetworkType
 
 
-def convert_network(network: ForeignNetwork, folder: Path) -> dict[str, Any]:
+def convert_network(network: ForeignNetwork, folder: Path) -> ConvertedCard:
     """Write the ONNX file and the card of a network that LANfactory trained.
 
     Parameters
@@ -284,7 +279,7 @@ def convert_network(network: ForeignNetwork, folder: Path) -> dict[str, Any]:
 
     Returns
     -------
-    dict
+    ConvertedCard
         The card.
 
     Raises
@@ -314,7 +309,7 @@ def convert_network(network: ForeignNetwork, folder: Path) -> dict[str, Any]:
     log.info("the ONNX network equals LANfactory's to %.1e", difference)
     card = _foreign_card(network, shape, hashlib.sha256(content).hexdigest())
     write_bytes(folder / network_folder.ONNX, onnx)
-    write_json(folder / network_folder.CARD, card)
+    write_json(folder / network_folder.CARD, card.model_dump(mode="json"))
     return card
 
 
@@ -348,23 +343,22 @@ def _shape_of(network: ForeignNetwork, weights: Weights) -> Architecture:
     return Architecture(kind.name, n_inputs, described.layer_sizes, described.activations)
 
 
-def _foreign_card(network: ForeignNetwork, shape: Architecture, sha256: str) -> dict[str, Any]:
+def _foreign_card(network: ForeignNetwork, shape: Architecture, sha256: str) -> ConvertedCard:
     """All that is known of a network that was trained elsewhere."""
     model, kind = network.model, network.network_type
-    return {
-        "model": model.name,
-        "network_type": kind.name,
-        "inputs": [*model.parameters, *(["rt", "choice"] if kind.has_trial else [])],
-        "parameters": list(model.parameters),
-        "bounds": model.bounds.to_json(),
-        "bounds_are": "the model's; where it was trained LANfactory's files do not say",
-        "output": describe_output(kind.name, model.choices),
-        "choices": list(model.choices),
-        "output_shape": [1, shape.n_exported_outputs],
-        "units": {"rt": "seconds"} if kind.has_trial else {},
-        "layer_sizes": list(shape.layer_sizes),
-        "activations": [*shape.activations, "linear"],
-        "n_weights": shape.n_weights,
-        "converted_from": {"file": network.weights_path.name, "sha256": sha256},
-        "lanflow_version": __version__,
-    }
+    return ConvertedCard(
+        model=model.name,
+        network_type=kind.name,
+        inputs=[*model.parameters, *(["rt", "choice"] if kind.has_trial else [])],
+        parameters=list(model.parameters),
+        bounds=model.bounds,
+        output=describe_output(kind.name, model.choices),
+        choices=list(model.choices),
+        output_shape=[1, shape.n_exported_outputs],
+        units={"rt": "seconds"} if kind.has_trial else {},
+        layer_sizes=list(shape.layer_sizes),
+        activations=[*shape.activations, "linear"],
+        n_weights=shape.n_weights,
+        converted_from=ConvertedFrom(file=network.weights_path.name, sha256=sha256),
+        lanflow_version=__version__,
+    )
