@@ -42,7 +42,7 @@ HOMES = {
     "flax": "training.backend_jax",
     "optax": "training.backend_jax",
     "torch": "training.backend_torch",
-    "onnx": "networks.onnx",
+    "onnx": "networks.graph networks.onnx",  # graph reads files, onnx writes them
     "onnxruntime": "networks.runtime",
     "matplotlib": "core.figures",
     "huggingface_hub": "publish.hub",

@@ -12,7 +12,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from lanflow.evaluation.record import read_evaluation
-from lanflow.networks.onnx import check_contract
+from lanflow.networks.graph import check_contract
 from tests.conftest import sha256
 from tests.workflow.conftest import TINY, Checkout, make_checkout
 

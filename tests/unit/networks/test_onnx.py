@@ -7,7 +7,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lanflow.networks.onnx import check_contract, check_equal, export_onnx, run_onnx
+from lanflow.networks.graph import check_contract
+from lanflow.networks.onnx import check_equal, export_onnx, run_onnx
 from lanflow.networks.types import (
     NETWORK_TYPES,
     Activation,

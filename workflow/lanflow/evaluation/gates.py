@@ -15,7 +15,7 @@ from lanflow.evaluation.record import Gate
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card
 from lanflow.networks.folder import read_part
-from lanflow.networks.onnx import check_contract, input_and_output_sizes
+from lanflow.networks.graph import check_contract, input_and_output_sizes
 from lanflow.networks.types import NETWORK_TYPES, Architecture, BackendName, ContractError
 from lanflow.training.backend import make_backend
 from lanflow.training.config import TrainingConfig

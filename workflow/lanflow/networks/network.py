@@ -335,7 +335,7 @@ class Network:
         """
         if not self.takes_choice:
             return self(vectors)
-        from lanflow.networks.choices import rows_of_choices
+        from lanflow.networks.runtime import rows_of_choices
 
         choices = self.known_model.choices
         return self(rows_of_choices(vectors, choices))[:, :1].reshape(-1, len(choices))
@@ -352,7 +352,7 @@ class Network:
         ContractError
             Naming the file and what is wrong.
         """
-        from lanflow.networks.onnx import check_readable
+        from lanflow.networks.graph import check_readable
 
         try:
             check_readable(self.onnx)
@@ -424,7 +424,7 @@ class Network:
             Takes ``rt``, ``choice`` and each parameter by name, as :meth:`log_likelihood` does
             (``log_probability`` for other types), and returns a JAX array, shape (trials,).
         """
-        from lanflow.networks.onnx import read_whole_graph
+        from lanflow.networks.graph import read_whole_graph
         from lanflow.networks.runtime import jax_graph_outputs, jax_outputs
 
         names = self.input_names

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from lanflow.core.errors import UserError
 from lanflow.models.density import Array
-from lanflow.networks.onnx import (
+from lanflow.networks.graph import (
     Graph,
     GraphStep,
     input_and_output_sizes,
@@ -265,3 +265,24 @@ def jax_outputs(steps: Sequence[GraphStep]) -> Callable[[Sequence[Any]], Any]:
         return x[..., 0]
 
     return outputs
+
+
+def rows_of_choices(vectors: npt.ArrayLike, choices: Sequence[float]) -> npt.NDArray[np.float32]:
+    """Inputs of a network that takes a choice: each vector with each choice.
+
+    Parameters
+    ----------
+    vectors
+        Shape (vectors, parameters).
+    choices
+        As the model codes them.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (vectors x choices, parameters + 1), the choices of a vector one after the other.
+    """
+    vectors = np.asarray(vectors, np.float32)
+    repeated = np.repeat(vectors, len(choices), axis=0)
+    codes = np.tile(np.asarray(choices, np.float32), len(vectors))
+    return np.column_stack([repeated, codes])

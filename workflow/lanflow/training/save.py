@@ -190,8 +190,8 @@ def _data_details(training: PlannedTraining) -> dict[str, object]:
 
 def _export(job: TrainingJob, result: TrainingResult) -> bytes:
     """ONNX of the best weights, compared with the backend's outputs on rows of the data."""
-    from lanflow.networks.choices import rows_of_choices
     from lanflow.networks.onnx import check_equal, export_onnx
+    from lanflow.networks.runtime import rows_of_choices
 
     content = export_onnx(job.architecture, result.best_weights)
     job.backend.restore(result.best_weights, job.backend.optimizer_state())
