@@ -190,8 +190,8 @@ of one core).
 
 `labels` says where the best ones come from: `analytic` is the exact likelihood, `solver` the
 Fokker-Planck equation, `kde` a kernel density of simulations. Every network type can be trained
-for every model; with more than two choices a `cpn` has one output for each, which HSSM does not
-take (told by the gate `structure`). `holds` is what draws of parameters keep to beside the bounds.
+for every model; with more than two choices a `cpn` takes the choice as its last input
+([how](judging.md)). `holds` is what draws of parameters keep to beside the bounds.
 
 """
 

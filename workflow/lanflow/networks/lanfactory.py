@@ -112,10 +112,11 @@ def read_network_config(content: object, where: str) -> LanfactoryNetwork:
         raise UserError(f"{where}: activations: expected a list of names")
     if len(names) == len(sizes) and names[-1] == "linear":
         names = names[:-1]
-    if len(names) != len(sizes) - 1 or not set(names) <= set(get_args(Activation)):
+    known = get_args(Activation)
+    if len(names) != len(sizes) - 1 or not all(name in known for name in names):
         raise UserError(
             f"{where}: activations: {list(names)!r:.200} for {len(sizes)} layers; expected one of "
-            f"{', '.join(get_args(Activation))} for each but the last, which is linear"
+            f"{', '.join(known)} for each but the last, which is linear"
         )
     return LanfactoryNetwork(tuple(map(int, sizes)), tuple(names), _network_type_of(content, where))
 
@@ -127,14 +128,14 @@ def _is_size(value: object) -> bool:
 def _network_type_of(content: Mapping[str, Any], where: str) -> NetworkTypeName | None:
     """The type, which a ``logprob`` output tells too."""
     name, output = content.get("network_type"), content.get("train_output_type")
-    known = {kind.train_output_type for kind in NETWORK_TYPES.values()}
-    if output not in known:
+    if output not in [kind.train_output_type for kind in NETWORK_TYPES.values()]:
         raise UserError(f"{where}: train_output_type: {output!r:.100} (accepted: logprob, logits)")
     if name is None:
         return "lan" if output == "logprob" else None
-    if name not in NETWORK_TYPES or NETWORK_TYPES[name].train_output_type != output:
+    kind = NETWORK_TYPES.get(name) if isinstance(name, str) else None
+    if kind is None or kind.train_output_type != output:
         raise UserError(
             f"{where}: network_type: {name!r:.100} with train_output_type {output!r} (accepted: "
             "lan with logprob; cpn, opn and gonogo with logits)"
         )
-    return NETWORK_TYPES[name].name
+    return kind.name
