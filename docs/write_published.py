@@ -51,8 +51,9 @@ _LIMITS = """\
 Of a model with a published network, that network's errors, rounded up to two digits (of several
 the one with the smallest mean error). Of any other model whose density is known or solved, the
 largest of those. The mean difference has the same limit for all models, since that of one network
-may be small by chance. A network of a model that has only simulations to be compared with is
-scored and not judged; so those published ones set no limit.
+may be small by chance. A published network sets no limit if its mean error is above 0.5 nats: it
+was trained on another model than the one that has its name in ssm-simulators now. Nor does one of a
+model that has only simulations to be compared with, which is scored and not judged.
 """
 
 

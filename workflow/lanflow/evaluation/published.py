@@ -22,6 +22,10 @@ _OF_EACH_MODEL = ("mean_abs_error", "median_abs_error", "p99_abs_error")
 _OF_ALL_MODELS = "abs_mean_difference"
 
 
+# Nats. A network that is farther from the model of its name was trained on another.
+_OF_ANOTHER_MODEL = 0.5
+
+
 class PublishedNetwork(Settings):
     """A network that others have published, and what its evaluation found."""
 
@@ -36,8 +40,10 @@ class PublishedNetwork(Settings):
     def is_limit(self) -> bool:
         """True if its errors are limits: of a likelihood network, against a good reference."""
         scores = self.evaluation.scores
+        if self.evaluation.network_type != "lan" or scores is None:
+            return False
         is_exact = self.evaluation.reference.source in ("analytic", "solver")
-        return self.evaluation.network_type == "lan" and is_exact and scores is not None
+        return is_exact and (scores.mean_abs_error or 0) < _OF_ANOTHER_MODEL
 
 
 class Published(Settings):

@@ -142,7 +142,8 @@ class Reference:
         if density is not None and n_outputs > 1:
             return _choices_in_time(density)
         if density is not None:
-            return labels(density, n_samples=1)[f"{network_type}_labels"].astype(float).ravel()
+            made = labels(density, n_samples=1)[f"{network_type}_labels"].astype(float).ravel()
+            return made[-n_outputs:]  # of several choices' a network may predict the highest only
         rts, choices = self.simulate(theta, n_simulations or N_SIMULATIONS, seed=seed)
         return frequencies(rts, choices, self.model, network_type, n_outputs=n_outputs)
 
