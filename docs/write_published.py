@@ -49,11 +49,12 @@ _LIMITS = """\
 ## Limits of the accuracy gate
 
 Of a model with a published network, that network's errors, rounded up to two digits (of several
-the one with the smallest mean error). Of any other model whose density is known or solved, the
-largest of those. The mean difference has the same limit for all models, since that of one network
-may be small by chance. A published network sets no limit if its mean error is above 0.5 nats: it
-was trained on another model than the one that has its name in ssm-simulators now. Nor does one of a
-model that has only simulations to be compared with, which is scored and not judged.
+the one with the smallest mean error). Of any other model whose density is known or solved, each
+number that is in the middle of those of the published networks. The limit of the mean difference is
+at least that of the middle, since one network's may be small by chance. A published network sets no
+limit if its mean error is above 0.5 nats: it was trained on another model than the one that has its
+name in ssm-simulators now. Nor does one of a model that has only simulations to be compared with,
+which is scored and not judged.
 """
 
 

@@ -6,21 +6,19 @@
 
 import json
 import math
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from statistics import median_high
+from typing import Literal
 
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.evaluation.record import Evaluation
 
 PUBLISHED_PATH = Path(__file__).with_name("published.json")
 
-# Numbers of the scores that have a limit.
-_OF_EACH_MODEL = ("mean_abs_error", "median_abs_error", "p99_abs_error")
-# The general rule's, of which every model has the same: a single network's is small by chance.
-_OF_ALL_MODELS = "abs_mean_difference"
-
+# Numbers that have a limit. That of a mean difference is never below the usual one: of one network
+# it is small by chance.
+_LIMITED = ("mean_abs_error", "median_abs_error", "p99_abs_error", "abs_mean_difference")
 
 # Nats. A network that is farther from the model of its name was trained on another.
 _OF_ANOTHER_MODEL = 0.5
@@ -65,9 +63,10 @@ def read_published() -> Published:
 def accuracy_limits(model: str) -> dict[str, float]:
     """The largest errors of a likelihood network that passes, nats.
 
-    Of a model that a network was published of, that network's errors (of several the one with the
-    smallest mean error); of any other model, the largest of those. The limit of the mean difference
-    is the largest of all published networks. All are rounded up to two digits.
+    Of a model that a network was published of, that network's errors (of several, of the one with
+    the smallest mean error). Of any other model, each number that is in the middle of those of the
+    published ones. The limit of the mean difference is at least that of the middle. All are rounded
+    up to two digits.
 
     Parameters
     ----------
@@ -79,18 +78,25 @@ def accuracy_limits(model: str) -> dict[str, float]:
 
 def limits_of(published: Published, model: str) -> dict[str, float]:
     """The limits for a model by the published networks."""
-    best: dict[str, Mapping[str, Any]] = {}
+    best = _best_of_models(published)
+    usual = {key: median_high(each[key] for each in best.values()) for key in _LIMITED}
+    limits = dict(best.get(model, usual))
+    limits["abs_mean_difference"] = max(limits["abs_mean_difference"], usual["abs_mean_difference"])
+    return {key: _round_up(value) for key, value in limits.items()}
+
+
+def _best_of_models(published: Published) -> dict[str, dict[str, float]]:
+    """The errors of the best network of each model that sets limits."""
+    best: dict[str, dict[str, float]] = {}
     for network in filter(lambda each: each.is_limit, published.networks):
         scores = network.evaluation.scores
         assert scores is not None
-        numbers = scores.model_dump() | {"abs_mean_difference": abs(scores.mean_difference or 0)}
+        found = scores.model_dump() | {"abs_mean_difference": abs(scores.mean_difference or 0)}
+        numbers = {key: float(found[key]) for key in _LIMITED}
         known = best.get(network.evaluation.model)
         if known is None or numbers["mean_abs_error"] < known["mean_abs_error"]:
             best[network.evaluation.model] = numbers
-    of_model = [best[model]] if model in best else list(best.values())
-    limits = {key: max(each[key] for each in of_model) for key in _OF_EACH_MODEL}
-    limits[_OF_ALL_MODELS] = max(each[_OF_ALL_MODELS] for each in best.values())
-    return {key: _round_up(value) for key, value in limits.items()}
+    return best
 
 
 def limited_models(published: Published) -> list[str]:
