@@ -330,8 +330,13 @@ def flat(group: OptionGroup) -> dict[str, Any]:
 
 def _declared(owner: Callable[..., Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield name, annotation and default of each option; the default is ``...`` for none."""
-    defaults = vars(owner) if _is_group(owner) else owner.__kwdefaults__ or {}
-    for name, annotation in owner.__annotations__.items():
+    if _is_group(owner):  # options of the group that it extends come first
+        groups = [kind for kind in reversed(owner.__mro__) if _is_group(kind)][1:]
+        annotations = {n: a for kind in groups for n, a in kind.__annotations__.items()}
+        defaults = {name: getattr(owner, name, ...) for name in annotations}
+    else:
+        annotations, defaults = owner.__annotations__, owner.__kwdefaults__ or {}
+    for name, annotation in annotations.items():
         if name != "return":
             yield name, annotation, defaults.get(name, ...)
 
