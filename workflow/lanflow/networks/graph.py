@@ -9,7 +9,7 @@ trials.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import onnx
@@ -208,6 +208,15 @@ def read_graph(content: bytes) -> list[GraphStep]:
     return _with_log_sigmoid(steps)
 
 
+class GraphNode(NamedTuple):
+    """One operator of a graph, the names of what it is given and makes, and its attributes."""
+
+    operator: str
+    given: list[str]
+    made: str
+    attributes: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class Graph:
     """A network's graph of any form, with the operators of the contract.
@@ -215,14 +224,14 @@ class Graph:
     Attributes
     ----------
     nodes
-        Operator, names of what it is given, attributes, and the name of what it makes, in order.
+        In the order in which they are computed.
     constants
         Arrays by name.
     given, made
         Names of the input and of the output.
     """
 
-    nodes: list[tuple[str, list[str], dict[str, Any], str]]
+    nodes: list[GraphNode]
     constants: dict[str, np.ndarray]
     given: str
     made: str
@@ -245,7 +254,7 @@ def read_whole_graph(content: bytes) -> Graph:
         if node.op_type == "Constant":
             constants[node.output[0]] = numpy_helper.to_array(attributes["value"])
             continue
-        nodes.append((node.op_type, list(node.input), attributes, node.output[0]))
+        nodes.append(GraphNode(node.op_type, list(node.input), node.output[0], attributes))
     return Graph(nodes, constants, given, graph.output[0].name)
 
 

@@ -209,8 +209,9 @@ def jax_graph_outputs(graph: Graph) -> Callable[[Sequence[Any]], Any]:
     def outputs(columns: Sequence[Any]) -> Any:
         x = jnp.stack(jnp.broadcast_arrays(*columns), axis=-1).astype(jnp.float32)
         values = {**constants, graph.given: x}
-        for operator, given, attributes, made in graph.nodes:
-            values[made] = _apply(operator, [values[name] for name in given], attributes, jnp)
+        for node in graph.nodes:
+            given = [values[name] for name in node.given]
+            values[node.made] = _apply(node.operator, given, node.attributes, jnp)
         return values[graph.made][..., 0]
 
     return outputs
