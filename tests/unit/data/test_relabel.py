@@ -10,11 +10,12 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.core.settings import parse_settings
-from lanflow.data.dataset import DataSet, materialise, open_data_set
+from lanflow.data.dataset import DataSet, open_data_set
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.locate import Places
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import freeze
 from lanflow.data.relabel import group_by_vector, relabel_source, relabeller
 from lanflow.data.training_file import TrainingFileContent, read_training_file
@@ -270,10 +271,11 @@ def test_the_commands_freeze_relabel_and_verify(
 ) -> None:
     manifest, data_set = str(tmp_path / "manifest.json"), str(tmp_path / "data_set")
     command = ["manifest", "--folder", str(kde), "--relabel", "auto", "--output", manifest]
-    assert main(command) == 0
+    assert main([*command, "--json"]) == 0
+    command = ["materialise", manifest, "--output", data_set, "--processes", "1", "--json"]
     with caplog.at_level(logging.INFO, logger="lanflow"):
-        assert main(["materialise", manifest, "--output", data_set, "--processes", "1"]) == 0
-    assert main(["verify", manifest]) == 0
+        assert main(command) == 0
+    assert main(["verify", manifest, "--json"]) == 0
     digests = [json.loads(line)["digest"] for line in capsys.readouterr().out.splitlines()]
     assert len(digests) == 3
     assert len(set(digests)) == 1

@@ -8,7 +8,8 @@ from lanflow.core.errors import UserError
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.models.analytic import choice_probability, diffusion
 from lanflow.models.density import FLOOR
-from lanflow.models.simulators import default_generator_config, find_model
+from lanflow.models.generation import default_generator_config
+from lanflow.models.simulators import find_model
 from lanflow.models.sources import Source, label_source, make_density
 
 N_ROWS = 500
