@@ -203,9 +203,11 @@ through generation and reading back.
 {counts}
 
 `labels` says where the best ones come from: `analytic` is the exact likelihood, `solver` the
-Fokker-Planck equation, `kde` a kernel density of simulations. `networks` are the types that were
-made, of the variant with a deadline in the next column. `holds` is what draws of parameters keep to
-beside the bounds, `remarks` is what lanflow said.
+Fokker-Planck equation, `kde` a kernel density of simulations ([exact densities](exact.md): their
+cost, error and proof). `networks` are the types that were made, of the variant with a deadline in
+the next column; with more than two choices a `cpn` takes the choice as its last input
+([how](judging.md)). `holds` is what draws of parameters keep to beside the bounds, `remarks` is
+what lanflow said.
 
 """
 
