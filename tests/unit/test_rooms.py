@@ -36,7 +36,8 @@ MAY_IMPORT = {
 # A library -> the files that import it. More than one file stands here with its reason.
 HOMES = {
     "ssms": "models.simulators models.own",  # own: what a model of a user's takes from it
-    "mlflow": "tracking.client publish.registry",  # registry: a model in MLflow's format
+    # experiments: where artifacts go; registry: a model in MLflow's format
+    "mlflow": "tracking.client tracking.experiments publish.registry",
     "jax": "training.backend_jax networks.runtime",  # runtime: a trained network in JAX
     "flax": "training.backend_jax",
     "optax": "training.backend_jax",
@@ -52,6 +53,28 @@ HOMES = {
     "hssm": "evaluation.hssm.probe evaluation.hssm.sampler",  # run by HSSM's own interpreter
     # All but core.settings write YAML: a site file, the header of a README, a study's record.
     "yaml": "core.settings cluster.site publish.readme report.page",
+}
+
+# Where mappings of anything, ``dict[str, Any]``, may stand, and whose content they are. Whatever is
+# lanflow's own is a class, or a TypedDict where it is written as JSON.
+FOREIGN = {
+    "core.files": "JSON just read",
+    "core.settings": "YAML just read",
+    "cluster.site": "limits of a partition, as the executor plugin for Slurm has them",
+    "data.generation.config": "a YAML that people write for ssm-simulators of any version",
+    "data.generation.generate": "ssm-simulators' configuration, and what its pipelines return",
+    "data.generation.pipelines": "the same",
+    "data.manifest": "ssm-simulators' configuration, as a training file has it",
+    "evaluation.scores": "keywords of numpy.savez",
+    "models.density": "simulations and metadata of ssm-simulators",
+    "models.kde": "the same",
+    "models.own": "a description of a model for ssm-simulators",
+    "models.own_simulator": "arguments of a user's function, and simulations",
+    "models.simulators": "ssm-simulators' configurations, descriptions and simulations",
+    "report.leaderboard": "params and metrics that MLflow answers",
+    "training.config": "a YAML that people write for LANfactory of any version",
+    "workflow.configuration": "a study's YAML before it is checked",
+    "workflow.terminal.joblog": "the JSON that a command printed",
 }
 
 # The parity gate runs a network on the backends that trained it; that of HSSM draws the weights of
@@ -166,6 +189,12 @@ def test_a_folder_holds_at_most_twelve_files_and_its_face_is_a_docstring() -> No
         assert len([p for p in face.parent.glob("*.py") if p != face]) <= 12, face.parent
         if face.parent != PACKAGE:
             assert re.fullmatch(r'"""[^"\n]+\."""\n', face.read_text()), face
+
+
+def test_mappings_of_anything_stand_where_foreign_data_enters() -> None:
+    """A command's result is a mapping that is printed as JSON, so ``cli`` has them, too."""
+    found = {n for n, p in PATHS.items() if re.search(r"\bdict\[str, Any\]", p.read_text())}
+    assert {name for name in found if not name.startswith("cli.")} == FOREIGN.keys()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from mlflow.entities import Run
 
 from lanflow.cli.train import build_parser, jaxtrain, torchtrain
 from lanflow.data.prepare import PackedData
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store
 from tests.conftest import TRAINING_YAML, lose_an_interruption
 

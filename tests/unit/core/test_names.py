@@ -18,7 +18,8 @@ from lanflow.data.prepare import PackedData
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.network import Network
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store
 from tests.conftest import TRAINING_YAML
 from tests.evaluated import write_network

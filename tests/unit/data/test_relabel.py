@@ -10,11 +10,12 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.core.settings import parse_settings
-from lanflow.data.dataset import DataSet, materialise, open_data_set
+from lanflow.data.dataset import DataSet, open_data_set
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.locate import Places
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import freeze
 from lanflow.data.relabel import group_by_vector, relabel_source, relabeller
 from lanflow.data.training_file import TrainingFileContent, read_training_file

@@ -187,8 +187,8 @@ def _add_materialise(command: argparse.ArgumentParser) -> None:
 
 def _materialise(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.locks import lock_path, locked
-    from lanflow.data.dataset import materialise
     from lanflow.data.manifest import read_manifest, require_own_digest
+    from lanflow.data.packing import materialise
 
     manifest = read_manifest(parsed.manifest)
     require_own_digest(manifest, parsed.manifest)
@@ -219,7 +219,7 @@ def _add_audit(command: argparse.ArgumentParser) -> None:
 
 def _audit(parsed: argparse.Namespace) -> dict[str, Any]:
     from lanflow.core.files import write_bytes, write_json
-    from lanflow.data.audit import audit_data_set
+    from lanflow.data.audit.measure import audit_data_set
     from lanflow.data.dataset import check_repeats
     from lanflow.data.prepare import open_packed
     from lanflow.report.figures.records import draw_audit

@@ -149,7 +149,7 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
     tracked = parsed.mlflow_on or parsed.mlflow_run_name
     if parsed.log_files and not tracked:
         raise UsageError("--log-files needs a run: give --mlflow-on")
-    return generate(
+    summary = generate(
         ChunkPlan(config=config, seed=parsed.seed, chunk=parsed.chunk, n_files=parsed.n_files),
         parsed.output,
         n_processes=parsed.processes,
@@ -159,6 +159,7 @@ def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
         log_files=parsed.log_files,
         send_mode=resolve_send_mode(parsed.mlflow_send),
     )
+    return dict(summary)
 
 
 def _add_sync(commands: Any) -> None:

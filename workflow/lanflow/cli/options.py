@@ -19,7 +19,14 @@ from lanflow.core.interrupts import interruptible
 from lanflow.core.names import LARGEST_COUNT, LARGEST_SEED, check_name, check_title
 from lanflow.core.processes import explain_memory_error, n_cores
 from lanflow.core.progress import LineFormatter
-from lanflow.tracking.store import SEND_MODE_VARIABLE, SEND_MODES, Store, redact, resolve_store
+from lanflow.tracking.store import (
+    SEND_MODE_VARIABLE,
+    SEND_MODES,
+    RedactedRecord,
+    Store,
+    redact,
+    resolve_store,
+)
 
 if TYPE_CHECKING:
     from lanflow.models.models_file import ModelsFile
@@ -246,6 +253,7 @@ def run_command(
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     log.setLevel(parsed.log_level)
+    logging.setLogRecordFactory(RedactedRecord)
     try:
         with interruptible():
             result = call(parsed)

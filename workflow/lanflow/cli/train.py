@@ -229,7 +229,7 @@ def _train(backend: BackendName, parsed: argparse.Namespace) -> dict[str, Any]:
                 "MLflow is not installed, so tracking is disabled: pip install lanflow[mlflow]"
             )
             options = options.without_tracking()
-    return train(options)
+    return dict(train(options))
 
 
 def _check_goes_without_mlflow(experiment: str | None, run_id: str | None) -> None:

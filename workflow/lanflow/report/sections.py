@@ -45,14 +45,13 @@ def next_section(networks: Sequence[NetworkResults], rows: Sequence[Row]) -> Mar
 
 def _store(results: NetworkResults) -> str:
     """Tracking URI of the network's run; empty without one."""
-    return str(results.run.get("mlflow_tracking_uri") or "")
+    return results.run.mlflow_tracking_uri or ""
 
 
 def _mlflow_address(results: NetworkResults) -> str | None:
     """Address of the network's run for a browser; None without a server."""
-    run = results.run
     parts = urlsplit(_store(results))
-    experiment, run_id = run.get("mlflow_experiment_id"), results.network.own_card.mlflow_run_id
+    experiment, run_id = results.run.mlflow_experiment_id, results.network.own_card.mlflow_run_id
     if parts.scheme not in ("http", "https") or not (experiment and run_id):
         return None
     # Without a name and a password, which may stand in the address.
@@ -371,7 +370,7 @@ def rebuild_section(
     trained = {
         f"{name} (training)": version
         for one in networks
-        for name, version in one.run.get("versions", {}).items()
+        for name, version in one.run.versions.items()
         if versions.get(name) != version
     }
     rows = [(name, show(version)) for name, version in {**versions, **trained}.items()]

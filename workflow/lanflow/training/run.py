@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Literal, Self, TypedDict
 
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import remove_leftovers
@@ -117,7 +117,34 @@ class TrainingOptions:
         return replace(self, mlflow_on=False, mlflow_run_name=None)
 
 
-def train(options: TrainingOptions) -> dict[str, Any]:
+class FinishedTraining(TypedDict):
+    """The line of JSON that a training ends with; folders and files are absolute paths."""
+
+    status: Literal["FINISHED"]
+    network_folder: str
+    onnx: str | None
+    history: str
+    run_uuid: str
+    mlflow_run_id: str | None
+    mlflow_experiment_id: str | None
+    mlflow_pending: str | None
+    best_epoch: int
+    best_val_loss: float
+    train_loss: float
+
+
+class PlannedDryRun(TypedDict):
+    """The line of JSON that ``--dry-run`` ends with."""
+
+    status: Literal["DRY_RUN"]
+    network_folder: str
+    n_train_rows: int
+    n_val_rows: int
+    n_weights: int
+    tracked: bool
+
+
+def train(options: TrainingOptions) -> FinishedTraining | PlannedDryRun:
     """Run one training.
 
     Parameters
@@ -127,8 +154,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        The line of JSON that the command prints: status, paths, ids, best validation loss.
+    FinishedTraining or PlannedDryRun
+        What the command prints: status, paths, ids, best validation loss.
 
     Raises
     ------
@@ -352,7 +379,7 @@ def _put_away_finished(folder: Path) -> None:
     hide_finished(folder)
 
 
-def _train(training: PlannedTraining, tracking: Tracking | None) -> dict[str, Any]:
+def _train(training: PlannedTraining, tracking: Tracking | None) -> FinishedTraining:
     """Train, save and record; the caller holds the lock of the network's folder."""
     with track_training(training, tracking) as run:
         result = fit(training.job, on_epoch=EpochLog(run, training.job))
@@ -363,7 +390,7 @@ def _train(training: PlannedTraining, tracking: Tracking | None) -> dict[str, An
     return _describe_result(training, result, run)
 
 
-def _describe_dry_run(training: PlannedTraining, tracking: Tracking | None) -> dict[str, Any]:
+def _describe_dry_run(training: PlannedTraining, tracking: Tracking | None) -> PlannedDryRun:
     job = training.job
     return {
         "status": "DRY_RUN",
@@ -377,7 +404,7 @@ def _describe_dry_run(training: PlannedTraining, tracking: Tracking | None) -> d
 
 def _describe_result(
     training: PlannedTraining, result: TrainingResult, run: RunRecorder | None
-) -> dict[str, Any]:
+) -> FinishedTraining:
     folder = training.folder.absolute()
     return {
         "status": "FINISHED",

@@ -8,7 +8,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from lanflow.core.figures import BLUE, ORANGE
-from lanflow.data.audit import audit_data_set
+from lanflow.data.audit.measure import audit_data_set
 from lanflow.data.prepare import PackedData
 from lanflow.report.figures.records import draw_audit
 from tests.conftest import training_file_content

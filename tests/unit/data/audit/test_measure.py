@@ -8,7 +8,8 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.data import audit as audit_module
-from lanflow.data.audit import Audit, RowCounts, SetCounts, audit_data_set, read_audit
+from lanflow.data.audit.measure import audit_data_set
+from lanflow.data.audit.record import Audit, RowCounts, SetCounts, read_audit
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
 from lanflow.data.prepare import PackedData, freeze, materialise_once
