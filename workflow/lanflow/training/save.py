@@ -160,26 +160,27 @@ def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
 def _data_details(training: PlannedTraining) -> dict[str, object]:
     """LANfactory's record of the data; its two trainers spell the keys differently."""
     job = training.job
-    described = {
+    described: dict[str, dict[str, object]] = {
         "data_generator_config": dict(training.manifest.generator),
         "data_model_config": _model_config(training),
     }
     ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
-    details = {}
+    details: dict[str, object] = {}
     for side, files in (("train", job.split.train_files), ("valid", job.split.val_files)):
         details |= {f"{side}_{key}": dict(value) for key, value in described.items()}
         details[f"{side}_{ids}"] = list(files)
     return details
 
 
-def _model_config(training: PlannedTraining) -> dict[str, Any]:
+def _model_config(training: PlannedTraining) -> dict[str, object]:
     """The model in ssm-simulators' keys, as far as the data say: order of parameters, bounds.
 
     LANfactory 0.9 keeps it with a network; plain values only, so that reading it runs no code.
     """
     data = training.job.data_set
     parameters, bounds = list(data.parameters), data.bounds.to_json()
-    config = {"name": data.model, "params": parameters, "n_params": len(parameters)}
+    config: dict[str, object] = {"name": data.model, "params": parameters}
+    config["n_params"] = len(parameters)
     if set(parameters) <= set(bounds):
         pairs = [bounds[name] for name in parameters]
         config["param_bounds"] = [list(side) for side in zip(*pairs, strict=True)]
