@@ -20,8 +20,8 @@ run: $(VENV)/.installed
 # `make test TESTS=all` also runs the tests against LANfactory, HSSM and without MLflow, in
 # environments that they build for themselves; `make test TESTS=gpu` those that need a GPU, only.
 TESTS ?= own
-MARKS_own := not peers and not browser and not gpu
-MARKS_all := not gpu
+MARKS_own := not peers and not browser and not gpu and not newest
+MARKS_all := not gpu and not newest
 MARKS_gpu := gpu
 test: $(VENV)/.installed-dev
 	$(PYTEST) -m "$(MARKS_$(TESTS))"
