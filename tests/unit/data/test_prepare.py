@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -256,7 +255,7 @@ def test_a_data_set_that_another_process_packs_is_refused(
     with locked(lock_path(output), "it is being packed"):
         assert main(command) == 1
     (told,) = caplog.messages
-    assert told.startswith(f"lanflow: error: {output} is being packed by process {os.getpid()} on ")
+    assert told.startswith(f"lanflow materialise: error: {output} is being packed by process ")
     assert not output.exists()
     assert main(command) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"files", "manifest.json", "data_set"}

@@ -228,7 +228,7 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
     for what, found, expected in (
         ("model", training_file.model, manifest.model),
         ("parameters", list(training_file.parameters), manifest.parameters),
-        ("bounds", training_file.bounds.to_json(), manifest.bounds.to_json()),
+        ("bounds", training_file.bounds, manifest.bounds),
         ("definition", _identity(training_file, manifest), _identity_of(manifest)),
     ):
         if found != expected:

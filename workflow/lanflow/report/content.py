@@ -68,7 +68,7 @@ class NetworkResults:
         return [] if self.evaluation is None else self.evaluation.gates
 
     def figure_path(self, name: str) -> Path | None:
-        """The file of one of its figures, if it was drawn."""
+        """Return the file of one of its figures; None if it was not drawn."""
         path = self.network.own_folder / name
         return path if path.exists() else None
 

@@ -120,7 +120,7 @@ class FoundRun:
     inventory
         The files of a data-generation run; None where it logged none or was not asked for.
     inventory_fault
-        Why its inventory is none; empty where it is one.
+        Why its inventory cannot be read; empty where it can.
     deleted
         Whether the run is deleted in MLflow, which keeps it hidden.
     """
@@ -156,7 +156,7 @@ class RedactedRecord(logging.LogRecord):
     """
 
     def getMessage(self) -> str:  # noqa: N802, the name that logging calls
-        """The message without the credentials of URIs in it."""
+        """Return the message without the credentials of URIs in it."""
         return redact(super().getMessage())
 
 
@@ -193,7 +193,7 @@ def resolve_store(
 
 
 def _stripped(uri: str | None, name: str) -> str | None:
-    """A URI without blanks and line breaks around it; None if nothing is left."""
+    """Strip blanks and line breaks off a URI; None if nothing is left."""
     uri = (uri or "").strip()
     strange = sorted({character for character in uri if not character.isprintable()})
     if strange or (_SCHEME.match(uri) and " " in uri):

@@ -207,7 +207,7 @@ def _write_keeping_times(path: Path, content: Mapping[str, object]) -> None:
 
 def read_run_ids(
     paths: Sequence[Path], *, uri: str | None = None, artifact_location: str | None = None
-) -> list[str | None]:
+) -> list[str]:
     """Read the run ids in records of ``lanflow generate``; unsent runs are sent first.
 
     Parameters
@@ -220,7 +220,7 @@ def read_run_ids(
     Raises
     ------
     UserError
-        If a record cannot be read, or a run cannot be sent.
+        If a record cannot be read or is of no run, or a run cannot be sent.
     """
     chunks = [_read_chunk(path) for path in paths]
     unsent = [
@@ -231,7 +231,13 @@ def read_run_ids(
     if unsent:
         require_all_sent(sync_runs(unsent, uri=uri, artifact_location=artifact_location))
         chunks = [_read_chunk(path) for path in paths]
-    return [chunk.run_id for chunk in chunks]
+    return [_run_id(path, chunk) for path, chunk in zip(paths, chunks, strict=True)]
+
+
+def _run_id(path: Path, chunk: _ChunkRecord) -> str:
+    if chunk.run_id is None:
+        raise UserError(f"{path}: was simulated without a run; give 'lanflow generate' --mlflow-on")
+    return chunk.run_id
 
 
 def _read_chunk(path: Path) -> _ChunkRecord:

@@ -17,8 +17,7 @@ from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import remove_leftovers
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
-from lanflow.core.names import FINISHED_CHECKPOINT, UNFINISHED
-from lanflow.core.processes import DEFAULT_MEMORY_MB
+from lanflow.core.names import DEFAULT_MEMORY_MB, FINISHED_CHECKPOINT, UNFINISHED
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
 from lanflow.data.prepare import (
@@ -31,7 +30,7 @@ from lanflow.data.prepare import (
 )
 from lanflow.models.definition import Definition
 from lanflow.models.models_file import ModelsFile, base_name
-from lanflow.models.own import own_models
+from lanflow.models.own.model import own_models
 from lanflow.models.simulators import resolve_model
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace

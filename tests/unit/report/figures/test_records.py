@@ -13,7 +13,7 @@ from lanflow.data.prepare import PackedData
 from lanflow.report.figures.records import draw_audit
 from tests.conftest import training_file_content
 from tests.unit.core.test_figures import n_pixels_of
-from tests.unit.data.test_audit import audit_of, same_sets
+from tests.unit.data.audit.test_measure import audit_of, same_sets
 
 
 @pytest.fixture

@@ -104,4 +104,5 @@ def test_the_signal_that_ended_a_job(reason: str, signal: str | None) -> None:
 
 def test_a_command_is_pasted_without_its_log() -> None:
     assert pasted("lanflow sync r  > 'a b.log' 2>&1", "a b.log") == "lanflow sync r "
+    assert pasted("lanflow sync r --json > l.log 2>&1", "l.log") == "lanflow sync r"
     assert pasted("touch a", None) == "touch a"

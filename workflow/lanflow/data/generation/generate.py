@@ -32,7 +32,7 @@ from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
 from lanflow.core.processes import WorkerPool, require_memory, worker_pool
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.data.generation.plan import ChunkPlan, SetDraw
-from lanflow.models.simulators import default_generator_config
+from lanflow.models.generation import default_generator_config
 from lanflow.networks import folder as network_folder
 from lanflow.tracking.store import INVENTORY_NAME
 

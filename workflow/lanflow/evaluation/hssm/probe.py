@@ -8,10 +8,15 @@ is printed.
 import json
 import sys
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TypedDict
 
 
-class Case(TypedDict):
+class _Choice(TypedDict, total=False):
+    # typing.NotRequired is newer than the oldest Python that HSSM runs on.
+    backend: str  # HSSM's; jax when left out
+
+
+class Case(_Choice):
     """What to evaluate: paths of networks, trials of rt and choice, and points by parameter."""
 
     model: str
@@ -19,7 +24,6 @@ class Case(TypedDict):
     bounds: dict[str, list[float]]
     loglik: str
     loglik_missing_data: str | None
-    backend: NotRequired[str]  # HSSM's; jax when left out
     trials: list[list[float]]
     points: list[dict[str, float]]
 
