@@ -13,7 +13,8 @@ STUDY ?= config/examples/first.yaml
 
 # Kept: an environment is not made anew because a test failed.
 .PRECIOUS: .venv-%/.installed
-.PHONY: run test newest torture lint changes models site generated bench-data bench-labels bench-gpu docs
+.PHONY: run test newest releases torture lint changes models site generated docs
+.PHONY: bench-data bench-labels bench-gpu
 .PHONY: screenshot setup clean
 
 run: $(VENV)/.installed
@@ -38,6 +39,10 @@ newest-%: .venv-%/.installed
 	.venv-$*/bin/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
 		--no-loadscope-reorder -m "$(MARKS_own) or newest" --junitxml=build/newest-$*.xml \
 		$(NEWEST_TESTS)
+
+# docs/releases.md, from those runs.
+releases: newest
+	$(BIN)/python -m tests.newest.page $(NEWEST:%=build/newest-%.xml)
 
 # PYENV_VERSION is for those who have their Pythons from pyenv.
 .venv-%/.installed: constraints-%.txt pyproject.toml $(VENV)/.installed-dev
