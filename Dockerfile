@@ -14,7 +14,8 @@ COPY pyproject.toml constraints-3.12.txt README.md LICENSE ./
 COPY workflow workflow
 RUN uv pip install --no-cache --constraint constraints-3.12.txt \
         --editable ".[jax,mlflow,generate,evaluate,publish,workflow]"
-COPY Snakefile ./
+COPY Snakefile environment.yml ./
+COPY scripts scripts
 COPY config config
 COPY profiles profiles
 

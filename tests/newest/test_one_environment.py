@@ -82,6 +82,7 @@ def test_its_files_and_ours_have_the_same_names_and_keys(kind: str, made: OneEnv
 def test_a_network_of_lanfactory_is_judged_here(made: OneEnvironment, tmp_path: Path) -> None:
     (path,) = (path for path in made.theirs["lan"] if path.suffix == ".onnx")
     command = [*entry_point("lanflow", "lanflow"), "evaluate", "--onnx", path, "--model", "ddm"]
+    command += ["--json"]
     quick = ["--n-sets", "5", "--n-simulated-sets", "1", "--output", "evaluation.json"]
     result = last_line(run([*command, *quick], tmp_path))
     assert isinstance(result, dict)
@@ -91,7 +92,7 @@ def test_a_network_of_lanfactory_is_judged_here(made: OneEnvironment, tmp_path: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gate_that_asks_hssm_is_passed(kind: str, made: OneEnvironment, tmp_path: Path) -> None:
-    command = [*entry_point("lanflow", "lanflow"), "evaluate", made.ours[kind]]
+    command = [*entry_point("lanflow", "lanflow"), "evaluate", made.ours[kind], "--json"]
     options = ["--hssm-python", sys.executable, "--output", "evaluation.json"]
     quick = ["--n-sets", "5", "--n-simulated-sets", "1"]
     result = last_line(run([*command, *options, *quick], tmp_path))
@@ -112,7 +113,7 @@ def test_vi_and_gradients_are_finite_by_onnx_and_by_our_function(tmp_path: Path)
 
 def test_nuts_finds_parameters_again(tmp_path: Path) -> None:
     folder = networks.write_network(tmp_path / "net", networks.well_made("lan"))
-    command = [*entry_point("lanflow", "lanflow"), "recover", folder]
+    command = [*entry_point("lanflow", "lanflow"), "recover", folder, "--json"]
     options = ["--hssm-python", sys.executable, "--n-subjects", "2", "--n-trials", "200"]
     line = last_line(run([*command, *options, "--output", "recovery.json"], tmp_path))
     assert isinstance(line, dict)

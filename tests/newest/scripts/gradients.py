@@ -19,6 +19,7 @@ import pandas as pd
 from lanflow import load
 
 warnings.simplefilter("ignore")
+hssm.set_floatX("float32")  # as the weights of the network are
 folder = Path(sys.argv[1])
 network = load(folder)
 function = network.jax_function()
