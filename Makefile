@@ -13,9 +13,8 @@ STUDY ?= config/examples/first.yaml
 
 # Kept: an environment is not made anew because a test failed.
 .PRECIOUS: .venv-%/.installed
-.PHONY: run test newest releases torture lint changes models site generated docs
-.PHONY: bench-data bench-labels bench-gpu
-.PHONY: screenshot setup clean
+.PHONY: run test newest releases torture lint changes models site generated bench-data bench-labels
+.PHONY: bench-exact bench-gpu docs screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -90,6 +89,12 @@ bench-data: $(VENV)/.installed-dev
 # The same network on data of the same cost from three sources of labels (a quarter of an hour).
 bench-labels: $(VENV)/.installed-dev
 	$(BIN)/python bench/labels.py
+
+# Cost and error of exact densities, and differences to HSSM's, to docs/exact.md (some minutes). The
+# environment that has HSSM is one of those that `make test TESTS=all` builds.
+HSSM_PYTHON ?= $(wildcard .cache/peers/hssm/bin/python)
+bench-exact: $(VENV)/.installed-dev
+	$(BIN)/python bench/exact.py $(if $(HSSM_PYTHON),--hssm $(HSSM_PYTHON)) --output docs/exact.md
 
 # Rows per second on this machine's GPU, beside bare loops and ceilings (five minutes).
 bench-gpu: $(VENV)/.installed-dev

@@ -23,7 +23,7 @@ from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
 from lanflow.publish.lanfactory import MANIFEST, REPORT, add_to_manifest, validation_report
-from lanflow.publish.readme import onnx_name, write_readme
+from lanflow.publish.readme import of_choice, of_choice_name, onnx_name, write_readme
 
 README = "README.md"
 # As LANfactory publishes networks, and as the repository is licensed that HSSM downloads from.
@@ -88,6 +88,9 @@ def bundle_files(
     files[MANIFEST] = add_to_manifest(
         None, network, root_name=onnx_name(network), names=own, where="the bundle"
     )
+    with_choice = of_choice(network)
+    if with_choice is not None:
+        files[of_choice_name(network)] = with_choice
     return files | {f"{place}/{name}": content for name, content in sorted(own.items())}
 
 
