@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from lanflow.core.progress import with_progress
 from lanflow.evaluation.reference import Reference, frequencies
 from lanflow.evaluation.scores import Scores
 from lanflow.models.density import Array
@@ -54,7 +55,11 @@ def frequency_numbers(
                 _simulated_frequency(reference.model, theta, network_type, seed=first + i)
                 for i in (0, 1)
             ]
-            for first, theta in zip(itertools.count(2 * seed, 2), thetas, strict=False)
+            for first, theta in zip(
+                itertools.count(2 * seed, 2),
+                with_progress(thetas, f"{reference.model.name}: simulating", "parameter set"),
+                strict=False,
+            )
         ]
     )
     true = np.array([reference.probabilities(t, network_type, seed=seed)[0] for t in thetas])
