@@ -96,7 +96,7 @@ def test_gates_are_checked_with_their_names_and_numbers(
     assert main(["check-gates", *map(str, paths), "--output", str(record)]) == 1
     said = caplog.text
     assert "1 of 2 network(s) do not pass their gates" in said
-    assert "bad/evaluation.json: gate accuracy failed: mean_abs_error is 0." in said
+    assert "bad/evaluation.json: gate accuracy failed: mean absolute error is 0." in said
     assert ", above 0.01" in said
     assert not record.exists()
 

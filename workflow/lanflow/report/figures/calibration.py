@@ -132,7 +132,13 @@ def _draw_identity(
 def _count_outside(axes: Any, n: int, n_all: int, where: str, *, left: bool = False) -> None:
     """Say how many values lie where a panel does not show them."""
     if n:
-        style = {"ha": "left" if left else "right", "va": "top", "fontsize": 8.5, "color": ORANGE}
+        style: dict[str, Any] = {
+            "ha": "left" if left else "right",
+            "va": "top",
+            "fontsize": 8.5,
+            "color": ORANGE,
+        }
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
         text = f"{n:,} of {n_all:,} {where}"
         axes.annotate(text, (0.03 if left else 0.97, 0.97), xycoords="axes fraction", **style)
 
