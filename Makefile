@@ -12,7 +12,7 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 STUDY ?= config/examples/first.yaml
 
 .PHONY: run test torture lint changes models site generated bench-data bench-labels bench-gpu docs
-.PHONY: screenshot setup clean
+.PHONY: notebooks screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -73,6 +73,11 @@ bench-gpu: $(VENV)/.installed-dev
 # The documentation as a site, in build/site.
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir build/site
+
+# The notebooks in docs/notebooks with the outputs of a whole run, in an environment with HSSM that
+# is made for it (some minutes).
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.notebooks
 
 # The picture in README.md: the top of the report of what `make run` made. Needs chromium.
 screenshot:
