@@ -3,7 +3,6 @@
 ``python docs/write_reference.py`` writes them into the repository; a test fails when they differ.
 """
 
-import argparse
 import json
 import re
 import typing
@@ -12,14 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lanflow.cli import main, train
+from lanflow.cli.command import Command, CommandArgument, CommandOption
 from lanflow.core.settings import Settings
 from lanflow.core.tables import markdown_table
 from lanflow.data.manifest import Manifest
-from lanflow.models.simulators import describe_constraints, find_model, model_names
+from lanflow.models.generation import describe_constraints
+from lanflow.models.simulators import find_model, model_names
 from lanflow.models.sources import best_source
 from lanflow.study.config import StudyConfig
 
@@ -34,7 +36,19 @@ _COMMANDS = """\
 # All commands
 
 `lanflow COMMAND --help` says the same. The two training commands have
-[a page of their own](training_commands.md). Made by `make generated`.
+[a page of their own](training_commands.md). Each ends with a few lines for people, or with
+`--json` with one line for programs. Made by `make generated`.
+
+A shell completes commands, options, choices and files after one line in its start-up file:
+
+| shell | line | file |
+| --- | --- | --- |
+| bash | `eval "$(_LANFLOW_COMPLETE=bash_source lanflow)"` | `~/.bashrc` |
+| zsh | `eval "$(_LANFLOW_COMPLETE=zsh_source lanflow)"` | `~/.zshrc` |
+| fish | `_LANFLOW_COMPLETE=fish_source lanflow \\| source` | `~/.config/fish/config.fish` |
+
+For the training commands, the same with `_JAXTRAIN_COMPLETE` and `jaxtrain`, or with
+`_TORCHTRAIN_COMPLETE` and `torchtrain`.
 """
 
 
@@ -122,44 +136,41 @@ def _keys(cls: type[Settings], prefix: str = "") -> Iterator[tuple[str, str, str
             yield from _keys(inner, prefix + name + deeper)
 
 
-def option_table(parser: argparse.ArgumentParser) -> str:
-    """The options of a command, by group."""
+def option_table(command: Command) -> str:
+    """The arguments and options of a command."""
     rows = ["| option | default | meaning |", "| --- | --- | --- |"]
-    for group in parser._action_groups:
-        for action in group._group_actions:
-            if isinstance(action, argparse._HelpAction):
-                continue
-            default = "required" if action.required else _option_default(action)
-            meaning = str(action.help).replace("|", "\\|")
-            rows.append(f"| {_option_names(action)} | {default} | {meaning} |")
+    for each in command.params:
+        meaning = str(each.help).replace("|", "\\|")  # type: ignore[attr-defined]
+        default = "required" if each.required else _option_default(each)
+        rows.append(f"| {_option_names(each)} | {default} | {meaning} |")
     return "\n".join(rows)
 
 
 def command_page() -> str:
-    """``docs/commands.md``: each command of ``lanflow`` with its options."""
-    (commands,) = main.build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    """``docs/commands.md``: each command of ``lanflow`` with its options, panel by panel."""
     parts = [_COMMANDS]
-    for name, parser in commands.choices.items():  # type: ignore[union-attr, attr-defined]
-        parts.append(f"## lanflow {name}\n\n{parser.description}\n\n{option_table(parser)}\n")
+    for panel, entries in main.PANELS.items():
+        parts.append(f"## {panel}\n")
+        for name in entries:
+            command = main.subcommand(name)
+            parts.append(f"### lanflow {name}\n\n{command.help}\n\n{option_table(command)}\n")
     return "\n".join(parts)
 
 
-def _option_names(action: argparse.Action) -> str:
-    names = "/".join(action.option_strings) or action.dest
-    takes_value = action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
-    value = ""
-    if takes_value and action.option_strings:
-        metavar = action.metavar or "\\|".join(map(str, action.choices or [])) or "TEXT"
-        value = f" {metavar}" if isinstance(metavar, str) else ""
-    return f"`{names}{value}`".replace("\\|", "|").replace("|", "\\|")
+def _option_names(each: click.Parameter) -> str:
+    if isinstance(each, CommandArgument):
+        return f"`{each.metavar}`"
+    assert isinstance(each, CommandOption)
+    names = "/".join([*each.opts, *each.secondary_opts])
+    return f"`{names}{'' if each.is_flag else f' {each.metavar}'}`".replace("|", "\\|")
 
 
-def _option_default(action: argparse.Action) -> str:
-    if action.default in (None, argparse.SUPPRESS, []) or action.dest in ("processes", "threads"):
-        return "all cores" if action.default else ""
-    if action.default is False:
-        return "off"
-    return "on" if action.default is True else f"`{action.default}`"
+def _option_default(each: click.Parameter) -> str:
+    if isinstance(each, CommandOption) and isinstance(each.show_default, str):
+        return each.show_default
+    if each.default is True or each.default is False:
+        return "on" if each.default else "off"
+    return "" if each.default in (None, ()) else f"`{each.default}`"
 
 
 def fill(text: str, name: str, content: str) -> str:
@@ -212,7 +223,7 @@ def generated_files(root: Path) -> dict[Path, str]:
     """Every generated file of the repository with the content it should have."""
     training, config_readme = root / "docs/training_commands.md", root / "config" / "README.md"
     text = training.read_text()
-    text = fill(text, "training-options", option_table(train.build_parser("jax")))
+    text = fill(text, "training-options", option_table(train.training_command("jax")))
     return {
         root / "config" / "config.yaml": default_config(),
         root / "config" / "study.schema.json": _json_schema(StudyConfig),

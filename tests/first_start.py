@@ -26,7 +26,8 @@ os.environ["LANFLOW_STORE_PATIENCE"] = "60"
 from lanflow.tracking.retry import with_retries
 from lanflow.tracking.store import resolve_store
 from lanflow.tracking.delivery import MlflowRun
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
+from lanflow.tracking.experiments import ensure_experiment
 import alembic.command, mlflow.store.tracking.sqlalchemy_store
 
 def log(store):

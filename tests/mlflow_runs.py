@@ -6,8 +6,8 @@ from typing import Any
 
 from mlflow.tracking import MlflowClient
 
-from lanflow.tracking.client import Experiment
 from lanflow.tracking.delivery import MlflowRun, create_run
+from lanflow.tracking.experiments import Experiment
 
 
 @contextlib.contextmanager

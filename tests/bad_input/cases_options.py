@@ -48,7 +48,7 @@ CASES: list[Case] = [
     *(train(f"{name} {_shown(value)}", name, name, value) for name, value in _TRAINING),
     train("an unknown option", "--epochs", "--epochs", "3"),
     train("an option cut short", "--net", "--net", "x"),
-    train("a word too many", "unrecognized arguments: extra", "extra"),
+    train("a word too many", "unexpected: .extra.", "extra"),
     train("--export-onnx with a value", "--export-onnx", "--export-onnx=yes"),
     train("--network-id that the YAML has not", "network id 5 .* 1 network", "--network-id", "5"),
     train("--model of other data", "'ddm'.*'angle'", "--model", "angle"),

@@ -75,7 +75,7 @@ class Work:
         return last_line(main, given)
 
     def sync(self) -> dict[str, Any]:
-        return last_line(main, ["sync", str(self.folder)])
+        return last_line(main, ["sync", str(self.folder), "--json"])
 
 
 def last_line(command: Callable[[list[str]], int], given: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lanflow.cli.train import build_parser
+from lanflow.cli.train import training_command
 from tests.conftest import sha256, write_training_file
 from tests.requirement.conftest import GENERATION_EXPERIMENT, Place
 
@@ -38,7 +38,7 @@ def test_overview_sqlite_backend_with_configurable_artifact_storage(place: Place
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_both_commands_support_every_documented_option(backend: str) -> None:
-    options = {name for action in build_parser(backend)._actions for name in action.option_strings}
+    options = {name for option in training_command(backend).params for name in option.opts}
     documented = {
         "--mlflow-tracking-uri",
         "--mlflow-artifact-location",

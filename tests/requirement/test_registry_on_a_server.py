@@ -5,7 +5,8 @@ from pathlib import Path
 import mlflow
 
 from lanflow.publish.register import register_networks
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import resolve_store
 from tests.evaluated import write_network
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lanflow.data.dataset import materialise
 from lanflow.data.locate import Places
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import freeze
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from tests.conftest import REPOSITORY

@@ -31,12 +31,15 @@ MAY_IMPORT = {
     "cli": "tracking models networks data training evaluation report publish study workflow "
     "cluster",
     "api": "tracking models networks data training evaluation report",
+    "__main__": "cli",
 }
 
 # A library -> the files that import it. More than one file stands here with its reason.
 HOMES = {
-    "ssms": "models.simulators models.own",  # own: what a model of a user's takes from it
-    "mlflow": "tracking.client publish.registry",  # registry: a model in MLflow's format
+    # generation: its samplers and pipelines; own.model: what a model of a user's takes from it
+    "ssms": "models.simulators models.generation models.own.model",
+    # experiments: where artifacts go; registry: a model in MLflow's format
+    "mlflow": "tracking.client tracking.experiments publish.registry",
     "jax": "training.backend_jax networks.runtime",  # runtime: a trained network in JAX
     "flax": "training.backend_jax",
     "optax": "training.backend_jax",
@@ -45,6 +48,7 @@ HOMES = {
     "onnxruntime": "networks.runtime",
     "matplotlib": "core.figures",
     "huggingface_hub": "publish.hub",
+    "click": "cli.command cli.running cli.main",  # how a command is declared, run, and found
     "jinja2": "core.templates",
     "tqdm": "core.progress",
     "loky": "core.processes",
@@ -52,6 +56,29 @@ HOMES = {
     "hssm": "evaluation.hssm.probe evaluation.hssm.sampler",  # run by HSSM's own interpreter
     # All but core.settings write YAML: a site file, the header of a README, a study's record.
     "yaml": "core.settings cluster.site publish.readme report.page",
+}
+
+# Where mappings of anything, ``dict[str, Any]``, may stand, and whose content they are. Whatever is
+# lanflow's own is a class, or a TypedDict where it is written as JSON.
+FOREIGN = {
+    "core.files": "JSON just read",
+    "core.settings": "YAML just read",
+    "cluster.site": "limits of a partition, as the executor plugin for Slurm has them",
+    "data.generation.config": "a YAML that people write for ssm-simulators of any version",
+    "data.generation.generate": "ssm-simulators' configuration, and what its pipelines return",
+    "data.generation.pipelines": "the same",
+    "data.manifest": "ssm-simulators' configuration, as a training file has it",
+    "evaluation.scores": "keywords of numpy.savez",
+    "models.density": "simulations and metadata of ssm-simulators",
+    "models.generation": "ssm-simulators' configuration of data generation, and simulations",
+    "models.kde": "the same",
+    "models.own.model": "a description of a model for ssm-simulators",
+    "models.own.simulator": "arguments of a user's function, and simulations",
+    "models.simulators": "ssm-simulators' configurations, descriptions and simulations",
+    "report.leaderboard": "params and metrics that MLflow answers",
+    "training.config": "a YAML that people write for LANfactory of any version",
+    "workflow.configuration": "a study's YAML before it is checked",
+    "workflow.terminal.joblog": "the JSON that a command printed",
 }
 
 # The parity gate runs a network on the backends that trained it; that of HSSM draws the weights of
@@ -140,7 +167,10 @@ def test_a_file_imports_its_own_room_and_those_below(name: str) -> None:
 
 def test_every_room_stands_below_those_that_it_may_import() -> None:
     rooms = list(MAY_IMPORT)
-    assert set(rooms) == {path.parent.name for path in PACKAGE.glob("*/__init__.py")} | {"api"}
+    assert set(rooms) == {path.parent.name for path in PACKAGE.glob("*/__init__.py")} | {
+        "api",
+        "__main__",
+    }
     for at, room in enumerate(rooms):
         assert set(MAY_IMPORT[room].split()) <= set(rooms[:at]), room
 
@@ -166,6 +196,12 @@ def test_a_folder_holds_at_most_twelve_files_and_its_face_is_a_docstring() -> No
         assert len([p for p in face.parent.glob("*.py") if p != face]) <= 12, face.parent
         if face.parent != PACKAGE:
             assert re.fullmatch(r'"""[^"\n]+\."""\n', face.read_text()), face
+
+
+def test_mappings_of_anything_stand_where_foreign_data_enters() -> None:
+    """A command's result is a mapping that is printed as JSON, so ``cli`` has them, too."""
+    found = {n for n, p in PATHS.items() if re.search(r"\bdict\[str, Any\]", p.read_text())}
+    assert {name for name in found if not name.startswith("cli.")} == FOREIGN.keys()
 
 
 @pytest.mark.parametrize(
@@ -206,9 +242,26 @@ def test_what_the_dag_needs_really_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("name", ["cli.main", "cli.data", "cli.publish", "cli.train"])
+@pytest.mark.parametrize("name", [name for name in PATHS if name.startswith("cli.")])
 def test_the_start_of_a_command_loads_nothing_that_takes_long(name: str) -> None:
-    assert not loaded(name) & (HEAVY | {"pydantic"})
+    assert loaded(name) <= {"click"}
+
+
+@pytest.mark.parametrize("words", [["evaluate", "--sed", "1"], ["train", "--seed", "x"], []])
+def test_a_command_line_is_read_without_anything_that_takes_long(words: list[str]) -> None:
+    names = sorted(HEAVY | {"pydantic", "typer", "rich", "yaml"})
+    program = (
+        f"import sys; from lanflow.cli.main import main; status = main({words}); "
+        f"print(status, *(m for m in {names} if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "2"
+
+
+def test_the_program_loads_only_the_file_of_the_subcommand() -> None:
+    assert {n for n in reached("cli.main", AT_TOP) if n.startswith("cli.")} == {
+        *("cli.main", "cli.command", "cli.running")
+    }
 
 
 def test_pickles_of_others_are_read_in_one_place() -> None:

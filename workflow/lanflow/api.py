@@ -205,8 +205,9 @@ def read_data(
         If there are no training files, or they are damaged or of another model.
     """
     from lanflow.core.processes import n_cores
-    from lanflow.data.dataset import RECORD_NAME, materialise, open_data_set
+    from lanflow.data.dataset import RECORD_NAME, open_data_set
     from lanflow.data.locate import Places
+    from lanflow.data.packing import materialise
     from lanflow.data.prepare import MANIFEST_NAME, freeze
 
     source = Path(source)
@@ -484,7 +485,7 @@ def _n_files(n_sets: int) -> int:
     return 1
 
 
-def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> dict[str, Any]:
+def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> dict[str, object]:
     """LANfactory's keys for hidden layers; the output layer is linear and has one unit."""
     if layers is None:
         if activations is not None:
@@ -494,7 +495,7 @@ def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> 
     return {"layer_sizes": [[*layers, 1]], "activations": [names]}
 
 
-def _default_settings() -> dict[str, Any]:
+def _default_settings() -> dict[str, object]:
     """The default training YAML; of several networks the first."""
     from lanflow.core.settings import read_yaml
     from lanflow.training.config import DEFAULT_PATH

@@ -25,7 +25,7 @@ rule query_experiment:
     shell:
         "lanflow query {params.experiment:q} {params.selection:q} {params.records:q}"
         " --output {output.query:q}"
-        " > {log:q} 2>&1"
+        " --json > {log:q} 2>&1"
 
 
 rule write_manifest:
@@ -54,7 +54,7 @@ rule write_manifest:
         "lanflow manifest {params.query:q} {params.places:q} {params.relabel:q}"
         " {params.download:q}"
         " --model {wildcards.model} {params.models_file:q}"
-        " --output {output.manifest:q} > {log:q} 2>&1"
+        " --output {output.manifest:q} --json > {log:q} 2>&1"
 
 
 rule materialise_data:
@@ -81,7 +81,7 @@ rule materialise_data:
         models_file=models_file_options,
     shell:
         "lanflow materialise {input.manifest:q} --output {params.data_set:q}"
-        " {params.models_file:q} --processes {threads} > {log:q} 2>&1"
+        " {params.models_file:q} --processes {threads} --json > {log:q} 2>&1"
 
 
 rule audit_data:
@@ -106,7 +106,7 @@ rule audit_data:
         max_repeated_sets=given(repeats_option),
     shell:
         "lanflow audit {params.data_set:q} --manifest {input.manifest:q} --output {output.audit:q}"
-        " --plot {output.plot:q} {params.max_repeated_sets:q} > {log:q} 2>&1"
+        " --plot {output.plot:q} {params.max_repeated_sets:q} --json > {log:q} 2>&1"
 
 
 # Ask again what experiments and folders hold: `snakemake refresh_manifests`, then `snakemake`.

@@ -29,7 +29,7 @@ rule evaluate_network:
         seed=given(lambda w: STUDY.seed),
     shell:
         "lanflow evaluate {params.folder:q} --output {output.evaluation:q} --seed {params.seed}"
-        " {params.options:q} {params.models_file:q} > {log:q} 2>&1"
+        " {params.options:q} {params.models_file:q} --json > {log:q} 2>&1"
 
 
 # Only of likelihood networks, and where the study says `recover_parameters: true`.
@@ -61,7 +61,7 @@ rule recover_parameters:
     shell:
         "lanflow recover {params.folder:q} {params.options:q} --seed {params.seed}"
         " {params.models_file:q} --processes {threads} --output {output.record:q}"
-        " --plot {output.plot:q} > {log:q} 2>&1"
+        " --plot {output.plot:q} --json > {log:q} 2>&1"
 
 
 # Only where the study says `require_gates: true`.
@@ -80,4 +80,4 @@ rule check_gates:
     conda:
         "../../environment.yml"
     shell:
-        "lanflow check-gates {input.evaluations:q} --output {output.record:q} > {log:q} 2>&1"
+        "lanflow check-gates {input.evaluations:q} --output {output.record:q} --json > {log:q} 2>&1"

@@ -26,7 +26,7 @@ rule check_node:
         ),
     shell:
         "lanflow check-node {params.experiments:q} --output {output.record:q} {params.gpu}"
-        " > {log:q} 2>&1"
+        " --json > {log:q} 2>&1"
 
 
 # Of runs that were recorded in another store: a store that changed gets them, and the results say
@@ -45,7 +45,7 @@ rule record_runs:
         settings={"uri": STORE.shown_uri},
         results=given(lambda w: PLACED_STUDY.results),
     shell:
-        "lanflow sync {params.results:q} --moved --output {output.record:q} > {log:q} 2>&1"
+        "lanflow sync {params.results:q} --moved --output {output.record:q} --json > {log:q} 2>&1"
 
 
 rule generate_data:
@@ -79,4 +79,4 @@ rule generate_data:
         "lanflow generate --config-path {params.config:q} --model {wildcards.model}"
         " {params.models_file:q} --output {params.folder:q} --n-files {params.n_files}"
         " --chunk {wildcards.chunk} --seed {params.seed} --processes {threads}"
-        " --mlflow-on {params.log_files} > {log:q} 2>&1"
+        " --mlflow-on {params.log_files} --json > {log:q} 2>&1"

@@ -22,7 +22,7 @@ rule register_networks:
         study=given(lambda w: STUDY.study),
     shell:
         "lanflow register {params.folders:q} --study {params.study} --skip-failed"
-        " --output {output.record:q} > {log:q} 2>&1"
+        " --output {output.record:q} --json > {log:q} 2>&1"
 
 
 rule bundle_network:
@@ -47,4 +47,5 @@ rule bundle_network:
     params:
         network=lambda w, input: os.path.dirname(input.card),
     shell:
-        "lanflow bundle {params.network:q} --output {output.folder:q} --archive > {log:q} 2>&1"
+        "lanflow bundle {params.network:q} --output {output.folder:q} --archive"
+        " --json > {log:q} 2>&1"

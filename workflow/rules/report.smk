@@ -50,7 +50,8 @@ rule plot_network:
         models_file=models_file_options,
         seed=given(lambda w: STUDY.seed),
     shell:
-        "lanflow plot {params.folder:q} {params.models_file:q} --seed {params.seed} > {log:q} 2>&1"
+        "lanflow plot {params.folder:q} {params.models_file:q} --seed {params.seed}"
+        " --json > {log:q} 2>&1"
 
 
 rule write_report:

@@ -74,7 +74,8 @@ def test_a_site_file_is_written_from_what_the_cluster_says(
     profile = Path("profiles/slurm")
     profile.mkdir(parents=True)
     (profile / "config.yaml").write_text("executor: slurm\n")
-    assert main(["site", "--account", "lab", "--mlflow-tracking-uri", "http://host:5000"]) == 0
+    command = ["site", "--account", "lab", "--mlflow-tracking-uri", "http://host:5000"]
+    assert main([*command, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["partitions"] == ["gpu"]
     text = (profile / "site.yaml").read_text()

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
 from lanflow.core.progress import Progress
-from lanflow.data.dataset import DataSet, materialise, open_data_set
+from lanflow.data.dataset import DataSet, open_data_set
 from lanflow.data.locate import Places
 from lanflow.data.manifest import Manifest
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import freeze
 from tests.conftest import sha256, training_file_content, write_training_file
 

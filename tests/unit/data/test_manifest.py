@@ -322,7 +322,7 @@ def test_the_command_tells_what_it_checked_and_fails_on_a_difference(
 ) -> None:
     path = folder_of_files.parent / "manifest.json"
     path.write_text(json.dumps(manifest.model_dump()))
-    assert main(["verify", str(path)]) == 0
+    assert main(["verify", str(path), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["digest"] == manifest.digest
     assert result["n_files"] == 3

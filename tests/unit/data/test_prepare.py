@@ -1,6 +1,5 @@
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -14,10 +13,11 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.core.locks import lock_path, locked
-from lanflow.data.dataset import materialise, open_data_set
+from lanflow.data.dataset import open_data_set
 from lanflow.data.experiment import GenerationExperiment, Query, QueryFile, RunSelection
 from lanflow.data.locate import LeftOut, Places
 from lanflow.data.manifest import Manifest, read_manifest
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import (
     MANIFEST_NAME,
     freeze,
@@ -26,6 +26,7 @@ from lanflow.data.prepare import (
     query_experiment,
 )
 from lanflow.tracking import client as tracking_client
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import INVENTORY_NAME, Store
 from tests.conftest import write_training_file
 from tests.mlflow_runs import made_run
@@ -98,7 +99,7 @@ def test_a_query_tells_what_it_left_out_and_what_did_not_end(
     store: Store, folder_of_files: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     client = tracking_client.connect(store)
-    experiment = tracking_client.ensure_experiment(client, store, "e")
+    experiment = ensure_experiment(client, store, "e")
     files = [
         {"filename": path.name, "size_bytes": path.stat().st_size}
         for path in folder_of_files.iterdir()
@@ -254,7 +255,7 @@ def test_a_data_set_that_another_process_packs_is_refused(
     with locked(lock_path(output), "it is being packed"):
         assert main(command) == 1
     (told,) = caplog.messages
-    assert told.startswith(f"lanflow: error: {output} is being packed by process {os.getpid()} on ")
+    assert told.startswith(f"lanflow materialise: error: {output} is being packed by process ")
     assert not output.exists()
     assert main(command) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"files", "manifest.json", "data_set"}

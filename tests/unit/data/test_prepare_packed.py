@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.data.audit import audit_data_set
+from lanflow.data.audit.measure import audit_data_set
 from lanflow.data.dataset import open_data_set
 from lanflow.data.manifest import read_manifest
 from lanflow.data.prepare import PackedData, materialise_once, open_packed

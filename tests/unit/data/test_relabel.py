@@ -10,11 +10,12 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.core.settings import parse_settings
-from lanflow.data.dataset import DataSet, materialise, open_data_set
+from lanflow.data.dataset import DataSet, open_data_set
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.locate import Places
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import freeze
 from lanflow.data.relabel import group_by_vector, relabel_source, relabeller
 from lanflow.data.training_file import TrainingFileContent, read_training_file
@@ -175,7 +176,7 @@ def test_auto_takes_the_better_there_is(asked: str, model: str, source: str) -> 
     [
         ("auto", "levy", "relabel: model 'levy' has neither an analytic likelihood nor one that"),
         ("analytic", "weibull", "relabel: no analytic likelihood is known for model 'weibull'"),
-        ("solver", "race_3", "relabel: the solver is for one particle between two boundaries"),
+        ("solver", "lba3", "relabel: the solver is for one particle between two boundaries"),
         ("auto", "dmm", "relabel: model 'dmm' is not one of ssm-simulators'; did you mean 'ddm'?"),
     ],
 )
@@ -207,11 +208,30 @@ def test_what_cannot_be_relabelled_is_refused_naming_the_file() -> None:
         ({"lan_data": odd}, "lan_data holds the choice 2; to relabel it, choices must be -1 and 1"),
         ({"lan_data": outside}, "ddm has no analytic density at v "),
         ({"model_config": names}, "parameters v, a, w, t; to relabel it they must be those of ddm"),
-        ({"cpn_labels": np.ones((2, 3))}, "cpn_labels has 3 columns"),
+        (
+            {"cpn_labels": np.ones((2, 3))},
+            "cpn_labels has 3 columns; to relabel",
+        ),
     ):
         with pytest.raises(UserError) as caught:
             relabelled(with_changes(**changed))
         assert str(caught.value).startswith(f"f.pickle: {said}")
+
+
+@pytest.mark.parametrize(("model", "source"), [("lba3", "analytic"), ("race_no_z_3", "solver")])
+def test_data_of_several_choices_get_the_labels_of_their_race(
+    model: str, source: str, tmp_path: Path
+) -> None:
+    data_set = packed(generated(tmp_path / "made", "kde", model=model), tmp_path / "set", "auto")
+    assert data_set.label_source == source
+    rows = np.asarray(data_set.array("lan", "features"))
+    labels = np.asarray(data_set.array("lan", "labels"))
+    before = rows[:, -2] < 0
+    expected = expected_labels(data_set, "lan", source)
+    np.testing.assert_allclose(labels[~before], expected[~before], rtol=1e-6)
+    shares = np.asarray(data_set.array("cpn", "labels"))
+    assert shares.shape == (8, 3)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-4)
 
 
 def test_parameters_in_another_order_are_told_apart_by_name() -> None:
@@ -251,10 +271,11 @@ def test_the_commands_freeze_relabel_and_verify(
 ) -> None:
     manifest, data_set = str(tmp_path / "manifest.json"), str(tmp_path / "data_set")
     command = ["manifest", "--folder", str(kde), "--relabel", "auto", "--output", manifest]
-    assert main(command) == 0
+    assert main([*command, "--json"]) == 0
+    command = ["materialise", manifest, "--output", data_set, "--processes", "1", "--json"]
     with caplog.at_level(logging.INFO, logger="lanflow"):
-        assert main(["materialise", manifest, "--output", data_set, "--processes", "1"]) == 0
-    assert main(["verify", manifest]) == 0
+        assert main(command) == 0
+    assert main(["verify", manifest, "--json"]) == 0
     digests = [json.loads(line)["digest"] for line in capsys.readouterr().out.splitlines()]
     assert len(digests) == 3
     assert len(set(digests)) == 1

@@ -128,13 +128,28 @@ def test_true_probabilities_are_those_of_simulations(network_type: str) -> None:
 
 
 def test_a_model_without_a_density_is_simulated() -> None:
-    truth = reference("race_no_bias_3")
-    theta = truth.model.bounds.centre() | {"v2": 2.5, "v0": 0.1, "v1": 0.1}
+    truth = reference("lca_no_bias_3")
+    theta = truth.model.bounds.centre() | {"v2": 2.0, "v0": 0.1, "v1": 0.1}
     assert truth.exact_density(theta) is None
     assert truth.name == "simulated"
     (share,) = truth.probabilities(theta, "cpn", n_simulations=500, seed=1)
     assert 0.5 < share < 1
     assert (share,) == tuple(truth.probabilities(theta, "cpn", n_simulations=500, seed=1))
+
+
+def test_a_race_has_the_probabilities_of_its_density() -> None:
+    truth = reference("race_no_bias_3_deadline")
+    theta = truth.model.bounds.centre() | {"v2": 2.5, "t": 0.2, "deadline": 1.5}
+    all_three = truth.probabilities(theta, "cpn", n_outputs=3, seed=1)
+    (highest,) = truth.probabilities(theta, "cpn", seed=1)
+    assert all_three[2] == highest
+    (late,) = truth.probabilities(theta, "opn", seed=1)
+    assert all_three.sum() + late == pytest.approx(1)
+    rts, choices, logs, probabilities = truth.trials(theta, 200, seed=1)
+    assert set(choices) <= {0, 1, 2}
+    assert logs.min() > -20
+    np.testing.assert_allclose(probabilities, all_three)
+    assert rts.max() < 1.5
 
 
 def test_an_onnx_file_alone_is_looked_at_in_the_models_bounds_or_its_cards(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lanflow.report.leaderboard import (
 )
 from lanflow.report.sections import networks_section
 from lanflow.tracking import client as tracking_client
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.tracking.sync import sync_runs
 from lanflow.training.run import train
@@ -39,7 +40,7 @@ PARAMS = {
 def trained(store: Store, *, digest: str = networks.DIGEST, **params: Any) -> str:
     """A finished training in MLflow; its run's id."""
     client = tracking_client.connect(store)
-    experiment = tracking_client.ensure_experiment(client, store, "ddm-training")
+    experiment = ensure_experiment(client, store, "ddm-training")
     tags = {"phase": "train", "data_digest": digest}
     with made_run(client, experiment, name="ddm-net", tags=tags) as run:
         run.log_params({**PARAMS, **params})
@@ -182,7 +183,7 @@ def test_what_others_recorded_of_the_same_data_breaks_no_leaderboard(
     ]
     client.log_metric(impossible[-1], "best_val_loss", math.nan, step=2)
     client.log_metric(impossible[-2], "best_epoch", math.inf, step=2)
-    bare = tracking_client.ensure_experiment(client, store, "ddm-training")
+    bare = ensure_experiment(client, store, "ddm-training")
     with made_run(client, bare, tags={"data_digest": networks.DIGEST}) as run:
         run.log_params({**PARAMS, "best_val_loss": "low"})
     own = tracked_network(tmp_path / "own", store, trained(store))

@@ -5,7 +5,7 @@ import pytest
 
 from lanflow.core.errors import UserError
 from lanflow.models.models_file import ModelsFile, at_hand
-from lanflow.models.own import own_models
+from lanflow.models.own.model import own_models
 from tests.own_models import TEXT, models_file, write_models_file
 
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from lanflow.core.errors import UserError
+from lanflow.models.generation import drawing_order
 from lanflow.models.parameters import MAX_CORNERS, Bounds, sobol_points
-from lanflow.models.simulators import draw_parameters, drawing_order, find_model
+from lanflow.models.simulators import draw_parameters, find_model
 
 DDM = find_model("ddm")
 

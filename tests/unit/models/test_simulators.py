@@ -8,17 +8,14 @@ from ssms.basic_simulators.simulator import simulator
 from lanflow.core.errors import UserError
 from lanflow.models.analytic import choice_probability
 from lanflow.models.density import Density
-from lanflow.models.kde import OMISSION, KernelDensity
-from lanflow.models.simulators import (
+from lanflow.models.generation import (
     default_generator_config,
-    find_model,
-    is_one_particle,
     make_sampler,
     own_pipeline,
-    process_of,
-    simulate,
     simulation_pipeline,
 )
+from lanflow.models.kde import OMISSION, KernelDensity
+from lanflow.models.simulators import find_model, is_one_particle, process_of, simulate
 from lanflow.models.solver import Solution
 
 

@@ -8,7 +8,8 @@ from lanflow.core.errors import UserError
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.models.analytic import choice_probability, diffusion
 from lanflow.models.density import FLOOR
-from lanflow.models.simulators import default_generator_config, find_model
+from lanflow.models.generation import default_generator_config
+from lanflow.models.simulators import find_model
 from lanflow.models.sources import Source, label_source, make_density
 
 N_ROWS = 500
@@ -44,9 +45,16 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("weibull", "solver"),
         ("ornstein_angle_deadline", "solver"),
         ("conflict_ds", "solver"),
+        ("lba3", "analytic"),
+        ("lba_angle_3_deadline", "analytic"),
+        ("dev_rlwm_lba_pw_v1", "analytic"),
+        ("racing_diffusion_3", "analytic"),
+        ("poisson_race", "analytic"),
+        ("race_3", "solver"),
+        ("race_no_z_angle_4_deadline", "solver"),
         ("full_ddm", "kde"),
         ("ddm_st", "kde"),
-        ("race_3", "kde"),
+        ("lca_3", "kde"),
         ("levy", "kde"),
     ],
 )
@@ -64,17 +72,19 @@ def test_an_analytic_likelihood_that_nobody_knows_is_refused() -> None:
         label_source("analytic", find_model("race_3"))
     assert str(caught.value) == (
         "ESTIMATOR.TYPE: no analytic likelihood is known for model 'race_3', only for ddm, "
-        "ddm_legacy, ddm_sdv, angle; 'auto' takes the best there is"
+        "ddm_legacy, ddm_sdv, angle, ballistic accumulators, and races of diffusions without a "
+        "floor or of Poisson processes; 'auto' takes the best there is"
     )
 
 
-@pytest.mark.parametrize("model", ["levy", "race_2", "full_ddm_rv", "ddm_par2"])
+@pytest.mark.parametrize("model", ["levy", "lba2", "full_ddm_rv", "ddm_par2"])
 def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
     with pytest.raises(UserError) as caught:
         label_source("solver", find_model(model))
     assert str(caught.value).startswith(
         "ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does not vary "
-        f"over trials, which model {model!r} is not"
+        "over trials, and for races of diffusions to a straight bound; model "
+        f"{model!r} is neither"
     )
 
 
@@ -143,6 +153,12 @@ def test_every_source_makes_the_same_keys_and_shapes() -> None:
         for source in ("analytic", "solver", "kde", "exact_kde")
     }
     assert shapes["analytic"] == shapes["solver"] == shapes["kde"] == shapes["exact_kde"]
+    several = [
+        {key: np.shape(value) for key, value in made("race_3_deadline", source).items()}
+        for source in ("solver", "kde")
+    ]
+    assert several[0] == several[1]
+    assert several[0]["cpn_labels"] == (1, 3)
     assert shapes["analytic"]["lan_data"] == (N_ROWS, 6)
     assert shapes["analytic"]["lan_labels"] == (N_ROWS,)
 

@@ -12,7 +12,8 @@ from lanflow.evaluation.record import NotPassedError
 from lanflow.networks import folder as network_folder
 from lanflow.publish.register import best_version, register_networks
 from lanflow.publish.registry import Version
-from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
+from lanflow.tracking.client import MlflowClient, connect
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store
 from tests.evaluated import FAILED_GATE, write_evaluation, write_network
 

@@ -11,7 +11,8 @@ from lanflow.core.errors import StoreError, UserError
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import ContractError
 from lanflow.publish.registry import Entry, Registry, Version, shorten
-from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
+from lanflow.tracking.client import MlflowClient, connect
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store, resolve_store
 from tests import networks
 

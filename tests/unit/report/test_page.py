@@ -13,10 +13,11 @@ import yaml
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes, write_json, write_text
-from lanflow.data.audit import audit_data_set
+from lanflow.data.audit.measure import audit_data_set
 from lanflow.data.prepare import PackedData
 from lanflow.evaluation.record import parse_evaluation
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import RunFile
 from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
 from lanflow.report.content import NetworkResults, ReportedData, read_data, read_network
@@ -338,7 +339,7 @@ def test_a_run_on_a_server_has_a_link(results: Path, uri: str, address: str | No
     write_evaluation(results, verdict="passed")
     one = read_network(results / "networks" / "lan" / "ddm" / "net_torch")
     card = one.network.own_card.model_copy(update={"mlflow_run_id": "abc"})
-    run = {"mlflow_tracking_uri": uri, "mlflow_experiment_id": "2"}
+    run = RunFile(mlflow_tracking_uri=uri, mlflow_experiment_id="2")
     one = replace(one, network=replace(one.network, card=card), run=run)
     page = results / "report.html"
     found = Tables(lineage_section([], [one], page)).addresses
@@ -400,7 +401,7 @@ def hostile_network(folder: Path) -> NetworkResults:
             folder=folder.rename(folder.with_name("net" + HOSTILE.replace("/", ""))),
         ),
         evaluation=parse_evaluation(content, "evaluation.json"),
-        run={"versions": {"torch" + HOSTILE: HOSTILE}},
+        run=RunFile(versions={"torch" + HOSTILE: HOSTILE}),
         lineage=read.lineage,
         recovery=recovery,
     )

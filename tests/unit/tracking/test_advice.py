@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from lanflow.core.errors import StoreError, StoreUnavailableError
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import resolve_store
 
 PAGE = b"<!doctype html>\n<html><head><title>Welcome</title></head><body>" + b"x" * 5000

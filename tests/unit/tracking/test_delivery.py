@@ -13,8 +13,9 @@ from mlflow.tracking import MlflowClient
 from lanflow import __version__
 from lanflow.core.errors import StoreError, UserError
 from lanflow.tracking import delivery
-from lanflow.tracking.client import Experiment, connect, ensure_experiment
+from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import FAILURE_TAG, MlflowRun
+from lanflow.tracking.experiments import Experiment, ensure_experiment
 from lanflow.tracking.recorder import RunRecorder, record_run
 from lanflow.tracking.runs import changed_params, find_run
 from lanflow.tracking.store import FoundRun, Store

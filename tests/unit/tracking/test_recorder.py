@@ -9,8 +9,9 @@ from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.tracking import sender
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import Delivery, MlflowRun
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.record import find_records
 from lanflow.tracking.recorder import RunRecorder, record_run
 from lanflow.tracking.store import Store, resolve_store

@@ -333,7 +333,29 @@ def test_what_is_no_secret_is_shown() -> None:
 
 @pytest.mark.parametrize("word", ["databricks", "databricks-uc", "uc", "databricks://profile"])
 def test_mlflows_own_words_are_no_folders(word: str) -> None:
-    assert resolve_store(uri=word).uri == word
+    store = resolve_store(uri=word)
+    assert store.uri == word
+    assert not store.is_folder
+
+
+def test_no_line_that_a_library_logs_shows_a_secret() -> None:
+    uri = "http://127.0.0.1:9/?token=S3cret"
+    program = f"""
+import sys
+from lanflow.cli.main import main
+sys.exit(main(["prepare", "e", "--mlflow-tracking-uri", "{uri}"]))"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"LANFLOW_STORE_PATIENCE": "0"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "Retrying" in ended.stderr  # urllib3's own line, with the address
+    assert "token=***" in ended.stderr
+    assert "S3cret" not in ended.stderr
 
 
 @pytest.mark.parametrize("uri", ["  http://host:5000\n", "\thttp://host:5000 "])

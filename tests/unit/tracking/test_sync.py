@@ -272,7 +272,7 @@ def test_sync_tells_each_run_that_it_could_not_send_and_sends_the_others(
     )
     (first.path / "run.json").write_bytes(content)
     capsys.readouterr()
-    assert main(["sync", str(offline.networks_path_base)]) == 0
+    assert main(["sync", str(offline.networks_path_base), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_runs_sent"] == 1
     assert describe_unsent([offline.networks_path_base]) == ""
     assert main(["sync", str(offline.networks_path_base)]) == 0

@@ -161,7 +161,8 @@ def test_the_command_says_what_it_moved(
     trained: Path, other: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "recorded.json"
-    command = ["sync", str(tmp_path / "networks"), "--moved", "--output", str(output)]
+    command = ["sync", str(tmp_path / "networks"), "--moved", "--json"]
+    command += ["--output", str(output)]
     assert main([*command, "--mlflow-tracking-uri", other.uri]) == 0
     (run,) = runs_of(other)
     assert json.loads(capsys.readouterr().out)["moved"] == {str(trained): run.info.run_id}
@@ -182,7 +183,7 @@ def test_a_store_that_was_lost_is_built_again_from_the_results(
     (before,) = runs_of(store)
     lose_runs(store)
     assert runs_of(store) == []
-    command = ["sync", str(tmp_path / "networks"), "--mlflow-tracking-uri", store.uri]
+    command = ["sync", str(tmp_path / "networks"), "--mlflow-tracking-uri", store.uri, "--json"]
     assert main([*command, "--moved"]) == 0
     assert json.loads(capsys.readouterr().out)["moved"] == {}
     assert main([*command, "--all"]) == 0

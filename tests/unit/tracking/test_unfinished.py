@@ -14,8 +14,9 @@ from mlflow.entities import Run
 
 from lanflow.core.interrupts import interruptible
 from lanflow.tracking import delivery
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import FAILURE_TAG
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.record import find_records
 from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import SendMode, Store

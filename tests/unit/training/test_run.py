@@ -14,7 +14,8 @@ from lanflow.data.generation.config import read_generation_file
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
 from lanflow.data.prepare import PackedData
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store
 from lanflow.training.fit import plan_job
 from lanflow.training.run import TrainingOptions, train

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lanflow.core.errors import UserError
-from lanflow.data.dataset import DataSet, materialise
+from lanflow.data.dataset import DataSet
 from lanflow.data.locate import Places
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import freeze
 from lanflow.training import split as training_split
 from lanflow.training.split import RowRanges, Split, ranges_of_equal, split_rows, stream

@@ -20,8 +20,9 @@ from lanflow.core.errors import StoreError, UserError
 from lanflow.core.locks import locked
 from lanflow.data.prepare import PackedData
 from lanflow.tracking import recorder
-from lanflow.tracking.client import connect, ensure_experiment
+from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import FAILURE_TAG
+from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.record import find_records
 from lanflow.tracking.recorder import record_run
 from lanflow.tracking.store import Store

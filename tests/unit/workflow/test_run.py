@@ -8,7 +8,8 @@ import pytest
 from lanflow.core.errors import UserError
 from lanflow.data.prepare import PackedData
 from lanflow.study.config import StudyConfig
-from lanflow.tracking.client import connect, find_experiment
+from lanflow.tracking.client import connect
+from lanflow.tracking.experiments import find_experiment
 from lanflow.tracking.store import Store, resolve_store
 from lanflow.training.run import train
 from lanflow.workflow.run import prepare_store, send_unsent

@@ -1,154 +1,137 @@
-"""The commands ``lanflow check-node``, ``lanflow site`` and ``lanflow sync``."""
+"""For clusters: the commands ``lanflow check-node``, ``lanflow site`` and ``lanflow sync``."""
 
-import argparse
 import os
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from lanflow.cli.options import add_store, output_file, store_of
+from lanflow.cli.command import Argument, Option, Outcome
+from lanflow.cli.options import (
+    Experiments,
+    Folder,
+    OutputFile,
+    StoreOptions,
+    Text,
+    limit_mlflow_retries,
+)
 from lanflow.core.errors import UserError
 from lanflow.networks.types import BackendName
 from lanflow.tracking.store import SEND_MODE_VARIABLE, Store
 
-# The type of cli.main._command: takes the subparsers, name, help, and the function to call.
-AddCommand = Callable[[Any, str, str, Any], argparse.ArgumentParser]
 
-# MLflow retries a server that does not answer for four minutes; a check can fail sooner.
-_RETRIES = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-
-
-def add_check_node(commands: Any, add: AddCommand) -> None:
-    """Add ``check-node``."""
-    command = add(
-        commands,
-        "check-node",
-        "check that jobs reach the store from this machine, and see its GPU",
-        _check_node,
-    )
-    command.add_argument("experiments", nargs="+", metavar="EXPERIMENT", help="names, as prepared")
-    command.add_argument(
-        "--output", type=output_file, metavar="FILE", help="record of what was seen"
-    )
-    command.add_argument(
-        "--gpu-for",
-        choices=["jax", "torch"],
-        metavar="jax|torch",
-        help="a backend that must see a GPU here",
-    )
-    add_store(command)
-
-
-def _check_node(parsed: argparse.Namespace) -> dict[str, Any]:
+def check_node_command(
+    *,
+    experiments: Annotated[Experiments, "names, as prepared"],
+    output: Annotated[OutputFile | None, "record of what was seen"] = None,
+    gpu_for: Annotated[BackendName | None, "a backend that must see a GPU here"] = None,
+    store: StoreOptions,
+) -> Outcome:
+    """Check that jobs reach the store from this machine, and see its GPU."""
     from lanflow.core.files import write_json
 
     limit_mlflow_retries()
     # Jobs that do not send their runs need no store: the runs are sent from another machine.
-    experiments = parsed.experiments if os.environ.get(SEND_MODE_VARIABLE) != "later" else []
-    record = check_node(store_of(parsed), experiments, backend=parsed.gpu_for)
-    if parsed.output:
-        write_json(parsed.output, record)
-    return record
+    asked = experiments if os.environ.get(SEND_MODE_VARIABLE) != "later" else ()
+    record = check_node(store.resolve(), asked, backend=gpu_for)
+    if output:
+        write_json(output, record)
+    reached = f"reaches {record['tracking_uri']}" if asked else "needs no store"
+    sees = f", sees {record['gpu']}" if record["gpu"] else ""
+    return Outcome(record, f"{record['node']} {reached}{sees}")
 
 
-def limit_mlflow_retries() -> None:
-    """Let checks of a server that does not answer fail soon, unless the user set the variable."""
-    os.environ.setdefault(*_RETRIES)
-
-
-def add_site(commands: Any, add: AddCommand) -> None:
-    """Add ``site``."""
-    command = add(
-        commands,
-        "site",
-        "write what this cluster has of its own beside the profile, once",
-        _site,
-    )
-    command.add_argument(
-        "--profile", type=Path, default=Path("profiles/slurm"), metavar="DIR", help="the profile"
-    )
-    command.add_argument("--account", metavar="NAME", help="your default one when left out")
-    command.add_argument(
-        "--partitions",
-        nargs="+",
-        metavar="NAME",
-        help="that jobs may use; all that are up when left out",
-    )
-    command.add_argument(
-        "--overwrite", action="store_true", help="write over the site file that is there"
-    )
-    add_store(command)
-
-
-def _site(parsed: argparse.Namespace) -> dict[str, Any]:
+def site(
+    *,
+    profile: Annotated[Folder, "the profile"] = Path("profiles/slurm"),
+    account: Annotated[
+        Text | None, Option(metavar="NAME"), "your default one when left out"
+    ] = None,
+    partitions: Annotated[
+        tuple[Text, ...],
+        Option(metavar="NAME", spreads=True),
+        "that jobs may use; all that are up when left out",
+    ] = (),
+    overwrite: Annotated[bool, "write over the site file that is there"] = False,
+    store: StoreOptions,
+) -> Outcome:
+    """Write what this cluster has of its own beside the profile, once."""
     from lanflow.cluster.site import write_site
     from lanflow.cluster.slurm import describe_cluster
     from lanflow.tracking.store import ARTIFACT_VARIABLE, URI_VARIABLE
 
     given = {
-        URI_VARIABLE: parsed.mlflow_tracking_uri,
-        ARTIFACT_VARIABLE: parsed.mlflow_artifact_location,
+        URI_VARIABLE: store.mlflow_tracking_uri,
+        ARTIFACT_VARIABLE: store.mlflow_artifact_location,
     }
-    site = describe_cluster(account=parsed.account, partitions=parsed.partitions)
+    found = describe_cluster(account=account, partitions=list(partitions) or None)
     variables = {name: value for name, value in given.items() if value}
-    site = site.model_copy(update={"environment": variables})
-    path, link = write_site(parsed.profile, site, overwrite=parsed.overwrite)
-    return {
+    found = found.model_copy(update={"environment": variables})
+    path, link = write_site(profile, found, overwrite=overwrite)
+    content = {
         "site": str(path),
         "link": str(link),
-        "account": site.account,
-        "partitions": sorted(site.partitions),
+        "account": found.account,
+        "partitions": sorted(found.partitions),
     }
+    names = ", ".join(sorted(found.partitions))
+    return Outcome(content, f"site file: {path}\naccount:   {found.account}; partitions: {names}")
 
 
-def add_sync_options(command: argparse.ArgumentParser) -> None:
-    """Add the options of ``sync``."""
-    command.add_argument(
-        "results",
-        nargs="+",
-        type=Path,
-        metavar="RESULTS",
-        help="folders of results: of a study, a network, or a chunk of simulations",
-    )
-    command.add_argument(
-        "--moved",
-        action="store_true",
-        help="also record finished runs in the store that were recorded in another one",
-    )
-    command.add_argument(
-        "--all",
-        action="store_true",
-        dest="all_runs",
-        help="the same, and those that were recorded in the store but are not there any more",
-    )
-    command.add_argument("--output", type=output_file, metavar="FILE", help="JSON")
-    add_store(command)
+class DestinationOptions(StoreOptions):
+    """The MLflow store that runs are sent to."""
+
+    mlflow_tracking_uri: Annotated[
+        str | None,
+        Option(names=("--mlflow-tracking-uri", "--to"), metavar="URI"),
+        "store (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)",
+    ] = None
 
 
-def sync(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Send unsent runs and, with ``--moved`` or ``--all``, finished runs that a store lacks."""
+def sync(
+    *,
+    results: Annotated[
+        tuple[Path, ...],
+        Argument(metavar="RESULTS"),
+        "folders of results: of a study, a network, or a chunk of simulations",
+    ],
+    moved: Annotated[
+        bool, "also record finished runs in the store that were recorded in another one"
+    ] = False,
+    all_runs: Annotated[
+        bool,
+        Option(names=("--all",)),
+        "the same, and those that were recorded in the store but are not there any more",
+    ] = False,
+    output: Annotated[OutputFile | None, "JSON"] = None,
+    store: DestinationOptions,
+) -> Outcome:
+    """Send runs to the MLflow store whose records wait beside the results."""
     from lanflow.core.files import write_json
     from lanflow.tracking.sync import move_runs, require_all_sent, sync_runs
 
     sent = sync_runs(
-        parsed.results,
-        uri=parsed.mlflow_tracking_uri,
-        artifact_location=parsed.mlflow_artifact_location,
+        results,
+        uri=store.mlflow_tracking_uri,
+        artifact_location=store.mlflow_artifact_location,
     )
     require_all_sent(sent)
-    result: dict[str, Any] = {
+    content: dict[str, Any] = {
         "n_runs_sent": len(sent.run_ids),
         "mlflow_run_ids": sent.run_ids,
         "being_written": [str(path) for path in sent.being_written],
     }
-    if parsed.moved or parsed.all_runs:
-        store = store_of(parsed)
-        moved = move_runs(parsed.results, store, all_runs=parsed.all_runs)
-        result |= {"tracking_uri": store.shown_uri, "moved": moved}
-    if parsed.output is not None:
-        write_json(parsed.output, result)
-    return result
+    summary = f"{len(sent.run_ids)} run(s) sent"
+    if sent.being_written:
+        summary += f", {len(sent.being_written)} still being written"
+    if moved or all_runs:
+        place = store.resolve()
+        found = move_runs(results, place, all_runs=all_runs)
+        content |= {"tracking_uri": place.shown_uri, "moved": found}
+        summary += f", {len(found)} finished run(s) recorded in {place.shown_uri}"
+    if output is not None:
+        write_json(output, content)
+    return Outcome(content, summary)
 
 
 def check_node(

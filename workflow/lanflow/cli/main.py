@@ -1,171 +1,140 @@
-"""The command ``lanflow``; its subcommands are the steps of the workflow."""
+"""The command ``lanflow``. A subcommand's file is loaded when the subcommand is called."""
 
-import argparse
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import NamedTuple
 
-from lanflow.cli.cluster import (
-    add_check_node,
-    add_site,
-    add_sync_options,
-    limit_mlflow_retries,
-    sync,
+import click
+
+from lanflow import __version__
+from lanflow.cli.command import WIDTH, Command
+from lanflow.cli.running import declare, explain_unknown, run
+
+_ABOUT = "From simulations of a cognitive model to a trained likelihood network."
+_EPILOG = (
+    "'lanflow COMMAND --help' shows a command's options. jaxtrain and torchtrain are commands of "
+    "their own, for scripts that were written for LANfactory's."
 )
-from lanflow.cli.data import add_data
-from lanflow.cli.evaluate import add_check_gates, add_evaluate, add_plot, add_recover
-from lanflow.cli.options import (
-    add_log_level,
-    add_models_file,
-    add_send_mode,
-    add_store,
-    at_a_time,
-    count,
-    models_file_of,
-    output_file,
-    plain_name,
-    run_command,
-    seed,
-    store_of,
-    title,
-    whole_number,
-)
-from lanflow.cli.publish import add_publishing
-from lanflow.core.errors import UsageError
-from lanflow.core.interrupts import defer_signals
-from lanflow.core.processes import n_cores
-from lanflow.tracking.store import generation_experiment, resolve_send_mode
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all subcommands and their options."""
-    parser = argparse.ArgumentParser(
-        prog="lanflow",
-        description="From simulations of a cognitive model to a trained likelihood network.",
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_prepare(commands)
-    _add_generate(commands)
-    add_data(commands, _command)
-    _add_sync(commands)
-    add_check_node(commands, _command)
-    add_site(commands, _command)
-    add_evaluate(_command(commands, "evaluate", "lead a network through its gates, and score it"))
-    add_check_gates(_command(commands, "check-gates", "fail if a network did not pass its gates"))
-    add_recover(_command(commands, "recover", "find the parameters of simulated subjects again"))
-    add_publishing(commands, _command)
-    add_plot(_command(commands, "plot", "draw how a network compares with its model"))
-    return parser
+class Entry(NamedTuple):
+    """A subcommand: the file of this folder and the function in it, and what it does."""
+
+    file: str
+    function: str
+    about: str
 
 
-def _command(commands: Any, name: str, help_text: str, call: Any = None) -> argparse.ArgumentParser:
-    """Add a subcommand with ``--log-level``; ``call`` does its work."""
-    command: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=help_text,
-        description=help_text[0].upper() + help_text[1:] + ".",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_log_level(command)
-    command.set_defaults(call=call)
-    return command
+# By panel of the help.
+PANELS = {
+    "Commands": {
+        "generate": Entry("generate", "generate", "simulate training files, as one MLflow run"),
+        "train": Entry("train", "train", "train one network on simulated data"),
+        "evaluate": Entry("evaluate", "evaluate", "lead a network through its gates, and score it"),
+        "plot": Entry("evaluate", "plot", "draw how a network compares with its model"),
+        "recover": Entry("evaluate", "recover", "find the parameters of simulated subjects again"),
+        "register": Entry("publish", "register", "put networks into MLflow's model registry"),
+        "bundle": Entry("publish", "bundle", "pack a network with all that belongs to it"),
+        "publish": Entry("publish", "publish", "upload a network to the Hugging Face hub"),
+        "sync": Entry(
+            "cluster", "sync", "send runs to the MLflow store whose records wait beside the results"
+        ),
+        "site": Entry(
+            "cluster", "site", "write what this cluster has of its own beside the profile, once"
+        ),
+    },
+    "Steps of the workflow": {
+        "prepare": Entry("generate", "prepare", "create, upgrade and check the MLflow store, once"),
+        "check-node": Entry(
+            "cluster",
+            "check_node_command",
+            "check that jobs reach the store from this machine, and see its GPU",
+        ),
+        "query": Entry("data", "query", "list the runs and files of a data-generation experiment"),
+        "manifest": Entry(
+            "data", "manifest", "find training files and freeze what a network is trained on"
+        ),
+        "verify": Entry(
+            "data", "verify", "check that a manifest's files are still what was frozen"
+        ),
+        "materialise": Entry(
+            "data", "materialise", "pack a manifest's files into arrays for training"
+        ),
+        "audit": Entry("data", "audit", "measure what a data set holds, and warn of what it lacks"),
+        "check-gates": Entry("evaluate", "check_gates", "fail if a network did not pass its gates"),
+    },
+}
+COMMANDS = {name: entry for entries in PANELS.values() for name, entry in entries.items()}
 
 
-def _add_prepare(commands: Any) -> None:
-    command = _command(
-        commands, "prepare", "create, upgrade and check the MLflow store, once", _prepare
-    )
-    command.add_argument(
-        "experiments", nargs="+", type=title, metavar="EXPERIMENT", help="names to create"
-    )
-    command.add_argument(
-        "--output", type=output_file, metavar="FILE", help="record of what was prepared"
-    )
-    add_store(command)
+class Program(click.Group):
+    """``lanflow``: finds a subcommand by its name, and suggests one for a name that is none."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Return the names of the subcommands."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> Command | None:
+        """Load a subcommand."""
+        return subcommand(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand of a command line.
+
+        Raises
+        ------
+        click.UsageError
+            If there is none of that name; the message suggests one.
+        """
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(explain_unknown("command", args[0], list(COMMANDS), ctx), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the subcommands, panel by panel."""
+        width = max(map(len, COMMANDS))
+        for panel, entries in PANELS.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name.ljust(width), e.about) for name, e in entries.items()])
 
 
-def _prepare(parsed: argparse.Namespace) -> dict[str, Any]:
-    from lanflow.core.files import write_json
-    from lanflow.tracking.preflight import prepare
-
-    limit_mlflow_retries()
-    record = prepare(store_of(parsed), parsed.experiments).model_dump(mode="json")
-    if parsed.output:
-        write_json(parsed.output, record)
-    return record
+def subcommand(name: str) -> Command:
+    """Make the command of a name."""
+    entry = COMMANDS[name]
+    function = getattr(import_module(f"lanflow.cli.{entry.file}"), entry.function)
+    return declare(name, function, about=f"{entry.about[0].upper()}{entry.about[1:]}.")
 
 
-def _add_generate(commands: Any) -> None:
-    command = _command(
-        commands, "generate", "simulate training files, as one MLflow run", _generate
-    )
-    command.add_argument("--config-path", type=Path, required=True, help="data-generation YAML")
-    command.add_argument("--model", type=plain_name, help="takes the place of the file's MODEL")
-    add_models_file(command)
-    command.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="folder of this chunk alone"
-    )
-    command.add_argument("--n-files", type=count, default=1, metavar="N", help="files to make")
-    command.add_argument(
-        "--chunk", type=whole_number, default=0, metavar="N", help="number of this chunk"
-    )
-    command.add_argument("--seed", type=seed, default=1, metavar="N", help="of the study")
-    command.add_argument(
-        "--processes",
-        type=at_a_time,
-        default=n_cores(),
-        metavar="N",
-        help="sets simulated at a time",
-    )
-    command.add_argument("--mlflow-on", action="store_true", help="track it as a run")
-    command.add_argument(
-        "--mlflow-run-name", type=title, metavar="NAME", help="switches tracking on"
-    )
-    command.add_argument(
-        "--mlflow-experiment-name",
-        type=title,
-        metavar="NAME",
-        help="{model}-data-generation when left out",
-    )
-    command.add_argument(
-        "--log-files",
-        action="store_true",
-        help="log the files as artifacts of the run, for machines that do not see the folder",
-    )
-    add_store(command)
-    add_send_mode(command)
-
-
-def _generate(parsed: argparse.Namespace) -> dict[str, Any]:
-    with defer_signals():
-        from lanflow.data.generation.config import read_generation_file
-        from lanflow.data.generation.plan import ChunkPlan
-        from lanflow.data.generation.run import generate
-
-    config = read_generation_file(
-        parsed.config_path, model=parsed.model, models_file=models_file_of(parsed)
-    )
-    tracked = parsed.mlflow_on or parsed.mlflow_run_name
-    if parsed.log_files and not tracked:
-        raise UsageError("--log-files needs a run: give --mlflow-on")
-    return generate(
-        ChunkPlan(config=config, seed=parsed.seed, chunk=parsed.chunk, n_files=parsed.n_files),
-        parsed.output,
-        n_processes=parsed.processes,
-        store=store_of(parsed) if tracked else None,
-        experiment_name=parsed.mlflow_experiment_name or generation_experiment(config.model_name),
-        run_name=parsed.mlflow_run_name,
-        log_files=parsed.log_files,
-        send_mode=resolve_send_mode(parsed.mlflow_send),
+def program() -> Program:
+    """Make the command ``lanflow``."""
+    return Program(
+        "lanflow",
+        help=_ABOUT,
+        epilog=_EPILOG,
+        no_args_is_help=True,
+        subcommand_metavar="COMMAND ...",
+        options_metavar="",
+        context_settings={"max_content_width": WIDTH},
+        params=[
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_show_version,
+                help="show the version",
+            )
+        ],
     )
 
 
-def _add_sync(commands: Any) -> None:
-    help_text = "send runs to the MLflow store whose records wait beside the results"
-    add_sync_options(_command(commands, "sync", help_text, sync))
+def _show_version(ctx: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        click.echo(f"lanflow {__version__}")
+        ctx.exit()
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    return run_command(build_parser(), lambda parsed: parsed.call(parsed), arguments)
+    return run(program(), "lanflow", arguments)

@@ -46,7 +46,7 @@ class Drawing(Figure):
     """
 
     def png(self) -> bytes:
-        """The figure as a PNG; what is drawn anew of the same numbers has the same bytes."""
+        """Return the figure as a PNG; the same numbers always give the same bytes."""
         buffer = io.BytesIO()
         FigureCanvasAgg(self)
         with mpl.rc_context(_STYLE):

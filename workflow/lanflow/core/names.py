@@ -15,6 +15,8 @@ ACCEPTED = (
 
 # Of counts and of seeds, in files and as options: more is a slip of the finger.
 LARGEST_COUNT, LARGEST_SEED = 10**9, 2**63 - 1
+# Megabytes that the rows of a training may take, unless told otherwise.
+DEFAULT_MEMORY_MB = 4000
 
 UNFINISHED = "unfinished.json"  # names the run to continue if the same work starts again
 # The checkpoint and that file once the work has finished. If its results are removed, they are

@@ -37,8 +37,6 @@ Result = TypeVar("Result")
 
 # Seconds between two looks of a worker for its parent.
 _WATCH_SECONDS = 0.5
-# Megabytes that the rows of a training may take, unless told otherwise.
-DEFAULT_MEMORY_MB = 4000
 
 _CGROUPS = Path("/sys/fs/cgroup")
 # Version 1 writes a number near 2**63 where there is no limit.
@@ -50,7 +48,7 @@ class WorkerDiedError(UserError):
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -83,7 +81,7 @@ class MemoryLimit:
 
 
 def memory_limits() -> list[MemoryLimit]:
-    """The limits on the memory of this process: the shell's, its cgroups' and the machine's."""
+    """List the limits on this process's memory: the shell's, its cgroups' and the machine's."""
     size, resident, data = _own_memory()
     limits = []
     for kind, name, used in (
@@ -107,7 +105,7 @@ def memory_limits() -> list[MemoryLimit]:
 
 
 def _own_memory() -> tuple[int, int, int]:
-    """Bytes that this process has: address space, resident, data."""
+    """Return the bytes that this process has: address space, resident, data."""
     try:
         fields = Path("/proc/self/statm").read_text().split()
     except OSError:  # no Linux; the most that it had at a time
@@ -119,7 +117,7 @@ def _own_memory() -> tuple[int, int, int]:
 
 
 def _swap_bytes() -> int:
-    """Swap space of this machine; 0 where it does not tell."""
+    """Return the swap space of this machine in bytes; 0 where it does not tell."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -128,7 +126,7 @@ def _swap_bytes() -> int:
 
 
 def cgroup_bytes(proc: Path = Path("/proc/self/cgroup"), root: Path = _CGROUPS) -> int | None:
-    """The least memory limit of the cgroups that this process is in, of version 1 or 2.
+    """Find the least memory limit of the cgroups, of version 1 or 2, that this process is in.
 
     Parameters
     ----------
@@ -254,7 +252,7 @@ class WorkerPool:
 
     @contextmanager
     def _explaining_death(self) -> Iterator[None]:
-        """Say of a pool that broke in the body why, most likely."""
+        """Say why a pool broke in the body, most likely."""
         from concurrent.futures.process import BrokenProcessPool
 
         try:
@@ -321,7 +319,7 @@ def _exit_with_parent(parent: int) -> None:
 
 
 def _work(function: Callable[[Any], Any], items: list[Any], folder: Path) -> str:
-    """Apply a function to items; the name of the file with the results."""
+    """Apply a function to items, and return the name of the file with the results."""
     results = [function(item) for item in items]
     with name_in_errors(folder):
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
@@ -330,7 +328,7 @@ def _work(function: Callable[[Any], Any], items: list[Any], folder: Path) -> str
 
 
 def _explain_death(error: "BrokenProcessPool", n_processes: int) -> str:
-    """Say that a worker is gone, why, most likely, and what to do."""
+    """Say that a worker is gone, why, as far as can be told, and what to do."""
     signals = sorted(set(re.findall(r"SIG[A-Z]+", str(error))))
     killed = f" ({', '.join(signals)})" if signals else ""
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**10

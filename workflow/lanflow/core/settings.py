@@ -120,7 +120,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 
 
 def _parse_yaml(text: str, path: Path | str) -> Any:
-    """The content of a YAML text, whose aliases may not expand to more than anybody writes."""
+    """Parse a YAML text; aliases that expand to more than anybody writes are refused."""
     import yaml
 
     safe_loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

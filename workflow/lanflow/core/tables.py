@@ -17,7 +17,7 @@ def printable(text: str) -> str:
 
 
 def csv_table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV, of which a spreadsheet runs nothing; None is an empty cell.
+    """Write rows as CSV of which a spreadsheet runs nothing; None is an empty cell.
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it, which it does
     not show. Line breaks and other control characters are replaced.
@@ -47,7 +47,7 @@ def read_csv_table(text: str) -> list[dict[str, str]]:
 
 
 def plain_table(rows: Iterable[Sequence[str]], *, numbers: Collection[int] = ()) -> str:
-    """Rows as lines of text, two spaces between columns that are as wide as their widest cell.
+    """Write rows as lines of text, in columns as wide as their widest cell, two spaces apart.
 
     Line breaks and other control characters in a cell are replaced.
 
@@ -70,7 +70,7 @@ def plain_table(rows: Iterable[Sequence[str]], *, numbers: Collection[int] = ())
 
 
 def markdown_table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Rows as a table in Markdown; a bar inside a cell is escaped."""
+    """Write rows as a table in Markdown; a bar inside a cell is escaped."""
     names = list(head)
     lines = [names, ["---"] * len(names), *rows]
     cells = ([str(cell).replace("|", "\\|") for cell in line] for line in lines)

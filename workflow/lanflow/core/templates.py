@@ -94,7 +94,7 @@ class Table:
 
 
 def show(value: Cell) -> str:
-    """Text of a cell: numbers with three digits, thousands apart."""
+    """Format a cell: numbers with three digits, thousands apart."""
     match value:
         case None:
             return ""
@@ -152,7 +152,7 @@ class Templates:
 
 
 def notebook_html(title: str, *tables: Table, verdict: str | None = None) -> str:
-    """Summary of an object for a notebook: a title, with a verdict, and small tables.
+    """Summarise an object for a notebook: a title, with a verdict, and small tables.
 
     Parameters
     ----------

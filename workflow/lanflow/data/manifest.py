@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypedDict
 
 from pydantic import Field, StringConstraints
 
@@ -91,7 +91,7 @@ class Manifest(Settings):
 
     def content_digest(self) -> str:
         """Sha256 (hex) of what decides the data: model, parameters, bounds, files, relabel."""
-        content: dict[str, Any] = {
+        content: dict[str, object] = {
             "model": self.model,
             "parameters": self.parameters,
             "bounds": self.bounds.to_json(),
@@ -324,6 +324,44 @@ def _difference(file: ManifestFile) -> str | None:
     return None
 
 
+class _LineageFile(TypedDict):
+    """A file of the data set, as the manifest froze it."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+    run_id: str | None
+
+
+class Lineage(TypedDict):
+    """The content of ``training_data_lineage.json``: LANfactory's keys (version 0.7.0), then ours.
+
+    LANfactory writes the keys down to ``data_gen_runs_info``; ``extra_files`` to ``missing_files``
+    compare the folder with what the runs of the experiment say.
+    """
+
+    data_generation_experiment_id: str | None
+    data_generation_experiment_name: str | None
+    expected_files: list[str]
+    expected_num_runs: int
+    training_data_folder: str
+    actual_files_found: list[str]
+    actual_files_used: list[str]
+    num_files_used: int
+    missing_files: list[str]
+    extra_files: list[str]
+    data_gen_runs_info: list[dict[str, object]]
+    data_digest: str
+    label_source: str | None
+    model: str
+    split_by: str
+    training_files: list[str]
+    validation_files: list[str]
+    n_training_parameter_sets: int
+    n_validation_parameter_sets: int
+    files: list[_LineageFile]
+
+
 def describe_lineage(
     manifest: Manifest,
     *,
@@ -331,8 +369,8 @@ def describe_lineage(
     val_files: Sequence[str],
     n_train_sets: int,
     n_val_sets: int,
-) -> dict[str, Any]:
-    """The content of ``training_data_lineage.json``: LANfactory's keys (version 0.7.0), and ours.
+) -> Lineage:
+    """Describe what of a manifest a training used.
 
     Parameters
     ----------
@@ -368,7 +406,12 @@ def describe_lineage(
         "n_training_parameter_sets": n_train_sets,
         "n_validation_parameter_sets": n_val_sets,
         "files": [
-            {key: getattr(file, key) for key in ("name", "sha256", "size_bytes", "run_id")}
+            {
+                "name": file.name,
+                "sha256": file.sha256,
+                "size_bytes": file.size_bytes,
+                "run_id": file.run_id,
+            }
             for file in manifest.files
         ],
     }

@@ -21,14 +21,7 @@ from lanflow.core.files import write_json
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import lock_path, locked
 from lanflow.core.progress import Progress
-from lanflow.data.dataset import (
-    ARRAYS_NAME,
-    DATA_SET_FILES,
-    RECORD_NAME,
-    DataSet,
-    materialise,
-    open_data_set,
-)
+from lanflow.data.dataset import ARRAYS_NAME, DATA_SET_FILES, RECORD_NAME, DataSet, open_data_set
 from lanflow.data.experiment import (
     GenerationExperiment,
     Query,
@@ -44,6 +37,7 @@ from lanflow.data.locate import (
     runs_to_download,
 )
 from lanflow.data.manifest import Manifest, build_manifest, read_manifest, require_own_digest
+from lanflow.data.packing import materialise
 from lanflow.data.relabel import relabel_source
 from lanflow.models.models_file import ModelsFile
 from lanflow.tracking.retry import with_retries
@@ -74,7 +68,8 @@ def query_experiment(
     UserError
         If the store, the experiment or files in it are missing, or runs are to be refused.
     """
-    from lanflow.tracking.client import connect, find_experiment
+    from lanflow.tracking.client import connect
+    from lanflow.tracking.experiments import find_experiment
     from lanflow.tracking.runs import search_runs
 
     def ask() -> tuple[Any, list[Any]]:
@@ -210,7 +205,7 @@ def materialise_once(manifest: Manifest, cache: Path) -> PackedData:
     Raises
     ------
     UserError
-        As :func:`lanflow.data.dataset.materialise`.
+        As :func:`lanflow.data.packing.materialise`.
     """
     # File names count: they decide the order of the rows and stand in the lineage.
     names = [file.name for file in manifest.files]

@@ -19,7 +19,7 @@ from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.processes import worker_pool
 from lanflow.data.training_file import TrainingFileContent
 from lanflow.models.definition import Definition
-from lanflow.models.density import CHOICES, FLOOR, labels
+from lanflow.models.density import FLOOR, labels
 from lanflow.models.model import Model
 from lanflow.models.models_file import ModelsFile
 from lanflow.models.simulators import resolve_model
@@ -125,10 +125,11 @@ def _relabel(
     labelling = _Labelling.of(file, source, model, path)
     arrays = {}
     for name, (features, old) in file.arrays.items():
-        if old.shape[1] != 1:
+        expected = labelling.n_labels(name)
+        if old.shape[1] != expected:
             raise UserError(
-                f"{path}: {name}_labels has {old.shape[1]} columns; only labels of one can be "
-                "computed anew"
+                f"{path}: {name}_labels has {old.shape[1]} columns; to relabel it, it must have "
+                f"{expected}"
             )
         arrays[name] = features, _labels_of(labelling, run, name, features, path)
     return replace(file, arrays=arrays)
@@ -162,6 +163,11 @@ class _Labelling:
             floor=_setting(file.generator, "training", "negative_rt_log_likelihood", FLOOR),
         )
 
+    def n_labels(self, name: str) -> int:
+        """Columns of the labels of a network type: of several choices, a cpn has one for each."""
+        n_choices = len(self.model.choices)
+        return n_choices if name.startswith("cpn") and n_choices > 2 else 1
+
 
 def _setting(generator: Mapping[str, Any], section: str, key: str, default: float) -> float:
     """A number among a generator's settings, which newer versions have in sections."""
@@ -173,37 +179,37 @@ def _setting(generator: Mapping[str, Any], section: str, key: str, default: floa
 def _labels_of(
     labelling: _Labelling, run: Callable[..., Any], name: str, features: np.ndarray, path: Path
 ) -> np.ndarray:
-    """Labels (rows, 1) of one network type."""
+    """Labels (rows, columns) of one network type."""
     n_parameters = len(labelling.parameters)
     has_trial = NETWORK_TYPES[name].has_trial
     if has_trial:
-        _check_choices(features, path)
+        _check_choices(features, labelling.model.choices, path)
     rows_of_sets = list(group_by_vector(features[:, :n_parameters]))
     tasks: list[_Task] = [
         (features[rows[0], :n_parameters], features[rows, n_parameters:] if has_trial else None)
         for rows in rows_of_sets
     ]
-    out = np.empty(len(features), np.float32)
+    out = np.empty((len(features), labelling.n_labels(name)), np.float32)
     made = run(partial(_label_set, labelling, f"{name}_labels"), tasks)
     for rows, values in zip(rows_of_sets, made, strict=True):
         out[rows] = values
     if not np.isfinite(out).all():
-        vector = features[np.flatnonzero(~np.isfinite(out))[0], :n_parameters]
+        vector = features[np.flatnonzero(~np.isfinite(out).all(axis=1))[0], :n_parameters]
         theta = ", ".join(f"{p} {x:g}" for p, x in zip(labelling.parameters, vector, strict=True))
         raise UserError(
             f"{path}: {labelling.model.name} has no {labelling.source} density at {theta}"
         )
-    return out[:, None]
+    return out
 
 
-def _check_choices(features: np.ndarray, path: Path) -> None:
+def _check_choices(features: np.ndarray, choices: tuple[int, ...], path: Path) -> None:
     """Refuse answers that the density does not know; before time zero there is none anyway."""
-    rts, choices = features[:, -2], features[:, -1]
-    strange = np.unique(choices[(rts >= 0) & ~np.isin(choices, CHOICES)])
+    rts, made = features[:, -2], features[:, -1]
+    strange = np.unique(made[(rts >= 0) & ~np.isin(made, choices)])
     if len(strange):
         raise UserError(
             f"{path}: lan_data holds the choice {strange[0]:g}; to relabel it, choices must be "
-            f"{' and '.join(map(str, CHOICES))}"
+            f"{' and '.join(map(str, choices))}"
         )
 
 
@@ -224,8 +230,9 @@ def _label_set(labelling: _Labelling, key: str, task: _Task) -> Any:
         try:
             density = make_density(labelling.source, labelling.model, theta, labelling.max_t)
             if trials is None:
-                return labels(density, n_samples=1)[key].item()
+                return labels(density, n_samples=1)[key]
             rts, choices = trials.T
-            return np.where(rts < 0, labelling.floor, density.evaluate(rts, choices))
+            made = np.where(rts < 0, labelling.floor, density.evaluate(rts, choices))
+            return made[:, None]
         except (ArithmeticError, IndexError, ValueError):  # of a vector outside of the model
             return np.nan

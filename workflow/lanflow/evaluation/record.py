@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import indent
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,9 @@ from lanflow.core.settings import Settings, parse_settings
 from lanflow.core.tables import plain_table
 from lanflow.evaluation.measures import MEASURES, SCORE_KEYS
 from lanflow.networks import folder as network_folder
-from lanflow.networks.network import Network
+
+if TYPE_CHECKING:
+    from lanflow.networks.network import Network
 
 # 2: differences are network less reference, and the gate 'analytic' is 'accuracy'.
 EVALUATION_VERSION = 2
@@ -206,7 +208,7 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
-def read_own_evaluation(network: Network) -> Evaluation:
+def read_own_evaluation(network: "Network") -> Evaluation:
     """The evaluation in a network's folder, fit to be handed on with it.
 
     Folders of the machine that it ran on are left out of the gates' reasons.
@@ -242,7 +244,7 @@ def read_own_evaluation(network: Network) -> Evaluation:
     return evaluation.model_copy(update={"gates": gates})
 
 
-def require_passed(network: Network, evaluation: Evaluation) -> None:
+def require_passed(network: "Network", evaluation: Evaluation) -> None:
     """Refuse a network that did not pass its gates.
 
     Raises

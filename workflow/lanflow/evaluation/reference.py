@@ -136,7 +136,8 @@ class Reference:
         """The probabilities that a network without trials predicts, shape (n_outputs,)."""
         density = self.exact_density(theta)
         if density is not None:
-            return labels(density, n_samples=1)[f"{network_type}_labels"].astype(float).ravel()
+            made = labels(density, n_samples=1)[f"{network_type}_labels"].astype(float).ravel()
+            return made[-n_outputs:]  # of several choices' a network may predict the highest only
         rts, choices = self.simulate(theta, n_simulations, seed=seed)
         return frequencies(rts, choices, self.model, network_type, n_outputs=n_outputs)
 

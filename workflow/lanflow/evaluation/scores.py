@@ -264,7 +264,7 @@ def write_scores(path: Path, scores: Scores | None, *, onnx_sha256: str) -> None
 
     A network that could not be run has none; its file holds the digest alone.
     """
-    parts: dict[str, Any] = {"onnx_sha256": onnx_sha256}
+    parts: dict[str, Any] = {"onnx_sha256": onnx_sha256}  # keywords of numpy
     if scores is not None:
         parts |= {name: getattr(scores, name) for name in ("unit", "against", *_ARRAYS)}
     content = io.BytesIO()

@@ -1,17 +1,15 @@
 """An evaluation in MLflow: on the run of the training that made the network."""
 
-import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from lanflow.core.errors import StoreError, UserError
 from lanflow.evaluation.record import Evaluation
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import RunFile, read_run_file
 from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
 from lanflow.tracking.record import (
-    PENDING_KEY,
     RecordFolder,
     RunRecord,
     new_key,
@@ -69,18 +67,18 @@ def track_evaluation(network: Network, record: Evaluation, path: Path, store: St
     What the store does not take is recorded beside the network, as an addition to the run, and
     sent with ``lanflow sync``. A store that is another than the training's is a warning.
     """
-    training = _training_record(network)
-    if PENDING_KEY in training:
-        waiting = RecordFolder.of_pending(network.own_folder, str(training[PENDING_KEY]))
+    training = _read_run_file(network)
+    if training.mlflow_pending is not None:
+        waiting = RecordFolder.of_pending(network.own_folder, training.mlflow_pending)
         _add_to(waiting, network, record, path, keep_files=True)
         log.warning("the training's run is not in MLflow yet; its evaluation will be sent with it")
         return None
-    run_id = training.get("mlflow_run_id")
+    run_id = training.mlflow_run_id
     if run_id is None:
         return None
     if sent := RecordFolder.of_sent(network.own_folder):
         _add_to(sent, network, record, path)
-    tracked_in = training["mlflow_tracking_uri"]
+    tracked_in = training.mlflow_tracking_uri
     if tracked_in != store.shown_uri:
         log.warning(
             "the training was tracked in %s, not in %s: its evaluation is in %s alone",
@@ -92,24 +90,20 @@ def track_evaluation(network: Network, record: Evaluation, path: Path, store: St
     if resolve_send_mode() != "later":
         try:
             with_retries(lambda: _send(run_id, network, record, path, store))
-            return str(run_id)
+            return run_id
         except StoreError as e:
             log.warning("%s", e)
         except UserError as e:  # the run is gone
             log.warning("%s; the evaluation is in %s alone", e, path)
             return None
     _keep(run_id, network, record, path, store)
-    return str(run_id)
+    return run_id
 
 
-def _training_record(network: Network) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(
-            (network.own_folder / network_folder.RECORD).read_text()
-        )
-    except FileNotFoundError:  # as beside a network that another tool trained
-        return {}
-    return content
+def _read_run_file(network: Network) -> RunFile:
+    """What the training recorded; of a network that another tool trained, nothing."""
+    path = network.own_folder / network_folder.RECORD
+    return read_run_file(path) if path.exists() else RunFile()
 
 
 def _send(run_id: str, network: Network, record: Evaluation, path: Path, store: Store) -> None:

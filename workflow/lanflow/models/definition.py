@@ -64,7 +64,7 @@ class Definition(Settings):
         default=None, description="the file of the user's that defines the model"
     )
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, object]:
         """The part that decides the model: a models file by its digest."""
         content = self.model_dump(mode="json", exclude={"models_file"})
         file = self.models_file

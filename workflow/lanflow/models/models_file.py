@@ -2,7 +2,7 @@
 
 The file runs where its user names it (``--models-file``, ``models_file:``), and nowhere else: a
 copy that comes with data or a network is text. What it defines is checked in
-:mod:`lanflow.models.own`.
+:mod:`lanflow.models.own.model`.
 """
 
 import hashlib

@@ -98,6 +98,9 @@ class Bounds(Mapping[str, tuple[float, float]]):
     def __repr__(self) -> str:
         return f"Bounds({self._pairs})"
 
+    def __str__(self) -> str:
+        return str(self.to_json())
+
     def overlaid(self, others: Mapping[str, tuple[float, float]]) -> "Bounds":
         """The same parameters with the others' ranges, where the others have one."""
         return Bounds({name: others.get(name, pair) for name, pair in self.items()})

@@ -35,8 +35,8 @@ _START_STDS = 5.0
 _CLOSED = 1e-3
 # A step takes (1 - z / 3) / (1 + 2 z / 3 + z**2 / 6) for exp(-z), which is of third order and goes
 # to zero for the fastest waves (Radau IIA). It is 2 Re(residue / (z - pole)): one system to solve.
-_POLE = -2 + 2**0.5 * 1j
-_RESIDUE = (6 - 2 * _POLE) / (2 * 2**0.5 * 1j)
+POLE = -2 + 2**0.5 * 1j
+RESIDUE = (6 - 2 * POLE) / (2 * 2**0.5 * 1j)
 # Clock of the driftless particle: until when it is solved (less than exp(-30) is left), and until
 # when there is a density at all (less than exp(-70)).
 _SOLVED_TAU, _LAST_TAU = 25.0, 60.0
@@ -195,9 +195,9 @@ def solve(process: Process, times: Array, n_space: int) -> Array:
     for i in range(len(times) - 1):
         below[:] = pull[i] * left - (push[i] + diffusion[i])
         above[:] = (push[i] - diffusion[i]) - pull[i] * right
-        centre[:] = 2 * diffusion[i] - pull[i] * h - _POLE
+        centre[:] = 2 * diffusion[i] - pull[i] * h - POLE
         part = zgtsv(below, centre, above, q.astype(complex), 1, 1, 1, 1)[3]
-        q = 2 * (_RESIDUE * part).real
+        q = 2 * (RESIDUE * part).real
         out[:, i + 1] = _slopes(q, h)
     return out / (2 * b**2)
 

@@ -1,7 +1,7 @@
 """Sources of a model's density: for labels, and for the reference of a network.
 
-``analytic`` is a closed form, ``solver`` the Fokker-Planck equation, ``kde`` our kernel density of
-simulations; ``exact_kde`` and ``pyddm`` are ssm-simulators' own estimators.
+``analytic`` is a closed form, or an integral of one; ``solver`` the Fokker-Planck equation; ``kde``
+our kernel density of simulations; ``exact_kde`` and ``pyddm`` are ssm-simulators' own estimators.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ import numpy as np
 from lanflow.core.errors import UserError
 from lanflow.models.analytic import MODELS, diffusion
 from lanflow.models.density import Density
+from lanflow.models.exact.recognised import is_closed_race, is_reflected_race, race_of
 from lanflow.models.model import Model
 from lanflow.models.simulators import is_one_particle, process_of
 from lanflow.models.solver import N_SPACE, STEP, Solution
@@ -25,9 +26,9 @@ def has_source(source: Source, model: Model) -> bool:
     """True if a model has labels from a source, as far as that is known without trying."""
     match source:
         case "analytic":
-            return is_exactly_known(model)
+            return is_exactly_known(model) or is_closed_race(model)
         case "solver":
-            return is_one_particle(model)
+            return is_one_particle(model) or is_reflected_race(model)
     return True
 
 
@@ -68,11 +69,13 @@ def label_source(
     if source == "analytic":
         raise UserError(
             f"{key}: no analytic likelihood is known for model {model.base_name!r}, only "
-            f"for {', '.join(MODELS)}; 'auto' takes the best there is"
+            f"for {', '.join(MODELS)}, ballistic accumulators, and races of diffusions without a "
+            "floor or of Poisson processes; 'auto' takes the best there is"
         )
     raise UserError(
-        f"{key}: the solver is for one particle between two boundaries that does not vary "
-        f"over trials, which model {model.base_name!r} is not; 'auto' takes the best there is"
+        f"{key}: the solver is for one particle between two boundaries that does not vary over "
+        "trials, and for races of diffusions to a straight bound; model "
+        f"{model.base_name!r} is neither; 'auto' takes the best there is"
     )
 
 
@@ -99,12 +102,30 @@ def make_density(
     refinement
         How many times finer than for labels the solver's grid is, in space and in time.
     """
-    if source == "analytic":
+    if source == "analytic" and is_exactly_known(model):
         return analytic_density(model.base_name, theta, max_t)
+    if is_closed_race(model) or is_reflected_race(model):
+        return _race_density(model, theta, max_t, refinement)
     process = process_of(model, theta, max_t)
     solution = Solution(process, n_space=refinement * N_SPACE, step=STEP / refinement)
     deadline = theta.get("deadline", np.inf)
     return Density(solution.log_density, solution.times, theta["t"], max_t, deadline)
+
+
+def _race_density(
+    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
+) -> Density:
+    race, times, t = race_of(model, theta, max_t, refinement=refinement)
+    return Density(
+        race.log_density,
+        times,
+        t,
+        max_t,
+        theta.get("deadline", np.inf),
+        choices=race.choices,
+        log_densities=race.log_densities,
+        at_once=race.at_once,
+    )
 
 
 def analytic_density(base_name: str, theta: Mapping[str, float], max_t: float) -> Density:

@@ -1,8 +1,6 @@
-"""``card.json``: what a user of a network must know."""
+"""``card.json`` tells a user what a network is; ``run.json`` tells which training made it."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -48,13 +46,56 @@ class Card(Settings):
     n_rows: int
     run_uuid: str
     mlflow_run_id: str | None
+    lanflow_version: str
     definition: Definition | None = Field(
         None,
         exclude_if=lambda value: value is None,
         description="functions and choices of a model that ssm-simulators' catalogue does not "
         "have, or has otherwise",
     )
-    lanflow_version: str
+
+
+class RunFile(Settings):
+    """The content of ``run.json``: which training made a network, and how that ended.
+
+    A key that was not recorded is not in the file. In a network's folder that somebody else made,
+    any key may be missing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: str | None = None
+    network_type: str | None = None
+    backend: str | None = None
+    device: str | None = None
+    run_uuid: str | None = None
+    config_sha256: str | None = None
+    data_digest: str | None = None
+    versions: dict[str, str] = Field({}, description="of the libraries that trained it")
+    mlflow_tracking_uri: str | None = Field(None, description="of the store, without credentials")
+    mlflow_run_id: str | None = None
+    mlflow_experiment_id: str | None = None
+    status: str | None = Field(None, description="RUNNING, FINISHED, FAILED or KILLED")
+    finished: str | None = Field(None, description="when it ended")
+    reason: str | None = Field(None, description="why it did not finish")
+    mlflow_pending: str | None = Field(
+        None, description="the record beside the network that is still to be sent to the store"
+    )
+
+    def to_json(self) -> dict[str, object]:
+        """The content of the file: what was recorded, in the order of the keys here."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Read a network's ``run.json``.
+
+    Raises
+    ------
+    UserError
+        Naming the file, if it is not there or damaged.
+    """
+    return parse_settings(RunFile, read_json(path, hint=FOLDER_HINT), str(path))
 
 
 def read_card(path: Path) -> Card:
@@ -87,7 +128,7 @@ def read_bounds(path: Path) -> tuple[Bounds, Definition | None]:
     UserError
         Naming the file, if there are none.
     """
-    content: Mapping[str, Any] = read_json(path, hint=FOLDER_HINT)
+    content = read_json(path, hint=FOLDER_HINT)
     if "bounds" not in content:
         raise UserError(f"{path}: is not a network's card (it lacks bounds)")
     bounds = Bounds.from_json(content["bounds"], f"{path}: bounds")

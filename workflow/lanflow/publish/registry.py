@@ -1,7 +1,7 @@
 """MLflow's model registry: versions of ONNX models, their tags, and aliases.
 
-Only this module and :mod:`lanflow.tracking.client` import mlflow. They are apart because writing a
-model in MLflow's format loads much that only registering needs.
+Apart from :mod:`lanflow.tracking`, only this module imports MLflow: writing a model in MLflow's
+format loads much that only registering needs.
 """
 
 import contextlib
@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 # First, because it switches MLflow's telemetry off before mlflow is imported.
-from lanflow.tracking.client import MlflowClient, connect, ensure_experiment
+from lanflow.tracking.client import MlflowClient, connect
+from lanflow.tracking.experiments import ensure_experiment
 
 # isort: split
 

@@ -13,6 +13,7 @@ from lanflow.evaluation.recovery.record import (
     read_recovery,
 )
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import RunFile, read_run_file
 from lanflow.networks.network import Network
 
 
@@ -26,15 +27,17 @@ class NetworkResults:
         From a folder of a training.
     evaluation
         What its gates found; None if it was not evaluated.
-    run, lineage
-        Contents of ``run.json`` and of ``training_data_lineage.json``.
+    run
+        Content of ``run.json``.
+    lineage
+        Content of ``training_data_lineage.json``, which has LANfactory's keys.
     recovery
         Content of ``recovery.json``; None if there is none, or an earlier network's.
     """
 
     network: Network
     evaluation: Evaluation | None
-    run: Mapping[str, Any]
+    run: RunFile
     lineage: Mapping[str, Any]
     recovery: LikelihoodRecovery | PosteriorRecovery | None
 
@@ -65,7 +68,7 @@ class NetworkResults:
         return [] if self.evaluation is None else self.evaluation.gates
 
     def figure_path(self, name: str) -> Path | None:
-        """The file of one of its figures, if it was drawn."""
+        """Return the file of one of its figures; None if it was not drawn."""
         path = self.network.own_folder / name
         return path if path.exists() else None
 
@@ -83,7 +86,7 @@ def read_network(folder: Path) -> NetworkResults:
     return NetworkResults(
         network=network,
         evaluation=read_evaluation(evaluation) if evaluation.exists() else None,
-        run=read_json(folder / network_folder.RECORD),
+        run=read_run_file(folder / network_folder.RECORD),
         lineage=read_json(folder / network_folder.LINEAGE),
         recovery=_read_recovery(network),
     )

@@ -12,7 +12,6 @@ from lanflow.report.leaderboard import Row
 _AVERAGED = {
     "mean_abs_error": "mean |error|",
     "p99_abs_error": "99th percentile",
-    "best_val_loss": "validation loss",
     "seconds": "training (s)",
 }
 
@@ -85,12 +84,12 @@ def families_table(families: Sequence[Family]) -> Table:
     for one in families:
         best, error = one.rows[0], one.spread("mean_abs_error")
         spreads: list[Cell] = [
-            None if spread is None else str(spread) for spread in map(one.spread, shown)
+            None if spread is None else _unbroken(str(spread)) for spread in map(one.spread, shown)
         ]
-        ends: Cell = None if error is None else f"{error.least:.3g} to {error.most:.3g}"
+        ends: Cell = None if error is None else _unbroken(f"{error.least:.3g} to {error.most:.3g}")
         rows.append(
             [
-                *(best.model, best.network_type, one.name, len(one.rows), one.passed),
+                *(best.model, best.network_type, one.name, len(one.rows), _unbroken(one.passed)),
                 *spreads,
                 ends,
                 f"{best.network}_{best.backend}",
@@ -99,3 +98,8 @@ def families_table(families: Sequence[Family]) -> Table:
     averaged = [_AVERAGED[column] for column in shown]
     head = ["model", "type", "network", "seeds", "gates", *averaged, "least and greatest error"]
     return Table("Seeds of one training", [*head, "best"], rows)
+
+
+def _unbroken(text: str) -> str:
+    """The text, which a page keeps on one line."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")

@@ -38,13 +38,13 @@ class Figure:
 
     @classmethod
     def inside(cls, png: bytes, *, alt: str, caption: str) -> "Figure":
-        """A picture that is part of the page."""
+        """Make a picture part of the page."""
         address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
         return cls(address, *_size(png), alt, caption)
 
     @classmethod
     def beside(cls, path: Path, page: Path, *, alt: str, caption: str) -> "Figure":
-        """A picture in a file of its own, which the browser reads when it comes into sight."""
+        """Leave a picture in its file, which the browser reads when it comes into sight."""
         with path.open("rb") as file:
             size = _size(file.read(_PNG_HEAD))
         return cls(relative_address(path, page), *size, alt, caption)
@@ -55,7 +55,7 @@ def _size(png: bytes) -> tuple[int, int]:
 
 
 def relative_address(path: Path | str, page: Path) -> str:
-    """Address of a file or a folder as a page links to it.
+    """Return the address of a file or a folder as a page links to it.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ def has_pages(n_networks: int) -> bool:
 
 
 def network_page(report: Path, *, model: str, network_type: str, name: str) -> Path:
-    """The page of one network.
+    """Return the file of the page of one network.
 
     Parameters
     ----------
@@ -32,5 +32,5 @@ def network_page(report: Path, *, model: str, network_type: str, name: str) -> P
 
 
 def data_page(report: Path, model: str) -> Path:
-    """The page of a model's training data."""
+    """Return the file of the page of a model's training data."""
     return report.with_name(PAGES) / _DATA / f"{model}.html"

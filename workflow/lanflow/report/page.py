@@ -133,7 +133,7 @@ def _write_pages(folder: Path, pages: Mapping[Path, str]) -> None:
 
 
 def render_report(study: Study, report: Path) -> dict[Path, str]:
-    """Every page of the report by its file."""
+    """Render every page of the report, by its file."""
     if has_pages(len(study.networks)):
         return {
             **{page_of(one, report): _network_page(study, one, report) for one in study.networks},
@@ -152,7 +152,7 @@ class _Section(NamedTuple):
 
 
 def _one_page(study: Study, report: Path) -> str:
-    """The whole report, which opens anywhere."""
+    """Render the whole report as one page, which opens anywhere."""
     networks, data = study.networks, study.data
     pictures = Pictures(report, are_inside=True)
     return _page(
@@ -172,7 +172,7 @@ def _one_page(study: Study, report: Path) -> str:
 
 
 def _index(study: Study, report: Path) -> str:
-    """The report of many networks: what they have in common, and where each has its page."""
+    """Render the report of many networks: what they have in common, and links to their pages."""
     networks = study.networks
     board = networks_section(study.rows, networks, report, have_pages=True)
     return _page(
@@ -190,7 +190,7 @@ def _index(study: Study, report: Path) -> str:
 
 
 def _network_page(study: Study, one: NetworkResults, report: Path) -> str:
-    """The page of one of many networks."""
+    """Render the page of one of many networks."""
     page = page_of(one, report)
     rows = [row for row in study.rows if row.onnx == str(one.network.path)]
     pictures = Pictures(page, are_inside=False)
@@ -211,7 +211,7 @@ def _network_page(study: Study, one: NetworkResults, report: Path) -> str:
 
 
 def _data_page(study: Study, one: ReportedData, report: Path) -> str:
-    """The page of a model's data, where the networks have pages."""
+    """Render the page of a model's data, where the networks have pages."""
     page = data_page(report, one.model)
     pictures = Pictures(page, are_inside=False)
     return _page(

@@ -76,7 +76,7 @@ class Pictures:
     are_inside: bool
 
     def figure(self, path: Path, *, alt: str, caption: str) -> Figure:
-        """A picture with its caption."""
+        """Make a picture with its caption."""
         if self.are_inside:
             return Figure.inside(path.read_bytes(), alt=alt, caption=caption)
         return Figure.beside(path, self.page, alt=alt, caption=caption)
@@ -93,7 +93,7 @@ class _Shown:
 
 
 def figures_section(networks: Sequence[NetworkResults], pictures: Pictures) -> Markup:
-    """Every figure of the networks; of those that agree with another backend's, folded up."""
+    """Show every figure of the networks; those that agree with another backend's are folded up."""
     groups = [
         [
             _Shown(one.name, one.backend, network_verdict(one), list(_figures(one, pictures)))
@@ -105,7 +105,7 @@ def figures_section(networks: Sequence[NetworkResults], pictures: Pictures) -> M
 
 
 def _figures(results: NetworkResults, pictures: Pictures) -> Iterator[Figure]:
-    """The network's figures, its recovery's and the training curve, as far as they were drawn."""
+    """Yield the figures of a network, its recovery and its training, as far as they were drawn."""
     has_trial = results.network.network_type.has_trial
     plots = _LIKELIHOOD_CAPTIONS if has_trial else _PROBABILITY_CAPTIONS
     captions = {network_folder.PLOTS[plot]: caption for plot, caption in plots.items()}
@@ -119,7 +119,7 @@ def _figures(results: NetworkResults, pictures: Pictures) -> Iterator[Figure]:
 
 
 def recovery_caption(record: LikelihoodRecovery | PosteriorRecovery) -> str:
-    """Of the figure of parameters found again, with their rank correlations."""
+    """Describe the figure of parameters found again, with their rank correlations."""
     return (
         f"Parameters of {record.n_subjects:,} simulated subjects of {record.n_trials:,} "
         f"trials each, found again by {record.method} through the network: points should lie on "

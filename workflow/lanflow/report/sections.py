@@ -26,7 +26,7 @@ _SHORT_ID = 8
 
 
 def next_section(networks: Sequence[NetworkResults], rows: Sequence[Row]) -> Markup:
-    """Next steps with the best network that passed, or with a study in which none did."""
+    """Say what to do next with the best network that passed, or if none did."""
     by_path = {str(one.network.path): one for one in networks}
     best_first = [by_path[row.onnx] for row in rows if row.onnx in by_path]
     passed = [one for one in best_first if one.verdict == "passed"]
@@ -45,15 +45,14 @@ def next_section(networks: Sequence[NetworkResults], rows: Sequence[Row]) -> Mar
 
 
 def _store(results: NetworkResults) -> str:
-    """Tracking URI of the network's run; empty without one."""
-    return str(results.run.get("mlflow_tracking_uri") or "")
+    """Return the tracking URI of the network's run; empty without one."""
+    return results.run.mlflow_tracking_uri or ""
 
 
 def _mlflow_address(results: NetworkResults) -> str | None:
-    """Address of the network's run for a browser; None without a server."""
-    run = results.run
+    """Return the address of the network's run for a browser; None without a server."""
     parts = urlsplit(_store(results))
-    experiment, run_id = run.get("mlflow_experiment_id"), results.network.own_card.mlflow_run_id
+    experiment, run_id = results.run.mlflow_experiment_id, results.network.own_card.mlflow_run_id
     if parts.scheme not in ("http", "https") or not (experiment and run_id):
         return None
     # Without a name and a password, which may stand in the address.
@@ -68,7 +67,7 @@ def networks_section(
     *,
     have_pages: bool = False,
 ) -> Markup:
-    """The leaderboard, without columns that say nothing; and what gates measured.
+    """Show the leaderboard, without columns that say nothing, and what gates measured.
 
     Parameters
     ----------
@@ -106,7 +105,7 @@ def networks_section(
 def _leaderboard_cell(
     row: Row, column: str, found: NetworkResults | None, page: Path, have_pages: bool
 ) -> Cell:
-    """A cell of the leaderboard; ``found`` is the row's network, if it is of the study."""
+    """Make a cell of the leaderboard; ``found`` is the row's network, if it is of the study."""
     value: Cell = getattr(row, column)
     match column, value:
         case "verdict", str():
@@ -127,7 +126,7 @@ def _leaderboard_cell(
 
 
 def page_of(results: NetworkResults, report: Path) -> Path:
-    """The page of a network, in a report that has a page for each."""
+    """Return the file of a network's page, in a report that has a page for each."""
     network = results.network
     return network_page(
         report,
@@ -138,7 +137,7 @@ def page_of(results: NetworkResults, report: Path) -> Path:
 
 
 def data_section(data: Sequence[ReportedData], pictures: Pictures) -> Markup:
-    """The audit of every model's data."""
+    """Show the audit of every model's data."""
     parts = [
         {
             "model": one.model,
@@ -154,7 +153,7 @@ def data_section(data: Sequence[ReportedData], pictures: Pictures) -> Markup:
 
 
 def data_index(data: Sequence[ReportedData], page: Path) -> Markup:
-    """A row for every model's data, which has a page of its own."""
+    """List every model's data, which has a page of its own."""
     rows: list[list[Cell]] = [
         [
             Link(one.model, relative_address(data_page(page, one.model), page)),
@@ -169,7 +168,7 @@ def data_index(data: Sequence[ReportedData], page: Path) -> Markup:
 
 
 def describe_audit(audit: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The content of ``audit.json`` as a table for people: what, value."""
+    """Turn the content of ``audit.json`` into a table for people: what, value."""
     sets = audit["sets"]
     repeats = f"{sets['distinct']:,} distinct of {sets['claimed']:,}"
     has_repeats = sets["distinct"] < sets["claimed"]
@@ -196,7 +195,7 @@ def _range(low: int, high: int) -> str:
 
 
 def _coverage(coverage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Coverage of the bounds by the parameter sets; uniform parameters are told together."""
+    """Yield how the parameter sets cover the bounds; uniform parameters share a row."""
     limit = coverage["uniform_below"]
     even = []
     for name, parameter in coverage["parameters"].items():
@@ -221,7 +220,7 @@ def _coverage(coverage: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _trials(trials: Mapping[str, Any], labels: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Labels, rts and choices."""
+    """Yield rows about labels, rts and choices."""
     choices = [f"{value}: {share:.1%}" for value, share in trials["choice_shares"].items()]
     yield "labels", f"{labels['min']:.3g} to {labels['max']:.3g} nats, mean {labels['mean']:.3g}"
     yield f"labels at the floor ({labels['floor']:.1f} nats)", f"{labels['floor_share']:.1%}"
@@ -242,7 +241,7 @@ def _label_error(error: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 def lineage_section(
     data: Sequence[ReportedData], networks: Sequence[NetworkResults], page: Path
 ) -> Markup:
-    """Lineage of the networks: digests, runs, files."""
+    """Show where networks and data come from: digests, runs, files."""
     head = ["network", "MLflow run", "data digest", "ONNX sha256", "seed", "parameter sets"]
     rows = [_network_lineage(results, page) for results in networks]
     return render(
@@ -280,7 +279,7 @@ def _listed(label: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
 
 
 def _data_lineage(one: ReportedData, page: Path) -> dict[str, object]:
-    """Tables of a manifest: facts, parameters, runs, files, and what was left out."""
+    """Make the tables of a manifest: facts, parameters, runs, files, and what was left out."""
     manifest, model = one.manifest, one.model
     bounds = [
         (i + 1, name, *manifest["bounds"].get(name, ("not recorded", "not recorded")))
@@ -330,7 +329,7 @@ def _facts(one: ReportedData, page: Path) -> list[tuple[str, Cell]]:
 
 
 def _model_facts(definition: Mapping[str, Any] | None) -> Iterator[tuple[str, Cell]]:
-    """Facts of a model that ssm-simulators does not have, or has otherwise."""
+    """Yield rows about a model that ssm-simulators does not have, or has otherwise."""
     if definition is None:
         return
     parts = [f"{part} {definition[part]}" for part in PARTS if definition[part]]
@@ -348,7 +347,7 @@ def rebuild_section(
     study_path: str,
     settings: str,
 ) -> Markup:
-    """Versions, the study as it was run, and the commands that make all of it again.
+    """Show the versions, the study as it was run, and the commands that make it again.
 
     Parameters
     ----------
@@ -374,7 +373,7 @@ def rebuild_section(
     trained = {
         f"{name} (training)": version
         for one in networks
-        for name, version in one.run.get("versions", {}).items()
+        for name, version in one.run.versions.items()
         if versions.get(name) != version
     }
     rows = [(name, show(version)) for name, version in {**versions, **trained}.items()]

@@ -54,7 +54,7 @@ class Group:
         return network_verdict(self.networks[0])
 
     def gates(self, name: str) -> list[tuple[str, Gate]]:
-        """The gate of a name with the backend, of each network that went through it."""
+        """List the gate of a name with the backend, for each network that went through it."""
         return [
             (one.backend, gate) for one in self.networks for gate in one.gates if gate.name == name
         ]
@@ -70,12 +70,12 @@ def group_networks(networks: Sequence[NetworkResults]) -> list[Group]:
 
 
 def network_verdict(network: NetworkResults) -> Verdict:
-    """A network's verdict; bad unless it passed or could not be judged."""
+    """Return a network's verdict; bad unless it passed or could not be judged."""
     return Verdict(network.verdict, is_bad=network.evaluation is None)
 
 
 def gate_verdict(gate: Gate) -> Verdict:
-    """A gate's verdict: a skipped gate counts against a network only if the network needs it."""
+    """Return a gate's verdict; a skipped one counts against a network only if that needs it."""
     if gate.verdict == "skipped" and stops(gate):
         return Verdict("skipped, but needed", is_bad=True)
     return Verdict(gate.verdict)
@@ -97,7 +97,7 @@ def headline(networks: Sequence[NetworkResults]) -> str:
 
 
 def verdict_section(networks: Sequence[NetworkResults], title: str | None = None) -> Markup:
-    """The verdict on every network, in words and as a table of gates.
+    """Show the verdict on every network, in words and as a table of gates.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def verdict_section(networks: Sequence[NetworkResults], title: str | None = None
 
 
 def verdict_of_many(networks: Sequence[NetworkResults]) -> Markup:
-    """The verdict on more networks than a page can hold: how many passed each gate."""
+    """Show how many networks passed each gate, where a page cannot hold them all."""
     rows: list[list[Cell]] = []
     for name in _gate_names(networks):
         found = Counter(g.verdict for one in networks for g in one.gates if g.name == name)
@@ -161,7 +161,7 @@ def _fails(network: NetworkResults) -> bool:
 
 
 def _gate_table(groups: Sequence[Group]) -> Table:
-    """A row for the networks of each group: verdict, gates, error."""
+    """Make a row for the networks of each group: verdict, gates, error."""
     gates = _gate_names([one for group in groups for one in group.networks])
     rows: list[list[Cell]] = []
     for group in groups:
@@ -185,7 +185,7 @@ def _errors(group: Group) -> str | None:
 
 
 def _skipped(networks: Sequence[NetworkResults]) -> list[str]:
-    """Of each gate that was skipped the reason, once for all networks that it holds for."""
+    """Give the reason for each skipped gate, once for all networks that it holds for."""
     found: dict[tuple[str, str], list[str]] = {}
     for one in networks:
         for gate in one.gates:
@@ -198,7 +198,7 @@ def _skipped(networks: Sequence[NetworkResults]) -> list[str]:
 
 
 def _miss_table(group: Group) -> Table:
-    """The failed gates of a group: what each network has, and what is allowed."""
+    """Tabulate the failed gates of a group: what each network has, and what is allowed."""
     backends = [one.backend for one in group.networks]
     found = [f"found ({one})" for one in backends] if len(backends) > 1 else ["found"]
     head = ["failed gate", "what was measured", *found, "at most", "times over"]
@@ -208,7 +208,7 @@ def _miss_table(group: Group) -> Table:
 
 
 def _failed_rows(gates: Mapping[str, Gate], backends: Sequence[str]) -> list[list[Cell]]:
-    """A failed gate: a row for each number over its limit, or one with the reason."""
+    """Yield a row for each number of a failed gate over its limit, or one with the reason."""
     failed = [gate for gate in gates.values() if gate.verdict == "failed"]
     if not failed:
         return []
@@ -221,7 +221,7 @@ def _failed_rows(gates: Mapping[str, Gate], backends: Sequence[str]) -> list[lis
 
 
 def _misses(gates: Mapping[str, Gate], backends: Sequence[str]) -> Iterator[list[Cell]]:
-    """Numbers over their limit: name, what each network has, the limit, how many times over."""
+    """Yield the numbers over their limit: name, what each network has, limit, times over."""
     limits = {key: limit for gate in gates.values() for key, limit in gate.limits.items()}
     for key, limit in limits.items():
         found = [gates[one].numbers.get(key) for one in backends]

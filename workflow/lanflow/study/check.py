@@ -76,7 +76,7 @@ def _describe(faults: list[str]) -> str:
     )
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, object] | None:
     """Read a JSON file of keys and values; None if it is missing or damaged."""
     try:
         content = json.loads(path.read_text())

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from lanflow.core.errors import UserError
-from lanflow.core.processes import DEFAULT_MEMORY_MB
+from lanflow.core.names import DEFAULT_MEMORY_MB
 from lanflow.core.settings import (
     Count,
     Index,
@@ -324,7 +324,7 @@ class StudyConfig(Settings):
     @field_validator("results")
     @classmethod
     def _a_folder_of_its_own(cls, value: str) -> str:
-        """As Snakemake writes paths, without ``./`` and doubled slashes."""
+        """Write a path as Snakemake does, without ``./`` and doubled slashes."""
         if os.path.normpath(value) in ("/", "//"):
             raise ValueError(f"{value!r} is the root of the disk; name a folder")
         return str(PurePosixPath(value))
@@ -425,7 +425,7 @@ def read_generations(study: StudyConfig) -> dict[str, GenerationConfig]:
 
 
 def own_models(study: StudyConfig) -> set[str]:
-    """The models of a study that its models file mentions, and so may define.
+    """List the models of a study that its models file mentions, and so may define.
 
     The file does not run for that.
 

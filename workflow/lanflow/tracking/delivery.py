@@ -13,14 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lanflow.core.errors import StoreUnavailableError, UserError
 from lanflow.core.interrupts import defer_signals
 from lanflow.tracking.client import (
     Dataset,
     DatasetInput,
-    Experiment,
     InputTag,
     Metric,
     MlflowClient,
@@ -28,9 +26,8 @@ from lanflow.tracking.client import (
     Param,
     RunTag,
     connect,
-    ensure_experiment,
-    remove_partial_uploads,
 )
+from lanflow.tracking.experiments import Experiment, ensure_experiment, remove_partial_uploads
 from lanflow.tracking.record import (
     Artifact,
     Point,
@@ -74,14 +71,14 @@ class MlflowRun:
         return str(self._client.tracking_uri)
 
     @store_request("recording configuration")
-    def log_params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Mapping[str, object]) -> None:
         """Record configuration; MLflow refuses to change a value that it has."""
         entries = [Param(key, value) for key, value in param_texts(params).items()]
         for i in range(0, len(entries), _PARAMS_PER_REQUEST):
             self._client.log_batch(self.id, params=entries[i : i + _PARAMS_PER_REQUEST])
 
     @store_request("recording tags")
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
+    def set_tags(self, tags: Mapping[str, object]) -> None:
         """Record identity and lineage."""
         entries = [RunTag(key, value) for key, value in tag_texts(tags).items()]
         self._client.log_batch(self.id, tags=entries)
@@ -121,7 +118,7 @@ class MlflowRun:
 
     @store_request("recording the data set")
     def log_data_set(
-        self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
+        self, *, name: str, digest: str, profile: Mapping[str, object], source: Mapping[str, object]
     ) -> None:
         """Record the training data, as the same entity that ``mlflow.log_input`` makes."""
         data_set = Dataset(
@@ -157,7 +154,7 @@ def create_run(
     experiment: Experiment,
     *,
     name: str | None,
-    tags: Mapping[str, Any],
+    tags: Mapping[str, object],
     start_time: int | None = None,
 ) -> FoundRun:
     """Create a run that started at a time, in milliseconds since 1970; now when left out."""

@@ -64,7 +64,8 @@ def prepare(store: Store, experiments: Sequence[str]) -> PreparedStore:
     UserError
         If the store or an artifact location would fail a job.
     """
-    from lanflow.tracking.client import MLFLOW_VERSION, prepare_experiments, upgrade_schema
+    from lanflow.tracking.client import MLFLOW_VERSION, upgrade_schema
+    from lanflow.tracking.experiments import prepare_experiments
 
     warnings = sqlite_warnings(store, read_mounts())
     for warning in warnings:
@@ -117,7 +118,8 @@ def check_first_contact(store: Store, experiment: str, send_mode: SendMode) -> N
 
 def check_artifacts(store: Store, experiments: Sequence[str]) -> None:
     """Check the artifact location of each experiment, and write to each different one."""
-    from lanflow.tracking.client import connect, find_experiment, probe_artifacts
+    from lanflow.tracking.client import connect
+    from lanflow.tracking.experiments import find_experiment, probe_artifacts
 
     client = connect(store)
     places = {}

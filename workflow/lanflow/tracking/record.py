@@ -18,9 +18,9 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue
 
 from lanflow import __version__
 from lanflow.core.errors import UserError
@@ -49,12 +49,18 @@ Point = tuple[str, float, int, int]
 
 
 class DataSetInput(Settings):
-    """The training data of a run, as ``mlflow.log_input`` records it."""
+    """The training data of a run, as ``mlflow.log_input`` records it.
+
+    Attributes
+    ----------
+    profile, source
+        Size of the data and where it comes from; to MLflow each is any JSON object.
+    """
 
     name: str
     digest: str
-    profile: dict[str, Any]
-    source: dict[str, Any]
+    profile: dict[str, JsonValue]
+    source: dict[str, JsonValue]
 
 
 # Beside a network's folder lie the files of its run that LANfactory's loaders look for.
@@ -118,12 +124,12 @@ class RunRecord(Settings):
     artifacts: list[Artifact] = Field(default_factory=list)
 
 
-def param_texts(params: Mapping[str, Any]) -> dict[str, str]:
+def param_texts(params: Mapping[str, object]) -> dict[str, str]:
     """Convert params to texts of a length that MLflow takes."""
     return {key: str(value)[:_MAX_PARAM_LENGTH] for key, value in params.items()}
 
 
-def tag_texts(tags: Mapping[str, Any]) -> dict[str, str]:
+def tag_texts(tags: Mapping[str, object]) -> dict[str, str]:
     """Convert tags to texts of a length that MLflow takes."""
     return {key: str(value)[:_MAX_TAG_LENGTH] for key, value in tags.items()}
 
@@ -285,7 +291,7 @@ class RecordFolder:
                 "results; it is not sent"
             )
 
-    def write_document(self, content: Mapping[str, Any], name: str) -> Artifact:
+    def write_document(self, content: Mapping[str, object], name: str) -> Artifact:
         """Write JSON into the record, to become an artifact."""
         path = self.path / _ARTIFACTS / name
         write_json(path, dict(content))

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lanflow.core import interrupts
 from lanflow.core.errors import StoreError, UserError
@@ -104,12 +104,12 @@ class RunRecorder:
         """The id of its experiment; None until it is known."""
         return self._record.experiment_id
 
-    def log_params(self, params: Mapping[str, Any]) -> None:
+    def log_params(self, params: Mapping[str, object]) -> None:
         """Record configuration."""
         self._record.params = self._record.params | param_texts(params)
         self._changed()
 
-    def set_tags(self, tags: Mapping[str, Any]) -> None:
+    def set_tags(self, tags: Mapping[str, object]) -> None:
         """Record identity and lineage."""
         self._record.tags = self._record.tags | tag_texts(tags)
         self._changed()
@@ -135,7 +135,7 @@ class RunRecorder:
             self._replace_artifact(self._folder.make_artifact(path, name))
         self._changed()
 
-    def log_json(self, content: Mapping[str, Any], name: str) -> None:
+    def log_json(self, content: Mapping[str, object], name: str) -> None:
         """Record JSON as an artifact of the run."""
         self._replace_artifact(self._folder.write_document(content, name))
         self._changed()
@@ -145,7 +145,7 @@ class RunRecorder:
         self._record.artifacts = [*others, artifact]
 
     def log_data_set(
-        self, *, name: str, digest: str, profile: Mapping[str, Any], source: Mapping[str, Any]
+        self, *, name: str, digest: str, profile: Mapping[str, object], source: Mapping[str, object]
     ) -> None:
         """Record the training data."""
         # The record is JSON, and so are the parts of it that MLflow gets.
@@ -300,7 +300,7 @@ def record_run(
     *,
     experiment: str,
     name: str,
-    tags: Mapping[str, Any],
+    tags: Mapping[str, object],
     send_mode: SendMode,
     key: str | None = None,
     run_id: str | None = None,

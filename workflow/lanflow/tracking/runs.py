@@ -10,13 +10,8 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.tables import printable
-from lanflow.tracking.client import (
-    Experiment,
-    MlflowClient,
-    MlflowException,
-    ViewType,
-    artifacts,
-)
+from lanflow.tracking.client import MlflowClient, MlflowException, ViewType, artifacts
+from lanflow.tracking.experiments import Experiment
 from lanflow.tracking.record import param_texts
 from lanflow.tracking.retry import error_reason, is_temporary, store_error, store_request
 from lanflow.tracking.store import INVENTORY_NAME, FoundRun
@@ -31,7 +26,7 @@ class NoSuchRunError(UserError):
 
 
 def found_run(
-    run: Any, inventory: Mapping[str, Any] | None = None, inventory_fault: str = ""
+    run: Any, inventory: Mapping[str, object] | None = None, inventory_fault: str = ""
 ) -> FoundRun:
     """Convert MLflow's object of a run."""
     return FoundRun(
@@ -135,7 +130,7 @@ def _search(
 
 def _read_inventory(
     client: MlflowClient, run: Any, folder: str
-) -> tuple[Mapping[str, Any] | None, str]:
+) -> tuple[Mapping[str, object] | None, str]:
     """Download and read a run's inventory; None if it logged none, or why that is none.
 
     The artifact is read by its address, which saves one request for each run.
@@ -228,7 +223,7 @@ def find_run_by_tag(
     return found_run(found[0]) if found else None
 
 
-def changed_params(run: FoundRun, params: Mapping[str, Any]) -> list[str]:
+def changed_params(run: FoundRun, params: Mapping[str, object]) -> list[str]:
     """Describe each param that a run recorded with another value, one phrase for each."""
     return [
         f"{key} {run.params[key]}, not {text}"

@@ -98,7 +98,7 @@ class Sender:
             self._calls.put(_wake)
 
     def stop(self) -> None:
-        """End the thread; of a request that it has begun, nothing more follows."""
+        """End the thread; a request that it has begun is its last."""
         self.delivery.cancel()
         self._calls.put(None)
 
@@ -149,7 +149,7 @@ class Sender:
             call()
 
     def _make(self, request: Callable[[], T]) -> T:
-        """Make a request; one that fails leaves open since when the store has not answered."""
+        """Make a request, and note since when the store owes an answer if it fails."""
         if self._unanswered_since is None or self.delivery.last_answer > self._unanswered_since:
             self._unanswered_since = time.monotonic()
         made = request()

@@ -3,6 +3,7 @@
 Nothing here needs MLflow.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from lanflow.core.errors import UserError
 from lanflow.core.names import check_title
@@ -91,7 +92,8 @@ class Store:
     @property
     def is_folder(self) -> bool:
         """True for MLflow's outdated store of files in a folder."""
-        return self.uri.startswith("file:") or "://" not in self.uri
+        is_path = "://" not in self.uri and self.uri not in _WORDS
+        return self.uri.startswith("file:") or is_path
 
     @property
     def is_database(self) -> bool:
@@ -118,7 +120,7 @@ class FoundRun:
     inventory
         The files of a data-generation run; None where it logged none or was not asked for.
     inventory_fault
-        Why its inventory is none; empty where it is one.
+        Why its inventory cannot be read; empty where it can.
     deleted
         Whether the run is deleted in MLflow, which keeps it hidden.
     """
@@ -131,7 +133,7 @@ class FoundRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     experiment_id: str = ""
     artifact_uri: str = ""
-    inventory: Mapping[str, Any] | None = None
+    inventory: Mapping[str, object] | None = None
     inventory_fault: str = ""
     deleted: bool = False
 
@@ -144,6 +146,18 @@ def redact(text: str) -> str:
     """
     text = _ENCODED_CREDENTIALS.sub("***", _CREDENTIALS.sub("***@", text))
     return _SECRET_OPTION.sub(r"\1***", text)
+
+
+class RedactedRecord(logging.LogRecord):
+    """A log record that shows no credentials.
+
+    Commands make all of their records such, those of MLflow and urllib3 too: a request that is
+    tried again is logged by urllib3 with its whole address.
+    """
+
+    def getMessage(self) -> str:  # noqa: N802, the name that logging calls
+        """Return the message without the credentials of URIs in it."""
+        return redact(super().getMessage())
 
 
 def resolve_store(
@@ -179,7 +193,7 @@ def resolve_store(
 
 
 def _stripped(uri: str | None, name: str) -> str | None:
-    """A URI without blanks and line breaks around it; None if nothing is left."""
+    """Strip blanks and line breaks off a URI; None if nothing is left."""
     uri = (uri or "").strip()
     strange = sorted({character for character in uri if not character.isprintable()})
     if strange or (_SCHEME.match(uri) and " " in uri):

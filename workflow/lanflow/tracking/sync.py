@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from pydantic import ConfigDict, Field
 
@@ -150,7 +149,7 @@ def _send(
     return run_id
 
 
-def _name_run(content: Mapping[str, Any], record: RunRecord) -> dict[str, Any]:
+def _name_run(content: Mapping[str, object], record: RunRecord) -> dict[str, object]:
     """Add the run's id to a document that was written before the run had one."""
     named = {key: value for key, value in content.items() if key != PENDING_KEY}
     for key in _RUN_ID_KEYS:
@@ -187,7 +186,7 @@ def _name_run_in_results(folder: RecordFolder, record: RunRecord) -> None:
             _write_keeping_times(path, _name_run(content, record))
 
 
-def _read_documents(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _read_documents(results: Path) -> Iterator[tuple[Path, dict[str, object]]]:
     """Read the documents in a folder of results that name their run."""
     for name in _DOCUMENTS:
         path = results / name
@@ -199,7 +198,7 @@ def _read_documents(results: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, content
 
 
-def _write_keeping_times(path: Path, content: Mapping[str, Any]) -> None:
+def _write_keeping_times(path: Path, content: Mapping[str, object]) -> None:
     """Write a document and restore its times, so that Snakemake repeats no job because of it."""
     times = path.stat()
     write_json(path, content)
@@ -208,7 +207,7 @@ def _write_keeping_times(path: Path, content: Mapping[str, Any]) -> None:
 
 def read_run_ids(
     paths: Sequence[Path], *, uri: str | None = None, artifact_location: str | None = None
-) -> list[str | None]:
+) -> list[str]:
     """Read the run ids in records of ``lanflow generate``; unsent runs are sent first.
 
     Parameters
@@ -221,7 +220,7 @@ def read_run_ids(
     Raises
     ------
     UserError
-        If a record cannot be read, or a run cannot be sent.
+        If a record cannot be read or is of no run, or a run cannot be sent.
     """
     chunks = [_read_chunk(path) for path in paths]
     unsent = [
@@ -232,7 +231,13 @@ def read_run_ids(
     if unsent:
         require_all_sent(sync_runs(unsent, uri=uri, artifact_location=artifact_location))
         chunks = [_read_chunk(path) for path in paths]
-    return [chunk.run_id for chunk in chunks]
+    return [_run_id(path, chunk) for path, chunk in zip(paths, chunks, strict=True)]
+
+
+def _run_id(path: Path, chunk: _ChunkRecord) -> str:
+    if chunk.run_id is None:
+        raise UserError(f"{path}: was simulated without a run; give 'lanflow generate' --mlflow-on")
+    return chunk.run_id
 
 
 def _read_chunk(path: Path) -> _ChunkRecord:

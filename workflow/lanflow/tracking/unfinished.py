@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -41,11 +40,11 @@ class _UnfinishedRun(BaseModel):
 def record_work(
     store: Store,
     results: Path,
-    work: Mapping[str, Any],
+    work: Mapping[str, object],
     *,
     experiment: str,
     name: str,
-    tags: Mapping[str, Any],
+    tags: Mapping[str, object],
     send_mode: SendMode,
     run_id: str | None = None,
 ) -> Iterator[RunRecorder]:
@@ -113,7 +112,7 @@ def resume_finished(folder: Path) -> None:
 
 
 def _find_run(
-    store: Store, send_mode: SendMode, results: Path, work: Mapping[str, Any], run_id: str | None
+    store: Store, send_mode: SendMode, results: Path, work: Mapping[str, object], run_id: str | None
 ) -> tuple[str, str | None]:
     """Return key and id of the run of this work: the interrupted one, or a new key.
 
@@ -140,7 +139,7 @@ def _find_run(
     return saved.run_key, known_id
 
 
-def _read_unfinished(path: Path, work: Mapping[str, Any]) -> _UnfinishedRun | None:
+def _read_unfinished(path: Path, work: Mapping[str, object]) -> _UnfinishedRun | None:
     """Read ``unfinished.json``; None if it is missing, damaged, or of other work."""
     try:
         saved = _UnfinishedRun.model_validate_json(path.read_text())

@@ -198,7 +198,7 @@ class TrainingConfig(Settings):
     network_id: int
     seed: int
 
-    def to_lanfactory(self, *, batch_size: int) -> dict[str, Any]:
+    def to_lanfactory(self, *, batch_size: int) -> dict[str, object]:
         """LANfactory's ``train_config`` dictionary for this training (version 0.7.0).
 
         Parameters
@@ -231,7 +231,7 @@ class TrainingConfig(Settings):
             "label_key": network_type.labels_key,
         }
 
-    def to_lanfactory_network(self) -> dict[str, Any]:
+    def to_lanfactory_network(self) -> dict[str, object]:
         """LANfactory's ``network_config`` dictionary (version 0.7.0)."""
         return {
             "layer_sizes": list(self.layer_sizes),
@@ -240,7 +240,7 @@ class TrainingConfig(Settings):
             "network_type": self.network_type,
         }
 
-    def deciding_settings(self) -> dict[str, Any]:
+    def deciding_settings(self) -> dict[str, object]:
         """The settings that decide the weights; the others are only passed on to LANfactory."""
         passed_on: Any = {"generator_approach": True, "lr_scheduler_params": {"verbose"}}
         return self.model_dump(mode="json", exclude=passed_on)

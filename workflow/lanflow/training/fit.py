@@ -20,7 +20,8 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.core.interrupts import defer_signals
-from lanflow.core.processes import DEFAULT_MEMORY_MB, require_memory
+from lanflow.core.names import DEFAULT_MEMORY_MB
+from lanflow.core.processes import require_memory
 from lanflow.data.dataset import DataSet
 from lanflow.networks.types import NETWORK_TYPES, Architecture
 from lanflow.training.backend import Backend, Weights

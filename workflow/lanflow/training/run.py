@@ -11,14 +11,13 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Literal, Self, TypedDict
 
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import remove_leftovers
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
-from lanflow.core.names import FINISHED_CHECKPOINT, UNFINISHED
-from lanflow.core.processes import DEFAULT_MEMORY_MB
+from lanflow.core.names import DEFAULT_MEMORY_MB, FINISHED_CHECKPOINT, UNFINISHED
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
 from lanflow.data.prepare import (
@@ -31,7 +30,7 @@ from lanflow.data.prepare import (
 )
 from lanflow.models.definition import Definition
 from lanflow.models.models_file import ModelsFile, base_name
-from lanflow.models.own import own_models
+from lanflow.models.own.model import own_models
 from lanflow.models.simulators import resolve_model
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
@@ -117,7 +116,34 @@ class TrainingOptions:
         return replace(self, mlflow_on=False, mlflow_run_name=None)
 
 
-def train(options: TrainingOptions) -> dict[str, Any]:
+class FinishedTraining(TypedDict):
+    """The line of JSON that a training ends with; folders and files are absolute paths."""
+
+    status: Literal["FINISHED"]
+    network_folder: str
+    onnx: str | None
+    history: str
+    run_uuid: str
+    mlflow_run_id: str | None
+    mlflow_experiment_id: str | None
+    mlflow_pending: str | None
+    best_epoch: int
+    best_val_loss: float
+    train_loss: float
+
+
+class PlannedDryRun(TypedDict):
+    """The line of JSON that ``--dry-run`` ends with."""
+
+    status: Literal["DRY_RUN"]
+    network_folder: str
+    n_train_rows: int
+    n_val_rows: int
+    n_weights: int
+    tracked: bool
+
+
+def train(options: TrainingOptions) -> FinishedTraining | PlannedDryRun:
     """Run one training.
 
     Parameters
@@ -127,8 +153,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        The line of JSON that the command prints: status, paths, ids, best validation loss.
+    FinishedTraining or PlannedDryRun
+        What the command prints: status, paths, ids, best validation loss.
 
     Raises
     ------
@@ -352,7 +378,7 @@ def _put_away_finished(folder: Path) -> None:
     hide_finished(folder)
 
 
-def _train(training: PlannedTraining, tracking: Tracking | None) -> dict[str, Any]:
+def _train(training: PlannedTraining, tracking: Tracking | None) -> FinishedTraining:
     """Train, save and record; the caller holds the lock of the network's folder."""
     with track_training(training, tracking) as run:
         with EpochLog(run, training.job) as log_epochs:
@@ -364,7 +390,7 @@ def _train(training: PlannedTraining, tracking: Tracking | None) -> dict[str, An
     return _describe_result(training, result, run)
 
 
-def _describe_dry_run(training: PlannedTraining, tracking: Tracking | None) -> dict[str, Any]:
+def _describe_dry_run(training: PlannedTraining, tracking: Tracking | None) -> PlannedDryRun:
     job = training.job
     return {
         "status": "DRY_RUN",
@@ -378,7 +404,7 @@ def _describe_dry_run(training: PlannedTraining, tracking: Tracking | None) -> d
 
 def _describe_result(
     training: PlannedTraining, result: TrainingResult, run: RunRecorder | None
-) -> dict[str, Any]:
+) -> FinishedTraining:
     folder = training.folder.absolute()
     return {
         "status": "FINISHED",

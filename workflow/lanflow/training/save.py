@@ -7,16 +7,16 @@ and the card is written last. Each file appears under its name once it is comple
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lanflow import __version__
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.interrupts import defer_signals
-from lanflow.data.manifest import Manifest, describe_lineage
+from lanflow.data.manifest import Lineage, Manifest, describe_lineage
 from lanflow.models.definition import Definition, ModelsFileRecord
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import Card
 from lanflow.networks.lanfactory import save_lanfactory_files
 from lanflow.networks.types import NETWORK_TYPES
 from lanflow.training.fit import TrainingJob, TrainingResult
@@ -62,7 +62,7 @@ class PlannedTraining:
         """The network's folder."""
         return self.place.folder
 
-    def lineage(self) -> dict[str, Any]:
+    def lineage(self) -> Lineage:
         """The content of ``training_data_lineage.json``."""
         split = self.job.split
         return describe_lineage(
@@ -91,7 +91,7 @@ def save_network(
         network_folder.CONFIG: job.config.model_dump(mode="json")
         | {"batch_size": job.batch_size, "memory_mb": job.memory_mb},
         network_folder.LINEAGE: training.lineage(),
-        network_folder.CARD: _card(training, result, mlflow_run_id),
+        network_folder.CARD: _card(training, result, mlflow_run_id).model_dump(mode="json"),
     }
     _clear(place, backend.name)
     for name, product in products.items():
@@ -157,7 +157,7 @@ def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def _data_details(training: PlannedTraining) -> dict[str, Any]:
+def _data_details(training: PlannedTraining) -> dict[str, object]:
     """LANfactory's record of the data; its two trainers spell the keys differently."""
     job, generator = training.job, training.manifest.generator
     ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
@@ -184,39 +184,35 @@ def _export(job: TrainingJob, result: TrainingResult) -> bytes:
     return content
 
 
-def _card(
-    training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None
-) -> dict[str, Any]:
+def _card(training: PlannedTraining, result: TrainingResult, mlflow_run_id: str | None) -> Card:
     """Write the card: order of inputs, bounds, meaning of the output."""
     job = training.job
     network_type = NETWORK_TYPES[job.config.network_type]
     parameters = list(job.data_set.parameters)
-    card = {
-        "model": job.config.model,
-        "network_type": network_type.name,
-        "backend": job.backend.name,
-        "inputs": parameters + (["rt", "choice"] if network_type.has_trial else []),
-        "parameters": parameters,
-        "bounds": job.data_set.bounds.to_json(),
-        "output": network_type.output,
-        "output_shape": [1, job.architecture.layer_sizes[-1]],
-        "units": {"rt": "seconds"} if network_type.has_trial else {},
-        "layer_sizes": list(job.config.layer_sizes),
-        "activations": [*job.config.activations, "linear"],
-        "n_weights": job.architecture.n_weights,
-        "best_epoch": result.best.epoch,
-        "best_val_loss": result.best.val_loss,
-        "n_epochs": len(result.history),
-        "loss": network_type.loss,
-        "seed": job.config.seed,
-        "data_digest": job.data_set.digest,
-        "label_source": job.data_set.label_source,
-        "n_parameter_sets": job.split.n_train_sets + job.split.n_val_sets,
-        "n_rows": len(job.split.train) + len(job.split.val),
-        "run_uuid": training.place.run_uuid,
-        "mlflow_run_id": mlflow_run_id,
-        "lanflow_version": __version__,
-    }
-    if training.definition is not None:
-        card["definition"] = training.definition.model_dump(mode="json")
-    return card
+    return Card(
+        model=job.config.model,
+        network_type=job.config.network_type,
+        backend=job.backend.name,
+        inputs=parameters + (["rt", "choice"] if network_type.has_trial else []),
+        parameters=parameters,
+        bounds=job.data_set.bounds,
+        output=network_type.output,
+        output_shape=[1, job.architecture.layer_sizes[-1]],
+        units={"rt": "seconds"} if network_type.has_trial else {},
+        layer_sizes=list(job.config.layer_sizes),
+        activations=[*job.config.activations, "linear"],
+        n_weights=job.architecture.n_weights,
+        best_epoch=result.best.epoch,
+        best_val_loss=result.best.val_loss,
+        n_epochs=len(result.history),
+        loss=network_type.loss,
+        seed=job.config.seed,
+        data_digest=job.data_set.digest,
+        label_source=job.data_set.label_source,
+        n_parameter_sets=job.split.n_train_sets + job.split.n_val_sets,
+        n_rows=len(job.split.train) + len(job.split.val),
+        run_uuid=training.place.run_uuid,
+        mlflow_run_id=mlflow_run_id,
+        lanflow_version=__version__,
+        definition=training.definition,
+    )

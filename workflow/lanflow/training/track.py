@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from lanflow.core.names import is_name
 from lanflow.core.progress import Progress, epoch_line, in_notebook
 from lanflow.data.manifest import common_folder
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import RunFile, read_run_file
 from lanflow.networks.types import NETWORK_TYPES, BackendName
 from lanflow.tracking.record import PENDING_KEY
 from lanflow.tracking.recorder import RunRecorder, fetch_run
@@ -76,71 +76,73 @@ def track_training(
     RunRecorder or None
         The run, or None without tracking.
     """
-    record_path = training.folder / network_folder.RECORD
-    record = _identity(training)
+    path = training.folder / network_folder.RECORD
+    file = _run_file(training)
     opened: contextlib.AbstractContextManager[RunRecorder | None] = contextlib.nullcontext()
     if tracking is not None:
-        record |= {"mlflow_tracking_uri": tracking.store.shown_uri}
+        file = file.model_copy(update={"mlflow_tracking_uri": tracking.store.shown_uri})
         opened = _open_run(training, tracking)
     run = None
     try:
         with opened as run:
-            write_json(record_path, {**record, **_run_ids(run), "status": "RUNNING"})
+            write_json(path, _with(file, run, status="RUNNING").to_json())
             yield run
             interrupts.check()
-            finished = {**record, **_run_ids(run), "status": "FINISHED", "finished": _now()}
+            finished = _with(file, run, status="FINISHED", finished=_now())
             if run is not None:
-                run.log_json(finished, f"{_OUTPUT_FOLDER}/{network_folder.RECORD}")
+                run.log_json(finished.to_json(), f"{_OUTPUT_FOLDER}/{network_folder.RECORD}")
     except BaseException as e:
         killed = isinstance(e, KeyboardInterrupt | SystemExit)
         status = "KILLED" if killed else "FAILED"
-        reason = redact(f"{type(e).__name__}: {e}")
-        stopped = {**record, **_run_ids(run), "status": status, "reason": reason}
+        stopped = _with(file, run, status=status, reason=redact(f"{type(e).__name__}: {e}"))
         if tracking is None or run is not None:  # else the store refused, and nothing was begun
-            _write_stopped(record_path, stopped | _pending(run, training.folder))
+            _write_stopped(path, _with_pending(stopped, run, training.folder))
         raise
-    write_json(record_path, finished | _pending(run, training.folder))
+    write_json(path, _with_pending(finished, run, training.folder).to_json())
 
 
-def _write_stopped(path: Path, record: Mapping[str, Any]) -> None:
+def _write_stopped(path: Path, file: RunFile) -> None:
     """Record the end of a training that failed, maybe because nothing can be written here."""
     try:
-        write_json(path, record)
+        write_json(path, file.to_json())
     except OSError as e:
         log.warning("%s", explain_os_error(e))
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)  # it says RUNNING
 
 
-def _identity(training: PlannedTraining) -> dict[str, Any]:
+def _run_file(training: PlannedTraining) -> RunFile:
+    """What ``run.json`` says of a training before it starts."""
     job = training.job
-    return {
-        "model": job.config.model,
-        "network_type": job.config.network_type,
-        "backend": job.backend.name,
-        "device": job.backend.device,
-        "run_uuid": training.place.run_uuid,
-        "config_sha256": _config_sha256(job.config),
-        "data_digest": job.data_set.digest,
-        "versions": {"lanflow": __version__, "numpy": np.__version__, **job.backend.versions()},
-    }
+    return RunFile(
+        model=job.config.model,
+        network_type=job.config.network_type,
+        backend=job.backend.name,
+        device=job.backend.device,
+        run_uuid=training.place.run_uuid,
+        config_sha256=_config_sha256(job.config),
+        data_digest=job.data_set.digest,
+        versions={"lanflow": __version__, "numpy": np.__version__, **job.backend.versions()},
+    )
 
 
 def _config_sha256(config: TrainingConfig) -> str:
     return hashlib.sha256(config.canonical_json().encode()).hexdigest()
 
 
-def _run_ids(run: RunRecorder | None) -> dict[str, str | None]:
-    if run is None:
-        return {}
-    return {"mlflow_run_id": run.id, "mlflow_experiment_id": run.experiment_id}
+def _with(file: RunFile, run: RunRecorder | None, **known: str) -> RunFile:
+    """Add the run's ids, if there is a run, and what is known now."""
+    ids: dict[str, str | None] = {}
+    if run is not None:
+        ids = {"mlflow_run_id": run.id, "mlflow_experiment_id": run.experiment_id}
+    return file.model_copy(update={**ids, **known})
 
 
-def _pending(run: RunRecorder | None, folder: Path) -> dict[str, str]:
-    """Folder of the records that the store has not taken yet."""
+def _with_pending(file: RunFile, run: RunRecorder | None, folder: Path) -> RunFile:
+    """Add the folder of the record that the store has not taken yet, if there is one."""
     if run is None or run.pending is None:
-        return {}
-    return {PENDING_KEY: str(run.pending.relative_to(folder.absolute()))}
+        return file
+    return file.model_copy(update={PENDING_KEY: str(run.pending.relative_to(folder.absolute()))})
 
 
 def _now() -> str:
@@ -194,10 +196,10 @@ def _log_data_set(run: RunRecorder, training: PlannedTraining) -> None:
     )
 
 
-def _tags(training: PlannedTraining) -> dict[str, Any]:
+def _tags(training: PlannedTraining) -> dict[str, object]:
     """Identity and lineage."""
     job, manifest = training.job, training.manifest
-    tags = {
+    tags: dict[str, object] = {
         "phase": "train",
         "run_uuid": training.place.run_uuid,
         "config_sha256": _config_sha256(job.config),
@@ -218,7 +220,7 @@ def _n_files(job: TrainingJob) -> int:
     return len({*job.split.train_files, *job.split.val_files})
 
 
-def _params(job: TrainingJob) -> dict[str, Any]:
+def _params(job: TrainingJob) -> dict[str, object]:
     """The settings as used, under the names that the tools around LANfactory look for."""
     data_set = job.data_set
     bounds = json.dumps(data_set.bounds.to_json(), sort_keys=True)
@@ -237,7 +239,7 @@ def _params(job: TrainingJob) -> dict[str, Any]:
 
 
 def _check_same_training(
-    store: Store, run_id: str, params: Mapping[str, Any], tags: Mapping[str, Any]
+    store: Store, run_id: str, params: Mapping[str, object], tags: Mapping[str, object]
 ) -> None:
     """Refuse to continue a run that recorded another training; the run stays as it is."""
     from lanflow.tracking.runs import changed_params
@@ -269,14 +271,12 @@ def recorded_run_uuid(run_id: str, store: Store) -> str | None:
 def interrupted_run_uuid(folder: Path, config: TrainingConfig, backend: BackendName) -> str | None:
     """The run uuid in a network's folder, if a training of these settings was begun there."""
     try:
-        record = json.loads((folder / network_folder.RECORD).read_text())
-    except (OSError, ValueError):
+        file = read_run_file(folder / network_folder.RECORD)
+    except UserError:
         return None
-    known = {"config_sha256": _config_sha256(config), "backend": backend}
-    if not isinstance(record, dict) or any(record.get(key) != known[key] for key in known):
+    if (file.config_sha256, file.backend) != (_config_sha256(config), backend):
         return None
-    run_uuid = record.get("run_uuid")
-    return run_uuid if is_name(run_uuid) else None
+    return file.run_uuid if is_name(file.run_uuid) else None
 
 
 class EpochLog(contextlib.AbstractContextManager["EpochLog"]):

@@ -8,12 +8,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 
 from lanflow.core.figures import BLUE, ORANGE
-from lanflow.data.audit import audit_data_set
+from lanflow.data.audit.measure import audit_data_set
 from lanflow.data.prepare import PackedData
 from lanflow.report.figures.records import draw_audit
 from tests.conftest import training_file_content
 from tests.unit.core.test_figures import n_pixels_of
-from tests.unit.data.test_audit import audit_of, same_sets
+from tests.unit.data.audit.test_measure import audit_of, same_sets
 
 
 @pytest.fixture

@@ -69,8 +69,13 @@ RESULTS = [
     ("evaluate_network", {"verdict": "passed", "gates": {}, "scores": None}, "passed"),
     (
         "recover_parameters",
-        {"rank_correlation": {"v": 0.91, "a": None}},
-        "rank correlation 0.91 to 0.91",
+        {"rank_correlation": {"v": 0.91, "a": 0.8}},
+        "rank correlation 0.80 to 0.91",
+    ),
+    (
+        "recover_parameters",
+        {"rank_correlation": {}, "without_rank_correlation": "2 subjects, of at least 3"},
+        "no rank correlation: 2 subjects, of at least 3",
     ),
     (
         "register_networks",
@@ -104,4 +109,5 @@ def test_the_signal_that_ended_a_job(reason: str, signal: str | None) -> None:
 
 def test_a_command_is_pasted_without_its_log() -> None:
     assert pasted("lanflow sync r  > 'a b.log' 2>&1", "a b.log") == "lanflow sync r "
+    assert pasted("lanflow sync r --json > l.log 2>&1", "l.log") == "lanflow sync r"
     assert pasted("touch a", None) == "touch a"

@@ -129,9 +129,9 @@ class GenerationConfig(_Section):
             changed._models_file = file
         return changed
 
-    def settings_dict(self) -> dict[str, Any]:
+    def settings_dict(self) -> dict[str, object]:
         """Settings that decide the numbers in a file: all but the spread over sub-runs."""
-        excluded: dict[str, Any] = {"pipeline": _NO_DIFFERENCE}
+        excluded: Any = {"pipeline": _NO_DIFFERENCE}
         if not self.param_bounds:
             excluded["param_bounds"] = True
         settings = self.model_dump(mode="json", exclude=excluded)

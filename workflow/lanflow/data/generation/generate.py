@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
 from lanflow.core.processes import WorkerPool, require_memory, worker_pool
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.data.generation.plan import ChunkPlan, SetDraw
-from lanflow.models.simulators import default_generator_config
+from lanflow.models.generation import default_generator_config
 from lanflow.networks import folder as network_folder
 from lanflow.tracking.store import INVENTORY_NAME
 
@@ -39,8 +39,8 @@ FILES_NAME = "training_data"
 PARTIAL_NAME = f"{FILES_NAME}.partial"
 RECORD_NAME = "chunk.json"
 
-# What a chunk's folder holds beside its finished files; whose the unfinished ones are, their
-# folder's name says.
+# What a chunk's folder holds beside its finished files. Unfinished files are in a folder whose
+# name says whose they are.
 _OWN = (
     *(RECORD_NAME, INVENTORY_NAME, UNFINISHED, FINISHED, network_folder.LOCK),
     network_folder.MODELS_FILE,
@@ -56,8 +56,26 @@ _BYTES_PER_SET, _WORKER_BYTES = 1000, 100 * 2**20
 HEAD_START = 2.0
 
 
+class InventoryFile(TypedDict):
+    """A training file in an inventory; ``sha256`` is lanflow's addition."""
+
+    filename: str
+    relative_path: str
+    size_bytes: int
+    size_mb: float
+    sha256: str
+
+
+class Inventory(TypedDict):
+    """The content of a chunk's inventory, in ssm-simulators' format."""
+
+    num_files: int
+    total_size_mb: float
+    files: list[InventoryFile]
+
+
 def _generator_config(plan: ChunkPlan) -> dict[str, Any]:
-    """ssm-simulators' nested configuration for a plan; nothing of this machine is in it."""
+    """Make ssm-simulators' nested configuration for a plan; nothing of this machine is in it."""
     config = plan.config
     nested = default_generator_config(plan.model)
     nested["pipeline"] |= config.pipeline.model_dump()
@@ -76,7 +94,7 @@ _pipeline_here: Any = None
 
 
 def _use(plan: ChunkPlan) -> None:
-    """Give this process its pipeline, once.
+    """Make the pipeline that this process uses for all its parameter sets.
 
     Raises
     ------
@@ -88,11 +106,13 @@ def _use(plan: ChunkPlan) -> None:
 
 
 def _start_worker(plan: ChunkPlan) -> None:
+    """Prepare a worker process; each uses one core."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     _use(plan)
 
 
 def _generate_set(draw: SetDraw) -> dict[str, Any]:
+    """Make the rows of one parameter set, in the form that ssm-simulators' pipelines return."""
     (parameter_seed, simulator_seed), point = draw
     _pipeline_here._param_sampler.start_set(parameter_seed, point)
     with warnings.catch_warnings():
@@ -160,7 +180,7 @@ def require_chunk_folder(plan: ChunkPlan, folder: Path) -> None:
 
 
 def _inventoried(path: Path) -> list[str]:
-    """Names of the files that an inventory of lanflow's lists; none where there is none."""
+    """List the names of the files in an inventory of lanflow's; none where there is none."""
     try:
         files = json.loads(path.read_bytes())["files"]
         return [str(file["filename"]) for file in files if file.get("sha256")]
@@ -203,7 +223,7 @@ def generate_chunk(
     n_processes: int,
     on_set: Callable[[], None] = lambda: None,
     keep_partial: bool = False,
-) -> dict[str, Any]:
+) -> Inventory:
     """Make the files of a chunk; files that are there from an interrupted try are kept.
 
     Parameters
@@ -222,8 +242,8 @@ def generate_chunk(
 
     Returns
     -------
-    dict
-        The inventory, in ssm-simulators' format with ``sha256`` per file.
+    Inventory
+        The files that were made.
 
     Raises
     ------
@@ -258,7 +278,7 @@ def generate_chunk(
     return inventory
 
 
-def _publish(folder: Path, names: list[str]) -> dict[str, Any]:
+def _publish(folder: Path, names: list[str]) -> Inventory:
     """Let finished files appear in their final folder, with their inventory beside it.
 
     They have names in the folder of unfinished files, too, until the chunk is recorded: if that is
@@ -303,9 +323,9 @@ def _workers(
         yield run
 
 
-def build_inventory(paths: list[Path], final_folder: Path) -> dict[str, Any]:
-    """ssm-simulators' inventory of files that will lie in ``final_folder``, with sha256."""
-    files: list[dict[str, Any]] = []
+def build_inventory(paths: list[Path], final_folder: Path) -> Inventory:
+    """List files that will lie in ``final_folder``, with their sizes and digests."""
+    files: list[InventoryFile] = []
     for path in paths:
         content = path.read_bytes()
         files.append(

@@ -6,14 +6,14 @@ import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.models.density import labels
-from lanflow.models.kde import KernelDensity
-from lanflow.models.model import Model
-from lanflow.models.simulators import (
+from lanflow.models.generation import (
     make_sampler,
     own_pipeline,
     simulation_pipeline,
     training_strategy,
 )
+from lanflow.models.kde import KernelDensity
+from lanflow.models.model import Model
 from lanflow.models.sources import Source, make_density
 
 

@@ -1,11 +1,11 @@
-"""One chunk of data generation as a step: files, inventory, a tracked run."""
+"""One chunk of data generation as a command runs it: files, their inventory, and an MLflow run."""
 
 import contextlib
 import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.files import write_json, write_text
@@ -15,6 +15,7 @@ from lanflow.core.progress import Progress
 from lanflow.data.generation.generate import (
     FILES_NAME,
     RECORD_NAME,
+    InventoryFile,
     generate_chunk,
     remove_partial,
     require_chunk_folder,
@@ -23,7 +24,6 @@ from lanflow.data.generation.generate import (
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.networks import folder as network_folder
 from lanflow.tracking.preflight import check_first_contact
-from lanflow.tracking.record import PENDING_KEY
 from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import FILES_TAG, INVENTORY_NAME, MODELS_FILE_TAG, SendMode, Store
 from lanflow.tracking.unfinished import hide_finished, record_work, resume_finished
@@ -32,6 +32,31 @@ log = logging.getLogger(__name__)
 
 # Address space that importing ssm-simulators, and what it needs, takes (measured, version 0.12.5).
 _LOADING_BYTES = 500 * 2**20
+
+
+class _Chunk(TypedDict):
+    """What is recorded of a chunk of files, and printed."""
+
+    model: str
+    chunk: int
+    seed: int
+    batch_id: str
+    run_id: str | None
+    mlflow_pending: str | None
+    folder: str
+    n_files: int
+
+
+class ChunkRecord(_Chunk):
+    """The content of ``chunk.json``; ``mlflow_pending`` is a path from the chunk's folder."""
+
+    files: list[InventoryFile]
+
+
+class ChunkSummary(_Chunk):
+    """What ``lanflow generate`` prints; ``mlflow_pending`` is an absolute path."""
+
+    n_parameter_sets: int
 
 
 def generate(
@@ -44,7 +69,7 @@ def generate(
     run_name: str | None = None,
     log_files: bool = False,
     send_mode: SendMode = "now",
-) -> dict[str, Any]:
+) -> ChunkSummary:
     """Make a chunk's files and record them.
 
     Parameters
@@ -62,9 +87,9 @@ def generate(
 
     Returns
     -------
-    dict
-        The chunk's record as written to ``chunk.json`` in its folder, without its files and with
-        the number of parameter sets.
+    ChunkSummary
+        The chunk's record in ``chunk.json``, without its files and with the number of parameter
+        sets.
 
     Raises
     ------
@@ -118,8 +143,8 @@ def _generate(
     n_processes: int,
     log_files: bool,
     tracked: contextlib.AbstractContextManager[RunRecorder] | None,
-) -> dict[str, Any]:
-    """Make a chunk's files and record them; nobody else writes in its folder."""
+) -> ChunkSummary:
+    """Make a chunk's files and record them; the caller holds the lock of its folder."""
     n_sets = plan.n_files * plan.config.pipeline.n_parameter_sets
     with contextlib.ExitStack() as stack:
         run = None if tracked is None else stack.enter_context(tracked)
@@ -145,24 +170,23 @@ def _generate(
                 },
                 step=0,
             )
-    record = {
+    chunk: _Chunk = {
         "model": plan.config.model_name,
         "chunk": plan.chunk,
         "seed": plan.seed,
         "batch_id": plan.batch_id,
         "run_id": None if run is None else run.id,
-        PENDING_KEY: _pending(run, folder),
+        "mlflow_pending": _pending(run, folder),
         "folder": str((folder / FILES_NAME).absolute()),
         "n_files": inventory["num_files"],
-        "files": inventory["files"],
     }
+    record: ChunkRecord = {**chunk, "files": inventory["files"]}
     write_json(folder / RECORD_NAME, record)
     remove_partial(folder)
     hide_finished(folder)
     log.info("%s: %d file(s) in %s", description, inventory["num_files"], folder / FILES_NAME)
-    shown = {key: value for key, value in record.items() if key != "files"}
-    shown["n_parameter_sets"] = n_sets
-    return shown | {PENDING_KEY: None if run is None or run.pending is None else str(run.pending)}
+    pending = None if run is None or run.pending is None else str(run.pending)
+    return {**chunk, "mlflow_pending": pending, "n_parameter_sets": n_sets}
 
 
 def _pending(run: RunRecorder | None, folder: Path) -> str | None:
@@ -181,7 +205,7 @@ def _tracked(
     run_name: str | None,
     send_mode: SendMode,
 ) -> Iterator[RunRecorder]:
-    """The chunk's run, with ssm-simulators' params and the ecosystem's current tags."""
+    """Record the chunk as a run, with ssm-simulators' params and the ecosystem's current tags."""
     from importlib.metadata import version
 
     settings = plan.config.settings_dict()

@@ -5,12 +5,12 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lanflow.evaluation.gates import judge, skip
 from lanflow.evaluation.hssm.interpreter import find_hssm, hssm_environment, interpreter
+from lanflow.evaluation.hssm.probe import Case, Result
 from lanflow.evaluation.record import Gate
 from lanflow.models.density import Array
 from lanflow.models.kde import OMISSION
@@ -59,14 +59,7 @@ def hssm_gate(network: Network, *, python: str, seed: int) -> Gate:
             "loglik": _made_up_likelihood(len(model.parameters)),
             "loglik_missing_data": network.onnx,
         }
-    case = {
-        "model": model.name,
-        "choices": list(model.choices),
-        "bounds": network.bounds.to_json(),
-        "points": points,
-        "trials": trials,
-    }
-    found = _probe(python, networks, case)
+    found = _probe(python, network, networks, points, trials)
     if isinstance(found, str):
         return Gate(
             name="hssm", verdict="failed", reason=found, is_essential=False, numbers={}, limits={}
@@ -95,16 +88,29 @@ def _made_up_likelihood(n_parameters: int) -> bytes:
 
 
 def _probe(
-    python: str, networks: Mapping[str, bytes], case: Mapping[str, Any]
-) -> dict[str, Any] | str:
-    """HSSM's results, or the reason why there are none."""
+    python: str,
+    network: Network,
+    networks: Mapping[str, bytes],
+    points: list[Theta],
+    trials: Array,
+) -> Result | str:
+    """Run HSSM on a case, and return its results, or the reason why there are none."""
     with tempfile.TemporaryDirectory() as folder:
-        paths: dict[str, str | None] = {"loglik_missing_data": None}
+        paths = {}
         for name, content in networks.items():
             paths[name] = str(Path(folder, f"{name}.onnx"))
             Path(folder, f"{name}.onnx").write_bytes(content)
+        case: Case = {
+            "model": network.known_model.name,
+            "choices": list(network.known_model.choices),
+            "bounds": network.bounds.to_json(),
+            "loglik": paths["loglik"],
+            "loglik_missing_data": paths.get("loglik_missing_data"),
+            "trials": trials.tolist(),
+            "points": points,
+        }
         path = Path(folder, "case.json")
-        path.write_text(json.dumps({**case, **paths, "trials": case["trials"].tolist()}))
+        path.write_text(json.dumps(case))
         try:
             done = subprocess.run(  # noqa: S603
                 [interpreter(python), str(_PROBE), str(path)],
@@ -120,7 +126,7 @@ def _probe(
     if done.returncode != 0:
         said = done.stderr.strip().splitlines() or ["no message"]
         return f"HSSM does not take the network ({said[-1]})"
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: Result = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -151,8 +157,8 @@ class _Ours:
 
         return (4 * central(_STEP) - central(2 * _STEP)) / 3
 
-    def compare(self, found: Mapping[str, Any], points: list[Theta]) -> dict[str, float | int]:
-        """Numbers of the gate."""
+    def compare(self, found: Result, points: list[Theta]) -> dict[str, float | int]:
+        """Compare with what HSSM computed, and return the numbers of the gate."""
         theirs = np.array(found["log_densities"], float)
         ours = np.stack([self.log_densities(point) for point in points])
         their_slopes = np.array(

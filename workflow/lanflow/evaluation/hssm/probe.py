@@ -1,18 +1,42 @@
-"""Run by an interpreter that has HSSM, as a file: what HSSM makes of a network.
+"""Compiles a model over a network with HSSM, in an interpreter that has HSSM, and evaluates it.
 
-The argument is a JSON file: the model's name, choices and bounds by parameter, paths of the
-networks, trials, points in parameter space, and HSSM's backend, jax when left out. Printed is one
-line of JSON: at each point a log-density for each trial and the gradient of their sum by parameter.
-Nothing of lanflow is imported, which need not be installed there.
+That interpreter runs this file, which imports nothing of lanflow: lanflow need not be installed
+there. The argument is a JSON file with a :class:`Case`; one line of JSON with the :class:`Result`
+is printed.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
-def examine(case: dict[str, Any]) -> dict[str, Any]:
+class _Choice(TypedDict, total=False):
+    # typing.NotRequired is newer than the oldest Python that HSSM runs on.
+    backend: str  # HSSM's; jax when left out
+
+
+class Case(_Choice):
+    """What to evaluate: paths of networks, trials of rt and choice, and points by parameter."""
+
+    model: str
+    choices: list[int]
+    bounds: dict[str, list[float]]
+    loglik: str
+    loglik_missing_data: str | None
+    trials: list[list[float]]
+    points: list[dict[str, float]]
+
+
+class Result(TypedDict):
+    """At each point, a log-density for each trial and the gradient of their sum by parameter."""
+
+    version: str
+    log_densities: list[list[float]]
+    gradients: list[dict[str, float]]
+
+
+def examine(case: Case) -> Result:
     """Compile a model over the network and evaluate it."""
     import hssm
     import numpy as np
@@ -44,7 +68,7 @@ def examine(case: dict[str, Any]) -> dict[str, Any]:
     gradient = pytensor.grad(log_density.sum(), plain.value_vars)
     compiled = plain.compile_fn([log_density, *gradient])
     names = [variable.name for variable in plain.value_vars]
-    results: dict[str, Any] = {"version": hssm.__version__, "log_densities": [], "gradients": []}
+    results: Result = {"version": hssm.__version__, "log_densities": [], "gradients": []}
     for point in case["points"]:
         values, *slopes = compiled({name: np.asarray(point[name]) for name in names})
         results["log_densities"].append(values.tolist())

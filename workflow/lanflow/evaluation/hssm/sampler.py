@@ -1,20 +1,52 @@
-"""Run by an interpreter that has HSSM, as a file: posteriors of subjects, by HSSM's NUTS.
+"""Samples the posteriors of subjects with HSSM's NUTS, in an interpreter that has HSSM.
 
-The argument is a JSON file: ``model``, the name of one; ``loglik``, the path of a network;
-``choices``; ``bounds``, the trained bounds by parameter, within which each has a uniform prior;
-``n_chains``, ``n_tune`` and ``n_draws``; and ``subjects``, each with ``index``, ``rts``,
-``choices``, ``start`` by parameter and ``seed``. Printed is a line of JSON for each subject.
-Nothing of lanflow is imported, which need not be installed there.
+That interpreter runs this file, which imports nothing of lanflow: lanflow need not be installed
+there. The argument is a JSON file with a :class:`Case`; a line of JSON with the :class:`Draws` of
+each subject is printed.
 """
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 
-def sample(case: dict[str, Any], subject: dict[str, Any]) -> dict[str, Any]:
-    """Draws of one subject, and whether they can be trusted."""
+class SubjectCase(TypedDict):
+    """The data of one subject, where its chains start by parameter, and their seed."""
+
+    index: int
+    rts: list[float]
+    choices: list[int]
+    start: dict[str, float]
+    seed: int
+
+
+class Case(TypedDict):
+    """What to sample: the path of a network, and the bounds that its priors are uniform within."""
+
+    model: str
+    loglik: str
+    choices: list[int]
+    bounds: dict[str, list[float]]
+    n_chains: int
+    n_tune: int
+    n_draws: int
+    subjects: list[SubjectCase]
+
+
+class Draws(TypedDict):
+    """Draws of one subject by parameter, shape (chains, draws), and whether they can be trusted."""
+
+    index: int
+    version: str
+    draws: dict[str, list[list[float]]]
+    r_hat: dict[str, float]
+    ess: dict[str, float]
+    n_divergent: int
+
+
+def sample(case: Case, subject: SubjectCase) -> Draws:
+    """Sample the parameters of one subject."""
     import arviz
     import hssm
     import pandas as pd

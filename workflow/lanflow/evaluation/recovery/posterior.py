@@ -6,15 +6,16 @@ import queue
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.evaluation.hssm.interpreter import hssm_environment, interpreter
+from lanflow.evaluation.hssm.sampler import Case, Draws, SubjectCase
 from lanflow.evaluation.recovery.subjects import Subject
 from lanflow.models.density import Array
 from lanflow.models.parameters import Bounds, Theta
@@ -96,13 +97,13 @@ def sample_subjects(
                 is_result, text = results.get()
                 if not is_result:
                     raise UserError(f"{network.title}: HSSM does not sample it ({text})")
-                found = json.loads(text)
+                found: Draws = json.loads(text)
                 posteriors[found["index"]] = _posterior(found, network.bounds)
                 on_subject()
     return [posteriors[i] for i in range(len(subjects))]
 
 
-def _posterior(found: Mapping[str, Any], names: Mapping[str, object]) -> Posterior:
+def _posterior(found: Draws, names: Iterable[str]) -> Posterior:
     draws = np.stack([np.array(found["draws"][name]) for name in names], axis=-1)
     r_hat, ess = (np.array([found[key][name] for name in names]) for key in ("r_hat", "ess"))
     return Posterior(draws, r_hat, ess, found["n_divergent"], found["version"])
@@ -112,7 +113,7 @@ def _cases(network: Network, subjects: list[Subject], folder: Path, n_processes:
     """Write a case for each process, with every n-th subject."""
     onnx = folder / "network.onnx"
     onnx.write_bytes(network.onnx)
-    told = [
+    told: list[SubjectCase] = [
         {
             "index": i,
             "rts": subject.rts.tolist(),
@@ -122,19 +123,20 @@ def _cases(network: Network, subjects: list[Subject], folder: Path, n_processes:
         }
         for i, subject in enumerate(subjects)
     ]
-    common = {
-        "model": network.model_name,
-        "loglik": str(onnx),
-        "choices": list(network.known_model.choices),
-        "bounds": network.bounds.to_json(),
-        "n_chains": N_CHAINS,
-        "n_tune": N_TUNE,
-        "n_draws": N_DRAWS,
-    }
     paths = []
     for first in range(min(n_processes, len(subjects))):
+        case: Case = {
+            "model": network.model_name,
+            "loglik": str(onnx),
+            "choices": list(network.known_model.choices),
+            "bounds": network.bounds.to_json(),
+            "n_chains": N_CHAINS,
+            "n_tune": N_TUNE,
+            "n_draws": N_DRAWS,
+            "subjects": told[first::n_processes],
+        }
         paths.append(folder / f"case_{first}.json")
-        paths[-1].write_text(json.dumps({**common, "subjects": told[first::n_processes]}))
+        paths[-1].write_text(json.dumps(case))
     return paths
 
 

@@ -1,7 +1,7 @@
 """``recovery.json``: true and found parameters of simulated subjects, and how well they agree."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,7 +16,7 @@ from lanflow.models.density import Array
 from lanflow.models.parameters import Bounds
 from lanflow.networks.network import Network
 
-RECOVERY_VERSION = 2
+RECOVERY_VERSION: Literal[2] = 2
 
 # Of the central interval of a posterior whose coverage is told.
 _LEVEL = 0.9
@@ -185,9 +185,10 @@ def likelihood_record(
     true = np.array([subject.theta for subject in subjects])
     n_lower = np.sum([one.fit.at_lower for one in found], axis=0).tolist()
     n_upper = np.sum([one.fit.at_upper for one in found], axis=0).tolist()
-    common = _common(network, subjects, thetas, n_trials=n_trials, seed=seed)
+    method = "maximum likelihood"
+    common = _common(network, subjects, thetas, method=method, n_trials=n_trials, seed=seed)
     return LikelihoodRecovery(
-        **{**common, "method": "maximum likelihood"},
+        **dict(common),
         summary={
             name: LikelihoodAgreement(
                 **agreement(true[:, i], thetas[:, i]).model_dump(),
@@ -218,10 +219,11 @@ def posterior_record(
     r_hat, ess = (np.array([getattr(one, key) for one in found]) for key in ("r_hat", "ess"))
     means = draws.mean(axis=1)
     covered = (lower <= true) & (true <= upper)
-    common = _common(network, subjects, means, n_trials=n_trials, seed=seed)
+    method = f"NUTS (HSSM {found[0].version})"
+    common = _common(network, subjects, means, method=method, n_trials=n_trials, seed=seed)
     n_chains, n_draws, _ = found[0].draws.shape
     return PosteriorRecovery(
-        **{**common, "method": f"NUTS (HSSM {found[0].version})"},
+        **dict(common),
         summary={
             name: PosteriorAgreement(
                 **agreement(true[:, i], means[:, i]).model_dump(),
@@ -250,25 +252,31 @@ def posterior_record(
 
 
 def _common(
-    network: Network, subjects: list[Subject], found: Array, *, n_trials: int, seed: int
-) -> dict[str, Any]:
-    """The fields of :class:`Recovery`, in their order; the method's name is to be filled in."""
-    return {
-        "recovery_version": RECOVERY_VERSION,
-        "method": "",
-        "model": network.model_name,
-        "network_type": "lan",
-        "backend": network.backend,
-        "onnx_sha256": network.sha256,
-        "seed": seed,
-        "n_subjects": len(subjects),
-        "n_trials": n_trials,
-        "n_undecided": sum(subject.n_undecided for subject in subjects),
-        "parameters": list(network.bounds),
-        "bounds": network.bounds,
-        "true": [subject.theta.tolist() for subject in subjects],
-        "recovered": found.tolist(),
-    }
+    network: Network,
+    subjects: list[Subject],
+    found: Array,
+    *,
+    method: str,
+    n_trials: int,
+    seed: int,
+) -> Recovery:
+    """Record what every method has; ``found`` has shape (subjects, parameters)."""
+    return Recovery(
+        recovery_version=RECOVERY_VERSION,
+        method=method,
+        model=network.model_name,
+        network_type="lan",
+        backend=network.backend,
+        onnx_sha256=network.sha256,
+        seed=seed,
+        n_subjects=len(subjects),
+        n_trials=n_trials,
+        n_undecided=sum(subject.n_undecided for subject in subjects),
+        parameters=list(network.bounds),
+        bounds=network.bounds,
+        true=[subject.theta.tolist() for subject in subjects],
+        recovered=found.tolist(),
+    )
 
 
 def _uniformity(ranks: Array) -> float:

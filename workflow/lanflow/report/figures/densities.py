@@ -24,9 +24,10 @@ from lanflow.core.progress import with_progress
 from lanflow.evaluation.implied import drawable_log_density, grid_of, implied_density
 from lanflow.evaluation.reference import MAX_T, Reference, frequencies
 from lanflow.models.density import Array, Density
+from lanflow.models.generation import constrain
 from lanflow.models.kde import OMISSION
 from lanflow.models.parameters import Theta
-from lanflow.models.simulators import constrain, draw_parameters
+from lanflow.models.simulators import draw_parameters
 from lanflow.networks.network import Network
 from lanflow.report.figures.panels import (
     chance_of_shares,

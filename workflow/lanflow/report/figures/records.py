@@ -35,7 +35,7 @@ def draw_audit(audit: Mapping[str, Any]) -> Drawing:
     Parameters
     ----------
     audit
-        From :func:`lanflow.data.audit.audit_data_set`.
+        From :func:`lanflow.data.audit.measure.audit_data_set`.
     """
     n_rows = -(-len(audit["coverage"]["parameters"]) // _N_COLUMNS)
     heights = [1.0] * n_rows + [1.6] * (audit["trials"] is not None)

@@ -22,9 +22,9 @@ from lanflow.core.progress import with_progress
 from lanflow.evaluation.implied import drawable_log_density
 from lanflow.evaluation.reference import Reference
 from lanflow.models.density import Array
+from lanflow.models.generation import constrain
 from lanflow.models.kde import OMISSION
 from lanflow.models.parameters import Theta
-from lanflow.models.simulators import constrain
 from lanflow.networks.network import Network
 from lanflow.report.figures.panels import (
     chance_of_shares,

@@ -71,7 +71,7 @@ class Build:
         self._watch: threading.Thread | None = None
 
     def plan(self, stats: Mapping[str, int]) -> None:
-        """Take the number of jobs of each rule; the rule that names the targets is none."""
+        """Take the number of jobs of each rule; one that only names the targets does not count."""
         targets = sum(n for name, n in stats.items() if name.split("_")[-1] == "all")
         self._n_jobs = stats.get("total", 0) - targets
 
@@ -150,7 +150,7 @@ class Build:
                 self.fail(number, logs=logs)
 
     def report_error(self, text: str) -> None:
-        """Write an error of Snakemake's own, or how a build ended that failed."""
+        """Write an error of Snakemake's own; at the end of a failed build, what failed."""
         if _END_OF_FAILED_BUILD in text:
             self._end_failed()
         elif text.startswith(_FAILED_COMMAND):

@@ -106,9 +106,9 @@ def _changes(before: str, now: str) -> list[str]:
     return [f"{name} {old.get(name, 'unset')} to {new.get(name, 'unset')}" for name in names]
 
 
-def _leaves(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _leaves(settings: Mapping[str, object]) -> dict[str, object]:
     """Return nested settings as one mapping, by the name of the innermost key."""
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in settings.items():
         found |= _leaves(value) if isinstance(value, Mapping) else {name: value}
     return found

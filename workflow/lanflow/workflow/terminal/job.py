@@ -137,4 +137,5 @@ def _explain(reason: str) -> str:
 
 def pasted(command: str, log_path: str | None) -> str:
     """Return a command as a person would type it, which shows what goes to the log in a build."""
-    return command.strip().removesuffix(f" > {shlex.quote(log_path or '')} 2>&1")
+    shown = command.strip().removesuffix(f" > {shlex.quote(log_path or '')} 2>&1")
+    return shown.removesuffix(" --json")

@@ -11,7 +11,7 @@ from lanflow.core.progress import WARNING_MARK, Shown, find_progress
 
 _END_BYTES = 1 << 16
 _MOST_ERROR_LINES = 20
-# A command names itself, as in "lanflow query: error: ..."; argparse does so, too.
+# A command names itself, as in "lanflow query: error: ...".
 _ERROR = re.compile(r"\w+(?: [\w-]+)?: (?:(?:unexpected )?error\b|interrupted$)")
 _TRACEBACK = "Traceback (most recent call last):"
 

@@ -1,54 +1,41 @@
-import argparse
 import json
 import logging
-import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from lanflow.cli.options import (
-    add_log_level,
-    add_places,
-    add_store,
-    count,
-    parse_path_map,
-    run_command,
-    share,
-    whole_number,
-)
+from lanflow.cli.command import Outcome
+from lanflow.cli.running import carry_out
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.interrupts import defer_signals
-from lanflow.core.processes import n_cores
 from tests.conftest import lose_an_interruption
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="do-it", allow_abbrev=False)
-    add_log_level(made)
-    add_store(made)
-    add_places(made)
-    return made
+def run(call: Callable[[], Outcome | None], **settings: Any) -> int:
+    return carry_out("do-it", call, **settings)
 
 
-def run(call: Callable[[argparse.Namespace], Any], *arguments: str) -> int:
-    return run_command(parser(), call, list(arguments))
-
-
-def fail(error: BaseException) -> Callable[[argparse.Namespace], None]:
-    def call(_: argparse.Namespace) -> None:
+def fail(error: BaseException) -> Callable[[], None]:
+    def call() -> None:
         raise error
 
     return call
 
 
-def test_what_a_command_returns_is_its_last_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(lambda parsed: {"root": str(parsed.root)}, "--root", "here") == 0
-    output = capsys.readouterr().out
-    assert json.loads(output.splitlines()[-1]) == {"root": "here"}
-    assert run(lambda _: None) == 0
+def test_a_command_ends_with_a_summary_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: Outcome({"root": "here"}, "it is here")) == 0
+    assert capsys.readouterr() == ("it is here\n", "")
+    assert run(lambda: None) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_with_json_its_last_line_is_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(lambda: Outcome({"root": "here"}, "it is here"), as_json=True) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out) == {"root": "here"}
+    assert shown.err == "it is here\n"
 
 
 def test_a_persons_mistake_is_one_message_and_status_1(caplog: pytest.LogCaptureFixture) -> None:
@@ -60,21 +47,16 @@ def test_a_persons_mistake_is_one_message_and_status_1(caplog: pytest.LogCapture
 def test_with_log_level_debug_a_mistake_tells_where_it_was_found(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    assert run(fail(UserError("no such file: http://ada:secret@host")), "-l", "debug") == 1
+    assert run(fail(UserError("no such file: http://ada:secret@host")), log_level="DEBUG") == 1
     assert "Traceback" in caplog.text
     assert "secret" not in caplog.text
 
 
-def test_options_that_make_no_sense_are_status_2(capsys: pytest.CaptureFixture[str]) -> None:
-    for call, arguments in (
-        (fail(UsageError("give one or the other")), []),
-        (lambda _: None, ["--rot", "x"]),
-        (lambda _: None, ["--log-level", "loud"]),
-    ):
-        with pytest.raises(SystemExit) as caught:
-            run(call, *arguments)
-        assert caught.value.code == 2
-        assert "usage: do-it" in capsys.readouterr().err
+def test_options_that_make_no_sense_are_one_line_and_status_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(fail(UsageError("no such store: http://ada:secret@host"))) == 2
+    assert capsys.readouterr() == ("", "do-it: error: no such store: http://***@host\n")
 
 
 def test_a_bug_is_a_traceback_without_passwords_and_status_1(
@@ -91,7 +73,7 @@ def test_a_signal_ends_the_work_like_ctrl_c_with_status_130(
 ) -> None:
     reasons: list[str] = []
 
-    def call(_: argparse.Namespace) -> None:
+    def call() -> None:
         try:
             signal.raise_signal(number)
         except KeyboardInterrupt as e:
@@ -107,7 +89,7 @@ def test_a_signal_ends_the_work_like_ctrl_c_with_status_130(
 def test_a_repeated_sigterm_does_not_cut_short_what_the_first_began() -> None:
     recorded: list[str] = []
 
-    def call(_: argparse.Namespace) -> None:
+    def call() -> None:
         try:
             signal.raise_signal(signal.SIGTERM)
         finally:
@@ -123,7 +105,7 @@ def test_an_interruption_that_python_lost_is_raised_by_the_next_check() -> None:
     """As in a garbage collection that a signal happens to hit: Python prints and goes on."""
     done: list[str] = []
 
-    def call(_: argparse.Namespace) -> None:
+    def call() -> None:
         lose_an_interruption(signal.SIGTERM)
         done.append("lost")
         with defer_signals():
@@ -136,7 +118,7 @@ def test_an_interruption_that_python_lost_is_raised_by_the_next_check() -> None:
 def test_after_a_lost_interruption_another_signal_interrupts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def call(_: argparse.Namespace) -> None:
+    def call() -> None:
         lose_an_interruption(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
 
@@ -146,7 +128,7 @@ def test_after_a_lost_interruption_another_signal_interrupts(
 
 def test_signals_mean_what_they_meant_before_when_the_command_is_done() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    assert run(lambda _: None) == 0
+    assert run(lambda: None) == 0
     assert run(fail(KeyboardInterrupt())) == 130
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
@@ -155,44 +137,6 @@ def test_an_interrupt_that_is_ignored_stays_ignored() -> None:
     """As behind nohup, or in the background of a script."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert run(lambda _: signal.raise_signal(signal.SIGINT)) == 0
+        assert run(lambda: signal.raise_signal(signal.SIGINT)) == 0
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.parametrize("text", ["-1", "1.5", "two", "", "+3"])
-def test_numbers_are_refused_that_are_not_whole(text: str) -> None:
-    for convert in (whole_number, count):
-        with pytest.raises(argparse.ArgumentTypeError, match="whole number"):
-            convert(text)
-
-
-def test_a_count_starts_at_one() -> None:
-    assert (whole_number("0"), whole_number("12"), count("1")) == (0, 12, 1)
-    with pytest.raises(argparse.ArgumentTypeError, match="'0' is not a positive whole number"):
-        count("0")
-
-
-def test_a_share_is_a_number_from_0_to_1() -> None:
-    assert (share("0"), share("0.25"), share("1")) == (0, 0.25, 1)
-    for text in ("-0.1", "1.1", "nan", "half", ""):
-        with pytest.raises(argparse.ArgumentTypeError, match="is not a number from 0 to 1"):
-            share(text)
-
-
-def test_a_path_map_is_pairs() -> None:
-    assert parse_path_map(["/a=/b", "c=d=e"]) == {"/a": "/b", "c": "d=e"}
-    for entry in ("/a", "=/b", "/a="):
-        with pytest.raises(UsageError, match=f"--path-map '{entry}': expected RECORDED=HERE"):
-            parse_path_map([entry])
-
-
-def test_the_cores_are_those_this_process_may_use() -> None:
-    assert 1 <= n_cores() <= (os.cpu_count() or 1)
-    if hasattr(os, "sched_setaffinity"):  # not on macOS
-        allowed = os.sched_getaffinity(0)
-        try:
-            os.sched_setaffinity(0, {min(allowed)})
-            assert n_cores() == 1
-        finally:
-            os.sched_setaffinity(0, allowed)

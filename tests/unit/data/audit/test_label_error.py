@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lanflow.data.audit import audit_data_set, label_error
-from lanflow.data.dataset import DataSet, materialise
+from lanflow.data.audit.measure import audit_data_set, label_error
+from lanflow.data.dataset import DataSet
 from lanflow.data.locate import Places
+from lanflow.data.packing import materialise
 from lanflow.data.prepare import PackedData, freeze
 from lanflow.report.sections import describe_audit
 from tests.conftest import training_file_content, write_training_file

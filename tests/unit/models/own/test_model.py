@@ -8,7 +8,7 @@ import pytest
 
 from lanflow.core.errors import UserError
 from lanflow.models.models_file import ModelsFile
-from lanflow.models.own import own_models
+from lanflow.models.own.model import own_models
 from lanflow.models.simulators import find_model, process_of, simulate
 from lanflow.models.solver import Solution
 from lanflow.models.sources import best_source, label_source, make_density

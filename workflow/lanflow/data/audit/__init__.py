@@ -1,0 +1,1 @@
+"""The audit of a data set before anything is trained on it."""

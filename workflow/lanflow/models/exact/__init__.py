@@ -1,0 +1,1 @@
+"""Exact densities of models with several accumulators, or that vary over trials."""

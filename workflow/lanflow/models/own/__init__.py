@@ -1,0 +1,1 @@
+"""Models that a user defines in a models file."""
