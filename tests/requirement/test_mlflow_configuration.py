@@ -38,7 +38,8 @@ def test_overview_sqlite_backend_with_configurable_artifact_storage(place: Place
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_both_commands_support_every_documented_option(backend: str) -> None:
-    options = {name for option in training_command(backend).params for name in option.opts}
+    parameters = training_command(backend).params
+    options = {name for each in parameters for name in (*each.opts, *each.secondary_opts)}
     documented = {
         "--mlflow-tracking-uri",
         "--mlflow-artifact-location",

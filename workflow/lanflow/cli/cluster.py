@@ -4,7 +4,7 @@ import os
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from lanflow.cli.command import Argument, Option, Outcome
 from lanflow.cli.options import (
@@ -108,6 +108,7 @@ def sync(
 ) -> Outcome:
     """Send runs to the MLflow store whose records wait beside the results."""
     from lanflow.core.files import write_json
+    from lanflow.core.tables import count_of
     from lanflow.tracking.sync import move_runs, require_all_sent, sync_runs
 
     sent = sync_runs(
@@ -116,19 +117,19 @@ def sync(
         artifact_location=store.mlflow_artifact_location,
     )
     require_all_sent(sent)
-    content: dict[str, Any] = {
+    content: dict[str, object] = {
         "n_runs_sent": len(sent.run_ids),
         "mlflow_run_ids": sent.run_ids,
         "being_written": [str(path) for path in sent.being_written],
     }
-    summary = f"{len(sent.run_ids)} run(s) sent"
+    summary = f"{count_of(len(sent.run_ids), 'run')} sent"
     if sent.being_written:
         summary += f", {len(sent.being_written)} still being written"
     if moved or all_runs:
         place = store.resolve()
         found = move_runs(results, place, all_runs=all_runs)
         content |= {"tracking_uri": place.shown_uri, "moved": found}
-        summary += f", {len(found)} finished run(s) recorded in {place.shown_uri}"
+        summary += f", {count_of(len(found), 'finished run')} recorded in {place.shown_uri}"
     if output is not None:
         write_json(output, content)
     return Outcome(content, summary)
@@ -136,7 +137,7 @@ def sync(
 
 def check_node(
     store: Store, experiments: Sequence[str], *, backend: BackendName | None = None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Check from a node that its jobs can reach the store and see a GPU.
 
     Parameters

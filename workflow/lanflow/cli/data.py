@@ -47,6 +47,7 @@ def query(
 ) -> Outcome:
     """List the runs and files of a data-generation experiment."""
     from lanflow.core.files import write_json
+    from lanflow.core.tables import count_of
     from lanflow.data.experiment import RunSelection
     from lanflow.data.prepare import query_experiment
     from lanflow.tracking.sync import read_run_ids
@@ -70,7 +71,9 @@ def query(
         "n_files": n_files,
         "n_runs_left_out": len(found.left_out),
     }
-    counts = f"{len(found.runs):,} runs, {n_files:,} files, {len(found.left_out):,} runs left out"
+    counts = f"{count_of(len(found.runs), 'run')}, {count_of(n_files, 'file')}"
+    if found.left_out:
+        counts += f"; {count_of(len(found.left_out), 'run')} left out"
     return Outcome(content, f"{experiment}: {counts}\nquery: {output}")
 
 

@@ -218,27 +218,31 @@ def recover(
     python = _hssm_python(method, hssm_python)
     network = Network.from_folder(folder, models_file=models.read())
     require_recoverable(network)
-    size: dict[str, Any] = {"n_trials": n_trials, "seed": seed}
-    subjects = simulate_subjects(network, n_subjects=n_subjects, **size)
+    subjects = simulate_subjects(network, n_subjects=n_subjects, n_trials=n_trials, seed=seed)
+    n_processes = processes or n_cores()
     with Progress(len(subjects), f"{network.title}: recovering", "subject") as progress:
-        how: dict[str, Any] = {
-            "n_processes": processes or n_cores(),
-            "on_subject": progress.advance,
-        }
         if python is None:
             from lanflow.evaluation.recovery.fit import fit_subjects
             from lanflow.evaluation.recovery.record import likelihood_record
 
+            fits = fit_subjects(
+                network, subjects, n_processes=n_processes, on_subject=progress.advance
+            )
             record: LikelihoodRecovery | PosteriorRecovery = likelihood_record(
-                network, subjects, fit_subjects(network, subjects, **how), **size
+                network, subjects, fits, n_trials=n_trials, seed=seed
             )
         else:
             from lanflow.evaluation.recovery.posterior import sample_subjects
             from lanflow.evaluation.recovery.record import posterior_record
 
-            record = posterior_record(
-                network, subjects, sample_subjects(network, subjects, python=python, **how), **size
+            posteriors = sample_subjects(
+                network,
+                subjects,
+                python=python,
+                n_processes=n_processes,
+                on_subject=progress.advance,
             )
+            record = posterior_record(network, subjects, posteriors, n_trials=n_trials, seed=seed)
     if plot is not None:
         from lanflow.report.figures.records import draw_recovery
 
@@ -279,7 +283,7 @@ def _hssm_python(method: str, given: str | None) -> str | None:
     return None
 
 
-def _of_method(record: "LikelihoodRecovery | PosteriorRecovery") -> dict[str, Any]:
+def _of_method(record: "LikelihoodRecovery | PosteriorRecovery") -> dict[str, object]:
     """Results that only one of the methods has."""
     from lanflow.evaluation.recovery.record import LikelihoodRecovery
 

@@ -66,6 +66,7 @@ def generate(
 
     with defer_signals():
         from lanflow.core.processes import n_cores
+        from lanflow.core.tables import count_of
         from lanflow.data.generation.config import read_generation_file
         from lanflow.data.generation.plan import ChunkPlan
         from lanflow.data.generation.run import generate
@@ -85,6 +86,7 @@ def generate(
         log_files=log_files,
         send_mode=send.resolve(),
     )
-    sets = f"{record['n_parameter_sets']:,} parameter sets in {record['n_files']:,} file(s)"
+    sets = count_of(record["n_parameter_sets"], "parameter set")
+    files = count_of(record["n_files"], "file")
     folder = record["folder"]
-    return Outcome(record, f"simulated: {sets}\nfolder:    {folder}")
+    return Outcome(record, f"simulated: {sets} in {files}\nfolder:    {folder}")

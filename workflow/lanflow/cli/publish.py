@@ -57,6 +57,7 @@ def register(
 ) -> Outcome:
     """Put networks into MLflow's model registry."""
     from lanflow.core.files import write_json
+    from lanflow.core.tables import count_of
     from lanflow.publish.register import register_networks
 
     registration = register_networks(
@@ -66,7 +67,8 @@ def register(
     if output is not None:
         write_json(output, record)
     lines = [f"registered: {one.name}, version {one.version}" for one in registration.registered]
-    lines += [f"left out: {one.network}: {one.reason}" for one in registration.not_registered]
+    if registration.not_registered:
+        lines.append(f"{count_of(len(registration.not_registered), 'network')} left out")
     return Outcome(record, "\n".join(lines))
 
 

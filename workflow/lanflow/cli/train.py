@@ -196,7 +196,8 @@ def _describe(result: Mapping[str, Any]) -> str:
         return f"dry run: {rows}, {result['n_weights']:,} weights; the network would be {folder}"
     loss = f"best val_loss {result['best_val_loss']:.4g} in epoch {result['best_epoch']}"
     waits = "; its run waits for 'lanflow sync'" if result["mlflow_pending"] else ""
-    return f"trained: {loss}{waits}\nnetwork: {folder}\nnext:    lanflow evaluate {folder}"
+    evaluate = f"lanflow evaluate {folder} --output {folder}/evaluation.json"
+    return f"trained: {loss}{waits}\nnetwork: {folder}\nnext:    {evaluate}"
 
 
 def _check_goes_without_mlflow(experiment: str | None, run_id: str | None) -> None:

@@ -50,6 +50,7 @@ def sample(case: Case, subject: SubjectCase) -> Draws:
     import arviz
     import hssm
     import pandas as pd
+    import pymc
 
     hssm.set_floatX("float32")  # as the network's weights are
     names = list(case["bounds"])
@@ -82,9 +83,7 @@ def sample(case: Case, subject: SubjectCase) -> Draws:
         draws=case["n_draws"],
         random_seed=subject["seed"],
         progressbar=False,
-        # Parameters of such models depend on one another: with their covariances three times as
-        # many independent draws, in a third of the time.
-        nuts_sampler_kwargs={"chain_method": "sequential", "nuts_kwargs": {"dense_mass": True}},
+        nuts_sampler_kwargs={"chain_method": "sequential", **_nuts(pymc.__version__)},
         idata_kwargs={"log_likelihood": False},
     )
     r_hat, ess = arviz.rhat(traces), arviz.ess(traces)
@@ -96,6 +95,17 @@ def sample(case: Case, subject: SubjectCase) -> Draws:
         "ess": {name: float(ess[name]) for name in names},
         "n_divergent": int(traces.sample_stats["diverging"].sum()),
     }
+
+
+def _nuts(pymc_version: str) -> dict[str, object]:
+    """Ask for NUTS that adapts to covariances, as this PyMC takes it: before version 6, nested.
+
+    Parameters of such models depend on one another: with their covariances there are three times
+    as many independent draws, in a third of the time.
+    """
+    asked = {"dense_mass": True}
+    is_nested = int(pymc_version.partition(".")[0]) < 6
+    return {"nuts_kwargs": asked} if is_nested else {**asked}
 
 
 if __name__ == "__main__":
