@@ -14,7 +14,7 @@ STUDY ?= config/examples/first.yaml
 # Kept: an environment is not made anew because a test failed.
 .PRECIOUS: .venv-%/.installed
 .PHONY: run test newest releases torture lint changes models site generated bench-data bench-labels
-.PHONY: bench-exact bench-gpu docs screenshot setup clean
+.PHONY: bench-exact bench-gpu docs notebooks screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -105,6 +105,11 @@ bench-gpu: $(VENV)/.installed-dev
 # The documentation as a site, in build/site.
 docs: $(VENV)/.installed-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --site-dir build/site
+
+# The notebooks in docs/notebooks with the outputs of a whole run, in an environment with HSSM that
+# is made for it (some minutes).
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python -m tests.notebooks
 
 # The picture in README.md: the top of the report of what `make run` made. Needs chromium.
 screenshot:

@@ -448,7 +448,8 @@ def _put_away_finished(folder: Path) -> None:
 def _train(training: PlannedTraining, tracking: Tracking | None) -> FinishedTraining:
     """Train, save and record; the caller holds the lock of the network's folder."""
     with track_training(training, tracking) as run:
-        result = fit(training.job, on_epoch=EpochLog(run, training.job))
+        with EpochLog(run, training.job) as log_epochs:
+            result = fit(training.job, on_epoch=log_epochs)
         paths = save_network(training, result, None if run is None else run.ensure_id())
         if run is not None:
             log_outputs(run, result, paths)
