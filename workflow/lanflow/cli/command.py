@@ -111,10 +111,13 @@ class Outcome(NamedTuple):
         For programs: one line of JSON.
     summary
         For people: what came out and where it is, in a few lines.
+    status
+        The exit status: 0, or 3 for a network that did not pass.
     """
 
     content: Mapping[str, Any]
     summary: str
+    status: int = 0
 
 
 LogLevel = Annotated[
@@ -382,7 +385,7 @@ def _parameter(name: str, found: _Type, default: Any, panel: str) -> click.Param
     names = option.names or (f"--{name.replace('_', '-')}",)
     if found.kind is bool:
         settings["is_flag"] = True
-        if default is True:
+        if default is not False:
             names = tuple(f"{each}/--no-{each[2:]}" for each in names)
         elif default is False:
             settings["show_default"] = False

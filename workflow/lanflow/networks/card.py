@@ -15,6 +15,23 @@ from lanflow.networks.types import BackendName, NetworkTypeName
 FOLDER_HINT = "it should be in a trained network's folder, such as results/networks/lan/ddm/lan_jax"
 
 
+class StartedFrom(Settings):
+    """The finished network that a training began from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    network: str = Field(description="name of its folder")
+    weights_sha256: str = Field(description="of the file with its best weights")
+    onnx_sha256: str | None = Field(description="of its model.onnx; null where it has none")
+    data_digest: str = Field(description="of the data that it learnt from")
+    run_uuid: str
+    mlflow_run_id: str | None
+    n_epochs: int = Field(description="that it was trained for, those before it included")
+    has_optimizer_state: bool = Field(
+        description="whether the optimiser went on, too, because its state belonged to the weights"
+    )
+
+
 class Card(Settings):
     """A network's card, as :mod:`lanflow.training.save` writes it.
 
@@ -26,10 +43,18 @@ class Card(Settings):
     model: str = Field(description="the cognitive model, in ssm-simulators' catalogue")
     network_type: NetworkTypeName
     backend: BackendName
-    inputs: list[str] = Field(description="parameters in order, and of a lan rt and choice")
+    inputs: list[str] = Field(
+        description="parameters in order; of a lan rt and choice; of a cpn of more than two "
+        "choices the choice"
+    )
     parameters: list[str]
     bounds: Bounds = Field(description="range of each parameter in the training data")
-    output: str = Field(description="what the output means")
+    output: str = Field(description="what the output means, and which choice a probability is of")
+    choices: list[int] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="the model's, as data code them; left out where the training did not ask",
+    )
     output_shape: list[int]
     units: dict[str, str]
     layer_sizes: list[int]
@@ -44,6 +69,16 @@ class Card(Settings):
     label_source: str | None = None
     n_parameter_sets: int
     n_rows: int
+    n_dropped_rows: int | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="of the training files, left out for values that cannot be (drop_invalid)",
+    )
+    started_from: StartedFrom | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="the network that its training began from, if it did",
+    )
     run_uuid: str
     mlflow_run_id: str | None
     lanflow_version: str
@@ -53,6 +88,37 @@ class Card(Settings):
         description="functions and choices of a model that ssm-simulators' catalogue does not "
         "have, or has otherwise",
     )
+
+    @property
+    def takes_choice(self) -> bool:
+        """True if the choice is the last input of a choice-probability network."""
+        return self.network_type == "cpn" and self.inputs[-1:] == ["choice"]
+
+
+class ConvertedFrom(Settings):
+    """The file of LANfactory's that a network was made from."""
+
+    file: str
+    sha256: str
+
+
+class ConvertedCard(Settings):
+    """The card of a network that LANfactory trained, as :func:`convert_network` writes it."""
+
+    model: str
+    network_type: NetworkTypeName
+    inputs: list[str]
+    parameters: list[str]
+    bounds: Bounds = Field(description="the model's; LANfactory's files do not say the network's")
+    output: str
+    choices: list[int]
+    output_shape: list[int]
+    units: dict[str, str]
+    layer_sizes: list[int]
+    activations: list[str]
+    n_weights: int
+    converted_from: ConvertedFrom
+    lanflow_version: str
 
 
 class RunFile(Settings):
@@ -71,6 +137,7 @@ class RunFile(Settings):
     run_uuid: str | None = None
     config_sha256: str | None = None
     data_digest: str | None = None
+    started_from: StartedFrom | None = Field(None, description="the network that it went on from")
     versions: dict[str, str] = Field({}, description="of the libraries that trained it")
     mlflow_tracking_uri: str | None = Field(None, description="of the store, without credentials")
     mlflow_run_id: str | None = None

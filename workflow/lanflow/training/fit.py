@@ -32,7 +32,13 @@ from lanflow.training.batches import (
     RowMemory,
     rows_in_order,
 )
-from lanflow.training.checkpoints import Checkpoint, Epoch, load_checkpoint, save_checkpoint
+from lanflow.training.checkpoints import (
+    Checkpoint,
+    Epoch,
+    Start,
+    load_checkpoint,
+    save_checkpoint,
+)
 from lanflow.training.config import TrainingConfig
 from lanflow.training.schedules import ScheduleState, initial_state, learning_rates, next_state
 from lanflow.training.split import STREAM_ORDER, STREAM_WEIGHTS, Split, split_rows, stream
@@ -79,6 +85,8 @@ class TrainingJob:
     memory_mb
         Megabytes that rows may take; more rows pass through a shuffle buffer, see
         :mod:`lanflow.training.batches`.
+    start
+        The weights to begin from; ``None`` draws random ones.
     """
 
     config: TrainingConfig
@@ -89,6 +97,7 @@ class TrainingJob:
     batch_size: int
     checkpoint_path: Path | None = None
     memory_mb: int = DEFAULT_MEMORY_MB
+    start: Start | None = None
 
     def rows(self) -> EpochRows:
         """The rows to train on."""
@@ -170,6 +179,9 @@ class TrainingJob:
         # The memory decides the order of rows only where they pass through the shuffle buffer.
         if not self.memory.holds(len(self.split.train)):
             parts["memory_mb"] = self.memory_mb
+        if self.start is not None:
+            parts["started_from"] = self.start.record.weights_sha256
+            parts["has_optimizer_state"] = self.start.record.has_optimizer_state
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -178,17 +190,21 @@ def plan_job(
     data_set: DataSet,
     backend: Backend,
     *,
+    choices: Sequence[int] | None = None,
     checkpoint_path: Path | None = None,
     memory_mb: int = DEFAULT_MEMORY_MB,
+    start: Start | None = None,
 ) -> TrainingJob:
     """Split the data and shape the network as a configuration says.
+
+    ``choices`` are the model's, where they are known.
 
     Raises
     ------
     UserError
         If the data does not fit the network.
     """
-    architecture = build_architecture(config, data_set)
+    architecture = build_architecture(config, data_set, choices)
     split = split_rows(
         data_set,
         config.network_type,
@@ -216,11 +232,17 @@ def plan_job(
         batch_size=min(batch_size, len(split.train)),
         checkpoint_path=checkpoint_path,
         memory_mb=memory_mb,
+        start=start,
     )
 
 
-def build_architecture(config: TrainingConfig, data_set: DataSet) -> Architecture:
+def build_architecture(
+    config: TrainingConfig, data_set: DataSet, choices: Sequence[int] | None = None
+) -> Architecture:
     """The network's shape for this data.
+
+    A choice-probability network of more than two choices has a logit for each of them; what is
+    exported has one output, which LAYER_SIZES may say too.
 
     Raises
     ------
@@ -229,18 +251,35 @@ def build_architecture(config: TrainingConfig, data_set: DataSet) -> Architectur
     """
     data_set.array(config.network_type, "features")
     _, n_inputs, n_outputs = data_set.shapes[config.network_type]
-    if config.layer_sizes[-1] != n_outputs:
+    has_choices = config.network_type == "cpn" and n_outputs > 1
+    sizes = config.layer_sizes
+    if has_choices and sizes[-1] == 1:
+        sizes = (*sizes[:-1], n_outputs)
+    if sizes[-1] != n_outputs:
         labels_key = NETWORK_TYPES[config.network_type].labels_key
         raise UserError(
             f"LAYER_SIZES: the last layer of network {config.network_id} has "
-            f"{config.layer_sizes[-1]} unit(s), but {labels_key} has {n_outputs} column(s)"
+            f"{sizes[-1]} unit(s), but {labels_key} has {n_outputs} column(s)"
         )
     return Architecture(
         network_type=config.network_type,
         input_dim=n_inputs,
-        layer_sizes=config.layer_sizes,
+        layer_sizes=sizes,
         activations=config.activations,
+        choices=_codes(data_set, choices, n_outputs) if has_choices else (),
+        can_omit=has_choices and "deadline" in data_set.parameters,
     )
+
+
+def _codes(data_set: DataSet, choices: Sequence[int] | None, n_outputs: int) -> tuple[int, ...]:
+    """Codes of the choices whose probabilities are labels; ssm-simulators counts from 0."""
+    codes = tuple(range(n_outputs)) if choices is None else tuple(choices)
+    if len(codes) != n_outputs:
+        raise UserError(
+            f"{data_set.folder}: cpn_labels has {n_outputs} column(s), but model "
+            f"{data_set.model!r} has the choices {', '.join(map(str, codes))}"
+        )
+    return codes
 
 
 def initial_weights(architecture: Architecture, *, seed: int) -> Weights:
@@ -304,7 +343,7 @@ def fit(
     rows, fingerprint = job.rows(), job.fingerprint()
     schedule = initial_state(config)
     with _backend_at_work():
-        backend.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
+        _begin(job)
         weights = backend.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
     checkpoint = _find_checkpoint(job, fingerprint)
@@ -335,6 +374,17 @@ def fit(
             save_checkpoint(job.checkpoint_path, snapshot)
         on_epoch(result.history)
     return result
+
+
+def _begin(job: TrainingJob) -> None:
+    """Give the backend random weights, or those of the network that the training goes on from."""
+    start = job.start
+    weights = (
+        initial_weights(job.architecture, seed=job.config.seed) if start is None else start.weights
+    )
+    job.backend.start(job.architecture, job.config, weights)
+    if start is not None and start.optimizer_state:
+        job.backend.restore(start.weights, start.optimizer_state)
 
 
 @contextlib.contextmanager
@@ -389,9 +439,11 @@ def _run_epoch(job: TrainingJob, rows: EpochRows, schedule: ScheduleState, numbe
 
 
 def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: int) -> float:
-    """Train on every row once; the mean loss of an output."""
+    """Train on every row once; the mean loss of an output, or of all choices."""
     total, step = 0.0, 0
-    for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, number)):
+    # Of a training that goes on from another, the orders go on, too.
+    n_before = 0 if job.start is None else job.start.record.n_epochs
+    for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, n_before + number)):
         n_batches = math.ceil(len(block) / job.batch_size)
         with _backend_at_work():
             total += job.backend.train_block(
@@ -401,11 +453,11 @@ def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: i
                 learning_rates=rates[step : step + n_batches],
             )
         step += n_batches
-    return total / (len(job.split.train) * job.config.layer_sizes[-1])
+    return total / (len(job.split.train) * job.architecture.n_losses)
 
 
 def _validation_loss(job: TrainingJob) -> float:
-    """The mean loss of an output over the validation rows."""
+    """The mean loss of an output, or of all choices, over the validation rows."""
     features, labels = job.arrays()
     total = 0.0
     for block, block_labels in rows_in_order(
@@ -413,4 +465,4 @@ def _validation_loss(job: TrainingJob) -> float:
     ):
         with _backend_at_work():
             total += job.backend.evaluate_block(block, block_labels)
-    return float(total / (len(job.split.val) * labels.shape[1]))
+    return float(total / (len(job.split.val) * job.architecture.n_losses))
