@@ -75,7 +75,9 @@ changes: $(VENV)/.installed-dev
 
 # A network of every model through evaluation, figures and bundle (hours of one core).
 models: $(VENV)/.installed-dev
-	LANFLOW_EVERY_MODEL=1 $(PYTEST) tests/unit/test_every_model.py
+	LANFLOW_EVERY_MODEL=build/models $(PYTEST) tests/unit/test_every_model.py
+	$(BIN)/python -m tests.every_model build/models docs/models.json
+	$(BIN)/python docs/write_reference.py
 
 # Default configuration, schema, key and option tables, from the code.
 generated: $(VENV)/.installed-dev

@@ -8,6 +8,7 @@ rule train_network:
         # training that needs them.
         record=f"{MODEL_DIR}/data_set/data_set.json",
         models_file=models_file_of,
+        start=start_card,
     output:
         onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
         history=f"{NETWORK_DIR}/{network_folder.HISTORY}",
@@ -31,6 +32,7 @@ rule train_network:
         settings=training_settings,
         config=given(lambda w: training_of(w).config_path),
         models_file=models_file_options,
+        start=given(start_options),
         base=lambda w, output: Path(output.onnx).parents[3],
         data_set=lambda w, input: os.path.dirname(input.record),
         network_id=given(lambda w: training_of(w).network_id),
@@ -48,6 +50,7 @@ rule train_network:
         "lanflow train --backend {wildcards.backend} --config-path {params.config:q}"
         " --model {wildcards.model}"
         " {params.models_file:q} --network-id {params.network_id} --seed {params.seed}"
+        " {params.start:q}"
         " --data-set {params.data_set:q} --manifest {input.manifest:q} {params.max_repeated_sets:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"

@@ -9,6 +9,7 @@ from lanflow.cli.command import Command, Option, OptionGroup, Outcome, flat
 from lanflow.cli.options import (
     AtATime,
     Count,
+    DropInvalidOption,
     File,
     Folder,
     Id,
@@ -47,6 +48,12 @@ class NetworkOptions(OptionGroup):
         File | None, "training YAML; LANfactory's default file when left out"
     ] = None
     network_id: Annotated[Number, "which network of LAYER_SIZES and ACTIVATIONS to train"] = 0
+    start_from: Annotated[
+        Folder | None,
+        Option(names=("--from",), metavar="NETWORK"),
+        "go on from the weights of a finished network of the same model, type and layers, of "
+        "either backend: its folder",
+    ] = None
     networks_path_base: Annotated[Folder, "networks go to DIR/{network_type}/{model}"]
     model: Annotated[Name | None, "cognitive model; takes the place of the file's MODEL"] = None
     models: ModelsFileOption
@@ -97,6 +104,7 @@ class DataOptions(OptionGroup):
         "where training files are packed, once; .data_sets in the networks' folder when left out",
     ] = None
     places: PlaceOptions
+    drop_invalid: DropInvalidOption = False
     max_repeated_sets: Annotated[
         Share, "refuse data with more repeated parameter sets than this share"
     ] = 1.0

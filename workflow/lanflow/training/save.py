@@ -22,7 +22,7 @@ from lanflow.models.definition import Definition, ModelsFileRecord
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters
 from lanflow.networks import folder as network_folder
-from lanflow.networks.card import Card, ConvertedCard, ConvertedFrom
+from lanflow.networks.card import Card, ConvertedCard, ConvertedFrom, StartedFrom
 from lanflow.networks.folder import read_part
 from lanflow.networks.lanfactory import LanfactoryNetwork, save_lanfactory_files
 from lanflow.networks.types import (
@@ -80,16 +80,24 @@ class PlannedTraining:
         """The network's folder."""
         return self.place.folder
 
+    @property
+    def started_from(self) -> StartedFrom | None:
+        """The network that the training began from, if it did."""
+        return None if self.job.start is None else self.job.start.record
+
     def lineage(self) -> Lineage:
         """The content of ``training_data_lineage.json``."""
         split = self.job.split
-        return describe_lineage(
+        lineage = describe_lineage(
             self.manifest,
             train_files=split.train_files,
             val_files=split.val_files,
             n_train_sets=split.n_train_sets,
             n_val_sets=split.n_val_sets,
         )
+        if self.started_from is not None:
+            lineage["started_from"] = self.started_from.model_dump(mode="json")
+        return lineage
 
 
 def save_network(
@@ -260,6 +268,10 @@ def _card(training: PlannedTraining, result: TrainingResult, mlflow_run_id: str 
         label_source=job.data_set.label_source,
         n_parameter_sets=job.split.n_train_sets + job.split.n_val_sets,
         n_rows=len(job.split.train) + len(job.split.val),
+        n_dropped_rows=job.data_set.dropped_rows.get(network_type.name, 0)
+        if training.manifest.drop_invalid
+        else None,
+        started_from=training.started_from,
         run_uuid=training.place.run_uuid,
         mlflow_run_id=mlflow_run_id,
         lanflow_version=__version__,
