@@ -6,7 +6,8 @@ of schema version 1 (``lanfactory/hf/upload.py``; the report's reader is LAN_pip
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lanflow.core.errors import UserError
 from lanflow.evaluation.record import Evaluation, Gate
@@ -41,10 +42,10 @@ def validation_report(network: Network, evaluation: Evaluation) -> bytes:
     return _json(report)
 
 
-def _gate(gate: Gate, kind: str) -> dict[str, Any]:
+def _gate(gate: Gate, kind: str) -> dict[str, object]:
     """One gate in its words; the gate that asks HSSM has another name there."""
     hssm = "hssm_load" if kind == "lan" else "hssm_missing_load"
-    entry: dict[str, Any] = {
+    entry: dict[str, object] = {
         "gate": hssm if gate.name == "hssm" else gate.name,
         "passed": gate.verdict != "failed",
     }
@@ -89,37 +90,40 @@ def add_to_manifest(
         "folder": f"{kind}/{model}",
         "files": sorted(names),
     }
-    manifest = {} if content is None else _parse_manifest(content, where)
-    others = [n for n in manifest.get("networks", []) if _key(n) != (kind, model)]
-    networks = sorted([*others, entry], key=_key)
-    return _json({**manifest, "schema_version": _SCHEMA_VERSION, "networks": networks})
+    manifest = _Manifest() if content is None else _parse_manifest(content, where)
+    others = [each for each in manifest.networks if _key(each) != (kind, model)]
+    joined = manifest.model_copy(update={"networks": sorted([*others, entry], key=_key)})
+    return _json(joined.model_dump(mode="json"))
 
 
-def _parse_manifest(content: bytes, where: str) -> dict[str, Any]:
+class _Manifest(BaseModel):
+    """A repository's list of networks; what others wrote beside and in it stays."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    schema_version: int = _SCHEMA_VERSION
+    networks: list[Mapping[str, object]] = []
+
+
+def _parse_manifest(content: bytes, where: str) -> _Manifest:
     try:
-        manifest = json.loads(content)
-        is_one = isinstance(manifest, dict) and all(
-            isinstance(entry, dict) for entry in manifest.get("networks", [])
-        )
-    except (ValueError, TypeError):
-        is_one = False
-    if not is_one:
+        manifest = _Manifest.model_validate_json(content)
+    except ValidationError as e:
         raise UserError(
             f"{where}: {MANIFEST} is no list of networks in LANfactory's form; nothing was "
             "uploaded. Mend it, or move it elsewhere"
-        )
-    version = manifest.get("schema_version", _SCHEMA_VERSION)
-    if version != _SCHEMA_VERSION:
+        ) from e
+    if manifest.schema_version != _SCHEMA_VERSION:
         raise UserError(
-            f"{where}: {MANIFEST} has schema_version {version!r}, and this lanflow writes "
-            f"{_SCHEMA_VERSION}; nothing was uploaded. Update lanflow"
+            f"{where}: {MANIFEST} has schema_version {manifest.schema_version}, and this lanflow "
+            f"writes {_SCHEMA_VERSION}; nothing was uploaded. Update lanflow"
         )
-    return dict(manifest)
+    return manifest
 
 
-def _key(entry: Mapping[str, Any]) -> tuple[str, str]:
+def _key(entry: Mapping[str, object]) -> tuple[str, str]:
     return str(entry.get("network_type", "")), str(entry.get("model", ""))
 
 
-def _json(content: Any) -> bytes:
+def _json(content: object) -> bytes:
     return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
