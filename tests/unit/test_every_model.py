@@ -4,7 +4,6 @@ One model stands for all where nobody asks for more. ``make models`` takes each 
 without a deadline, and writes what came of it into docs/models.json and the page "Every model".
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -12,7 +11,6 @@ import pytest
 
 from lanflow.core.files import write_json
 from lanflow.models.simulators import model_names
-from tests.conftest import REPOSITORY
 from tests.every_model import look_at_little, take_through
 
 # The folder where `make models` wants a file for each model.
@@ -34,8 +32,4 @@ def test_a_model_is_whole_or_says_in_a_line_why_not(
     if OUTCOMES:
         write_json(Path(OUTCOMES) / f"{name}.json", outcome.model_dump(mode="json"))
     else:
-        known = json.loads((REPOSITORY / "docs" / "models.json").read_text())[name]
-        assert {**outcome.model_dump(), "kind": outcome.kind, "model": name} == {
-            **known,
-            "model": name,
-        }
+        assert outcome.networks["lan"] == outcome.remark == ""

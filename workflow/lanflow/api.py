@@ -515,7 +515,7 @@ def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> 
     return {"layer_sizes": [[*layers, 1]], "activations": [names]}
 
 
-def _layers_of(network: Path) -> dict[str, Any]:
+def _layers_of(network: Path) -> dict[str, object]:
     """LANfactory's keys for the layers of a network that exists."""
     from lanflow.networks.card import read_card
     from lanflow.networks.folder import CARD

@@ -23,6 +23,7 @@ from lanflow.models.definition import Definition
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card, StartedFrom, read_card
 from lanflow.networks.folder import read_part
+from lanflow.networks.types import NETWORK_TYPES
 from lanflow.training.backend import OptimizerState, Weights, make_backend
 from lanflow.training.config import TrainingConfig
 from lanflow.training.schedules import ScheduleState
@@ -242,7 +243,9 @@ def _read_weights(folder: Path, card: Card) -> tuple[Weights, bytes]:
         weights = backend.read_native_weights(content)
     except ValueError as e:
         raise UserError(f"{path}: {e}") from e
-    sizes = [len(card.inputs), *card.layer_sizes]
+    # Of several choices, the choice is an input of the exported network only.
+    n_inputs = len(card.parameters) + 2 * NETWORK_TYPES[card.network_type].has_trial
+    sizes = [n_inputs, *card.layer_sizes]
     for i, shape in enumerate(itertools.pairwise(sizes)):
         for name, expected in ((f"layers_{i}/kernel", shape), (f"layers_{i}/bias", shape[1:])):
             if name not in weights or weights[name].shape != expected:

@@ -367,10 +367,10 @@ def _plan(
     definition: Definition | None,
 ) -> PlannedTraining:
     """Choose the backend and its device, and plan the job for it."""
-    choices = _choices_of(config, data, definition)
     start = None
     if options.start_from is not None:
         start = read_start(options.start_from, config, data.data_set, definition)
+    choices = _choices_of(config, data, definition)
     job = plan_job(
         config,
         data.data_set,
@@ -448,8 +448,7 @@ def _put_away_finished(folder: Path) -> None:
 def _train(training: PlannedTraining, tracking: Tracking | None) -> FinishedTraining:
     """Train, save and record; the caller holds the lock of the network's folder."""
     with track_training(training, tracking) as run:
-        with EpochLog(run, training.job) as log_epochs:
-            result = fit(training.job, on_epoch=log_epochs)
+        result = fit(training.job, on_epoch=EpochLog(run, training.job))
         paths = save_network(training, result, None if run is None else run.ensure_id())
         if run is not None:
             log_outputs(run, result, paths)
