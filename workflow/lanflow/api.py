@@ -14,6 +14,8 @@ from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import write_json
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lanflow.core.figures import Drawing
     from lanflow.data.dataset import DataSet
     from lanflow.evaluation.record import Evaluation
@@ -112,6 +114,61 @@ def generate(
     return read_data(
         place / _GENERATION / FILES_NAME, model=model, models_file=models_file, folder=place
     )
+
+
+def simulate(
+    model: str,
+    n_trials: int,
+    *,
+    models_file: Path | str | None = None,
+    delta_t: float = 0.001,
+    seed: int = 1,
+    **theta: float,
+) -> "pd.DataFrame":
+    """Simulate trials of a model at one parameter vector, such as one subject of an experiment.
+
+    Parameters
+    ----------
+    model
+        In ssm-simulators' catalogue, or in ``models_file``.
+    n_trials
+        Trials to simulate.
+    models_file
+        A Python file of your own that defines the model; it is run.
+    delta_t
+        Time step of the simulation, seconds.
+    seed
+        Decides the trials.
+    **theta
+        Each parameter of the model: ``v=1.0, a=1.5, z=0.5, t=0.3``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``rt`` (seconds) and ``response``, as HSSM takes them; both -999 for a trial without
+        an answer.
+
+    Raises
+    ------
+    UserError
+        If the model is not known, or parameters are missing or too many.
+    """
+    import pandas as pd
+
+    from lanflow.models.simulators import find_model
+    from lanflow.models.simulators import simulate as run_simulator
+
+    found = find_model(model, _models_file(models_file))
+    if theta.keys() != set(found.parameters):
+        raise UserError(
+            f"simulate: {model} takes {', '.join(found.parameters)}; given were "
+            f"{', '.join(theta) or 'none'}"
+        )
+    if n_trials < 1:
+        raise UserError(f"simulate: n_trials must be at least 1, got {n_trials}")
+    in_order = {name: float(theta[name]) for name in found.parameters}
+    rts, choices = run_simulator(found, in_order, n_trials, seed=seed, delta_t=delta_t)
+    return pd.DataFrame({"rt": rts, "response": choices})
 
 
 def read_data(

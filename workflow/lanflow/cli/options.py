@@ -48,7 +48,9 @@ class StoreOptions(OptionGroup):
     panel = "MLflow"
 
     mlflow_tracking_uri: Annotated[
-        str | None, Option(metavar="URI"), "store (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)"
+        str | None,
+        Option(metavar="URI"),
+        "MLflow's store of runs, a file or a server (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)",
     ] = None
     mlflow_artifact_location: Annotated[
         str | None,

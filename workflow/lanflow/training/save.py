@@ -186,14 +186,36 @@ def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
 
 def _data_details(training: PlannedTraining) -> dict[str, object]:
     """LANfactory's record of the data; its two trainers spell the keys differently."""
-    job, generator = training.job, training.manifest.generator
-    ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
-    return {
-        "train_data_generator_config": dict(generator),
-        f"train_{ids}": list(job.split.train_files),
-        "valid_data_generator_config": dict(generator),
-        f"valid_{ids}": list(job.split.val_files),
+    job = training.job
+    described: dict[str, dict[str, object]] = {
+        "data_generator_config": dict(training.manifest.generator),
+        "data_model_config": _model_config(training),
     }
+    ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
+    details: dict[str, object] = {}
+    for side, files in (("train", job.split.train_files), ("valid", job.split.val_files)):
+        details |= {f"{side}_{key}": dict(value) for key, value in described.items()}
+        details[f"{side}_{ids}"] = list(files)
+    return details
+
+
+def _model_config(training: PlannedTraining) -> dict[str, object]:
+    """The model in ssm-simulators' keys, as far as the data say: order of parameters, bounds.
+
+    LANfactory 0.9 keeps it with a network; plain values only, so that reading it runs no code.
+    """
+    data = training.job.data_set
+    parameters, bounds = list(data.parameters), data.bounds.to_json()
+    config: dict[str, object] = {"name": data.model, "params": parameters}
+    config["n_params"] = len(parameters)
+    if set(parameters) <= set(bounds):
+        pairs = [bounds[name] for name in parameters]
+        config["param_bounds"] = [list(side) for side in zip(*pairs, strict=True)]
+        config["param_bounds_dict"] = {name: tuple(bounds[name]) for name in parameters}
+    choices = None if training.definition is None else training.definition.choices
+    if choices is not None:
+        config |= {"choices": list(choices), "nchoices": len(choices)}
+    return config
 
 
 def _export(job: TrainingJob, result: TrainingResult) -> bytes:

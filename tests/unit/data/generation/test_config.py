@@ -66,10 +66,6 @@ def test_sections_with_defaults_may_be_left_out(tmp_path: Path) -> None:
             "PIPELINE.PARAMETER_SAMPLING: input should be 'uniform' or 'sobol'",
         ),
         ({"GENERATOR_APPROACH": "nle"}, "GENERATOR_APPROACH: input should be 'lan', 'cpn' or"),
-        (
-            {"PIPELINE": {"N_PARAMETER_SETS": 7, "N_SUBRUNS": 2}},
-            "PIPELINE.N_PARAMETER_SETS (7) is not a multiple of PIPELINE.N_SUBRUNS (2)",
-        ),
         ({"MODEL": "absent"}, "missing key 'MODEL' (or give --model)"),
     ],
 )

@@ -136,10 +136,10 @@ def find_warnings(audit: Audit) -> Iterator[str]:
     if sets.distinct < sets.claimed:
         yield (
             f"the files hold only {sets.distinct:,} distinct parameter sets, not the "
-            f"{sets.claimed:,} they claim: {sets.repeated_share:.1%} are repeats (known "
-            "of ssm-simulators' own 'generate', whose files repeat one another's sets); a network "
-            "learns far less from such data than its number of rows says, and more such files do "
-            "not help"
+            f"{sets.claimed:,} of each file for itself: {sets.repeated_share:.1%} are repeats "
+            "(known of ssm-simulators' own 'generate', whose files repeat one another's sets); a "
+            "network learns far less from such data than its number of rows says, and more such "
+            "files do not help"
         )
     for name, parameter in audit.coverage.parameters.items():
         if parameter.n_outside:
