@@ -62,6 +62,17 @@ def peer_environment(name: str) -> Path:
     return _environment(name, map(Requirement, lines), ["--requirement", path], path.read_text())
 
 
+def notebook_environment() -> Path:
+    """The folder of commands of an environment with HSSM, lanflow, and what runs a notebook."""
+    paths = [_REQUIREMENTS / f"{name}.txt" for name in ("hssm", "notebooks")]
+    texts = [path.read_text() for path in paths]
+    lines = [line for text in texts for line in text.splitlines() if not line.startswith("#")]
+    wanted = [part for path in paths for part in ("--requirement", path)]
+    wanted += ["--editable", f"{REPOSITORY}[jax,generate,evaluate]"]
+    project = (REPOSITORY / "pyproject.toml").read_text()
+    return _environment("notebooks", map(Requirement, lines), wanted, "".join([*texts, project]))
+
+
 def own_environment(name: str, extras: str) -> Path:
     """The folder of commands of lanflow as a user installs it who wants some of its extras."""
     constraints, project = REPOSITORY / "constraints.txt", REPOSITORY / "pyproject.toml"

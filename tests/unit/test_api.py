@@ -14,6 +14,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.training.config import DEFAULT_PATH, read_training_file
 from tests.conftest import REPOSITORY
 from tests.networks import FIXTURES
+from tests.own_models import write_models_file
 from tests.readme import blocks
 from tests.unit.report.test_html import Tables
 
@@ -50,6 +51,25 @@ def test_parameter_sets_are_shared_evenly_by_few_files(n_sets: int, n_files: int
     from lanflow.api import _n_files
 
     assert _n_files(n_sets) == n_files
+
+
+def test_simulated_trials_are_as_hssm_takes_them_and_of_the_parameters_that_were_named(
+    tmp_path: Path,
+) -> None:
+    ddm = {"v": 1.0, "a": 1.5, "z": 0.5, "t": 0.3}
+    trials = lanflow.simulate("ddm", 200, **ddm, seed=3)
+    assert list(trials.columns) == ["rt", "response"]
+    assert trials.rt.min() > 0.3
+    assert set(trials.response) == {-1.0, 1.0}
+    assert trials.equals(lanflow.simulate("ddm", 200, t=0.3, z=0.5, a=1.5, v=1.0, seed=3))
+    assert not trials.equals(lanflow.simulate("ddm", 200, **ddm, seed=4))
+    own = {"m0": 0.0, "m1": 0.0, "sigma": 0.3, "t": 0.2}
+    race = lanflow.simulate("lognormal_race", 50, models_file=write_models_file(tmp_path), **own)
+    assert set(race.response) == {0.0, 1.0}
+    with pytest.raises(lanflow.UserError, match=r"ddm takes v, a, z, t; given were v, a, z$"):
+        lanflow.simulate("ddm", 10, v=1.0, a=1.5, z=0.5)
+    with pytest.raises(lanflow.UserError, match="n_trials must be at least 1, got 0"):
+        lanflow.simulate("ddm", 0, **ddm)
 
 
 def test_a_trained_network_is_called_evaluated_and_drawn(net: lanflow.Network) -> None:
@@ -108,6 +128,15 @@ def test_the_same_call_gives_the_same_bytes(data: lanflow.DataSet, net: lanflow.
     assert other.sha256 != net.sha256
     cpn = lanflow.train(data, network="cpn", backend="torch", **SMALL)
     assert cpn.log_probability(v=1.0, a=1.5, z=0.5, t=0.3).shape == (1,)
+
+
+def test_training_goes_on_from_a_network_with_its_layers(
+    data: lanflow.DataSet, net: lanflow.Network
+) -> None:
+    again = lanflow.train(data, backend="torch", start_from=net, epochs=1)
+    assert again.own_card.layer_sizes == net.own_card.layer_sizes
+    assert again.own_card.started_from is not None
+    assert again.own_card.started_from.onnx_sha256 == net.sha256
 
 
 def test_what_is_left_out_is_as_in_the_default_yaml(data: lanflow.DataSet) -> None:

@@ -11,7 +11,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lanflow.api import evaluate, generate, load, plot, read_data, train
+    from lanflow.api import evaluate, generate, load, plot, read_data, simulate, train
     from lanflow.core.errors import UserError
     from lanflow.data.dataset import DataSet
     from lanflow.evaluation.record import Evaluation
@@ -29,6 +29,7 @@ __all__ = [
     "load",
     "plot",
     "read_data",
+    "simulate",
     "train",
 ]
 

@@ -14,6 +14,8 @@ from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import write_json
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lanflow.core.figures import Drawing
     from lanflow.data.dataset import DataSet
     from lanflow.evaluation.record import Evaluation
@@ -114,12 +116,68 @@ def generate(
     )
 
 
+def simulate(
+    model: str,
+    n_trials: int,
+    *,
+    models_file: Path | str | None = None,
+    delta_t: float = 0.001,
+    seed: int = 1,
+    **theta: float,
+) -> "pd.DataFrame":
+    """Simulate trials of a model at one parameter vector, such as one subject of an experiment.
+
+    Parameters
+    ----------
+    model
+        In ssm-simulators' catalogue, or in ``models_file``.
+    n_trials
+        Trials to simulate.
+    models_file
+        A Python file of your own that defines the model; it is run.
+    delta_t
+        Time step of the simulation, seconds.
+    seed
+        Decides the trials.
+    **theta
+        Each parameter of the model: ``v=1.0, a=1.5, z=0.5, t=0.3``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``rt`` (seconds) and ``response``, as HSSM takes them; both -999 for a trial without
+        an answer.
+
+    Raises
+    ------
+    UserError
+        If the model is not known, or parameters are missing or too many.
+    """
+    import pandas as pd
+
+    from lanflow.models.simulators import find_model
+    from lanflow.models.simulators import simulate as run_simulator
+
+    found = find_model(model, _models_file(models_file))
+    if theta.keys() != set(found.parameters):
+        raise UserError(
+            f"simulate: {model} takes {', '.join(found.parameters)}; given were "
+            f"{', '.join(theta) or 'none'}"
+        )
+    if n_trials < 1:
+        raise UserError(f"simulate: n_trials must be at least 1, got {n_trials}")
+    in_order = {name: float(theta[name]) for name in found.parameters}
+    rts, choices = run_simulator(found, in_order, n_trials, seed=seed, delta_t=delta_t)
+    return pd.DataFrame({"rt": rts, "response": choices})
+
+
 def read_data(
     source: Path | str,
     *,
     model: str | None = None,
     relabel: Literal["auto", "analytic", "solver"] | None = None,
     models_file: Path | str | None = None,
+    drop_invalid: bool = False,
     folder: Path | str | None = None,
 ) -> "DataSet":
     """Read training data: a folder of training files, or a data set that was packed before.
@@ -134,6 +192,8 @@ def read_data(
         Compute the labels anew from the model's density.
     models_file
         A Python file of your own that defines the model; it is run.
+    drop_invalid
+        Leave out rows that hold a value which cannot be; else such a file is refused.
     folder
         Where manifest and data set go; of no use for a data set.
 
@@ -159,7 +219,12 @@ def read_data(
     place = _data_folder(folder)
     own = _models_file(models_file)
     manifest = freeze(
-        query=None, places=Places(folder=source), model=model, relabel=relabel, models_file=own
+        query=None,
+        places=Places(folder=source),
+        model=model,
+        relabel=relabel,
+        models_file=own,
+        drop_invalid=drop_invalid,
     )
     n_processes = n_cores() if relabel else 1
     data = materialise(manifest, place / _DATA_SET, n_processes=n_processes, models_file=own)
@@ -177,6 +242,7 @@ def train(
     epochs: int | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
+    start_from: "Network | Path | str | None" = None,
     seed: int = 1,
     device: str = "auto",
     threads: int | None = None,
@@ -203,6 +269,9 @@ def train(
         One for each hidden layer, ``tanh`` where left out with ``layers``.
     epochs, learning_rate, batch_size
         As their names say; rows of an update.
+    start_from
+        A network of the same model and type, or its folder; training goes on from its weights. Its
+        layers are taken where none are given; the rest is as in the default configuration.
     seed
         Decides initial weights, split and order of rows.
     device, threads
@@ -231,6 +300,7 @@ def train(
     from lanflow.training.run import TrainingOptions
     from lanflow.training.run import train as run_training
 
+    start = _network_folder(start_from)
     given = {
         "network_type": network,
         "n_epochs": epochs,
@@ -238,7 +308,7 @@ def train(
         "cpu_batch_size": batch_size,
         "gpu_batch_size": batch_size,
         **settings,
-        **_layers(layers, activations),
+        **(_layers(layers, activations) if start is None or layers else _layers_of(start)),
     }
     content = _default_settings() | {
         key.upper(): value for key, value in given.items() if value is not None
@@ -249,6 +319,7 @@ def train(
             networks_path_base=_folder(folder),
             settings=parse_settings(TrainingFile, content, "train"),
             model=data.model,
+            start_from=start,
             seed=seed,
             device=device,
             threads=threads or n_cores(),
@@ -403,6 +474,12 @@ def _models_file(given: Path | str | None) -> "ModelsFile | None":
     return None if given is None else ModelsFile.read(given)
 
 
+def _network_folder(given: "Network | Path | str | None") -> Path | None:
+    if given is None or isinstance(given, Path | str):
+        return None if given is None else Path(given)
+    return given.own_folder
+
+
 def _folder(given: Path | str | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="lanflow_")) if given is None else Path(given)
 
@@ -436,6 +513,15 @@ def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> 
         return {}
     names = list(activations) if activations is not None else ["tanh"] * len(layers)
     return {"layer_sizes": [[*layers, 1]], "activations": [names]}
+
+
+def _layers_of(network: Path) -> dict[str, object]:
+    """LANfactory's keys for the layers of a network that exists."""
+    from lanflow.networks.card import read_card
+    from lanflow.networks.folder import CARD
+
+    card = read_card(network / CARD)
+    return {"layer_sizes": [card.layer_sizes], "activations": [card.activations[:-1]]}
 
 
 def _default_settings() -> dict[str, object]:

@@ -14,6 +14,7 @@ from lanflow.core.progress import (
     find_progress,
     format_count,
     format_seconds,
+    with_progress,
 )
 
 
@@ -56,6 +57,18 @@ def test_in_a_notebook_there_is_a_bar_though_it_has_no_terminal(
         shown.advance(4)
     assert "packing: 100%" in log.getvalue()
     assert caplog.text == ""
+
+
+def test_work_that_is_done_in_a_moment_has_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {}
+    for delay in (0.0, 60.0):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stderr", terminal)
+        monkeypatch.setattr(progress, "_SECONDS_TO_BAR", delay)
+        assert list(with_progress("abc", "scoring", "letter")) == ["a", "b", "c"]
+        shown[delay] = terminal.getvalue()
+    assert "scoring: 100%" in shown[0.0]
+    assert shown[60.0] == ""
 
 
 def test_in_a_log_there_are_lines_with_speed_and_time_left(

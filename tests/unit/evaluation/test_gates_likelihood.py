@@ -107,12 +107,12 @@ def test_mass_before_time_zero_and_outputs_that_are_no_number_are_found() -> Non
     numbers = edge_numbers(early, DDM.model, bounds, seed=1)
     assert numbers["negative_rt_mass"] == pytest.approx(2 * np.exp(-3), rel=0.05)
     gate = judge("tails", numbers, EDGE_LIMITS)
-    assert "negative_rt_mass" in gate.reason
-    assert "max_corner_early_mass" in gate.reason
+    assert "; probability before time zero is 0.09" in f"; {gate.reason}"
+    assert "largest probability before time zero at a corner" in gate.reason
 
     def broken(features: np.ndarray) -> np.ndarray:
         return np.where(features[:, :1] > 2.9, np.nan, -16.0)
 
     gate = judge("tails", edge_numbers(broken, DDM.model, bounds, seed=1), EDGE_LIMITS)
     assert gate.verdict == "failed"
-    assert "corner_not_finite" in gate.reason
+    assert "values that are not finite at corners" in gate.reason

@@ -84,7 +84,7 @@ def test_raw_logits_are_no_log_probabilities() -> None:
     raw = edge_numbers(OnnxSession(networks.raw_logits()), DDM.model, bounds, seed=1)
     gate = judge("tails", raw, EDGE_LIMITS)
     assert gate.verdict == "failed"
-    assert "above_one" in gate.reason
+    assert "highest probability, less one" in gate.reason
 
 
 def test_calibration_is_the_mean_difference_within_bins() -> None:

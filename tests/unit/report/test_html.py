@@ -69,7 +69,7 @@ def test_a_page_names_nothing_outside_of_itself() -> None:
 
 
 def test_what_a_template_asks_for_and_nobody_gave_is_an_error() -> None:
-    with pytest.raises(UndefinedError, match="leaderboard"):
+    with pytest.raises(UndefinedError, match="families"):
         render("networks.html")
 
 

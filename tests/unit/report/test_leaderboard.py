@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from lanflow.evaluation.record import Evaluation
 from lanflow.networks.card import Card
 from lanflow.networks.network import Network
 from lanflow.networks.types import NETWORK_TYPES
+from lanflow.report.families import families_table, find_families
 from lanflow.report.leaderboard import (
     COLUMNS,
     Row,
@@ -99,6 +101,28 @@ def test_networks_of_the_same_data_stand_together_the_least_error_first() -> Non
         ("b", 0.3, "failed"),
         ("b", None, "failed"),
     ]
+
+
+def test_networks_that_differ_in_their_seed_alone_are_a_family() -> None:
+    made = [network(place, card(seed=seed)) for place, seed in enumerate((1, 2, 3))]
+    renamed = [
+        replace(one, folder=Path(f"results/networks/lan/ddm/{name}_jax"))
+        for one, name in zip(made, ("net-seed1", "net-seed2", "net-seed30"), strict=True)
+    ]
+    errors = [evaluation(0.3), evaluation(0.1, "passed"), evaluation(0.2, "passed")]
+    rows = build_leaderboard(renamed, errors, [HISTORY] * 3)
+    assert [row.family for row in rows] == ["net", "net-seed30", "net"]
+    (family,) = find_families(rows)
+    assert (family.name, family.seeds, family.passed) == ("net_jax", "2 seeds", "1 of 2 passed")
+    error = family.spread("mean_abs_error")
+    assert error is not None
+    assert str(error) == "0.2 \u00b1 0.14"
+    assert (error.least, error.most) == (0.1, 0.3)
+    table = families_table([family])
+    shown = dict(zip(table.head, table.rows[0], strict=True))
+    assert (shown["network"], shown["seeds"], shown["best"]) == ("net_jax", 2, "net-seed2_jax")
+    assert str(shown["least and greatest error"]).split() == ["0.1", "to", "0.3"]
+    assert find_families([row.model_copy(update={"origin": "earlier run"}) for row in rows]) == []
 
 
 def test_networks_of_earlier_runs_are_told_apart() -> None:

@@ -4,9 +4,11 @@ import json
 import logging
 import signal
 import sqlite3
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -639,6 +641,17 @@ def test_a_password_of_the_store_is_in_no_record(
     assert "pa55word" not in json.dumps(result)
     found = client.get_run(result["mlflow_run_id"])
     assert "pa55word" not in json.dumps(found.to_dictionary())
+
+
+def test_in_a_notebook_epochs_move_a_bar(
+    packed: PackedData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    job = training_job(packed, make_backend("torch"), N_EPOCHS=2)
+    with EpochLog(None, job) as log_epochs:
+        log_epochs([Epoch(1, 0.5, 0.25, 0.01, 2.0)])
+    assert "ddm lan: training:  50%" in capsys.readouterr().err
 
 
 def test_each_epoch_is_logged_in_one_line(

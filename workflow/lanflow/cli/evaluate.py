@@ -261,7 +261,9 @@ def recover(
     content = {
         "recovery": str(output),
         "method": record.method,
-        "rank_correlation": {name: one.spearman for name, one in record.summary.items()},
+        "rank_correlation": {
+            name: one.spearman for name, one in record.summary.items() if one.spearman is not None
+        },
         "without_rank_correlation": without_ranks(record),
         **_of_method(record),
         "n_undecided": record.n_undecided,

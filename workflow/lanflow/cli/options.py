@@ -48,7 +48,9 @@ class StoreOptions(OptionGroup):
     panel = "MLflow"
 
     mlflow_tracking_uri: Annotated[
-        str | None, Option(metavar="URI"), "store (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)"
+        str | None,
+        Option(metavar="URI"),
+        "MLflow's store of runs, a file or a server (MLFLOW_TRACKING_URI, then sqlite:///mlflow.db)",
     ] = None
     mlflow_artifact_location: Annotated[
         str | None,
@@ -121,6 +123,13 @@ class PlaceOptions(OptionGroup):
             path_map=self.mapping,
             use_extra_files=self.use_extra_files,
         )
+
+
+DropInvalidOption = Annotated[
+    bool,
+    "leave out rows that hold a value which cannot be (NaN, a probability of 2), and count them; "
+    "else such a file is refused",
+]
 
 
 class ModelsFileOption(OptionGroup):

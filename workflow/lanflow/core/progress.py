@@ -8,16 +8,20 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 
 from lanflow.core import interrupts
 
 log = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+
 # The first line comes early, so that a job of a minute shows how far it is.
 _SECONDS_TO_FIRST_LINE, _SECONDS_BETWEEN_LINES = 2.0, 10.0
+# Work that may be done before anybody looks has no bar until then.
+_SECONDS_TO_BAR = 1.0
 
 _UNITS = re.compile(r"(?:.*: )?([\d,]+ of [\d,]+ [^,]+), (\S+(?: [kMG])?) \S.*/s, (.+) left")
 _EPOCH = re.compile(r"epoch (\d+)/(\d+) .* ([\d,]+) rows/s +(.+) left")
@@ -48,14 +52,16 @@ class Progress:
         Number of units.
     description, unit
         Name of the work and of its unit, in the singular.
+    delay
+        Seconds before there is a bar; none is shown of work that is done by then.
     """
 
-    def __init__(self, total: int, description: str, unit: str) -> None:
+    def __init__(self, total: int, description: str, unit: str, *, delay: float = 0.0) -> None:
         from tqdm.auto import tqdm
 
         self._total, self._description, self._unit = total, description, unit
-        is_seen = sys.stderr.isatty() or _in_notebook()
-        self._bar = tqdm(total=total, desc=description, unit=unit, disable=not is_seen)
+        is_seen = sys.stderr.isatty() or in_notebook()
+        self._bar = tqdm(total=total, desc=description, unit=unit, disable=not is_seen, delay=delay)
         self._n_done = 0
         self._start = time.monotonic()
         self._next_line = self._start + _SECONDS_TO_FIRST_LINE
@@ -69,6 +75,10 @@ class Progress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the bar where it is."""
         self._bar.close()
 
     def advance(self, n: int = 1) -> None:
@@ -93,7 +103,23 @@ class Progress:
         )
 
 
-def _in_notebook() -> bool:
+def with_progress(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
+    """Go through items and show how many are done, if that takes longer than a moment.
+
+    Parameters
+    ----------
+    items
+        What is gone through.
+    description, unit
+        As for :class:`Progress`.
+    """
+    with Progress(len(items), description, unit, delay=_SECONDS_TO_BAR) as progress:
+        for item in items:
+            yield item
+            progress.advance()
+
+
+def in_notebook() -> bool:
     """Tell whether a notebook's kernel runs this; its standard error is no terminal."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_json
 from lanflow.core.settings import parse_settings
+from lanflow.evaluation.measures import measure_name
 from lanflow.evaluation.record import Gate
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card
@@ -38,9 +39,9 @@ def judge(
     for key, limit in limits.items():
         number = numbers[key]
         if not math.isfinite(number):
-            broken.append(f"{key} is not finite")
+            broken.append(f"{measure_name(key)} is not finite")
         elif number > limit:
-            broken.append(f"{key} is {number:.3g}, above {limit:.3g}")
+            broken.append(f"{measure_name(key)} is {number:.3g}, above {limit:.3g}")
     return Gate(
         name=name,
         verdict="failed" if broken else "passed",

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from lanflow.core.progress import with_progress
 from lanflow.evaluation.implied import (
     FIRST_TIME,
     ImpliedDensity,
@@ -66,7 +67,9 @@ def density_numbers(
     """
     model = reference.model
     rows = []
-    for index, vector in enumerate(draw_parameters(model, bounds, n_sets, seed=seed)):
+    vectors = draw_parameters(model, bounds, n_sets, seed=seed)
+    doing = f"{model.name}: simulating"
+    for index, vector in enumerate(with_progress(list(vectors), doing, "parameter set")):
         theta = bounds.named(vector)
         trials = [simulate(model, theta, N_TRIALS, seed=2 * (seed + index) + i) for i in (0, 1)]
         trials = [_in_time(rts, choices, theta) for rts, choices in trials]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lanflow.core.progress import with_progress
 from lanflow.evaluation.reference import Reference, frequencies
 from lanflow.evaluation.scores import Scores
 from lanflow.models.density import Array
@@ -62,7 +63,11 @@ def frequency_numbers(
                 )
                 for i in (0, 1)
             ]
-            for first, theta in zip(itertools.count(2 * seed, 2), thetas, strict=False)
+            for first, theta in zip(
+                itertools.count(2 * seed, 2),
+                with_progress(thetas, f"{reference.model.name}: simulating", "parameter set"),
+                strict=False,
+            )
         ]
     )
     true = np.array(

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes
+from lanflow.core.progress import with_progress
 from lanflow.evaluation.implied import grid_of, implied_density
 from lanflow.evaluation.record import ScoreSummary
 from lanflow.evaluation.reference import MAX_T, Reference
@@ -32,6 +33,9 @@ LEAST_LOG_DENSITY = float(np.log(1e-7))
 
 # Of the seed: each use has its own stream.
 STREAM_SCORES, STREAM_DENSITY, STREAM_EDGES = 1, 2, 3
+
+# Of progress, in the singular.
+_SET = "parameter set"
 
 # A vector at which hardly any trial is answered in time has no likelihoods to compare.
 _LEAST_ANSWERED = 0.01
@@ -134,7 +138,8 @@ def score_likelihood(
     """
     parameters = draw_parameters(reference.model, bounds, n_sets, seed=seed)
     features, truths, sets, probabilities = [], [], [], []
-    for index, vector in enumerate(parameters):
+    doing = f"{reference.model.name}: scoring"
+    for index, vector in enumerate(with_progress(list(parameters), doing, _SET)):
         rts, choices, truth, in_time = reference.trials(
             bounds.named(vector), rows, seed=seed + index
         )
@@ -178,11 +183,12 @@ def score_probability(
     parameters = draw_parameters(reference.model, bounds, n_sets, seed=seed)
     outputs = np.exp(network(parameters).astype(float))
     n_outputs = outputs.shape[1]
+    doing = f"{reference.model.name}: scoring"
     truths = [
         reference.probabilities(
             bounds.named(vector), network_type, n_outputs=n_outputs, seed=seed + index
         )
-        for index, vector in enumerate(parameters)
+        for index, vector in enumerate(with_progress(list(parameters), doing, _SET))
     ]
     return Scores(
         unit="probability",
@@ -235,7 +241,7 @@ def calibration(network: Outputs, scores: Scores, reference: Reference) -> Calib
     model = reference.model
     answered = np.flatnonzero(scores.choice_probabilities.sum(axis=1) >= _LEAST_ANSWERED)
     masses, ranks = [], [np.empty(0)]
-    for index in answered:
+    for index in with_progress(answered.tolist(), f"{model.name}: integrating the density", _SET):
         vector = scores.parameters[index]
         theta = dict(zip(model.parameters, vector.tolist(), strict=True))
         grid = grid_of(theta, MAX_T)

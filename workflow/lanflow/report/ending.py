@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lanflow.core.tables import plain_table
+from lanflow.report.families import Family, find_families
 from lanflow.report.leaderboard import Row, read_leaderboard
 
 # The best of each model and type come first, and the leaderboard has all.
@@ -27,24 +28,49 @@ def describe_ending(results: Path) -> str:
     """
     leaderboard = results / "leaderboard.csv"
     rows = [row for row in read_leaderboard(leaderboard) if row.origin == "study"]
-    parts = [_table(rows[:_MOST_ROWS]), _count(rows)]
-    if len(rows) > _MOST_ROWS:
-        parts[0] += f"\nand {len(rows) - _MOST_ROWS} more in {leaderboard}"
+    lines = _lines(rows)
+    parts = [_table(lines[:_MOST_ROWS]), _count(rows)]
+    if len(lines) > _MOST_ROWS:
+        parts[0] += f"\nand {len(lines) - _MOST_ROWS} more in {leaderboard}"
     return "\n" + "\n\n".join([*parts, _next_steps(results, rows)])
 
 
-def _table(rows: Sequence[Row]) -> str:
-    head = ["network", "verdict", *_ERRORS.values(), "file"]
-    cells = [
-        [
-            f"{row.model} {row.network_type} {row.network}_{row.backend}",
-            row.verdict or "not evaluated",
-            *(_number(getattr(row, name)) for name in _ERRORS),
-            row.onnx,
-        ]
-        for row in rows
+def _lines(rows: Sequence[Row]) -> list[list[str]]:
+    """A line for each network; those that differ in their seed alone have one together."""
+    families = {row.onnx: family for family in find_families(rows) for row in family.rows}
+    lines = []
+    for row in rows:
+        family = families.get(row.onnx)
+        if family is None:
+            lines.append(_line(row))
+        elif row is family.rows[0]:
+            lines.append(_family_line(family))
+    return lines
+
+
+def _line(row: Row) -> list[str]:
+    return [
+        f"{row.model} {row.network_type} {row.network}_{row.backend}",
+        row.verdict or "not evaluated",
+        *(_number(getattr(row, name)) for name in _ERRORS),
+        row.onnx,
     ]
-    return plain_table([head, *cells], numbers=range(2, len(head) - 1))
+
+
+def _family_line(family: Family) -> list[str]:
+    """Mean and standard deviation over the seeds, and the file of the best network."""
+    best = family.rows[0]
+    return [
+        f"{best.model} {best.network_type} {family.name}, {family.seeds}",
+        family.passed,
+        *(str(family.spread(name) or "") for name in _ERRORS),
+        f"best: {best.onnx}",
+    ]
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head = ["network", "verdict", *_ERRORS.values(), "file"]
+    return plain_table([head, *lines], numbers=range(2, len(head) - 1))
 
 
 def _number(value: float | None) -> str:
@@ -53,9 +79,9 @@ def _number(value: float | None) -> str:
 
 def _count(rows: Sequence[Row]) -> str:
     passed = sum(row.verdict == "passed" for row in rows)
-    end = (
-        "." if passed == len(rows) else "; the report says what the others missed, and by how much."
-    )
+    end = "; docs/judging.md says what each gate checks."
+    if passed < len(rows):
+        end = "; the report says what each gate checks, and by how much the others missed it."
     return f"{passed} of {len(rows)} network{'s' * (len(rows) != 1)} passed every gate{end}"
 
 

@@ -32,6 +32,7 @@ class Row(Settings):
     model: str
     network_type: str
     network: str
+    family: OptionalText = None  # the network's name without its seed
     backend: str
     origin: str  # "study" or "earlier run"
     verdict: OptionalText = None
@@ -125,10 +126,12 @@ def _study_row(
 ) -> Row:
     card, scores = network.own_card, evaluation.scores
     seconds = sum(epoch["seconds"] for epoch in history)
+    name = network.own_folder.name.removesuffix(f"_{card.backend}")
     return Row(
         model=network.model_name,
         network_type=network.network_type.name,
-        network=network.own_folder.name.removesuffix(f"_{card.backend}"),
+        network=name,
+        family=name.removesuffix(f"-seed{card.seed}"),
         backend=card.backend,
         origin="study",
         verdict=evaluation.verdict,

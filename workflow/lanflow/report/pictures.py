@@ -32,8 +32,9 @@ _LIKELIHOOD_CAPTIONS = {
     "in likelihood.",
     "error": "Where within the bounds the log-likelihood is off. On the diagonal along each "
     "parameter (bars are means, whiskers their 95 % interval), below it over pairs of parameters: "
-    "look for edges and corners. At the top right, the signed error against the log-likelihood of "
-    "the trial, rare trials to the left: a band around zero is noise, a band beside it is bias.",
+    "look for edges and corners (white: no vector was drawn there). At the top right, the "
+    "signed error against the log-likelihood of the trial, rare trials to the left: a band around "
+    "zero is noise, a band beside it is bias.",
     "calibration": "Left, the probability of a choice: points should lie on the line. Middle, the "
     "network's total probability, which should be one. Right, where each trial's rt lies among "
     "those that the network expects: level (within the grey band) is right, a U means that the "

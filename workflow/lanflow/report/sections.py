@@ -12,6 +12,7 @@ from lanflow.core.templates import Cell, Code, Link, Table, Verdict, show
 from lanflow.models.definition import PARTS
 from lanflow.networks.hssm import hssm_code
 from lanflow.report.content import NetworkResults, ReportedData
+from lanflow.report.families import families_table, find_families
 from lanflow.report.html import relative_address, render
 from lanflow.report.layout import data_page, network_page
 from lanflow.report.leaderboard import PAGE_HEADINGS, Row
@@ -87,9 +88,11 @@ def networks_section(
         [_leaderboard_cell(row, key, by_path.get(row.onnx), page, have_pages) for key in columns]
         for row in rows
     ]
+    families = find_families(rows)
     measured = [] if have_pages else [group.networks for group in group_networks(networks)]
     return render(
         "networks.html",
+        families=families_table(families) if families else None,
         leaderboard=Table("All networks", [PAGE_HEADINGS[key] for key in columns], cells),
         measured=[
             (of[0].name_without_backend, measured_table(of))

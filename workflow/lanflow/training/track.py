@@ -20,7 +20,7 @@ from lanflow.core import interrupts
 from lanflow.core.errors import UserError
 from lanflow.core.files import explain_os_error, write_json
 from lanflow.core.names import is_name
-from lanflow.core.progress import epoch_line
+from lanflow.core.progress import Progress, epoch_line, in_notebook
 from lanflow.data.manifest import common_folder
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import RunFile, read_run_file
@@ -114,7 +114,7 @@ def _write_stopped(path: Path, file: RunFile) -> None:
 def _run_file(training: PlannedTraining) -> RunFile:
     """What ``run.json`` says of a training before it starts."""
     job = training.job
-    return RunFile(
+    file = RunFile(
         model=job.config.model,
         network_type=job.config.network_type,
         backend=job.backend.name,
@@ -124,6 +124,9 @@ def _run_file(training: PlannedTraining) -> RunFile:
         data_digest=job.data_set.digest,
         versions={"lanflow": __version__, "numpy": np.__version__, **job.backend.versions()},
     )
+    if job.start is None:
+        return file
+    return file.model_copy(update={"started_from": job.start.record})
 
 
 def _config_sha256(config: TrainingConfig) -> str:
@@ -208,6 +211,11 @@ def _tags(training: PlannedTraining) -> dict[str, object]:
         "training_data_folder": common_folder(manifest),
         "n_training_files_used": _n_files(job),
     }
+    if job.start is not None:
+        record = job.start.record
+        tags["started_from_network"] = record.network
+        tags["started_from_sha256"] = record.onnx_sha256 or record.weights_sha256
+        tags["started_from_run_id"] = record.mlflow_run_id or "none"
     if training.models_file is not None:
         tags[MODELS_FILE_TAG] = training.models_file.sha256
     if manifest.experiment is not None:
@@ -279,8 +287,8 @@ def interrupted_run_uuid(folder: Path, config: TrainingConfig, backend: BackendN
     return file.run_uuid if is_name(file.run_uuid) else None
 
 
-class EpochLog:
-    """Logs each epoch: one line for a person, metrics for the MLflow run.
+class EpochLog(contextlib.AbstractContextManager["EpochLog"]):
+    """Logs each epoch: one line for a person, metrics for the MLflow run; in a notebook a bar.
 
     Parameters
     ----------
@@ -293,6 +301,14 @@ class EpochLog:
     def __init__(self, run: RunRecorder | None, job: TrainingJob) -> None:
         self._run, self._job = run, job
         self._n_logged = 0
+        self._bar: Progress | None = None
+        if in_notebook():
+            doing = f"{job.config.model} {job.config.network_type}: training"
+            self._bar = Progress(job.config.n_epochs, doing, "epoch")
+
+    def __exit__(self, *failure: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
 
     def __call__(self, history: Sequence[Epoch]) -> None:
         """Log the epochs of a history that are new; :func:`lanflow.training.fit.fit` calls it."""
@@ -301,6 +317,8 @@ class EpochLog:
             self._run.log_history((_metrics(epoch), epoch.epoch) for epoch in new)
         for epoch in new:
             self._log_line(epoch)
+        if self._bar is not None:
+            self._bar.advance(len(new))
         self._n_logged = len(history)
 
     def _log_line(self, epoch: Epoch) -> None:

@@ -75,7 +75,10 @@ def test_files_that_repeat_the_same_sets_are_warned_of(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, *same_sets(4))
     assert audit.sets == SetCounts(distinct=10, claimed=40, repeated_share=0.75)
     (warning,) = other_warnings(audit)
-    assert "only 10 distinct parameter sets, not the 40 they claim: 75.0% are repeats" in warning
+    assert (
+        "only 10 distinct parameter sets, not the 40 of each file for itself: 75.0% are repeats"
+        in warning
+    )
 
 
 @pytest.mark.parametrize("kinds", [("lan",), ("cpn",), ("lan", "opn")])

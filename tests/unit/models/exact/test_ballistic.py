@@ -108,8 +108,8 @@ def test_densities_integrate_to_what_is_no_longer_undecided(
         inner = (times[1:, None] + times[:-1, None]) / 2 + np.diff(times)[:, None] / 2 * NODES
         flow = np.exp(race.log_densities(inner)).sum(axis=0) @ WEIGHTS * np.diff(times) / 2
         decided = np.interp(TIMES[race.end > TIMES], times, np.append(0, np.cumsum(flow)))
-        np.testing.assert_allclose(decided, 1 - survives(race), atol=2e-4)
-        assert flow.sum() == pytest.approx(1, abs=2e-4)
+        np.testing.assert_allclose(decided, 1 - survives(race), atol=3e-4)
+        assert flow.sum() == pytest.approx(1, abs=3e-4)
 
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)

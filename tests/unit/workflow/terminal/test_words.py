@@ -69,8 +69,13 @@ RESULTS = [
     ("evaluate_network", {"verdict": "passed", "gates": {}, "scores": None}, "passed"),
     (
         "recover_parameters",
-        {"rank_correlation": {"v": 0.91, "a": None}},
-        "rank correlation 0.91 to 0.91",
+        {"rank_correlation": {"v": 0.91, "a": 0.8}},
+        "rank correlation 0.80 to 0.91",
+    ),
+    (
+        "recover_parameters",
+        {"rank_correlation": {}, "without_rank_correlation": "2 subjects, of at least 3"},
+        "no rank correlation: 2 subjects, of at least 3",
     ),
     (
         "register_networks",

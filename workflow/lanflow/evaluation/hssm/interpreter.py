@@ -19,7 +19,8 @@ def find_hssm(python: str) -> str | None:
         return f"{python} cannot be run ({e.strerror})"
     if done.stdout.strip() != "True":
         return (
-            f"HSSM is not installed for {python} (name an interpreter that has it: --hssm-python)"
+            f"HSSM is not installed for {python} (name an interpreter that has it: --hssm-python, "
+            "in a study evaluation.hssm_python)"
         )
     return None
 

@@ -38,6 +38,8 @@ _SHOWN, _MARGIN = 0.95, 1.5
 # The highest probability that is shown; the least and the most of total probabilities around one;
 # the highest bar of ranks.
 _MOST_PROBABILITY, _LEAST_REACH, _MOST_REACH, _MOST_RANKS = 1.5, 0.05, 1.0, 3.0
+# Of a text that lines or bars may cross.
+_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
 
 
 def draw_likelihood_calibration(
@@ -133,8 +135,9 @@ def _count_outside(axes: Any, n: int, n_all: int, where: str, *, left: bool = Fa
     """Say how many values lie where a panel does not show them."""
     if n:
         style = {"ha": "left" if left else "right", "va": "top", "fontsize": 8.5, "color": ORANGE}
+        place = 0.03 if left else 0.97, 0.97
         text = f"{n:,} of {n_all:,} {where}"
-        axes.annotate(text, (0.03 if left else 0.97, 0.97), xycoords="axes fraction", **style)
+        axes.annotate(text, place, xycoords="axes fraction", bbox=_GROUND, **style)
 
 
 def _draw_masses(axes: Any, calibration: Calibration) -> None:

@@ -20,6 +20,7 @@ from lanflow.core.figures import (
     put_legend,
     put_title,
 )
+from lanflow.core.progress import with_progress
 from lanflow.evaluation.implied import drawable_log_density, grid_of, implied_density
 from lanflow.evaluation.reference import MAX_T, Reference, frequencies
 from lanflow.models.density import Array, Density
@@ -83,7 +84,9 @@ def draw_densities(
 
     def fill(figure: Any) -> None:
         grid = figure.subplots(n_rows, _N_COLUMNS, squeeze=False)
-        for axes, panel in zip(grid.flat, panels, strict=False):
+        doing = f"{network.title}: drawing densities"
+        shown = with_progress(panels, doing, "panel")
+        for axes, panel in zip(grid.flat, shown, strict=False):
             _draw_panel(axes, network, reference, *panel)
         hide(grid.flat[len(panels) :])
         for axes in grid[-1]:

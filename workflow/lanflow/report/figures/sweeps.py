@@ -18,6 +18,7 @@ from lanflow.core.figures import (
     put_legend,
     put_title,
 )
+from lanflow.core.progress import with_progress
 from lanflow.evaluation.implied import drawable_log_density
 from lanflow.evaluation.reference import Reference
 from lanflow.models.density import Array
@@ -93,7 +94,9 @@ def draw_manifold(network: Network, reference: Reference) -> Drawing:
     def fill(figure: Any) -> None:
         grid = figure.subplots(n_rows, columns, squeeze=False)
         hide(grid.flat[len(panels) :])
-        for axes, (name, group) in zip(grid.flat, panels, strict=False):
+        doing = f"{network.title}: drawing the sweep"
+        shown = with_progress(panels, doing, "panel")
+        for axes, (name, group) in zip(grid.flat, shown, strict=False):
             mesh = _draw_sweep(axes, network, reference, name, group, until)
         figure.colorbar(
             mesh, ax=grid, label="log-likelihood (nats)", extend="both", aspect=40, pad=0.01
@@ -200,7 +203,9 @@ def draw_probability_sweeps(
     def fill(figure: Any) -> None:
         grid = figure.subplots(n_rows, columns, squeeze=False, sharey=True)
         hide(grid.flat[len(names) :])
-        for axes, name in zip(grid.flat, names, strict=False):
+        doing = f"{network.title}: drawing the sweep"
+        shown = with_progress(names, doing, "panel")
+        for axes, name in zip(grid.flat, shown, strict=False):
             _draw_probabilities(axes, network, reference, name, seed=seed, n_trials=n_trials)
         for axes in grid[:, 0]:
             axes.set_ylabel(probability_label(network))

@@ -104,8 +104,10 @@ def _drew(result: Result, _lines: Sequence[str]) -> str:
 
 
 def _recovered(result: Result, _lines: Sequence[str]) -> str:
-    found = [value for value in result["rank_correlation"].values() if value is not None]
-    return f"rank correlation {min(found):.2f} to {max(found):.2f}" if found else ""
+    found = result["rank_correlation"].values()
+    if not found:
+        return f"no rank correlation: {result['without_rank_correlation']}"
+    return f"rank correlation {min(found):.2f} to {max(found):.2f}"
 
 
 def _registered(result: Result, _lines: Sequence[str]) -> str:
