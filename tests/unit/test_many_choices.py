@@ -20,6 +20,7 @@ from lanflow.models.simulators import find_model
 from lanflow.networks.network import Network
 from lanflow.networks.onnx import export_onnx
 from lanflow.publish.bundle import bundle_files
+from lanflow.report.figures import sweeps
 from lanflow.report.figures.network import FIGURES, draw_figure
 from lanflow.training.run import train
 from tests import evaluated, networks
@@ -28,7 +29,7 @@ from tests.conftest import training_options, write_training_file
 FEW = EvaluationSettings(n_sets=4, rows=5, n_simulated_sets=2)
 
 
-def packed_race(folder: Path, model: str = "race_no_bias_3") -> PackedData:
+def packed_race(folder: Path, model: str = "lca_no_bias_3") -> PackedData:
     """Made-up probabilities of three choices, which sum to one without a deadline."""
     found = find_model(model)
     low, high = np.transpose([found.bounds[name] for name in found.parameters])
@@ -68,6 +69,7 @@ def test_a_network_of_three_choices_goes_all_the_way(
     backend: Literal["jax", "torch"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(truth, "N_SIMULATIONS", 200)
+    monkeypatch.setattr(sweeps, "_N_SIMULATED", 2)
     result = trained(tmp_path, backend)
     folder = Path(result["network_folder"])
     card = json.loads((folder / "card.json").read_text())
@@ -86,7 +88,7 @@ def test_a_network_of_three_choices_goes_all_the_way(
     assert np.exp(given).sum() == pytest.approx(1, abs=1e-6)
     by_jax = network.jax_function()(**centre, choice=np.array([0, 1, 2]))
     np.testing.assert_allclose(by_jax, given, rtol=1e-5)
-    with pytest.raises(UserError, match=r"takes v0, v1, v2, a, z, t, choice; given were v0"):
+    with pytest.raises(UserError, match=r"takes v0, v1, v2, a, z, g, b, t, choice; given were v0"):
         network.log_probability(**centre)
 
     evaluation, scores = evaluate(network, settings=FEW, hssm_python="/no/python")
@@ -103,14 +105,14 @@ def test_a_network_of_three_choices_goes_all_the_way(
         made = draw_figure(figure, network, reference, lambda: scores, seed=1)
         assert made.png().startswith(b"\x89PNG")
     files = bundle_files(network, read_own_evaluation(network))
-    assert "race_no_bias_3_cpn_of_choice.onnx" in files
+    assert "lca_no_bias_3_cpn_of_choice.onnx" in files
     readme = " ".join(files["README.md"].decode().split())
     assert "they cannot use one that takes the choice" in readme
     assert "| `choice` | | | one of 0, 1, 2 |" in readme
 
 
 def test_with_a_deadline_the_probabilities_leave_room_for_none_in_time(tmp_path: Path) -> None:
-    folder = Path(trained(tmp_path, "torch", model="race_no_bias_3_deadline")["network_folder"])
+    folder = Path(trained(tmp_path, "torch", model="lca_no_bias_3_deadline")["network_folder"])
     network = Network.from_folder(folder)
     vectors = np.array([list(network.bounds.centre().values())])
     assert 0.1 < np.exp(network.log_probabilities(vectors)).sum() < 0.99
