@@ -11,8 +11,8 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 # The one place where the study of `make run` is named.
 STUDY ?= config/examples/first.yaml
 
-.PHONY: run test torture lint changes models site generated bench-data bench-labels bench-gpu docs
-.PHONY: notebooks screenshot setup clean
+.PHONY: run test torture lint changes models site generated bench-data bench-labels bench-exact
+.PHONY: bench-gpu docs notebooks screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -65,6 +65,12 @@ bench-data: $(VENV)/.installed-dev
 # The same network on data of the same cost from three sources of labels (a quarter of an hour).
 bench-labels: $(VENV)/.installed-dev
 	$(BIN)/python bench/labels.py
+
+# Cost and error of exact densities, and differences to HSSM's, to docs/exact.md (some minutes). The
+# environment that has HSSM is one of those that `make test TESTS=all` builds.
+HSSM_PYTHON ?= $(wildcard .cache/peers/hssm/bin/python)
+bench-exact: $(VENV)/.installed-dev
+	$(BIN)/python bench/exact.py $(if $(HSSM_PYTHON),--hssm $(HSSM_PYTHON)) --output docs/exact.md
 
 # Rows per second on this machine's GPU, beside bare loops and ceilings (five minutes).
 bench-gpu: $(VENV)/.installed-dev

@@ -200,9 +200,10 @@ has a reference for each; `make models` evaluates, draws and bundles a network o
 of one core).
 
 `labels` says where the best ones come from: `analytic` is the exact likelihood, `solver` the
-Fokker-Planck equation, `kde` a kernel density of simulations. Every network type can be trained
-for every model; with more than two choices a `cpn` has one output for each, which HSSM does not
-take (told by the gate `structure`). `holds` is what draws of parameters keep to beside the bounds.
+Fokker-Planck equation, `kde` a kernel density of simulations ([exact densities](exact.md): their
+cost, error and proof). Every network type can be trained for every model; with more than two
+choices a `cpn` takes the choice as its last input ([how](judging.md)). `holds` is what draws of
+parameters keep to beside the bounds.
 
 """
 

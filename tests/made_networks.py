@@ -30,6 +30,10 @@ class MadeNetwork(Network):
     def n_outputs(self) -> int:
         return 1
 
+    @property
+    def takes_choice(self) -> bool:  # type: ignore[override]
+        return False
+
     def __call__(self, features: object) -> np.ndarray:
         return self.outputs(np.asarray(features, np.float32))
 

@@ -1,6 +1,7 @@
 """Networks: folders that lack something or hold somebody's own, ONNX files of every wrong kind."""
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,12 @@ _CARDS: list[tuple[str, str, Content]] = [
     ("with a text as seed", r"card\.json: seed", _card(seed="one")),
 ]
 
+
+def _huge_layers() -> dict[str, Any]:
+    sizes, names = [10**12, 1], ["tanh", "linear"]
+    return {"layer_sizes": sizes, "activations": names, "train_output_type": "logprob"}
+
+
 CASES: list[Case] = [
     *(
         _onnx(
@@ -172,6 +179,27 @@ CASES: list[Case] = [
             ("of nothing", r"e\.json", "{}"),
             ("of a list", r"e\.json", "[1]"),
             ("of version 99", r"e\.json.*99", '{"evaluation_version": 99}'),
+        ]
+    ),
+    *(
+        lanflow(
+            f"a network of LANfactory's whose configuration is {name}",
+            expected,
+            "convert",
+            "w.jax",
+            "--network-config",
+            "c.pickle",
+            "--model",
+            "ddm",
+            "--output",
+            "n",
+            files={"w.jax": b"\x81\xa6params\x80", "c.pickle": content},
+        )
+        for name, expected, content in [
+            ("cut", r"c\.pickle: not a readable pickle of a network's", b"\x80\x04}"),
+            ("a list", r"c\.pickle: is no network's configuration", pickle.dumps([])),
+            ("of nothing", r"c\.pickle: layer_sizes", pickle.dumps({})),
+            ("of huge layers", r"its layers are", pickle.dumps(_huge_layers())),
         ]
     ),
 ]

@@ -24,7 +24,11 @@ CASES = [
     ("cpn", ("tanh", "sigmoid"), "sgd", 0.0),
     ("opn", ("sigmoid", "tanh"), "sgd", 0.2),
     ("gonogo", ("tanh", "relu"), "adam", 0.0),
+    ("choices", ("tanh", "relu"), "adam", 0.01),
+    ("choices in time", ("relu", "tanh"), "sgd", 0.0),
 ]
+# Of a network of more than two choices, where there may be none in time, or not.
+CHOICES = {"choices": False, "choices in time": True}
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
@@ -61,7 +65,13 @@ class Textbook:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         output = self.outputs(x)[-1]
+        if self.architecture.choices:
+            return np.log(self.shares(output))
         return output if self.architecture.network_type == "lan" else np.log(sigmoid(output))
+
+    def shares(self, output: np.ndarray) -> np.ndarray:
+        odds = np.exp(output)
+        return odds / (odds.sum(axis=1, keepdims=True) + self.architecture.can_omit)
 
     def losses(self, output: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of each row, and their derivatives by the output."""
@@ -69,6 +79,12 @@ class Textbook:
             error = output - y
             small = np.abs(error) <= 1
             return np.where(small, error**2 / 2, np.abs(error) - 0.5), np.clip(error, -1, 1)
+        if self.architecture.choices:
+            share, rest = self.shares(output), 1 - y.sum(axis=1)
+            losses = -(y * np.log(share)).sum(axis=1)
+            if not self.architecture.can_omit:
+                return losses, y.sum(axis=1, keepdims=True) * share - y
+            return losses - rest * np.log(1 - share.sum(axis=1)), share - y
         share = sigmoid(output)
         return -y * np.log(share) - (1 - y) * np.log(1 - share), share - y
 
@@ -114,6 +130,9 @@ def assert_close(got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 def rows(network_type: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(3)
     features = rng.normal(size=(N_ROWS, N_INPUTS)).astype(np.float32)
+    if network_type in CHOICES:
+        shares = rng.dirichlet(np.ones(4), size=N_ROWS).astype(np.float32)
+        return features, shares[:, :3] if CHOICES[network_type] else shares
     labels = rng.uniform(0, 1, size=(N_ROWS, 1)).astype(np.float32)
     # A likelihood network's labels reach far enough for both branches of the Huber loss.
     return features, np.log(labels) if network_type == "lan" else labels
@@ -122,8 +141,13 @@ def rows(network_type: str) -> tuple[np.ndarray, np.ndarray]:
 def started(backend: Backend, case: tuple[Any, ...]) -> tuple[Backend, Architecture]:
     network_type, activations, optimizer, decay = case
     architecture = Architecture(network_type, N_INPUTS, (8, 6, 1), activations)
+    if network_type in CHOICES:
+        can_omit = CHOICES[network_type]
+        choices = tuple(range(4 - can_omit))
+        sizes = (8, 6, len(choices))
+        architecture = Architecture("cpn", N_INPUTS, sizes, activations, choices, can_omit)
     config = training_config(
-        NETWORK_TYPE=network_type,
+        NETWORK_TYPE=architecture.network_type,
         OPTIMIZER_=optimizer,
         WEIGHT_DECAY=decay,
         LAYER_SIZES=[[8, 6, 1]],

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import yaml
 
+from lanflow.cli.main import main
 from tests.environments import last_line, run
 from tests.peers.conftest import HERE, NETWORKS, Network, TrainingData, training_yaml
 
@@ -122,6 +124,26 @@ def test_our_files_have_the_names_of_lanfactorys(their_training: TheirTraining) 
     newer = {name for name in ours if name.endswith("__model.onnx")}  # LANfactory 0.8, JAX only
     assert len(newer) == (their_training.ours.backend == "jax")
     assert ours - newer == names(their_training.files)
+
+
+def test_a_network_of_lanfactorys_is_converted_to_the_numbers_it_gives(
+    their_training: TheirTraining, lanfactory: Path, tmp_path: Path
+) -> None:
+    ours, folder = their_training.ours, tmp_path / "converted"
+    ending = {"jax": ".jax", "torch": ".pt"}[ours.backend]
+    named = {}
+    for key, end in (("weights", ending), ("network_config", "network_config.pickle")):
+        (named[key],) = [str(path) for path in their_training.files if path.name.endswith(end)]
+    options = ["--network-config", named["network_config"], "--network-type", ours.network_type]
+    options += ["--model", "ddm", "--output", str(folder)]
+    assert main(["convert", named["weights"], *options]) == 0
+    rows = ours.draw_rows(50)
+    (tmp_path / "cases.json").write_text(json.dumps([{**named, "rows": rows.tolist()}]))
+    script = HERE / "scripts" / f"load_{ours.backend}.py"
+    output = run([lanfactory / "python", script, "cases.json"], folder=tmp_path)
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
+    given = [session.run(None, {"input": row[None]})[0] for row in rows]
+    np.testing.assert_allclose(np.concatenate(given), last_line(output)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_our_network_config_is_lanfactorys(their_training: TheirTraining) -> None:

@@ -29,7 +29,7 @@ rule evaluate_network:
         seed=given(lambda w: STUDY.seed),
     shell:
         "lanflow evaluate {params.folder:q} --output {output.evaluation:q} --seed {params.seed}"
-        " {params.options:q} {params.models_file:q} --json > {log:q} 2>&1"
+        " {params.options:q} {params.models_file:q} --exit-zero --json > {log:q} 2>&1"
 
 
 # Only of likelihood networks, and where the study says `recover_parameters: true`.

@@ -61,10 +61,24 @@ def test_each_spoilt_network_fails_the_gates_that_look_for_it(name: str, tmp_pat
     assert SPOILT[name] <= failed, verdicts(record)
     assert record.verdict == "failed"
     assert all(gate.reason for gate in record.gates if gate.verdict != "passed")
-    if name == "dynamic axis":
-        assert record.scores is None
-        assert set(verdicts(record).values()) == {"failed", "skipped"}
-        assert "the network has not the structure to be run" in format_evaluation(record)
+
+
+def test_a_network_that_hssm_cannot_use_is_scored_all_the_same(tmp_path: Path) -> None:
+    record = evaluated(spoilt("dynamic axis", tmp_path))
+    found = verdicts(record)
+    assert (found.pop("structure"), found.pop("hssm")) == ("failed", "skipped")
+    assert set(found.values()) == {"passed"}
+    assert record.scores is not None
+    assert "symbolic dimension" in format_evaluation(record)
+
+
+def test_a_network_of_other_inputs_cannot_be_scored() -> None:
+    network = Network.from_onnx(networks.FIXTURES / "ddm_lan.onnx", model="angle")
+    record, scores = evaluate(network, settings=QUICK)
+    found = verdicts(record)
+    assert (record.scores, scores) == (None, None)
+    assert (found.pop("structure"), set(found.values())) == ("failed", {"skipped"})
+    assert "takes 6 inputs, but a lan network of angle takes 7" in format_evaluation(record)
 
 
 def test_an_onnx_file_alone_passes_without_parity() -> None:

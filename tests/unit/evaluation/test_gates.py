@@ -6,11 +6,11 @@ import pytest
 from lanflow.evaluation.gates import judge, parity, skip, structure
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.runtime import OnnxSession
-from lanflow.networks.types import NETWORK_TYPES
 from tests import networks
 from tests.conftest import make_backend, training_config
 
-LAN, CPN = NETWORK_TYPES["lan"], NETWORK_TYPES["cpn"]
+CPN = ["v", "a", "z", "t"]
+LAN = [*CPN, "rt", "choice"]
 
 
 def test_a_number_above_its_limit_fails_and_is_named() -> None:
@@ -33,22 +33,24 @@ def test_a_skipped_gate_has_a_reason_and_no_numbers() -> None:
 
 
 def test_the_structure_of_a_network_of_the_model_passes() -> None:
-    gate = structure(export_onnx(*networks.well_made("lan")), LAN, 4)
+    gate = structure(export_onnx(*networks.well_made("lan")), LAN)
     assert (gate.verdict, gate.numbers) == ("passed", {"n_inputs": 6, "n_outputs": 1})
-    assert structure(export_onnx(*networks.well_made("cpn")), CPN, 4).verdict == "passed"
+    assert structure(export_onnx(*networks.well_made("cpn")), CPN).verdict == "passed"
 
 
 def test_a_dynamic_axis_fails_the_structure() -> None:
-    gate = structure(networks.dynamic_axis(), LAN, 4)
+    gate = structure(networks.dynamic_axis(), LAN)
     assert gate.verdict == "failed"
     assert "symbolic dimension" in gate.reason
 
 
 def test_inputs_of_another_model_fail_the_structure() -> None:
-    gate = structure(export_onnx(*networks.well_made("lan")), LAN, 5)
+    gate = structure(export_onnx(*networks.well_made("lan")), [*CPN, "theta", "rt", "choice"])
     assert gate.verdict == "failed"
-    assert gate.reason == "6 input(s) and 1 output(s), expected 7 (5 parameters, rt, choice) and 1"
-    assert structure(b"no network", LAN, 4).verdict == "failed"
+    assert gate.reason == (
+        "6 input(s) and 1 output(s), expected 7 (v, a, z, t, theta, rt, choice) and 1"
+    )
+    assert structure(b"no network", LAN).verdict == "failed"
 
 
 def heads(network: object) -> dict[str, object]:

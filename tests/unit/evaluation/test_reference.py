@@ -24,7 +24,8 @@ def reference(model: str, wanted: BestSource | None = None) -> Reference:
 def test_the_best_reference_is_exact_then_solved_then_simulated() -> None:
     assert reference("ddm").source == "analytic"
     assert reference("weibull").source == "solver"
-    assert reference("full_ddm").source == "kde"
+    assert reference("full_ddm").source == "analytic"
+    assert reference("levy").source == "kde"
     assert reference("angle", "solver").source == "solver"
 
 

@@ -158,11 +158,14 @@ def test_vectors_without_an_answer_in_time_are_left_out_of_calibration() -> None
         score_likelihood(network, reference_of(network), never, n_sets=8, rows=5, seed=1)
 
 
-def test_a_model_without_a_density_is_held_against_simulations(tmp_path: Path) -> None:
-    network = Network.from_folder(networks.write_network(tmp_path, model="race_no_bias_3"))
+def test_a_model_without_a_density_is_held_against_simulations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lanflow.evaluation.reference.N_SIMULATIONS", 5000)
+    network = Network.from_folder(networks.write_network(tmp_path, model="lca_no_bias_3"))
     truth = reference_of(network)
     scores = score_likelihood(network, truth, network.bounds, n_sets=2, rows=10, seed=1)
-    assert scores.against.startswith("a kernel density of 100,000 simulations")
+    assert scores.against.startswith("a kernel density of 5,000 simulations")
     assert scores.choice_probabilities.shape == (2, 3)
     np.testing.assert_allclose(scores.choice_probabilities.sum(axis=1), 1)
     assert (scores.reference > -12).all()  # trials of the model are likely under its density

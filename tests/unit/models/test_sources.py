@@ -52,8 +52,8 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("poisson_race", "analytic"),
         ("race_3", "solver"),
         ("race_no_z_angle_4_deadline", "solver"),
-        ("full_ddm", "kde"),
-        ("ddm_st", "kde"),
+        ("full_ddm", "analytic"),
+        ("ddm_st", "analytic"),
         ("lca_3", "kde"),
         ("levy", "kde"),
     ],
@@ -72,8 +72,9 @@ def test_an_analytic_likelihood_that_nobody_knows_is_refused() -> None:
         label_source("analytic", find_model("race_3"))
     assert str(caught.value) == (
         "ESTIMATOR.TYPE: no analytic likelihood is known for model 'race_3', only for ddm, "
-        "ddm_legacy, ddm_sdv, angle, ballistic accumulators, and races of diffusions without a "
-        "floor or of Poisson processes; 'auto' takes the best there is"
+        "ddm_legacy, ddm_sdv, angle, particles that vary over trials, ballistic accumulators, and "
+        "races of diffusions without a floor or of Poisson processes; 'auto' takes the best there "
+        "is"
     )
 
 

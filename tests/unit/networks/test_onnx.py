@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lanflow.networks.onnx import check_contract, check_equal, export_onnx, run_onnx
+from lanflow.networks.graph import check_contract
+from lanflow.networks.onnx import check_equal, export_onnx, run_onnx, with_choice_input
+from lanflow.networks.runtime import rows_of_choices
 from lanflow.networks.types import (
     NETWORK_TYPES,
     Activation,
@@ -222,6 +225,15 @@ def test_numbers_in_other_files_are_not_read() -> None:
     with pytest.raises(ContractError, match="external data"):
         check_contract(model_with(point_elsewhere))
 
+    def point_elsewhere_in_a_node(model: onnx.ModelProto) -> None:
+        tensor = TensorProto(name="far", data_type=TensorProto.FLOAT, dims=[1])
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="/etc/hostname")
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["far"], value=tensor))
+
+    with pytest.raises(ContractError, match="external data"):
+        check_contract(model_with(point_elsewhere_in_a_node))
+
 
 def test_an_opset_of_the_future_is_named() -> None:
     def of_the_future(model: onnx.ModelProto) -> None:
@@ -264,3 +276,60 @@ def test_a_network_that_computes_something_else_is_refused() -> None:
         check_equal(model_with(shift_the_output), rows, expected)
     with pytest.raises(ContractError, match="differs from the trained one by nan"):
         check_equal(content, rows, np.full_like(expected, np.nan))
+
+
+def choice_network(
+    activation: Activation, *, can_omit: bool
+) -> tuple[Architecture, dict[str, np.ndarray]]:
+    shape = Architecture("cpn", 5, (12, 4), (activation,), (0, 1, 2, 3), can_omit)
+    return shape, some_weights(shape)
+
+
+@pytest.mark.parametrize("can_omit", [False, True])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+def test_a_network_of_many_choices_takes_the_choice_and_its_probabilities_sum_to_one(
+    activation: Activation, can_omit: bool
+) -> None:
+    shape, weights = choice_network(activation, can_omit=can_omit)
+    content = export_onnx(shape, weights)
+    rows = rows_of_choices(features(), shape.choices)
+    for backend_name in BACKENDS:
+        backend = make_backend(backend_name)
+        config = training_config(NETWORK_TYPE="cpn", LAYER_SIZES=[[12, 4]], ACTIVATIONS=[["tanh"]])
+        backend.start(shape, config, weights)
+        expected = backend.predict(features())
+        sums = np.exp(expected.astype(float)).sum(axis=1)
+        assert (sums < 0.999).any() if can_omit else np.allclose(sums, 1, atol=1e-5)
+        for run in (run_onnx, run_with_onnxruntime):
+            given = run(content, rows).reshape(-1, 4)
+            np.testing.assert_allclose(given, expected, rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(np.exp(given.astype(float)).sum(axis=1), sums, atol=1e-5)
+    other = run_with_onnxruntime(content, np.append(features()[0], np.float32(7))[None])
+    assert np.exp(other) == 0  # of a choice that there is not
+
+
+def test_codes_of_choices_that_float32_cannot_tell_apart_are_refused() -> None:
+    shape, weights = choice_network("tanh", can_omit=False)
+    with pytest.raises(ContractError, match="codes more than 16 apart"):
+        export_onnx(replace(shape, choices=(0, 1, 2, 30)), weights)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid"])
+@pytest.mark.parametrize("of_highest", [True, False])
+def test_a_network_of_two_choices_takes_the_choice_without_training(
+    activation: Activation, of_highest: bool
+) -> None:
+    shape = architecture_of("cpn", (activation,))
+    content = export_onnx(shape, some_weights(shape))
+    made = with_choice_input(content, (-1, 1), of_highest=of_highest)
+    check_contract(made)
+    given = run_with_onnxruntime(made, rows_of_choices(features(), (-1, 1))).reshape(-1, 2)
+    own = run_with_onnxruntime(content, features())[:, 0]
+    np.testing.assert_allclose(given[:, int(of_highest)], own, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.exp(given.astype(float)).sum(axis=1), 1, atol=1e-6)
+
+
+def test_only_a_network_of_one_logit_is_made_to_take_the_choice() -> None:
+    shape = architecture_of("lan", ("tanh",))
+    with pytest.raises(ContractError, match="ends in the log-sigmoid of one logit"):
+        with_choice_input(export_onnx(shape, some_weights(shape)), (-1, 1))

@@ -6,9 +6,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lanflow.core.errors import UserError
+from lanflow.networks.graph import read_whole_graph
 from lanflow.networks.network import Network
 from lanflow.networks.onnx import export_onnx, run_onnx
-from lanflow.networks.runtime import OnnxSession, Perceptron
+from lanflow.networks.runtime import (
+    OnnxSession,
+    Perceptron,
+    jax_graph_outputs,
+    rows_of_choices,
+)
 from lanflow.networks.types import NETWORK_TYPES, Activation, Architecture, ContractError
 from lanflow.training.fit import initial_weights
 from tests import networks
@@ -156,3 +162,59 @@ def test_what_is_no_likelihood_perceptron_is_refused() -> None:
     two = Architecture("lan", 6, (4, 2), ("tanh",))
     with pytest.raises(ContractError, match="one output, this one has 2"):
         Perceptron(export_onnx(two, initial_weights(two, seed=1)))
+
+
+def of_other_form(input_dims: list[int | str], output_dims: list[int | str]) -> bytes:
+    """A network of matrices alone, whose input and output have these axes."""
+    rng = np.random.default_rng(1)
+    parts = {"kernel": rng.normal(size=(6, 1)), "bias": rng.normal(size=1)}
+    numbers = [numpy_helper.from_array(a.astype(np.float32), name) for name, a in parts.items()]
+    nodes = [helper.make_node("MatMul", ["x", "kernel"], ["h"])]
+    last = "h"
+    if len(output_dims) < len(input_dims):
+        nodes.append(helper.make_node("Squeeze", ["h"], ["s"]))
+        last = "s"
+    nodes.append(helper.make_node("Add", [last, "bias"], ["y"]))
+    if output_dims == []:
+        nodes[-1] = helper.make_node("Add", [last, "bias"], ["b"])
+        nodes.append(helper.make_node("Squeeze", ["b"], ["y"]))
+    graph = helper.make_graph(
+        nodes,
+        "other",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, input_dims)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, output_dims)],
+        numbers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [([6], [1]), ([6], []), (["rows", 6], ["rows", 1]), ([1, 6], [1]), ([1, 6], [1, 1])],
+)
+def test_networks_of_other_forms_are_run_on_rows(
+    given: list[int | str], made: list[int | str]
+) -> None:
+    network = OnnxSession(of_other_form(given, made))
+    rows = np.random.default_rng(2).normal(size=(9, 6)).astype(np.float32)
+    expected = OnnxSession(of_other_form([1, 6], [1, 1]))(rows)
+    assert (network.n_inputs, network.n_outputs) == (6, 1)
+    np.testing.assert_allclose(network(rows), expected, rtol=1e-5)
+    np.testing.assert_allclose(network.one_by_one(rows), expected, rtol=1e-5)
+    assert network(rows[:0]).shape == (0, 1)
+
+
+def test_an_input_that_is_no_row_of_numbers_is_refused() -> None:
+    with pytest.raises(ContractError, match="is no row of a known number of inputs"):
+        OnnxSession(of_other_form([2, 6], [2, 1]))
+    with pytest.raises(ContractError, match="is no row of a known number of inputs"):
+        OnnxSession(of_other_form(["rows", "columns"], ["rows", 1]))
+
+
+def test_a_network_that_takes_a_choice_is_a_function_of_jax() -> None:
+    shape = Architecture("cpn", 5, (8, 3), ("tanh",), (0, 1, 2))
+    content = export_onnx(shape, initial_weights(shape, seed=1))
+    rows = rows_of_choices(np.random.default_rng(3).normal(size=(7, 5)), shape.choices)
+    made = jax_graph_outputs(read_whole_graph(content))(list(rows.T))
+    np.testing.assert_allclose(made, OnnxSession(content)(rows)[:, 0], rtol=1e-5, atol=1e-6)

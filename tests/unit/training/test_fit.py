@@ -428,6 +428,26 @@ def test_the_architecture_follows_the_data(packed: PackedData) -> None:
     assert lan.n_weights == 6 * 16 + 16 + 16 * 16 + 16 + 16 + 1
 
 
+def test_a_network_of_many_choices_has_a_logit_for_each(packed: PackedData) -> None:
+    shapes = {**packed.data_set.shapes, "cpn": (30, 4, 3)}
+    data_set = replace(packed.data_set, shapes=shapes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(data_set), "array", lambda *_: None)
+        for last in (1, 3):
+            config = training_config(NETWORK_TYPE="cpn", LAYER_SIZES=[[16, 16, last]])
+            shape = build_architecture(config, data_set, (5, 6, 7))
+            assert (shape.layer_sizes, shape.choices) == ((16, 16, 3), (5, 6, 7))
+            assert (shape.n_exported_inputs, shape.n_exported_outputs) == (5, 1)
+            assert (shape.loss, shape.can_omit) == ("crossentropy", False)
+        with_deadline = replace(data_set, parameters=("v", "a", "z", "deadline"))
+        assert build_architecture(config, with_deadline).can_omit
+        assert build_architecture(config, with_deadline).choices == (0, 1, 2)
+        with pytest.raises(
+            UserError, match=r"3 column\(s\), but model 'ddm' has the choices -1, 1"
+        ):
+            build_architecture(config, data_set, (-1, 1))
+
+
 def test_a_last_layer_that_does_not_fit_the_labels_is_refused(packed: PackedData) -> None:
     config = training_config(LAYER_SIZES=[[16, 16, 2]])
     with pytest.raises(UserError, match=r"LAYER_SIZES.*network 0 has 2 unit.*lan_labels has 1"):

@@ -13,15 +13,21 @@ import numpy as np
 import pytest
 
 from lanflow import __version__
+from lanflow.core.errors import UserError
 from lanflow.core.names import UNFINISHED
 from lanflow.data.prepare import PackedData
+from lanflow.data.unpickling import read_pickle
+from lanflow.models.simulators import find_model
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
+from lanflow.networks.lanfactory import read_network_config
+from lanflow.networks.network import Network
 from lanflow.networks.onnx import ContractError, run_onnx
+from lanflow.networks.types import NETWORK_TYPES
 from lanflow.training.backend import Backend
 from lanflow.training.fit import TrainingJob, TrainingResult, fit
-from lanflow.training.save import PlannedTraining, save_network
-from tests.conftest import make_backend, training_job
+from lanflow.training.save import ForeignNetwork, PlannedTraining, convert_network, save_network
+from tests.conftest import REPOSITORY, make_backend, training_job
 
 SETTINGS: dict[str, Any] = {"LAYER_SIZES": [[8, 1]], "ACTIVATIONS": [["tanh"]], "N_EPOCHS": 2}
 SUFFIXES = {"jax": "jax", "torch": "pt"}
@@ -172,7 +178,8 @@ def test_the_card_of_a_choice_network_has_no_trial_among_its_inputs(
     card = json.loads((place.folder / "card.json").read_text())
     assert card["inputs"] == card["parameters"] == ["v", "a", "z", "t"]
     assert card["units"] == {}
-    assert "log-probability" in card["output"]
+    assert card["output"] == "log-probability of the highest choice"
+    assert "choices" not in card  # the plan was not told
     assert card["mlflow_run_id"] is None
 
 
@@ -259,3 +266,44 @@ def test_a_failing_export_leaves_the_network_that_was_there(
     with pytest.raises(ContractError, match="differs from the trained one by nan"):
         broken.save(place)
     assert snapshot(place) == before
+
+
+LANFACTORY = REPOSITORY / "tests" / "fixtures" / "lanfactory"
+
+
+def foreign(name: str, kind: str, model: str = "ddm") -> ForeignNetwork:
+    config = LANFACTORY / f"{kind}_network_config.pickle"
+    described = read_network_config(read_pickle(config.read_bytes(), config), str(config))
+    assert described.network_type == kind
+    return ForeignNetwork(LANFACTORY / name, described, find_model(model), NETWORK_TYPES[kind])
+
+
+@pytest.mark.parametrize("ending", ["train_state.jax", "train_state_dict_torch.pt"])
+@pytest.mark.parametrize("kind", ["lan", "cpn"])
+def test_a_network_of_lanfactorys_is_written_as_onnx_with_a_card(
+    kind: str, ending: str, tmp_path: Path
+) -> None:
+    """As LANfactory 0.7.0 saved it and computes it (tests/fixtures/make_lanfactory_files.py)."""
+    name = f"{kind}_{ending}"
+    card = convert_network(foreign(name, kind), tmp_path)
+    theirs = json.loads((LANFACTORY / "outputs.json").read_text())
+    network = Network.from_onnx(
+        tmp_path / "model.onnx", model="ddm", network_type=kind, card_path=tmp_path / "card.json"
+    )
+    given = network(np.array(theirs[f"{kind}_rows"]))[:, 0]
+    np.testing.assert_allclose(given, theirs[name], rtol=1e-6, atol=1e-6)
+    assert network.trained_bounds == card.bounds
+    assert card.converted_from.file == name
+    written = json.loads((tmp_path / "card.json").read_text())
+    assert written["inputs"] == network.input_names
+    said = {"lan": "log-likelihood of (rt, choice)", "cpn": "log-probability of choice 1"}
+    assert said[kind] in written["output"]
+
+
+def test_a_network_of_another_shape_or_no_network_is_not_converted(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"its layers are 6 x 8, .*7 inputs.* has 7 x 8, 8 x 6"):
+        convert_network(foreign("lan_train_state.jax", "lan", "angle"), tmp_path)
+    bad = replace(foreign("lan_train_state.jax", "lan"), weights_path=LANFACTORY / "outputs.json")
+    with pytest.raises(UserError, match=r"outputs\.json: not flax's weights of a perceptron"):
+        convert_network(bad, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -111,10 +111,13 @@ class Outcome(NamedTuple):
         For programs: one line of JSON.
     summary
         For people: what came out and where it is, in a few lines.
+    status
+        The exit status: 0, or 3 for a network that did not pass.
     """
 
     content: Mapping[str, Any]
     summary: str
+    status: int = 0
 
 
 LogLevel = Annotated[

@@ -19,7 +19,7 @@ from lanflow.cli.options import (
     Seed,
     StoreOptions,
 )
-from lanflow.core.errors import UsageError
+from lanflow.core.errors import DID_NOT_PASS, UsageError
 from lanflow.networks.types import NetworkTypeName
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ def evaluate(
     hssm_python: Annotated[
         Interpreter | None, "interpreter that has HSSM, for its gate; this one when left out"
     ] = None,
+    exit_zero: Annotated[
+        bool, "end with status 0 for a network that did not pass, too, and not with 3"
+    ] = False,
     store: StoreOptions,
 ) -> Outcome:
     """Lead a network through its gates, and score it."""
@@ -125,7 +128,10 @@ def evaluate(
         "mlflow_run_id": run_id,
     }
     written = f"\nevaluation: {output}" if output else ""
-    return Outcome(content, f"\n{record.summary()}{written}\n")
+    has_passed = exit_zero or record.verdict == "passed"
+    return Outcome(
+        content, f"\n{record.summary()}{written}\n", status=0 if has_passed else DID_NOT_PASS
+    )
 
 
 def check_gates(
@@ -133,7 +139,7 @@ def check_gates(
     evaluations: Annotated[tuple[Path, ...], Argument(metavar="FILE"), "of 'lanflow evaluate'"],
     output: Annotated[OutputFile | None, "record of what was checked"] = None,
 ) -> Outcome:
-    """Fail if a network did not pass its gates."""
+    """End with status 3 if a network did not pass its gates."""
     from lanflow.core.files import write_json
     from lanflow.evaluation.record import check_gates, read_evaluation
 

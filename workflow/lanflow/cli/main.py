@@ -30,6 +30,9 @@ PANELS = {
         "generate": Entry("generate", "generate", "simulate training files, as one MLflow run"),
         "train": Entry("train", "train", "train one network on simulated data"),
         "evaluate": Entry("evaluate", "evaluate", "lead a network through its gates, and score it"),
+        "convert": Entry(
+            "convert", "convert", "make ONNX and a card of a network that LANfactory trained"
+        ),
         "plot": Entry("evaluate", "plot", "draw how a network compares with its model"),
         "recover": Entry("evaluate", "recover", "find the parameters of simulated subjects again"),
         "register": Entry("publish", "register", "put networks into MLflow's model registry"),
@@ -60,7 +63,9 @@ PANELS = {
             "data", "materialise", "pack a manifest's files into arrays for training"
         ),
         "audit": Entry("data", "audit", "measure what a data set holds, and warn of what it lacks"),
-        "check-gates": Entry("evaluate", "check_gates", "fail if a network did not pass its gates"),
+        "check-gates": Entry(
+            "evaluate", "check_gates", "end with status 3 if a network did not pass its gates"
+        ),
     },
 }
 COMMANDS = {name: entry for entries in PANELS.values() for name, entry in entries.items()}

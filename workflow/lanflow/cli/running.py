@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from lanflow.cli.command import Command, Json, LogLevel, Outcome, bind, make_command
-from lanflow.core.errors import UsageError, UserError, short
+from lanflow.core.errors import DID_NOT_PASS, GatesError, UsageError, UserError, short
 
 
 def declare(name: str, function: Callable[..., Any], *, about: str) -> Command:
@@ -75,7 +75,7 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
     -------
     int
         The exit status: 0; 1 for an error, of the user or of lanflow; 2 for options that make no
-        sense; 130 after an interruption.
+        sense; 3 for networks that did not pass their gates; 130 after an interruption.
     """
     try:
         status = command.main(arguments, prog_name=name, standalone_mode=False)
@@ -123,7 +123,7 @@ def carry_out(
 
     from lanflow.core.interrupts import interruptible
 
-    log = _start_log(log_level)
+    log, outcome = _start_log(log_level), None
     try:
         with interruptible():
             outcome = call()
@@ -136,14 +136,14 @@ def carry_out(
     except (UserError, OSError, MemoryError) as e:
         log.error("%s: error: %s", name, _redacted(_explain(e)))
         log.debug("%s", _redacted(traceback.format_exc()))
-        return 1
+        return DID_NOT_PASS if isinstance(e, GatesError) else 1
     except KeyboardInterrupt:
         log.error("%s: interrupted", name)
         return 130
     except Exception:  # a bug: print its traceback, without the password that a URI may hold
         log.error("%s: unexpected error\n%s", name, _redacted(traceback.format_exc()))
         return 1
-    return 0
+    return 0 if outcome is None else outcome.status
 
 
 def _start_log(level: str) -> Any:

@@ -1,5 +1,8 @@
 """Errors that are shown to the user as one message, without a traceback."""
 
+# The exit status of a command that judged networks which did not pass.
+DID_NOT_PASS = 3
+
 
 class UserError(Exception):
     """An error that the user can correct: a file, a key, a folder or a value.
@@ -11,6 +14,10 @@ class UserError(Exception):
 
 class UsageError(UserError):
     """An error for options that contradict each other; the command exits with status 2."""
+
+
+class GatesError(UserError):
+    """Networks that do not pass their gates, where that was asked; the exit status is 3."""
 
 
 class StoreError(UserError):

@@ -40,15 +40,15 @@ _MAX_BITS = 512
 _SPARE_BYTES, _ITEM_BYTES = 2**20, 8
 
 
-def read_pickle(content: bytes, path: Path | str) -> Any:
+def read_pickle(content: bytes, path: Path | str, *, what: str = "training file") -> Any:
     """Read the bytes of a pickle without importing or calling anything that it names.
 
     Parameters
     ----------
     content
         The file's bytes.
-    path
-        The file's name, for errors.
+    path, what
+        The file's name, and what is expected in it, for errors.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def read_pickle(content: bytes, path: Path | str) -> Any:
     # A damaged pickle can raise nearly any exception, and each means that it is damaged.
     except Exception as e:
         reason = (str(e) or type(e).__name__)[:SHOWN]
-        raise UserError(f"{path}: not a readable training file ({reason})") from e
+        raise UserError(f"{path}: not a readable {what} ({reason})") from e
 
 
 # The opcodes of a pickle, and what each does.

@@ -18,6 +18,7 @@ from lanflow.core.processes import require_memory
 from lanflow.evaluation import gates, gates_likelihood, gates_probability
 from lanflow.evaluation.gates import backend_heads
 from lanflow.evaluation.hssm.gate import hssm_gate
+from lanflow.evaluation.published import accuracy_limits
 from lanflow.evaluation.record import (
     EVALUATION_VERSION,
     Evaluation,
@@ -41,6 +42,7 @@ from lanflow.models.model import Model, ModelNotAtHandError
 from lanflow.models.simulators import draw_parameters
 from lanflow.models.sources import BestSource
 from lanflow.networks.network import Network, likelihood_rows
+from lanflow.networks.types import ContractError
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +101,7 @@ def evaluate(
         settings = _resolved(settings, network, reference)
     examination = Examination(network, reference, settings, hssm_python, seed, missing)
     found = examination.gates()
-    is_scored = reference is not None and found[0].verdict == "passed"
+    is_scored = reference is not None and not examination.not_runnable
     scores = examination.scores if is_scored else None
     evaluation = Evaluation(
         evaluation_version=EVALUATION_VERSION,
@@ -166,7 +168,7 @@ def score(
     if network.network_type.has_trial:
         return score_likelihood(network, reference, network.bounds, rows=settings.rows, **size)
     kind = network.network_type.name
-    return score_probability(network, reference, network.bounds, kind, **size)
+    return score_probability(network.log_probabilities, reference, network.bounds, kind, **size)
 
 
 def scores_of(
@@ -246,8 +248,23 @@ class Examination:
         assert self.reference is not None
         return score(self.network, self.reference, self.settings, seed=self.seed)
 
+    @cached_property
+    def not_runnable(self) -> str:
+        """Why the network cannot be run on rows of this model; empty if it can.
+
+        A network that HSSM cannot use may be scored all the same.
+        """
+        try:
+            self.network.require_inputs()
+            self.network(np.zeros((2, self.network.session.n_inputs)))
+        except ContractError as e:
+            return f"the network cannot be run ({without_place(e, self.network.path)})"
+        except UserError as e:
+            return without_place(e, self.network.path)
+        return ""
+
     def gates(self) -> list[Gate]:
-        """All gates; where the structure fails, the network cannot be run for the others."""
+        """All gates; where the network cannot be run, only its structure is judged."""
         steps: list[tuple[str, bool, Callable[[], Gate]]] = [
             ("parity", self.network.folder is not None, self.parity),
             ("tails", True, self.tails),
@@ -258,9 +275,11 @@ class Examination:
         done = [self.structure()]
         _log(done[0])
         for name, is_essential, step in steps:
-            if done[0].verdict == "failed":
+            if self.not_runnable:
+                gate = gates.skip(name, self.not_runnable, is_essential=is_essential)
+            elif name == "hssm" and done[0].verdict == "failed":
                 gate = gates.skip(
-                    name, "the network has not the structure to be run", is_essential=is_essential
+                    name, "it has not the structure that HSSM needs", is_essential=False
                 )
             else:
                 gate = step()
@@ -270,8 +289,15 @@ class Examination:
 
     def structure(self) -> Gate:
         """The single-trial contract, and inputs of this model."""
+        return gates.structure(self.network.onnx, self._expected_inputs())
+
+    def _expected_inputs(self) -> list[str]:
+        """Inputs of such a network; that of a network that cannot be run is not known to differ."""
         network = self.network
-        return gates.structure(network.onnx, network.network_type, len(self.model.parameters))
+        try:
+            return network.input_names
+        except ContractError:
+            return list(network.bounds)
 
     def parity(self) -> Gate:
         """ONNX against the backends."""
@@ -280,7 +306,8 @@ class Examination:
             return gates.skip("parity", "an ONNX file alone has no weights", is_essential=False)
         rows = self._random_rows(_N_PARITY_ROWS)
         heads = backend_heads(network.folder, network.card)
-        return gates.parity(network, heads, rows, backend=network.card.backend)
+        outputs = network if self.is_likelihood else network.log_probabilities
+        return gates.parity(outputs, heads, rows, backend=network.card.backend)
 
     def _random_rows(self, n_rows: int) -> npt.NDArray[np.float32]:
         seed = self._seed(STREAM_EDGES)
@@ -295,11 +322,23 @@ class Examination:
 
     def tails(self) -> Gate:
         """Before time zero, and at the corners of the bounds."""
-        module = gates_likelihood if self.is_likelihood else gates_probability
-        numbers = module.edge_numbers(
-            self.network, self.model, self.network.bounds, seed=self._seed(STREAM_EDGES)
-        )
-        return gates.judge("tails", numbers, module.EDGE_LIMITS)
+        network, limits = self.network, {}
+        if self.is_likelihood:
+            numbers = gates_likelihood.edge_numbers(
+                network, self.model, network.bounds, seed=self._seed(STREAM_EDGES)
+            )
+            limits = gates_likelihood.EDGE_LIMITS
+        else:
+            numbers = gates_probability.edge_numbers(
+                network.log_probabilities,
+                self.model,
+                network.bounds,
+                seed=self._seed(STREAM_EDGES),
+            )
+            limits = gates_probability.EDGE_LIMITS
+            if "sum_error" in numbers:
+                limits = limits | gates_probability.SUM_LIMIT
+        return gates.judge("tails", numbers, limits)
 
     def accuracy(self) -> Gate:
         """Differences from the reference, where it is exact or nearly so."""
@@ -312,11 +351,31 @@ class Examination:
         numbers = scores.numbers()
         if self.is_likelihood:
             numbers["abs_mean_difference"] = abs(numbers["mean_difference"])
-            limits = gates_likelihood.PUBLISHED
+            limits = accuracy_limits(self.model.name)
         else:
             numbers["calibration_error"] = gates_probability.calibration_error(scores)
             limits = gates_probability.PROBABILITY_LIMITS
-        return gates.judge("accuracy", numbers, limits, is_essential=False)
+        gate = gates.judge("accuracy", numbers, limits, is_essential=False)
+        return self._with_other_choice(gate)
+
+    def _with_other_choice(self, gate: Gate) -> Gate:
+        """Say of a choice-probability network that failed whose probability it gives instead."""
+        is_of_one = self.network.network_type.name == "cpn" and self.network.n_outcomes == 1
+        if gate.verdict != "failed" or not is_of_one:
+            return gate
+        assert self.reference is not None
+        found = gates_probability.find_other_choice(
+            self.scores, self.reference, seed=self._seed(STREAM_SCORES)
+        )
+        if found is None:
+            return gate
+        reason = (
+            f"it gives the probability of choice {found.choice}, not of choice "
+            f"{self.model.choices[-1]} (mean absolute error {found.mean_abs_error:.2g} if it is "
+            f"taken so); {gate.reason}"
+        )
+        numbers = gate.numbers | {f"mean_abs_error_as_choice_{found.choice}": found.mean_abs_error}
+        return gate.model_copy(update={"reason": reason, "numbers": numbers})
 
     def density(self) -> Gate:
         """Against simulations, in units of their own sampling noise.
@@ -333,7 +392,7 @@ class Examination:
             )
             return gates.judge("density", numbers, gates_likelihood.DENSITY_LIMITS)
         numbers = gates_probability.frequency_numbers(
-            network,
+            network.log_probabilities,
             self.reference,
             network.bounds,
             network.network_type.name,
@@ -358,6 +417,11 @@ class Examination:
 
     def _seed(self, stream: int) -> int:
         return stream_seed(self.seed, stream)
+
+
+def without_place(error: UserError, path: Path) -> str:
+    """An error's text without the file that it is about."""
+    return str(error).removeprefix(f"{path}: ")
 
 
 def _log(gate: Gate) -> None:

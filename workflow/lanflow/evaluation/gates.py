@@ -1,7 +1,7 @@
 """Gates that every network goes through: what it measured against limits, structure, parity."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -16,8 +16,8 @@ from lanflow.evaluation.record import Gate
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card
 from lanflow.networks.folder import read_part
-from lanflow.networks.onnx import check_contract, input_and_output_sizes
-from lanflow.networks.types import Architecture, BackendName, ContractError, NetworkType
+from lanflow.networks.graph import check_contract, input_and_output_sizes
+from lanflow.networks.types import NETWORK_TYPES, Architecture, BackendName, ContractError
 from lanflow.training.backend import make_backend
 from lanflow.training.config import TrainingConfig
 
@@ -64,9 +64,17 @@ def skip(name: str, reason: str, *, is_essential: bool = True) -> Gate:
     )
 
 
-def structure(content: bytes, network_type: NetworkType, n_parameters: int) -> Gate:
-    """Judge whether HSSM could use a network one trial at a time, and it is of this model."""
-    expected = {"n_inputs": n_parameters + 2 * network_type.has_trial, "n_outputs": 1}
+def structure(content: bytes, input_names: Sequence[str]) -> Gate:
+    """Judge whether HSSM could use a network one trial at a time, and it is of this model.
+
+    Parameters
+    ----------
+    content
+        The ONNX file.
+    input_names
+        The inputs that a network of the model and type has.
+    """
+    expected = {"n_inputs": len(input_names), "n_outputs": 1}
     reason, numbers = "", {}
     try:
         check_contract(content)
@@ -74,8 +82,8 @@ def structure(content: bytes, network_type: NetworkType, n_parameters: int) -> G
         numbers = {"n_inputs": n_inputs, "n_outputs": n_outputs}
         if numbers != expected:
             reason = (
-                f"{n_inputs} input(s) and {n_outputs} output(s), expected {expected['n_inputs']} "
-                f"({n_parameters} parameters{', rt, choice' * network_type.has_trial}) and 1"
+                f"{n_inputs} input(s) and {n_outputs} output(s), expected {len(input_names)} "
+                f"({', '.join(input_names)}) and 1"
             )
     except ContractError as e:
         reason = str(e)
@@ -153,8 +161,14 @@ def backend_heads(folder: Path, card: Card) -> dict[str, Head]:
     content = read_json(path, hint=FOLDER_HINT)
     settings = {key: content[key] for key in TrainingConfig.model_fields if key in content}
     config = parse_settings(TrainingConfig, settings, str(path))
+    has_trial = NETWORK_TYPES[config.network_type].has_trial
     shape = Architecture(
-        config.network_type, len(card.inputs), config.layer_sizes, config.activations
+        config.network_type,
+        len(card.parameters) + 2 * has_trial,
+        tuple(card.layer_sizes),
+        config.activations,
+        choices=tuple(card.choices or ()) if card.takes_choice else (),
+        can_omit=card.takes_choice and "deadline" in card.parameters,
     )
     for backend in backends.values():
         backend.start(shape, config, weights)

@@ -31,14 +31,6 @@ N_TRIALS = 2000
 # what is exact).
 DENSITY_LIMITS = {"mean_mass_error": 0.02, "max_mass_error": 0.1, "distance_ratio": 1.0}
 
-# What the published ddm network reaches on simulated data at random parameters within its bounds.
-PUBLISHED = {
-    "mean_abs_error": 0.042,
-    "median_abs_error": 0.027,
-    "p99_abs_error": 0.26,
-    "abs_mean_difference": 0.0047,
-}
-
 # Mean probability before time zero; outputs at the corners of the bounds that are no number; the
 # largest mass at a corner, and the largest before -0.05 s there. The density at a corner may be a
 # peak of a thousandth of a second, which a network smears over some hundredths, so mass there is

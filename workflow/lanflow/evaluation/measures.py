@@ -18,6 +18,7 @@ MEASURES = {
     "onnx_torch": "difference of ONNX from Torch",
     "jax_torch": "difference of JAX from Torch",
     "above_one": "highest probability, less one",
+    "sum_error": "deviation of the sum over all choices from one",
 }
 # The four numbers of an evaluation's scores.
 SCORE_KEYS = ("mean_abs_error", "median_abs_error", "p99_abs_error", "mean_difference")

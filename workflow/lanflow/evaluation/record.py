@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import GatesError, UserError
 from lanflow.core.files import read_json
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.core.tables import plain_table
@@ -175,7 +175,7 @@ def check_gates(records: Mapping[str, Evaluation]) -> None:
 
     Raises
     ------
-    UserError
+    GatesError
         Naming each network's gates and numbers.
     """
     lines = [
@@ -190,7 +190,7 @@ def check_gates(records: Mapping[str, Evaluation]) -> None:
     ]
     if lines:
         n_failing = sum(record.verdict != "passed" for record in records.values())
-        raise UserError(
+        raise GatesError(
             "\n".join([f"{n_failing} of {len(records)} network(s) do not pass their gates", *lines])
         )
 

@@ -130,16 +130,29 @@ class Reference:
         network_type: NetworkTypeName,
         *,
         n_outputs: int = 1,
-        n_simulations: int = N_SIMULATIONS,
+        n_simulations: int | None = None,
         seed: int,
     ) -> Array:
-        """The probabilities that a network without trials predicts, shape (n_outputs,)."""
+        """The probabilities that a network without trials predicts, shape (n_outputs,).
+
+        Where they are not known, shares of ``n_simulations`` trials, :data:`N_SIMULATIONS` when
+        left out.
+        """
         density = self.exact_density(theta)
+        if density is not None and n_outputs > 1:
+            return _choices_in_time(density)
         if density is not None:
             made = labels(density, n_samples=1)[f"{network_type}_labels"].astype(float).ravel()
             return made[-n_outputs:]  # of several choices' a network may predict the highest only
-        rts, choices = self.simulate(theta, n_simulations, seed=seed)
+        rts, choices = self.simulate(theta, n_simulations or N_SIMULATIONS, seed=seed)
         return frequencies(rts, choices, self.model, network_type, n_outputs=n_outputs)
+
+
+def _choices_in_time(density: Density) -> Array:
+    """Probability of each choice, before the deadline if there is one."""
+    if np.isinf(density.deadline):
+        return density.choice_probabilities
+    return density.mass(density.deadline).ravel()
 
 
 def frequencies(
@@ -157,7 +170,7 @@ def frequencies(
         ``cpn``: the highest choice in time, or with several outputs each of the choices; ``opn``:
         no answer in time; ``gonogo``: anything but the highest choice in time.
     n_outputs
-        Of the network.
+        Outcomes whose probabilities the network gives.
     """
     omitted = rts == OMISSION
     shares = np.array([np.mean((choices == choice) & ~omitted) for choice in model.choices])

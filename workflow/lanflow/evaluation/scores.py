@@ -175,7 +175,11 @@ def score_probability(
     n_sets: int,
     seed: int,
 ) -> Scores:
-    """Score a network without trials, whose outputs are log-probabilities."""
+    """Score a network without trials.
+
+    ``network`` gives log-probabilities of its outcomes, shape (vectors, outcomes), of parameter
+    vectors.
+    """
     parameters = draw_parameters(reference.model, bounds, n_sets, seed=seed)
     outputs = np.exp(network(parameters).astype(float))
     n_outputs = outputs.shape[1]

@@ -9,8 +9,8 @@ this kind, all of them exactly:
 - ``ddm_sdv``: as ``ddm``, the drift of a trial normal with standard deviation ``sv``;
 - ``angle``: boundaries that move in a straight line, ``slope = tan(theta)``.
 
-Each also with a deadline. Variability of the start or of the non-decision time (``full_ddm``,
-``ddm_st``) has no closed form and is not here.
+Each also with a deadline. Where start or non-decision time vary (``full_ddm``, ``ddm_st``), these
+densities are averaged: :mod:`lanflow.models.exact.variable`.
 
 With ``b = a - slope * t`` and the particle's place written as ``b * y``, the density of the place
 is an elementary factor times that of a driftless particle between -1 and 1 at the time

@@ -239,17 +239,43 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
 def simulator_arguments(
     model: Model, theta: Mapping[str, float]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """The parameters as a model's simulator gets them for one trial, each of one dimension.
+    """The numbers that a model's simulator gets for one trial, each of one dimension.
 
-    The model's transforms gather, rename and complete them: ``v0`` and ``v1`` become ``v``.
+    The model's transforms gather, rename and complete its parameters: ``v0`` and ``v1`` become
+    ``v``.
     """
+    given = _transformed(model, theta)
+    numbers = {name: value for name, value in given.items() if not callable(value)}
+    return {name: np.ravel(value).astype(float) for name, value in numbers.items()}
+
+
+def simulator_distributions(model: Model, theta: Mapping[str, float]) -> dict[str, Any]:
+    """The distributions that a model's simulator gets, of what varies over trials.
+
+    Returns
+    -------
+    dict
+        Scipy's frozen ones by the simulator's name for them. One of a width of zero stands for its
+        place, a number; a function that is none of scipy's is left out.
+    """
+    found: dict[str, Any] = {}
+    for name, value in _transformed(model, theta).items():
+        family: Any = getattr(getattr(value, "func", None), "__self__", None)
+        if not hasattr(family, "rvs") or value.args:
+            continue
+        keywords = {key: float(np.ravel(number)[0]) for key, number in value.keywords.items()}
+        is_point = keywords.get("scale") == 0
+        found[name] = keywords.get("loc", 0.0) if is_point else family(**keywords)
+    return found
+
+
+def _transformed(model: Model, theta: Mapping[str, float]) -> dict[str, Any]:
     from ssms.config import ModelConfigBuilder
 
     arrays: dict[str, Any] = {name: np.array([value]) for name, value in theta.items()}
     for step in ModelConfigBuilder.get_simulation_transforms(model.config):
         arrays = step.apply(arrays, model.config, 1)
-    numbers = {k: v for k, v in arrays.items() if not callable(v)}
-    return {name: np.ravel(value).astype(float) for name, value in numbers.items()}
+    return arrays
 
 
 def _as_simulated(model: Model, theta: Mapping[str, float]) -> Mapping[str, float]:

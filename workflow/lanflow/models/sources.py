@@ -12,7 +12,13 @@ import numpy as np
 from lanflow.core.errors import UserError
 from lanflow.models.analytic import MODELS, diffusion
 from lanflow.models.density import Density
-from lanflow.models.exact.recognised import is_closed_race, is_reflected_race, race_of
+from lanflow.models.exact.recognised import (
+    is_closed_race,
+    is_reflected_race,
+    is_variable,
+    race_of,
+    variable_of,
+)
 from lanflow.models.model import Model
 from lanflow.models.simulators import is_one_particle, process_of
 from lanflow.models.solver import N_SPACE, STEP, Solution
@@ -26,7 +32,7 @@ def has_source(source: Source, model: Model) -> bool:
     """True if a model has labels from a source, as far as that is known without trying."""
     match source:
         case "analytic":
-            return is_exactly_known(model) or is_closed_race(model)
+            return is_exactly_known(model) or is_closed_race(model) or is_variable(model)
         case "solver":
             return is_one_particle(model) or is_reflected_race(model)
     return True
@@ -69,8 +75,9 @@ def label_source(
     if source == "analytic":
         raise UserError(
             f"{key}: no analytic likelihood is known for model {model.base_name!r}, only "
-            f"for {', '.join(MODELS)}, ballistic accumulators, and races of diffusions without a "
-            "floor or of Poisson processes; 'auto' takes the best there is"
+            f"for {', '.join(MODELS)}, particles that vary over trials, ballistic accumulators, "
+            "and races of diffusions without a floor or of Poisson processes; 'auto' takes the "
+            "best there is"
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
@@ -106,6 +113,8 @@ def make_density(
         return analytic_density(model.base_name, theta, max_t)
     if is_closed_race(model) or is_reflected_race(model):
         return _race_density(model, theta, max_t, refinement)
+    if source == "analytic":
+        return _variable_density(model, theta, max_t)
     process = process_of(model, theta, max_t)
     solution = Solution(process, n_space=refinement * N_SPACE, step=STEP / refinement)
     deadline = theta.get("deadline", np.inf)
@@ -125,6 +134,19 @@ def _race_density(
         choices=race.choices,
         log_densities=race.log_densities,
         at_once=race.at_once,
+    )
+
+
+def _variable_density(model: Model, theta: Mapping[str, float], max_t: float) -> Density:
+    """Its times are rts: there is no one non-decision time to take off them."""
+    particle = variable_of(model, theta, max_t)
+    return Density(
+        particle.log_density,
+        particle.grid(),
+        0.0,
+        max_t,
+        theta.get("deadline", np.inf),
+        log_densities=particle.log_densities,
     )
 
 

@@ -26,10 +26,18 @@ class Card(Settings):
     model: str = Field(description="the cognitive model, in ssm-simulators' catalogue")
     network_type: NetworkTypeName
     backend: BackendName
-    inputs: list[str] = Field(description="parameters in order, and of a lan rt and choice")
+    inputs: list[str] = Field(
+        description="parameters in order; of a lan rt and choice; of a cpn of more than two "
+        "choices the choice"
+    )
     parameters: list[str]
     bounds: Bounds = Field(description="range of each parameter in the training data")
-    output: str = Field(description="what the output means")
+    output: str = Field(description="what the output means, and which choice a probability is of")
+    choices: list[int] | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="the model's, as data code them; left out where the training did not ask",
+    )
     output_shape: list[int]
     units: dict[str, str]
     layer_sizes: list[int]
@@ -53,6 +61,37 @@ class Card(Settings):
         description="functions and choices of a model that ssm-simulators' catalogue does not "
         "have, or has otherwise",
     )
+
+    @property
+    def takes_choice(self) -> bool:
+        """True if the choice is the last input of a choice-probability network."""
+        return self.network_type == "cpn" and self.inputs[-1:] == ["choice"]
+
+
+class ConvertedFrom(Settings):
+    """The file of LANfactory's that a network was made from."""
+
+    file: str
+    sha256: str
+
+
+class ConvertedCard(Settings):
+    """The card of a network that LANfactory trained, as :func:`convert_network` writes it."""
+
+    model: str
+    network_type: NetworkTypeName
+    inputs: list[str]
+    parameters: list[str]
+    bounds: Bounds = Field(description="the model's; LANfactory's files do not say the network's")
+    output: str
+    choices: list[int]
+    output_shape: list[int]
+    units: dict[str, str]
+    layer_sizes: list[int]
+    activations: list[str]
+    n_weights: int
+    converted_from: ConvertedFrom
+    lanflow_version: str
 
 
 class RunFile(Settings):

@@ -13,13 +13,13 @@ def hssm_model(network: Network) -> str:
 
 
 def hssm_code(network: Network) -> str:
-    """The call that makes HSSM's model with a network; empty for a go/no-go network.
+    """The call that makes HSSM's model with a network; empty for one that HSSM does not use.
 
-    HSSM 0.3.0 does not use go/no-go networks yet. The code has the data as ``data`` and the path of
-    the ONNX file as ``path``.
+    HSSM 0.3 to 0.5 do not use go/no-go networks yet, and give a network of trials without an rt the
+    parameters alone. The code has the data as ``data`` and the path of the ONNX file as ``path``.
     """
     kind = network.network_type.name
-    if kind == "gonogo":
+    if kind == "gonogo" or network.takes_choice:
         return ""
     head = f'data, model="{hssm_model(network)}", loglik_kind="approx_differentiable",'
     if kind == "lan":

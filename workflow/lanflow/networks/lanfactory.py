@@ -1,12 +1,15 @@
-"""The files that LANfactory's loaders and scripts look for."""
+"""The files that LANfactory's loaders and scripts look for, and reading those that it wrote."""
 
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes
 from lanflow.networks.folder import NetworkPlace
+from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkTypeName
 
 
 def _lanfactory_history(history: Sequence[Any]) -> str:
@@ -66,3 +69,73 @@ def save_lanfactory_files(
         paths.append(place.lanfactory_path(backend, kind))
         write_bytes(paths[-1], content)
     return paths
+
+
+@dataclass(frozen=True)
+class LanfactoryNetwork:
+    """What LANfactory's ``network_config`` says of a network.
+
+    Attributes
+    ----------
+    layer_sizes, activations
+        As of :class:`lanflow.networks.types.Architecture`.
+    network_type
+        None where the file does not say, as those of ``logits`` before 0.7 do not.
+    """
+
+    layer_sizes: tuple[int, ...]
+    activations: tuple[Activation, ...]
+    network_type: NetworkTypeName | None
+
+
+def read_network_config(content: object, where: str) -> LanfactoryNetwork:
+    """Read LANfactory's ``network_config``, or its ``train_config``, which holds the same keys.
+
+    Parameters
+    ----------
+    content
+        What the pickle holds.
+    where
+        The file, for errors.
+
+    Raises
+    ------
+    UserError
+        Naming the key that is missing or not understood.
+    """
+    if not isinstance(content, dict):
+        raise UserError(f"{where}: is no network's configuration (expected a dict)")
+    sizes, names = content.get("layer_sizes"), content.get("activations")
+    if not isinstance(sizes, list | tuple) or not sizes or not all(map(_is_size, sizes)):
+        raise UserError(f"{where}: layer_sizes: expected a list of numbers of units")
+    if not isinstance(names, list | tuple):
+        raise UserError(f"{where}: activations: expected a list of names")
+    if len(names) == len(sizes) and names[-1] == "linear":
+        names = names[:-1]
+    known = get_args(Activation)
+    if len(names) != len(sizes) - 1 or not all(name in known for name in names):
+        raise UserError(
+            f"{where}: activations: {list(names)!r:.200} for {len(sizes)} layers; expected one of "
+            f"{', '.join(known)} for each but the last, which is linear"
+        )
+    return LanfactoryNetwork(tuple(map(int, sizes)), tuple(names), _network_type_of(content, where))
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _network_type_of(content: Mapping[str, Any], where: str) -> NetworkTypeName | None:
+    """The type, which a ``logprob`` output tells too."""
+    name, output = content.get("network_type"), content.get("train_output_type")
+    if output not in [kind.train_output_type for kind in NETWORK_TYPES.values()]:
+        raise UserError(f"{where}: train_output_type: {output!r:.100} (accepted: logprob, logits)")
+    if name is None:
+        return "lan" if output == "logprob" else None
+    kind = NETWORK_TYPES.get(name) if isinstance(name, str) else None
+    if kind is None or kind.train_output_type != output:
+        raise UserError(
+            f"{where}: network_type: {name!r:.100} with train_output_type {output!r} (accepted: "
+            "lan with logprob; cpn, opn and gonogo with logits)"
+        )
+    return kind.name

@@ -286,18 +286,59 @@ class Network:
         """Outputs of a row."""
         return self.session.n_outputs
 
+    @cached_property
+    def takes_choice(self) -> bool:
+        """True if the choice is the last input of a choice-probability network."""
+        if self.network_type.name != "cpn":
+            return False
+        if self.card is not None:
+            return self.card.takes_choice
+        return self.session.n_inputs == len(self.bounds) + 1
+
+    @property
+    def input_names(self) -> list[str]:
+        """Inputs in order: parameters, of a likelihood network rt and choice."""
+        if self.network_type.has_trial:
+            return [*self.bounds, "rt", "choice"]
+        return [*self.bounds, *(["choice"] * self.takes_choice)]
+
+    @property
+    def n_outcomes(self) -> int:
+        """Outcomes whose probabilities a network without trials gives for a parameter vector."""
+        return len(self.known_model.choices) if self.takes_choice else self.n_outputs
+
     @property
     def outcomes(self) -> tuple[str, ...]:
-        """Outcomes whose probabilities a network without trials gives, one for each output."""
+        """Names of these outcomes."""
         choices = self.known_model.choices
         match self.network_type.name:
             case "opn":
                 return ("omission",)
             case "gonogo":
                 return ("no-go",)
-        if self.n_outputs == 1:
+        if self.n_outcomes == 1:
             return (f"choice {choices[-1]}",)
         return tuple(f"choice {choice}" for choice in choices)
+
+    def log_probabilities(self, vectors: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Log-probabilities of all outcomes, by a network without trials.
+
+        Parameters
+        ----------
+        vectors
+            Of parameters, shape (vectors, parameters).
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (vectors, outcomes).
+        """
+        if not self.takes_choice:
+            return self(vectors)
+        from lanflow.networks.runtime import rows_of_choices
+
+        choices = self.known_model.choices
+        return self(rows_of_choices(vectors, choices))[:, :1].reshape(-1, len(choices))
 
     def __call__(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """Outputs, shape (rows, outputs), of features, shape (rows, inputs)."""
@@ -311,7 +352,7 @@ class Network:
         ContractError
             Naming the file and what is wrong.
         """
-        from lanflow.networks.onnx import check_readable
+        from lanflow.networks.graph import check_readable
 
         try:
             check_readable(self.onnx)
@@ -326,13 +367,12 @@ class Network:
         UserError
             Naming the inputs that are expected.
         """
-        expected = len(self.bounds) + 2 * self.network_type.has_trial
-        if self.session.n_inputs != expected:
-            behind = ", rt, choice" if self.network_type.has_trial else ""
+        names = self.input_names
+        if self.session.n_inputs != len(names):
             raise UserError(
                 f"{self.path}: takes {self.session.n_inputs} inputs, but a "
-                f"{self.network_type.name} network of {self.model_name} takes {expected} "
-                f"({', '.join(self.bounds)}{behind})"
+                f"{self.network_type.name} network of {self.model_name} takes {len(names)} "
+                f"({', '.join(names)})"
             )
 
     def log_likelihood(
@@ -359,6 +399,8 @@ class Network:
     def log_probability(self, **theta: npt.ArrayLike) -> Array:
         """Log-probability that a cpn, opn or gonogo network gives, shape (vectors,).
 
+        A cpn that takes a choice wants ``choice`` beside the parameters.
+
         Raises
         ------
         UserError
@@ -382,10 +424,14 @@ class Network:
             Takes ``rt``, ``choice`` and each parameter by name, as :meth:`log_likelihood` does
             (``log_probability`` for other types), and returns a JAX array, shape (trials,).
         """
-        from lanflow.networks.runtime import jax_outputs
+        from lanflow.networks.graph import read_whole_graph
+        from lanflow.networks.runtime import jax_graph_outputs, jax_outputs
 
-        names = [*self.bounds, *(("rt", "choice") if self.network_type.has_trial else ())]
-        outputs = jax_outputs(self.perceptron.steps)
+        names = self.input_names
+        if self.takes_choice:
+            outputs = jax_graph_outputs(read_whole_graph(self.onnx))
+        else:
+            outputs = jax_outputs(self.perceptron.steps)
 
         def function(**inputs: Any) -> Any:
             self._require_names(inputs, names)
@@ -399,8 +445,9 @@ class Network:
         if bool(trial) != has_trial:
             other = "log_likelihood" if has_trial else "log_probability"
             raise UserError(f"a {self.network_type.name} network has {other}()")
-        self._require_names(theta, list(self.bounds))
-        columns = [theta[name] for name in self.bounds] + list(trial)
+        names = list(self.bounds) if trial else self.input_names
+        self._require_names(theta, names)
+        columns = [theta[name] for name in names] + list(trial)
         return np.stack(np.broadcast_arrays(*map(np.atleast_1d, columns)), axis=1).astype(float)
 
     def _require_names(self, given: Mapping[str, Any], names: list[str]) -> None:

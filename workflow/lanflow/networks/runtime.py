@@ -2,14 +2,14 @@
 
 The single-trial contract's input has one row. Its operators work on any number of them, so
 onnxruntime is given the network with a free first dimension, and the result is compared with that
-of single rows.
+of single rows. Networks of other forms are run as they are.
 
 Every operator of a perceptron has a derivative of one line, so a network from any file can be
 maximised in numpy without the library that trained it. That is in float64: a line search near the
 maximum compares values that agree to more digits than float32 has.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ import numpy.typing as npt
 
 from lanflow.core.errors import UserError
 from lanflow.models.density import Array
-from lanflow.networks.onnx import (
+from lanflow.networks.graph import (
+    Graph,
     GraphStep,
-    check_contract,
     input_and_output_sizes,
+    input_form,
     read_graph,
     with_free_rows,
 )
@@ -35,27 +36,31 @@ _TOLERANCE = 1e-4
 class OnnxSession:
     """A network from an ONNX file, as a function of rows.
 
+    It need not keep the single-trial contract: rows without an axis of rows, with a free one, and
+    outputs without one are run too.
+
     Parameters
     ----------
     content
-        The ONNX model; it must keep the single-trial contract.
+        The ONNX model.
 
     Raises
     ------
     ContractError
-        If it does not.
+        If it is none, or does not take rows of numbers.
     UserError
         If onnxruntime is not installed.
     """
 
     def __init__(self, content: bytes) -> None:
-        check_contract(content)
+        form = input_form(content)
+        self.n_inputs, self._rows = form.n_inputs, form.rows
         self._one_row = _session(content)
-        self._many_rows = _session(with_free_rows(content))
-        (self._input,) = self._one_row.get_inputs()
-        (output,) = self._one_row.get_outputs()
-        self.n_inputs: int = self._input.shape[1]
-        self.n_outputs: int = output.shape[1]
+        self._many_rows = self._one_row
+        if form.rows != "any":
+            self._many_rows = _session(with_free_rows(content))
+        self._input: str = self._one_row.get_inputs()[0].name
+        self.n_outputs: int = self.one_by_one(np.zeros((1, self.n_inputs))).shape[1]
         self._is_checked = False
 
     def __call__(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -66,20 +71,38 @@ class OnnxSession:
         if not self._is_checked and len(rows):
             self._check(rows[:_N_PROBES])
         parts = [
-            self._many_rows.run(None, {self._input.name: rows[start : start + _ROWS_PER_CALL]})[0]
-            for start in range(0, max(len(rows), 1), _ROWS_PER_CALL)
+            self._run(self._many_rows, part, n_rows=len(part))
+            for part in np.split(rows, range(_ROWS_PER_CALL, len(rows), _ROWS_PER_CALL))
         ]
         return np.concatenate(parts)
 
     def one_by_one(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The same, a row at a time, as HSSM uses the network."""
         rows = np.ascontiguousarray(features, dtype=np.float32)
-        return np.concatenate(
-            [self._one_row.run(None, {self._input.name: row[None]})[0] for row in rows]
-        )
+        if not len(rows):
+            return np.empty((0, self.n_outputs), np.float32)
+        shaped = rows if self._rows == "none" else rows[:, None]
+        return np.concatenate([self._run(self._one_row, row, n_rows=1) for row in shaped])
+
+    def _run(
+        self, session: Any, rows: npt.NDArray[np.float32], *, n_rows: int
+    ) -> npt.NDArray[np.float32]:
+        """Outputs of rows, shape (rows, outputs), whatever shape the network gives them."""
+        try:
+            made = np.asarray(session.run(None, {self._input: rows})[0], np.float32)
+        except Exception as e:  # onnxruntime's errors have no base class of their own
+            raise ContractError(f"onnxruntime cannot run it ({_in_a_line(e)})") from e
+        if not n_rows:
+            return made.reshape(0, self.n_outputs)
+        if made.size % n_rows:
+            raise ContractError(
+                "the network gives other outputs for several rows than for each (shape "
+                f"{made.shape} for {n_rows} rows)"
+            )
+        return made.reshape(n_rows, -1)
 
     def _check(self, rows: npt.NDArray[np.float32]) -> None:
-        together = self._many_rows.run(None, {self._input.name: rows})[0]
+        together = self._run(self._many_rows, rows, n_rows=len(rows))
         single = self.one_by_one(rows)
         if together.shape != single.shape or not np.allclose(
             together, single, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
@@ -99,7 +122,11 @@ def _session(content: bytes) -> Any:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as e:  # onnxruntime's errors have no base class of their own
-        raise ContractError(f"onnxruntime cannot run it ({' '.join(str(e).split())[:500]})") from e
+        raise ContractError(f"onnxruntime cannot run it ({_in_a_line(e)})") from e
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:500]
 
 
 class Perceptron:
@@ -165,6 +192,52 @@ def _backward(step: GraphStep, y: Array, gradient: Array) -> Array:
     return gradient if step.weights is None else np.asarray(gradient @ step.weights.T)
 
 
+def jax_graph_outputs(graph: Graph) -> Callable[[Sequence[Any]], Any]:
+    """A network of any form as a function that JAX can trace: of columns to (rows,).
+
+    Raises
+    ------
+    UserError
+        If JAX is not installed.
+    """
+    try:
+        import jax.numpy as jnp
+    except ImportError as e:
+        raise UserError("a network in JAX needs jax: pip install lanflow[jax]") from e
+    constants = {name: jnp.asarray(array) for name, array in graph.constants.items()}
+
+    def outputs(columns: Sequence[Any]) -> Any:
+        x = jnp.stack(jnp.broadcast_arrays(*columns), axis=-1).astype(jnp.float32)
+        values = {**constants, graph.given: x}
+        for node in graph.nodes:
+            given = [values[name] for name in node.given]
+            values[node.made] = _apply(node.operator, given, node.attributes, jnp)
+        return values[graph.made][..., 0]
+
+    return outputs
+
+
+def _apply(operator: str, given: Sequence[Any], attributes: Mapping[str, Any], xp: Any) -> Any:
+    """One operator of the contract, in what has numpy's functions."""
+    match operator:
+        case "Gemm":
+            a, b = (
+                part.T if attributes.get(f"trans{name}") else part
+                for name, part in zip("AB", given, strict=False)
+            )
+            made = attributes.get("alpha", 1.0) * (a @ b)
+            return made + attributes.get("beta", 1.0) * given[2] if len(given) > 2 else made
+        case "MatMul":
+            return given[0] @ given[1]
+        case "Add":
+            return given[0] + given[1]
+        case "Neg":
+            return -given[0]
+        case "Relu":
+            return xp.maximum(given[0], 0)
+    return {"Exp": xp.exp, "Log": xp.log, "Tanh": xp.tanh}[operator](given[0])
+
+
 def jax_outputs(steps: Sequence[GraphStep]) -> Callable[[Sequence[Any]], Any]:
     """A perceptron as a function that JAX can trace: of columns, shape (rows,), to (rows,).
 
@@ -193,3 +266,24 @@ def jax_outputs(steps: Sequence[GraphStep]) -> Callable[[Sequence[Any]], Any]:
         return x[..., 0]
 
     return outputs
+
+
+def rows_of_choices(vectors: npt.ArrayLike, choices: Sequence[float]) -> npt.NDArray[np.float32]:
+    """Inputs of a network that takes a choice: each vector with each choice.
+
+    Parameters
+    ----------
+    vectors
+        Shape (vectors, parameters).
+    choices
+        As the model codes them.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (vectors x choices, parameters + 1), the choices of a vector one after the other.
+    """
+    vectors = np.asarray(vectors, np.float32)
+    repeated = np.repeat(vectors, len(choices), axis=0)
+    codes = np.tile(np.asarray(choices, np.float32), len(vectors))
+    return np.column_stack([repeated, codes])

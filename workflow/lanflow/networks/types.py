@@ -6,6 +6,7 @@ give log-probabilities once trained.
 """
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,8 @@ from lanflow.core.errors import UserError
 BackendName = Literal["jax", "torch"]
 Activation = Literal["relu", "tanh", "sigmoid"]
 NetworkTypeName = Literal["lan", "cpn", "opn", "gonogo"]
+# ``crossentropy`` is that of several choices, of which one or none happens.
+Loss = Literal["huber", "bcelogit", "crossentropy"]
 
 
 class ContractError(UserError):
@@ -60,9 +63,7 @@ NETWORK_TYPES: dict[str, NetworkType] = {
     "lan": NetworkType(
         "lan", "huber", "logprob", True, "log-likelihood of (rt, choice) given the parameters"
     ),
-    "cpn": NetworkType(
-        "cpn", "bcelogit", "logits", False, "log-probability of the upper choice (choice 1)"
-    ),
+    "cpn": NetworkType("cpn", "bcelogit", "logits", False, "log-probability of the highest choice"),
     "opn": NetworkType(
         "opn", "bcelogit", "logits", False, "log-probability of an omission (rt past the deadline)"
     ),
@@ -70,6 +71,31 @@ NETWORK_TYPES: dict[str, NetworkType] = {
         "gonogo", "bcelogit", "logits", False, "log-probability of a no-go (nogo) outcome"
     ),
 }
+
+
+def describe_output(
+    name: NetworkTypeName, choices: Sequence[int] | None, *, takes_choice: bool = False
+) -> str:
+    """Say what a network's output means, and which choice a probability is of.
+
+    Parameters
+    ----------
+    name
+        The type of network.
+    choices
+        The model's, as data code them; None where they are not known.
+    takes_choice
+        Whether the choice is the network's last input.
+    """
+    kind = NETWORK_TYPES[name]
+    if takes_choice:
+        among = "" if choices is None else f" (one of {', '.join(map(str, choices))})"
+        return f"log-probability of the choice that is the last input{among}"
+    if not choices or kind.has_trial or name == "opn":
+        return kind.output
+    if name == "cpn":
+        return f"log-probability of choice {choices[-1]}, whatever choice a trial has"
+    return f"{kind.output}: anything but choice {choices[-1]} in time"
 
 
 @dataclass(frozen=True)
@@ -86,12 +112,40 @@ class Architecture:
         Units per layer, the output layer included.
     activations
         One per hidden layer; the output layer is linear.
+    choices
+        Of a choice-probability network of more than two choices: their codes, ascending, one for
+        each unit of the output layer. Empty for all other networks.
+    can_omit
+        Of such a network: whether there may be no choice in time, so that the probabilities of all
+        choices sum to less than one.
     """
 
     network_type: NetworkTypeName
     input_dim: int
     layer_sizes: tuple[int, ...]
     activations: tuple[Activation, ...]
+    choices: tuple[int, ...] = ()
+    can_omit: bool = False
+
+    @property
+    def loss(self) -> Loss:
+        """The loss that is trained with."""
+        return "crossentropy" if self.choices else NETWORK_TYPES[self.network_type].loss
+
+    @property
+    def n_losses(self) -> int:
+        """Losses of a row: one for each output, or one of all choices together."""
+        return 1 if self.choices else self.layer_sizes[-1]
+
+    @property
+    def n_exported_inputs(self) -> int:
+        """Inputs of the exported network, which takes the choice where there are several."""
+        return self.input_dim + bool(self.choices)
+
+    @property
+    def n_exported_outputs(self) -> int:
+        """Outputs of the exported network for a row."""
+        return 1 if self.choices else self.layer_sizes[-1]
 
     @property
     def n_weights(self) -> int:

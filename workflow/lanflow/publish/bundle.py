@@ -21,7 +21,7 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
-from lanflow.publish.readme import onnx_name, write_readme
+from lanflow.publish.readme import of_choice, of_choice_name, onnx_name, write_readme
 
 README = "README.md"
 DEFAULT_LICENCE = "mit"
@@ -81,6 +81,9 @@ def bundle_files(
     )
     place = f"{network.network_type.name}/{network.model_name}"
     files = {onnx_name(network): network.onnx, README: readme}
+    with_choice = of_choice(network)
+    if with_choice is not None:
+        files[of_choice_name(network)] = with_choice
     return files | {f"{place}/{name}": content for name, content in sorted(own.items())}
 
 

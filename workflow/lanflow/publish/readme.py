@@ -7,6 +7,7 @@ from lanflow.evaluation.record import Evaluation, Gate, describe_gate
 from lanflow.networks.card import Card
 from lanflow.networks.hssm import hssm_code, hssm_model
 from lanflow.networks.network import Network
+from lanflow.networks.types import ContractError
 
 # HSSM 0.3.0 looks for a network under the model's name and one of these endings
 # (hssm/defaults.py, missing_data_networks_suffix; modelconfig/*_config.py for the plain name).
@@ -23,7 +24,34 @@ _TEMPLATES = Templates("lanflow.publish")
 
 def onnx_name(network: Network) -> str:
     """The name under which HSSM looks for a network: ``ddm.onnx``, ``ddm_opn.onnx``."""
+    if network.takes_choice:  # HSSM would give it no choice
+        return of_choice_name(network)
     return f"{hssm_model(network)}{_FILE_SUFFIX[network.network_type.name]}.onnx"
+
+
+def of_choice_name(network: Network) -> str:
+    """The name of a cpn that takes the choice: ``ddm_cpn_of_choice.onnx``."""
+    return f"{hssm_model(network)}_cpn_of_choice.onnx"
+
+
+def of_choice(network: Network) -> bytes | None:
+    """The network ``[parameters, choice] -> log P(choice)`` of a cpn of two choices.
+
+    None where there is none: of other networks, and of a model with a deadline, where what is not
+    the higher choice may be no choice at all.
+    """
+    card = network.own_card
+    is_of_two = card.network_type == "cpn" and not card.takes_choice
+    if not is_of_two or card.choices is None or len(card.choices) != 2:
+        return None
+    if "deadline" in card.parameters:
+        return None
+    from lanflow.networks.onnx import with_choice_input
+
+    try:
+        return with_choice_input(network.onnx, card.choices)
+    except ContractError:  # an ONNX file that is no chain of layers
+        return None
 
 
 def write_readme(
@@ -130,6 +158,7 @@ def describe_network(network: Network, evaluation: Evaluation, *, repo: str | No
         "inputs": _input_table(card),
         "repo": repo,
         "file": onnx_name(network),
+        "of_choice": None if of_choice(network) is None else of_choice_name(network),
         "hssm_code": hssm_code(network),
         "scores": "" if evaluation.scores is None else _score_table(evaluation),
         "gates": _gate_table(evaluation),
@@ -143,7 +172,10 @@ def _input_table(card: Card) -> str:
     rows = []
     for place, name in enumerate(card.inputs, start=1):
         low, high = card.bounds.get(name, ("", ""))
-        rows.append([place, f"`{name}`", low, high, card.units.get(name, "")])
+        unit = card.units.get(name, "")
+        if name == "choice" and card.choices is not None:
+            unit = f"one of {', '.join(map(str, card.choices))}"
+        rows.append([place, f"`{name}`", low, high, unit])
     return markdown_table(["", "input", "trained from", "to", "unit"], rows)
 
 

@@ -26,7 +26,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from lanflow.core.errors import StoreError, UserError
-from lanflow.networks.onnx import parse_onnx
+from lanflow.networks.graph import parse_onnx
 from lanflow.tracking.retry import store_request
 from lanflow.tracking.runs import find_run
 from lanflow.tracking.store import Store

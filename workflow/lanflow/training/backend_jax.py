@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from lanflow.networks.types import NETWORK_TYPES, Architecture, BackendName
+from lanflow.networks.types import Architecture, BackendName
 from lanflow.training.backend import (
     ADAM_BETAS,
     ADAM_EPSILON,
@@ -66,17 +66,15 @@ class JaxBackend(Backend):
 
     def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
-        self._logits = NETWORK_TYPES[architecture.network_type].loss == "bcelogit"
-        self._activations = architecture.activations
         self._optimizer = _optimizer(config.optimizer, config.weight_decay)
         self._weights = self._put(weights)
         self._state = self._fresh_state()
-        static = {"activations": self._activations, "logits": self._logits}
         train, evaluate, predict = _compiled(
             tuple(self._options.items()), tuple(self._precise_options.items())
         )
-        self._train = partial(train, optimizer=self._optimizer, **static)
-        self._evaluate, self._predict = partial(evaluate, **static), partial(predict, **static)
+        self._train = partial(train, optimizer=self._optimizer, architecture=architecture)
+        self._evaluate = partial(evaluate, architecture=architecture)
+        self._predict = partial(predict, architecture=architecture)
 
     def _put(self, arrays: Weights) -> _Tree:
         return {k: jax.device_put(jnp.array(v), self._device) for k, v in arrays.items()}
@@ -211,21 +209,41 @@ def _precise_forward(weights: _Tree, x: jax.Array, activations: tuple[str, ...])
         return _forward(weights, x, activations)
 
 
-def _row_losses(output: jax.Array, labels: jax.Array, *, logits: bool) -> jax.Array:
-    if logits:
-        return optax.sigmoid_binary_cross_entropy(output, labels)
+def _row_losses(output: jax.Array, labels: jax.Array, architecture: Architecture) -> jax.Array:
+    """Losses of each row: of each output, or of all choices together."""
+    match architecture.loss:
+        case "bcelogit":
+            return optax.sigmoid_binary_cross_entropy(output, labels)
+        case "crossentropy":
+            if architecture.can_omit:
+                rest = jnp.maximum(1 - labels.sum(axis=1, keepdims=True), 0)
+                output, labels = _with_omission(output), jnp.concatenate([labels, rest], axis=1)
+            return -(labels * jax.nn.log_softmax(output)).sum(axis=1)
     return optax.huber_loss(output, labels, delta=HUBER_DELTA)
 
 
+def _with_omission(logits: jax.Array) -> jax.Array:
+    """The logits of choices and that of none in time, which is 0."""
+    return jnp.pad(logits, [(0, 0), (0, 1)])
+
+
 def _summed_loss(
-    weights: _Tree, x: jax.Array, y: jax.Array, *, activations: tuple[str, ...], logits: bool
+    weights: _Tree, x: jax.Array, y: jax.Array, *, architecture: Architecture
 ) -> jax.Array:
-    return _row_losses(_precise_forward(weights, x, activations), y, logits=logits).sum()
+    output = _precise_forward(weights, x, architecture.activations)
+    return _row_losses(output, y, architecture).sum()
 
 
-def _head(weights: _Tree, x: jax.Array, *, activations: tuple[str, ...], logits: bool) -> jax.Array:
-    output = _precise_forward(weights, x, activations)
-    return jax.nn.log_sigmoid(output) if logits else output
+def _head(weights: _Tree, x: jax.Array, *, architecture: Architecture) -> jax.Array:
+    output = _precise_forward(weights, x, architecture.activations)
+    match architecture.loss:
+        case "bcelogit":
+            return jax.nn.log_sigmoid(output)
+        case "crossentropy":
+            n_choices = output.shape[1]
+            logits = _with_omission(output) if architecture.can_omit else output
+            return jax.nn.log_softmax(logits)[:, :n_choices]
+    return output
 
 
 def _train_batches(
@@ -236,8 +254,7 @@ def _train_batches(
     rates: jax.Array,
     *,
     optimizer: optax.GradientTransformation,
-    activations: tuple[str, ...],
-    logits: bool,
+    architecture: Architecture,
 ) -> tuple[_Tree, optax.OptState, jax.Array]:
     """Update once per batch of ``x`` (batches, rows, inputs).
 
@@ -245,7 +262,7 @@ def _train_batches(
     """
 
     def mean_loss(weights: _Tree, x: jax.Array, y: jax.Array) -> jax.Array:
-        return _row_losses(_forward(weights, x, activations), y, logits=logits).mean()
+        return _row_losses(_forward(weights, x, architecture.activations), y, architecture).mean()
 
     def step(carry: Any, batch: Any) -> Any:
         weights, state = carry
@@ -253,7 +270,7 @@ def _train_batches(
         loss, gradients = jax.value_and_grad(mean_loss)(weights, x, y)
         updates, state = optimizer.update(gradients, state, weights)
         weights = jax.tree.map(lambda w, u: w - rate * u, weights, updates)
-        return (weights, state), loss * y.size
+        return (weights, state), loss * (len(y) * architecture.n_losses)
 
     (weights, state), losses = jax.lax.scan(step, (weights, state), (x, y, rates))
     return weights, state, losses
@@ -310,12 +327,13 @@ def _compiled(
         Training, evaluation and prediction.
     """
     compile_with = partial(jax.jit, compiler_options=dict(precise_options))
-    static = ("activations", "logits")
     train = jax.jit(
         _train_batches,
         compiler_options=dict(options),
-        static_argnames=("optimizer", *static),
+        static_argnames=("optimizer", "architecture"),
         donate_argnames=("weights",),
     )
-    evaluate, predict = (compile_with(f, static_argnames=static) for f in (_summed_loss, _head))
+    evaluate, predict = (
+        compile_with(f, static_argnames="architecture") for f in (_summed_loss, _head)
+    )
     return train, evaluate, predict

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lanflow.networks.types import NETWORK_TYPES, Architecture, BackendName
+from lanflow.networks.types import Architecture, BackendName
 from lanflow.training.backend import (
     ADAM_BETAS,
     ADAM_EPSILON,
@@ -56,7 +56,7 @@ class TorchBackend(Backend):
 
     def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
-        self._logits = NETWORK_TYPES[architecture.network_type].loss == "bcelogit"
+        self._architecture = architecture
         self._activations = [_ACTIVATIONS[name] for name in architecture.activations]
         self._config = config
         self._set(weights)
@@ -93,9 +93,23 @@ class TorchBackend(Backend):
         return torch.addmm(weights[f"layers_{last}/bias"], x, weights[f"layers_{last}/kernel"])
 
     def _loss(self, output: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
-        if self._logits:
-            return functional.binary_cross_entropy_with_logits(output, labels, reduction=reduction)
+        match self._architecture.loss:
+            case "bcelogit":
+                return functional.binary_cross_entropy_with_logits(
+                    output, labels, reduction=reduction
+                )
+            case "crossentropy":
+                rows = self._cross_entropies(output, labels)
+                return rows.mean() if reduction == "mean" else rows.sum()
         return functional.huber_loss(output, labels, delta=HUBER_DELTA, reduction=reduction)
+
+    def _cross_entropies(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Of the choices of each row, and of none in time where that can be; shape (rows,)."""
+        if self._architecture.can_omit:
+            output = functional.pad(output, (0, 1))
+            rest = (1 - labels.sum(dim=1, keepdim=True)).clamp(min=0)
+            labels = torch.cat([labels, rest], dim=1)
+        return -(labels * functional.log_softmax(output, dim=1)).sum(dim=1)
 
     def train_block(
         self,
@@ -117,7 +131,7 @@ class TorchBackend(Backend):
             loss.backward()
             self._optimizer.step()
             self._optimizer.zero_grad(set_to_none=True)
-            total += loss.detach() * batch_labels.numel()
+            total += loss.detach() * (len(batch) * self._architecture.n_losses)
         return float(total)
 
     def evaluate_block(self, features: np.ndarray, labels: np.ndarray) -> float:
@@ -132,8 +146,14 @@ class TorchBackend(Backend):
         with torch.no_grad():
             x = torch.tensor(np.asarray(features, dtype=np.float32), device=self._device)
             output = self._forward(x)
-            if self._logits:
-                output = functional.logsigmoid(output)
+            match self._architecture.loss:
+                case "bcelogit":
+                    output = functional.logsigmoid(output)
+                case "crossentropy":
+                    n_choices = output.shape[1]
+                    if self._architecture.can_omit:
+                        output = functional.pad(output, (0, 1))
+                    output = functional.log_softmax(output, dim=1)[:, :n_choices]
             return np.asarray(output.cpu().numpy())
 
     def weights(self) -> Weights:

@@ -220,7 +220,7 @@ class TrainingConfig(Settings):
             "weight_decay": self.weight_decay,
             "loss": network_type.loss,
             "save_history": True,
-            "train_output_type": network_type.train_output_type,
+            "train_output_type": self._train_output_type,
             "n_training_files": self.n_training_files,
             "train_val_split": self.train_val_split,
             "shuffle_files": self.shuffle,
@@ -236,9 +236,19 @@ class TrainingConfig(Settings):
         return {
             "layer_sizes": list(self.layer_sizes),
             "activations": [*self.activations, "linear"],
-            "train_output_type": NETWORK_TYPES[self.network_type].train_output_type,
+            "train_output_type": self._train_output_type,
             "network_type": self.network_type,
         }
+
+    @property
+    def _train_output_type(self) -> str:
+        """LANfactory's word, and one that it does not have for logits of several choices.
+
+        It would take the log-sigmoid of each, which sum to anything.
+        """
+        if self.network_type == "cpn" and self.layer_sizes[-1] > 1:
+            return "choice_logits"
+        return NETWORK_TYPES[self.network_type].train_output_type
 
     def deciding_settings(self) -> dict[str, object]:
         """The settings that decide the weights; the others are only passed on to LANfactory."""
@@ -259,6 +269,12 @@ def read_training_file(path: Path | str) -> TrainingFile:
         Naming the file and the key.
     """
     return parse_settings(TrainingFile, read_yaml(path), str(path))
+
+
+def default_config(model: str) -> TrainingConfig:
+    """The settings of a training of which nothing is said but the model."""
+    file = read_training_file(DEFAULT_PATH)
+    return select_network(file, network_id=0, model=model, seed=1, where=str(DEFAULT_PATH))
 
 
 def select_network(

@@ -178,17 +178,20 @@ def plan_job(
     data_set: DataSet,
     backend: Backend,
     *,
+    choices: Sequence[int] | None = None,
     checkpoint_path: Path | None = None,
     memory_mb: int = DEFAULT_MEMORY_MB,
 ) -> TrainingJob:
     """Split the data and shape the network as a configuration says.
+
+    ``choices`` are the model's, where they are known.
 
     Raises
     ------
     UserError
         If the data does not fit the network.
     """
-    architecture = build_architecture(config, data_set)
+    architecture = build_architecture(config, data_set, choices)
     split = split_rows(
         data_set,
         config.network_type,
@@ -219,8 +222,13 @@ def plan_job(
     )
 
 
-def build_architecture(config: TrainingConfig, data_set: DataSet) -> Architecture:
+def build_architecture(
+    config: TrainingConfig, data_set: DataSet, choices: Sequence[int] | None = None
+) -> Architecture:
     """The network's shape for this data.
+
+    A choice-probability network of more than two choices has a logit for each of them; what is
+    exported has one output, which LAYER_SIZES may say too.
 
     Raises
     ------
@@ -229,18 +237,35 @@ def build_architecture(config: TrainingConfig, data_set: DataSet) -> Architectur
     """
     data_set.array(config.network_type, "features")
     _, n_inputs, n_outputs = data_set.shapes[config.network_type]
-    if config.layer_sizes[-1] != n_outputs:
+    has_choices = config.network_type == "cpn" and n_outputs > 1
+    sizes = config.layer_sizes
+    if has_choices and sizes[-1] == 1:
+        sizes = (*sizes[:-1], n_outputs)
+    if sizes[-1] != n_outputs:
         labels_key = NETWORK_TYPES[config.network_type].labels_key
         raise UserError(
             f"LAYER_SIZES: the last layer of network {config.network_id} has "
-            f"{config.layer_sizes[-1]} unit(s), but {labels_key} has {n_outputs} column(s)"
+            f"{sizes[-1]} unit(s), but {labels_key} has {n_outputs} column(s)"
         )
     return Architecture(
         network_type=config.network_type,
         input_dim=n_inputs,
-        layer_sizes=config.layer_sizes,
+        layer_sizes=sizes,
         activations=config.activations,
+        choices=_codes(data_set, choices, n_outputs) if has_choices else (),
+        can_omit=has_choices and "deadline" in data_set.parameters,
     )
+
+
+def _codes(data_set: DataSet, choices: Sequence[int] | None, n_outputs: int) -> tuple[int, ...]:
+    """Codes of the choices whose probabilities are labels; ssm-simulators counts from 0."""
+    codes = tuple(range(n_outputs)) if choices is None else tuple(choices)
+    if len(codes) != n_outputs:
+        raise UserError(
+            f"{data_set.folder}: cpn_labels has {n_outputs} column(s), but model "
+            f"{data_set.model!r} has the choices {', '.join(map(str, codes))}"
+        )
+    return codes
 
 
 def initial_weights(architecture: Architecture, *, seed: int) -> Weights:
@@ -389,7 +414,7 @@ def _run_epoch(job: TrainingJob, rows: EpochRows, schedule: ScheduleState, numbe
 
 
 def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: int) -> float:
-    """Train on every row once; the mean loss of an output."""
+    """Train on every row once; the mean loss of an output, or of all choices."""
     total, step = 0.0, 0
     for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, number)):
         n_batches = math.ceil(len(block) / job.batch_size)
@@ -401,11 +426,11 @@ def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: i
                 learning_rates=rates[step : step + n_batches],
             )
         step += n_batches
-    return total / (len(job.split.train) * job.config.layer_sizes[-1])
+    return total / (len(job.split.train) * job.architecture.n_losses)
 
 
 def _validation_loss(job: TrainingJob) -> float:
-    """The mean loss of an output over the validation rows."""
+    """The mean loss of an output, or of all choices, over the validation rows."""
     features, labels = job.arrays()
     total = 0.0
     for block, block_labels in rows_in_order(
@@ -413,4 +438,4 @@ def _validation_loss(job: TrainingJob) -> float:
     ):
         with _backend_at_work():
             total += job.backend.evaluate_block(block, block_labels)
-    return float(total / (len(job.split.val) * labels.shape[1]))
+    return float(total / (len(job.split.val) * job.architecture.n_losses))

@@ -31,7 +31,7 @@ from lanflow.data.prepare import (
 from lanflow.models.definition import Definition
 from lanflow.models.models_file import ModelsFile, base_name
 from lanflow.models.own.model import own_models
-from lanflow.models.simulators import resolve_model
+from lanflow.models.simulators import find_model, resolve_model
 from lanflow.networks import folder as network_folder
 from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.types import BackendName
@@ -341,14 +341,30 @@ def _plan(
     definition: Definition | None,
 ) -> PlannedTraining:
     """Choose the backend and its device, and plan the job for it."""
+    choices = _choices_of(config, data, definition)
     job = plan_job(
         config,
         data.data_set,
         make_backend(options.backend, device=options.device, threads=options.threads),
+        choices=choices,
         checkpoint_path=place.folder / network_folder.CHECKPOINT,
         memory_mb=options.memory_mb,
     )
-    return PlannedTraining(job, data.manifest, place, options.export_onnx, definition)
+    return PlannedTraining(job, data.manifest, place, options.export_onnx, definition, choices)
+
+
+def _choices_of(
+    config: TrainingConfig, data: PackedData, definition: Definition | None
+) -> tuple[int, ...] | None:
+    """The choices of a model; None where they decide nothing, or ssm-simulators is not here."""
+    if definition is not None and definition.choices is not None:
+        return tuple(definition.choices)
+    if definition is not None or config.network_type not in ("cpn", "gonogo"):
+        return None
+    try:
+        return find_model(data.data_set.model).choices
+    except (ImportError, UserError):
+        return None
 
 
 def _take_up_finished(training: PlannedTraining) -> None:

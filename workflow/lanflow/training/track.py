@@ -24,7 +24,7 @@ from lanflow.core.progress import Progress, epoch_line, in_notebook
 from lanflow.data.manifest import common_folder
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import RunFile, read_run_file
-from lanflow.networks.types import NETWORK_TYPES, BackendName
+from lanflow.networks.types import BackendName
 from lanflow.tracking.record import PENDING_KEY
 from lanflow.tracking.recorder import RunRecorder, fetch_run
 from lanflow.tracking.store import MODELS_FILE_TAG, SendMode, Store, redact
@@ -231,7 +231,7 @@ def _params(job: TrainingJob) -> dict[str, object]:
         "device": job.backend.device,
         "input_dim": job.architecture.input_dim,
         "n_weights": job.architecture.n_weights,
-        "loss": NETWORK_TYPES[job.config.network_type].loss,
+        "loss": job.architecture.loss,
         "param_space": json.dumps(list(data_set.parameters)),
         "param_bounds_json": bounds,
         "param_bounds_sha256": hashlib.sha256(bounds.encode()).hexdigest(),

@@ -115,3 +115,14 @@ def test_bounds_that_cannot_be_are_refused(bounds: dict[str, Any], said: str) ->
     with pytest.raises(UserError) as caught:
         _ = plan_of(PARAM_BOUNDS=bounds).model
     assert str(caught.value).startswith(said)
+
+
+def test_files_have_another_name_when_auto_means_another_source(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    auto, named = {"TYPE": "auto"}, {"TYPE": "kde"}
+    before = plan_of(ESTIMATOR=auto).file_name(0), plan_of(ESTIMATOR=named).file_name(0)
+    monkeypatch.setattr("lanflow.data.generation.plan.label_source", lambda *_: "another")
+    after = plan_of(ESTIMATOR=auto).file_name(0), plan_of(ESTIMATOR=named).file_name(0)
+    assert before[0] != after[0]
+    assert before[1] == after[1]

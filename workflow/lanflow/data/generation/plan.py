@@ -69,8 +69,14 @@ class ChunkPlan:
         return label_source(self.config.estimator.type, self.model)
 
     def file_name(self, index: int) -> str:
-        """Name of a file of the chunk, from what decides its content."""
+        """Name of a file of the chunk, from what decides its content.
+
+        What ``auto`` means may be another source in another version of lanflow. So files that an
+        earlier one left unfinished are not taken for files of this one.
+        """
         text = f"{self.config.digest}/{self.seed}/{self.chunk}/{index}"
+        if self.config.estimator.type == "auto":
+            text += f"/{self.label_source}"
         return f"training_data_{hashlib.sha256(text.encode()).hexdigest()[:32]}.pickle"
 
     def set_seeds(self, index: int) -> list[SetSeeds]:

@@ -48,6 +48,9 @@ def hssm_gate(network: Network, *, python: str, seed: int) -> Gate:
     if kind not in ("lan", "cpn"):
         reason = f"HSSM takes a network of type {kind} only for data with a deadline"
         return skip("hssm", reason, is_essential=False)
+    if network.takes_choice:
+        reason = "HSSM gives a network of trials without an rt no choice"
+        return skip("hssm", reason, is_essential=False)
     missing = find_hssm(python)
     if missing:
         return skip("hssm", missing, is_essential=False)

@@ -51,7 +51,7 @@ _STDS = 11.0
 # The same where the place that counts is known.
 _JOINED_STDS = 7.5
 _NODES, _WEIGHTS = quadrature(36)
-_PART, _PART_WEIGHTS = quadrature(10)
+_PART, _PART_WEIGHTS = quadrature(8)
 
 Parts = Callable[[Array], tuple[Array, Array]]
 

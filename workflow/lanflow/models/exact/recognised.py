@@ -1,4 +1,4 @@
-"""The race that a model is: told by its simulator, and built from what that would get.
+"""The race, or the varying particle, that a model is: told by its simulator, built from its input.
 
 A name proves nothing: a model is one of these if its simulator is, no function of it is a user's,
 and nothing that the density takes for given is a parameter. Parameters reach a simulator through
@@ -7,6 +7,7 @@ concern of the densities.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -19,15 +20,20 @@ from lanflow.models.exact.ballistic import (
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
+from lanflow.models.exact.variable import Variable
 from lanflow.models.exact.wald import racing_diffusion
 from lanflow.models.model import Model
-from lanflow.models.simulators import simulator_arguments
+from lanflow.models.simulators import simulator_arguments, simulator_distributions
 
 # Simulators with a closed form. Those of the LBA take their noise from the catalogue's names.
 _BALLISTIC = ("lba_vanilla", "lba_angle", "rlwm_lba_race", "rlwm_lba_pw_v1")
 _CLOSED = (*_BALLISTIC, "racing_diffusion_model", "poisson_race")
 # Bounds that stand still or move in a straight line, in ssm-simulators' names.
 _STRAIGHT = ("constant", "angle")
+# Simulators of a particle that varies over trials: by the same distributions always, or by any.
+_VARYING = ("full_ddm", "full_ddm_rv")
+# Half the least width of the non-decision time, seconds: less is taken for it.
+_LEAST_WIDTH = 1e-5
 # Parameters of noise, which is taken for that of the simulator.
 _NOISE = {"s", "sd"}
 
@@ -45,6 +51,32 @@ def is_reflected_race(model: Model) -> bool:
         and model.definition.boundary in _STRAIGHT
         and _is_as_simulated(model)
     )
+
+
+def is_variable(model: Model) -> bool:
+    """True if a model is one particle whose non-decision time varies, and perhaps more does."""
+    if not (
+        model.simulator in _VARYING
+        and model.definition.boundary == "constant"
+        and model.definition.drift is None
+        and not model.definition.own
+        and not _NOISE & set(model.parameters)
+        and model.choices == (-1, 1)
+    ):
+        return False
+    if model.simulator == "full_ddm":
+        return True
+    found = simulator_distributions(model, model.bounds.centre())
+    families = {name: _family(one) for name, one in found.items()}
+    return (
+        families.get("v_dist") in ("point", "norm")
+        and families.get("z_dist") in ("point", "uniform")
+        and families.get("t_dist") not in (None, "point")
+    )
+
+
+def _family(distribution: Any) -> str:
+    return "point" if isinstance(distribution, float) else str(distribution.dist.name)
 
 
 def _is_as_simulated(model: Model) -> bool:
@@ -108,3 +140,40 @@ def _closed_race(simulator: str, given: Mapping[str, Array]) -> Race:
             return faster_of_two_race(given["vRL"], given["vWM"], a, z)
     assert simulator == "rlwm_lba_pw_v1"
     return joined_later_race(given["vRL"], given["vWM"], a, z, float(given["tWM"][0]))
+
+
+def variable_of(model: Model, theta: Mapping[str, float], until: float) -> Variable:
+    """The varying particle of a model at given parameters.
+
+    Parameters
+    ----------
+    model
+        One for which :func:`is_variable` is true.
+    theta
+        The parameters by name.
+    until
+        How long a decision may take, seconds.
+    """
+    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    v, a, t, start = given["v"], given["a"], given["t"], given["a"] * (2 * given["z"] - 1)
+    if model.simulator == "full_ddm":
+        low, high = start - given["sz"], start + given["sz"]
+        before = _uniform(t, given["st"])
+        return Variable(v, given["sv"], a, low, high, before, until)
+    found = simulator_distributions(model, theta)
+    drift, place, before = (found[name] for name in ("v_dist", "z_dist", "t_dist"))
+    moved, sv = (drift, 0.0) if isinstance(drift, float) else (drift.mean(), drift.std())
+    shares = (place, place) if isinstance(place, float) else place.support()
+    low, high = (start + 2 * a * share for share in shares)
+    if isinstance(before, float):
+        before = _uniform(t + before, 0.0)
+    else:
+        before = before.dist(**{**before.kwds, "loc": before.kwds.get("loc", 0.0) + t})
+    return Variable(v + float(moved), float(sv), a, low, high, before, until)
+
+
+def _uniform(middle: float, half_width: float) -> Any:
+    from scipy.stats import uniform
+
+    half_width = max(half_width, _LEAST_WIDTH)
+    return uniform(loc=middle - half_width, scale=2 * half_width)

@@ -249,7 +249,7 @@ def draw_outcomes(
     """
     vectors = _spread(network, seed=seed)
     thetas = [network.bounds.named(vector) for vector in vectors]
-    predicted = np.exp(network(vectors).astype(float))
+    predicted = np.exp(network.log_probabilities(vectors).astype(float))
     shares = np.array(
         [_shares(network, reference, t, n_trials, seed=seed + i) for i, t in enumerate(thetas)]
     )
@@ -266,7 +266,10 @@ def draw_outcomes(
             axes.plot(predicted[:, i], places, "D", color=colour, ms=5, label=outcome)
         if reference.is_exact:
             kind = network.network_type.name
-            true = np.array([reference.probabilities(theta, kind, seed=0) for theta in thetas])
+            n = network.n_outcomes
+            true = np.array(
+                [reference.probabilities(theta, kind, n_outputs=n, seed=0) for theta in thetas]
+            )
             for column in true.T:
                 axes.plot(column, places, "|", color="black", ms=14, mew=1.4)
         axes.set_yticks(places, [_line(theta) for theta in thetas], family="monospace", fontsize=8)
@@ -282,7 +285,7 @@ def _spread(network: Network, *, seed: int) -> Array:
     """Vectors at which the network gives low to high probabilities of its last outcome."""
     n_drawn = _N_DRAWS_EACH * _N_VECTORS
     vectors = draw_parameters(network.model, network.bounds, n_drawn, seed=seed, is_even=True)
-    order = np.argsort(network(vectors)[:, -1], kind="stable")
+    order = np.argsort(network.log_probabilities(vectors)[:, -1], kind="stable")
     places = np.linspace(0, n_drawn - 1, _N_VECTORS).round().astype(int)
     return np.asarray(vectors[order[places]])
 
@@ -293,7 +296,7 @@ def _shares(
     """Shares of simulated trials that end in each outcome."""
     rts, choices = reference.simulate(theta, n_trials, seed=seed)
     kind = network.network_type.name
-    return frequencies(rts, choices, network.model, kind, n_outputs=network.n_outputs)
+    return frequencies(rts, choices, network.model, kind, n_outputs=network.n_outcomes)
 
 
 def _line(theta: Theta) -> str:

@@ -229,7 +229,7 @@ def _draw_probabilities(
     held = thetas if reference.is_exact else sweep(network, name, _N_SIMULATED)
     true = _true_probabilities(network, reference, held, n_trials, seed=seed)
     vectors = np.array([list(theta.values()) for theta in thetas])
-    predicted = np.exp(network(vectors).astype(float))
+    predicted = np.exp(network.log_probabilities(vectors).astype(float))
     for i in range(len(network.outcomes)):
         colour = outcome_colour(network, i)
         axes.plot(values, predicted[:, i], color=colour, lw=2)
@@ -251,7 +251,7 @@ def _true_probabilities(
             reference.probabilities(
                 theta,
                 network.network_type.name,
-                n_outputs=network.n_outputs,
+                n_outputs=network.n_outcomes,
                 n_simulations=n_trials,
                 seed=seed + i,
             )
