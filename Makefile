@@ -11,8 +11,10 @@ PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadsco
 # The one place where the study of `make run` is named.
 STUDY ?= config/examples/first.yaml
 
-.PHONY: run test torture lint changes models site generated bench-data bench-labels bench-exact
-.PHONY: bench-gpu docs notebooks screenshot setup clean
+# Kept: an environment is not made anew because a test failed.
+.PRECIOUS: .venv-%/.installed
+.PHONY: run test newest releases torture lint changes models site generated bench-data bench-labels
+.PHONY: bench-exact bench-gpu docs notebooks screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -20,11 +22,33 @@ run: $(VENV)/.installed
 # `make test TESTS=all` also runs the tests against LANfactory, HSSM and without MLflow, in
 # environments that they build for themselves; `make test TESTS=gpu` those that need a GPU, only.
 TESTS ?= own
-MARKS_own := not peers and not browser and not gpu
-MARKS_all := not gpu
+MARKS_own := not peers and not browser and not gpu and not newest
+MARKS_all := not gpu and not newest
 MARKS_gpu := gpu
 test: $(VENV)/.installed-dev
 	$(PYTEST) -m "$(MARKS_$(TESTS))"
+
+# The newest release of everything on newer Pythons, LANfactory and HSSM in the same environment,
+# without torch, which has no small build there: tests of what they take from one another, and a cut
+# of the others. `make newest NEWEST=3.13` for one of them.
+NEWEST ?= 3.12 3.13
+NEWEST_TESTS := tests/newest tests/unit/models tests/unit/test_releases.py
+newest: $(NEWEST:%=newest-%)
+newest-%: .venv-%/.installed
+	.venv-$*/bin/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
+		--no-loadscope-reorder -m "$(MARKS_own) or newest" --junitxml=build/newest-$*.xml \
+		$(NEWEST_TESTS)
+
+# docs/releases.md, from those runs.
+releases: newest
+	$(BIN)/python -m tests.newest.page $(NEWEST:%=build/newest-%.xml)
+
+# PYENV_VERSION is for those who have their Pythons from pyenv.
+.venv-%/.installed: constraints-%.txt pyproject.toml $(VENV)/.installed-dev
+	PYENV_VERSION=$* $(BIN)/uv venv --quiet --clear --python python$* .venv-$*
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python .venv-$*/bin/python constraints-$*.txt
+	$(BIN)/uv pip install --quiet --no-deps --python .venv-$*/bin/python --editable .
+	touch $@
 
 # Kills, crowds and starves the commands, and writes what was lost to docs/torture.md (an hour or
 # more): `make torture PARTS="crash disk" TRIALS=10` for less. `make test` runs a few of each.
@@ -51,7 +75,9 @@ changes: $(VENV)/.installed-dev
 
 # A network of every model through evaluation, figures and bundle (hours of one core).
 models: $(VENV)/.installed-dev
-	LANFLOW_EVERY_MODEL=1 $(PYTEST) tests/unit/test_every_model.py
+	LANFLOW_EVERY_MODEL=build/models $(PYTEST) tests/unit/test_every_model.py
+	$(BIN)/python -m tests.every_model build/models docs/models.json
+	$(BIN)/python docs/write_reference.py
 
 # Default configuration, schema, key and option tables, from the code.
 generated: $(VENV)/.installed-dev

@@ -194,30 +194,76 @@ def _json_schema(cls: type[Settings]) -> str:
 _MODELS_HEAD = """\
 # Every model
 
-The {n} models of ssm-simulators {version}; each also has the variant `NAME_deadline`. `make
-generated` writes this page. `make test` takes every model through generation and reading back, and
-has a reference for each; `make models` evaluates, draws and bundles a network of each, too (hours
-of one core).
+The {n} models of ssm-simulators {version}; each also has the variant `NAME_deadline`. `make models`
+takes them through all of lanflow at the smallest size (about ten seconds of a core each): simulate,
+pack, audit, train, evaluate, draw, bundle, report. What came of it is in `models.json`, from which
+`make generated` writes this page. `make test` does so with one of them, and takes every model
+through generation and reading back.
+
+{counts}
 
 `labels` says where the best ones come from: `analytic` is the exact likelihood, `solver` the
 Fokker-Planck equation, `kde` a kernel density of simulations ([exact densities](exact.md): their
-cost, error and proof). Every network type can be trained for every model; with more than two
-choices a `cpn` takes the choice as its last input ([how](judging.md)). `holds` is what draws of
-parameters keep to beside the bounds.
+cost, error and proof). `networks` are the types that were made, of the variant with a deadline in
+the next column; with more than two choices a `cpn` takes the choice as its last input
+([how](judging.md)). `holds` is what draws of parameters keep to beside the bounds, `remarks` is
+what lanflow said.
 
 """
 
+_KINDS = {
+    "whole": "all of it works",
+    "told": "a network was refused, or is not as HSSM takes it, with the remark that is shown",
+    "impossible": "cannot be simulated",
+}
 
-def model_table() -> str:
-    """``docs/models.md``: the models of the installed ssm-simulators."""
-    rows = []
-    for name in sorted(model_names()):
-        model = find_model(name)
-        choices = ", ".join(map(str, model.choices))
-        parameters, holds = ", ".join(model.parameters), describe_constraints(model)
-        rows.append((f"`{name}`", parameters, choices, best_source(model), holds))
-    table = markdown_table(["model", "parameters", "choices", "labels", "holds"], rows)
-    return f"{_MODELS_HEAD.format(n=len(rows), version=version('ssm-simulators'))}{table}\n"
+
+def model_table(record: Path) -> str:
+    """``docs/models.md``: the models of the installed ssm-simulators, and what came of each."""
+    outcomes = json.loads(record.read_text())
+    names = sorted(model_names())
+    table = markdown_table(
+        ["model", "parameters", "choices", "labels", "networks", "deadline", "holds", "remarks"],
+        [_model_row(name, outcomes) for name in names],
+    )
+    counts = "\n".join(
+        f"- {_n_of_kind(names, outcomes, kind)} {kind} "
+        f"({_n_of_kind([f'{name}_deadline' for name in names], outcomes, kind)} with a deadline): "
+        f"{meaning};"
+        for kind, meaning in _KINDS.items()
+    )
+    said = _MODELS_HEAD.format(
+        n=len(names), version=version("ssm-simulators"), counts=counts.removesuffix(";") + "."
+    )
+    return f"{said}{table}\n"
+
+
+def _n_of_kind(names: list[str], outcomes: dict[str, Any], kind: str) -> int:
+    return sum(name in outcomes and outcomes[name]["kind"] == kind for name in names)
+
+
+def _model_row(name: str, outcomes: dict[str, Any]) -> tuple[str, ...]:
+    model = find_model(name)
+    both = [outcomes[each] for each in (name, f"{name}_deadline") if each in outcomes]
+    remarks = {
+        f"{kind}: {said}" if kind else said
+        for outcome in both
+        for kind, said in [("", outcome["remark"]), *outcome["networks"].items()]
+        if said
+    }
+    return (
+        f"`{name}`",
+        ", ".join(model.parameters),
+        ", ".join(map(str, model.choices)),
+        best_source(model),
+        *(_networks(outcomes.get(each)) for each in (name, f"{name}_deadline")),
+        describe_constraints(model),
+        "; ".join(sorted(remarks)),
+    )
+
+
+def _networks(outcome: dict[str, Any] | None) -> str:
+    return "not tried" if outcome is None else ", ".join(outcome["networks"]) or "none"
 
 
 def generated_files(root: Path) -> dict[Path, str]:
@@ -232,7 +278,7 @@ def generated_files(root: Path) -> dict[Path, str]:
         root / "docs" / "commands.md": command_page(),
         training: text,
         config_readme: fill(config_readme.read_text(), "keys", key_table()),
-        root / "docs" / "models.md": model_table(),
+        root / "docs" / "models.md": model_table(root / "docs" / "models.json"),
     }
 
 

@@ -285,7 +285,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """An empty repository ``lab/networks`` on a stand-in for the Hugging Face hub."""
     with serve(Hub()) as served:
+        place = served.url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", served.url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", place)
         # Its other protocol for large files, of which the stand-in knows nothing.
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
         yield served

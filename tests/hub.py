@@ -113,11 +113,28 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def _body(self) -> bytes:
             return self.rfile.read(int(self.headers.get("Content-Length", 0)))
 
+        def do_HEAD(self) -> None:
+            if self._may(write=False):
+                self._send_file(is_asked_for=False)
+
+        def _send_file(self, *, is_asked_for: bool) -> None:
+            name = self.path.partition(f"/resolve/{hub.head}/")[2]
+            content = hub.files[name]
+            self.send_response(200)
+            self.send_header("ETag", f'"{_blob(content)}"')
+            self.send_header("X-Repo-Commit", hub.head)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if is_asked_for:
+                self.wfile.write(content)
+
         def do_GET(self) -> None:
             hub.asked.append(f"GET {self.path}")
             if not self._may(write=False):
                 return
-            if f"/tree/{hub.head}" in self.path:
+            if f"/resolve/{hub.head}/" in self.path:
+                self._send_file(is_asked_for=True)
+            elif f"/tree/{hub.head}" in self.path:
                 self._answer(hub.tree())
             else:
                 self._answer({"id": hub.repo, "modelId": hub.repo, "sha": hub.head})

@@ -21,6 +21,8 @@ GROUPS = {
     "tests/requirement/test_registry_on_a_server.py": "server",
     "tests/requirement/test_mlflow_configuration.py": "server",
 }
+# Files whose tests share nothing, and go to any worker one by one.
+ALONE = ("tests/unit/test_every_model.py",)
 FIRST = ("tests/cluster/", "tests/workflow/", "tests/peers/", "tests/outage/", "tests/requirement/")
 
 
@@ -29,7 +31,7 @@ def group_of(test_id: str) -> str:
     for start, group in GROUPS.items():
         if test_id.startswith(start):
             return group
-    return test_id.split("::")[0]
+    return test_id if test_id.startswith(ALONE) else test_id.split("::")[0]
 
 
 def rank(test_id: str) -> int:

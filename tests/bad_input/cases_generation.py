@@ -25,8 +25,8 @@ _PATHS = (
 )
 # Values that are refused of a key that another of its kind stands for.
 _MORE = [
-    ("PIPELINE.N_SUBRUNS", 3),
-    ("PIPELINE.N_SUBRUNS", 10**30),
+    ("PIPELINE.N_SUBRUNS", 0),
+    ("PIPELINE.N_SUBRUNS", "many"),
     ("SIMULATOR.N_SAMPLES", 10**12),
     ("SIMULATOR.N_SAMPLES", "many"),
     ("SIMULATOR.DELTA_T", 1e-300),

@@ -59,8 +59,24 @@ def test_both_commands_support_every_documented_option(backend: str) -> None:
         "--export-onnx",
         "--no-export-onnx",
         "--log-level",
+        "--mlflow",  # its next release
+        "--no-mlflow",
     }
     assert documented | lanfactory <= options
+
+
+@pytest.mark.parametrize("option", ["--mlflow-on", "--mlflow-run-name r", "--mlflow-run-id r"])
+def test_no_mlflow_beside_what_switches_it_on_is_refused(place: Place, option: str) -> None:
+    place.run(f"jaxtrain {DATA} --no-mlflow {option}", status=2)
+    assert "--no-mlflow contradicts another option" in place.errors
+
+
+def test_a_store_in_the_environment_alone_switches_nothing_on(place: Place) -> None:
+    place.train(f"jaxtrain {DATA}", MLFLOW_TRACKING_URI="sqlite:///other.db")
+    assert "MLFLOW_TRACKING_URI alone switches no tracking on: give --mlflow-on" in place.errors
+    assert not (place.folder / "other.db").exists()
+    place.train(f"jaxtrain {DATA} --mlflow", MLFLOW_TRACKING_URI="sqlite:///other.db")
+    assert (place.folder / "other.db").exists()
 
 
 def test_tracking_uri_relative_sqlite(place: Place) -> None:

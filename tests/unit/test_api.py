@@ -130,6 +130,15 @@ def test_the_same_call_gives_the_same_bytes(data: lanflow.DataSet, net: lanflow.
     assert cpn.log_probability(v=1.0, a=1.5, z=0.5, t=0.3).shape == (1,)
 
 
+def test_training_goes_on_from_a_network_with_its_layers(
+    data: lanflow.DataSet, net: lanflow.Network
+) -> None:
+    again = lanflow.train(data, backend="torch", start_from=net, epochs=1)
+    assert again.own_card.layer_sizes == net.own_card.layer_sizes
+    assert again.own_card.started_from is not None
+    assert again.own_card.started_from.onnx_sha256 == net.sha256
+
+
 def test_what_is_left_out_is_as_in_the_default_yaml(data: lanflow.DataSet) -> None:
     net = lanflow.train(data, epochs=1, weight_decay=0.01)
     file = read_training_file(DEFAULT_PATH)

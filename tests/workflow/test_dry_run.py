@@ -125,7 +125,7 @@ def test_keys_are_changed_on_the_command_line_as_the_documentation_says(
         if "rows: 500" in command:
             assert "--n-sets 50 --rows 500" in output
         if "lan: {seed: 3}" in command:
-            assert re.search(r"jaxtrain .* --seed 3 ", output)
+            assert re.search(r"lanflow train --backend jax .* --seed 3 ", output)
 
 
 def test_layers_and_activations_that_disagree_name_the_file(checkout: Checkout) -> None:

@@ -177,6 +177,7 @@ def read_data(
     model: str | None = None,
     relabel: Literal["auto", "analytic", "solver"] | None = None,
     models_file: Path | str | None = None,
+    drop_invalid: bool = False,
     folder: Path | str | None = None,
 ) -> "DataSet":
     """Read training data: a folder of training files, or a data set that was packed before.
@@ -191,6 +192,8 @@ def read_data(
         Compute the labels anew from the model's density.
     models_file
         A Python file of your own that defines the model; it is run.
+    drop_invalid
+        Leave out rows that hold a value which cannot be; else such a file is refused.
     folder
         Where manifest and data set go; of no use for a data set.
 
@@ -216,7 +219,12 @@ def read_data(
     place = _data_folder(folder)
     own = _models_file(models_file)
     manifest = freeze(
-        query=None, places=Places(folder=source), model=model, relabel=relabel, models_file=own
+        query=None,
+        places=Places(folder=source),
+        model=model,
+        relabel=relabel,
+        models_file=own,
+        drop_invalid=drop_invalid,
     )
     n_processes = n_cores() if relabel else 1
     data = materialise(manifest, place / _DATA_SET, n_processes=n_processes, models_file=own)
@@ -234,6 +242,7 @@ def train(
     epochs: int | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
+    start_from: "Network | Path | str | None" = None,
     seed: int = 1,
     device: str = "auto",
     threads: int | None = None,
@@ -260,6 +269,9 @@ def train(
         One for each hidden layer, ``tanh`` where left out with ``layers``.
     epochs, learning_rate, batch_size
         As their names say; rows of an update.
+    start_from
+        A network of the same model and type, or its folder; training goes on from its weights. Its
+        layers are taken where none are given; the rest is as in the default configuration.
     seed
         Decides initial weights, split and order of rows.
     device, threads
@@ -288,6 +300,7 @@ def train(
     from lanflow.training.run import TrainingOptions
     from lanflow.training.run import train as run_training
 
+    start = _network_folder(start_from)
     given = {
         "network_type": network,
         "n_epochs": epochs,
@@ -295,7 +308,7 @@ def train(
         "cpu_batch_size": batch_size,
         "gpu_batch_size": batch_size,
         **settings,
-        **_layers(layers, activations),
+        **(_layers(layers, activations) if start is None or layers else _layers_of(start)),
     }
     content = _default_settings() | {
         key.upper(): value for key, value in given.items() if value is not None
@@ -306,6 +319,7 @@ def train(
             networks_path_base=_folder(folder),
             settings=parse_settings(TrainingFile, content, "train"),
             model=data.model,
+            start_from=start,
             seed=seed,
             device=device,
             threads=threads or n_cores(),
@@ -460,6 +474,12 @@ def _models_file(given: Path | str | None) -> "ModelsFile | None":
     return None if given is None else ModelsFile.read(given)
 
 
+def _network_folder(given: "Network | Path | str | None") -> Path | None:
+    if given is None or isinstance(given, Path | str):
+        return None if given is None else Path(given)
+    return given.own_folder
+
+
 def _folder(given: Path | str | None) -> Path:
     return Path(tempfile.mkdtemp(prefix="lanflow_")) if given is None else Path(given)
 
@@ -493,6 +513,15 @@ def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> 
         return {}
     names = list(activations) if activations is not None else ["tanh"] * len(layers)
     return {"layer_sizes": [[*layers, 1]], "activations": [names]}
+
+
+def _layers_of(network: Path) -> dict[str, Any]:
+    """LANfactory's keys for the layers of a network that exists."""
+    from lanflow.networks.card import read_card
+    from lanflow.networks.folder import CARD
+
+    card = read_card(network / CARD)
+    return {"layer_sizes": [card.layer_sizes], "activations": [card.activations[:-1]]}
 
 
 def _default_settings() -> dict[str, object]:

@@ -151,7 +151,20 @@ def training_settings(wildcards):
         "device": training.device,
         "memory_mb": training.memory_mb,
         "threads": TRAINING_THREADS,
+        **({"start_from": training.start_from} if training.start_from else {}),
     }
+
+
+def start_card(wildcards):
+    """Card of the network that a training goes on from, if it does."""
+    start = training_of(wildcards).start_from
+    return os.path.join(start, network_folder.CARD) if start else []
+
+
+def start_options(wildcards):
+    """The network that a training goes on from, if it does."""
+    start = training_of(wildcards).start_from
+    return ["--from", start] if start else []
 
 
 def chunk_records(model):
@@ -204,6 +217,11 @@ def relabel_options(wildcards):
     """Source of new labels, if labels do not come from the files."""
     relabel = data_of(wildcards).relabel
     return ["--relabel", relabel] if relabel else []
+
+
+def invalid_option(wildcards):
+    """Leave out rows with values that cannot be, where that is wanted."""
+    return ["--drop-invalid"] if data_of(wildcards).drop_invalid else []
 
 
 def repeats_option(wildcards):

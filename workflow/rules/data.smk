@@ -44,15 +44,19 @@ rule write_manifest:
         mem_mb=8000,
         runtime=120,
     params:
-        settings=lambda w: {"places": place_options(w), "relabel": relabel_options(w)},
+        settings=lambda w: {
+            "places": place_options(w),
+            "relabel": relabel_options(w) + invalid_option(w),
+        },
         query=lambda w, input: ["--query", input.query] if input.query else [],
         models_file=models_file_options,
         places=given(place_options),
         relabel=given(relabel_options),
+        drop_invalid=given(invalid_option),
         download=given(download_options),
     shell:
         "lanflow manifest {params.query:q} {params.places:q} {params.relabel:q}"
-        " {params.download:q}"
+        " {params.drop_invalid:q} {params.download:q}"
         " --model {wildcards.model} {params.models_file:q}"
         " --output {output.manifest:q} --json > {log:q} 2>&1"
 

@@ -8,6 +8,7 @@ rule train_network:
         # training that needs them.
         record=f"{MODEL_DIR}/data_set/data_set.json",
         models_file=models_file_of,
+        start=start_card,
     output:
         onnx=f"{NETWORK_DIR}/{network_folder.ONNX}",
         history=f"{NETWORK_DIR}/{network_folder.HISTORY}",
@@ -31,6 +32,7 @@ rule train_network:
         settings=training_settings,
         config=given(lambda w: training_of(w).config_path),
         models_file=models_file_options,
+        start=given(start_options),
         base=lambda w, output: Path(output.onnx).parents[3],
         data_set=lambda w, input: os.path.dirname(input.record),
         network_id=given(lambda w: training_of(w).network_id),
@@ -44,10 +46,13 @@ rule train_network:
         # Data that its audit refuses is not trained on, and neither waits for the other.
         max_repeated_sets=given(repeats_option),
     shell:
-        "{wildcards.backend}train --config-path {params.config:q} --model {wildcards.model}"
+        # Not jaxtrain: where LANfactory is installed beside lanflow, that may be LANfactory's.
+        "lanflow train --backend {wildcards.backend} --config-path {params.config:q}"
+        " --model {wildcards.model}"
         " {params.models_file:q} --network-id {params.network_id} --seed {params.seed}"
+        " {params.start:q}"
         " --data-set {params.data_set:q} --manifest {input.manifest:q} {params.max_repeated_sets:q}"
         " --networks-path-base {params.base:q}"
         " --network-name {wildcards.network}_{wildcards.backend}"
         " --device {params.device} --threads {params.threads} --memory-mb {params.memory_mb}"
-        " --run-uuid {params.run_uuid} --mlflow-on > {log:q} 2>&1"
+        " --run-uuid {params.run_uuid} --mlflow-on --json > {log:q} 2>&1"

@@ -295,3 +295,31 @@ def test_files_in_the_folder_that_no_run_tracks_are_reported(tmp_path: Path) -> 
     query = query_of(run_of("r1", str(tmp_path), [entry(a)]))
     assert locate_files(query, Places(folder=tmp_path)).extra == ["b.pickle", "z.pickle"]
     assert locate_files(query, Places()).extra == []
+
+
+# The folder that was given to --output, of ssm-simulators' `generate` and of `lanflow generate`.
+
+
+@pytest.mark.parametrize(
+    "inner", ["data/training_data/lan/training_data_n_samples_10_dt_0.001/ddm", "training_data"]
+)
+def test_of_a_folder_that_was_generated_into_the_one_with_files_is_taken(
+    tmp_path: Path, inner: str
+) -> None:
+    (a,) = files_in(tmp_path / inner, "training_data_a.pickle")
+    files_in(tmp_path / "training_data.partial", "training_data_b.pickle")
+    files_in(tmp_path / "other", "model_config.pickle")
+    assert [file.path for file in locate_files(None, Places(folder=tmp_path)).files] == [a]
+    query = query_of(run_of("r1", "/recorded", [entry(a)]))
+    assert [file.path for file in locate_files(query, Places(folder=tmp_path)).files] == [a]
+
+
+def test_of_several_folders_with_files_each_is_named(tmp_path: Path) -> None:
+    for model in ("angle", "ddm"):
+        files_in(tmp_path / "data/lan" / model, "training_data_a.pickle")
+    with pytest.raises(UserError) as caught:
+        locate_files(None, Places(folder=tmp_path))
+    assert str(caught.value) == (
+        f"training data folder {tmp_path} holds no .pickle file itself, but 2 folders in it do; "
+        f"give one of them: {tmp_path}/data/lan/angle, {tmp_path}/data/lan/ddm"
+    )

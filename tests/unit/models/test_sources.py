@@ -28,7 +28,7 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
     pipeline._param_sampler.start_set([seed], point)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = pipeline.generate_for_parameter_set([seed], seed)
+        result = pipeline.generate_for_parameter_set(seed, seed)
     assert result["success"]
     data: dict[str, Any] = result["data"]
     return data
@@ -122,7 +122,7 @@ def test_every_model_of_ssm_simulators_has_data(model: str) -> None:
     pipeline._param_sampler.start_set([1], None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        result = pipeline.generate_for_parameter_set([1], 1)
+        result = pipeline.generate_for_parameter_set(1, 1)
     data = result["data"]
     n_parameters = len(description.parameters)
     assert data["lan_data"].shape[1] == n_parameters + 2

@@ -34,6 +34,7 @@ def test_the_network_is_where_hssm_looks_and_the_whole_set_where_lanfactory_does
     assert set(files) == {
         "ddm.onnx",
         "README.md",
+        "manifest.json",
         "lan/ddm/README.md",
         "lan/ddm/card.json",
         "lan/ddm/config.json",
@@ -41,14 +42,29 @@ def test_the_network_is_where_hssm_looks_and_the_whole_set_where_lanfactory_does
         "lan/ddm/history.csv",
         "lan/ddm/model.onnx",
         "lan/ddm/training_data_lineage.json",
+        "lan/ddm/validation_report.json",
     }
     assert files["ddm.onnx"] == files["lan/ddm/model.onnx"]
     assert files["ddm.onnx"] == (folder / "model.onnx").read_bytes()
     assert files["README.md"] == files["lan/ddm/README.md"]
-    assert files["README.md"].startswith(b"---\nlicense: mit\n")
+    assert files["README.md"].startswith(b"---\nlicense: bsd-2-clause\n")
     for name in ("card.json", "config.json", "evaluation.json"):
         there = json.loads((folder / name).read_text())
         assert json.loads(files[f"lan/ddm/{name}"]) == there
+
+
+def test_lanfactorys_report_and_list_say_the_same(folder: Path) -> None:
+    write_evaluation(folder, gates=[FAILED_GATE])
+    network, evaluation = judged(folder)
+    files = bundle_files(network, evaluation)
+    report = json.loads(files["lan/ddm/validation_report.json"])
+    assert (report["schema_version"], report["passed"]) == (1, False)
+    assert (report["model"], report["network_type"], report["aux_category"]) == ("ddm", "lan", None)
+    (failed,) = (gate for gate in report["gates"] if not gate["passed"])
+    assert (failed["gate"], failed["error"]) == (FAILED_GATE["name"], FAILED_GATE["reason"])
+    (entry,) = json.loads(files["manifest.json"])["networks"]
+    assert (entry["onnx_root"], entry["folder"]) == ("ddm.onnx", "lan/ddm")
+    assert {f"lan/ddm/{name}" for name in entry["files"]} == {n for n in files if "/" in n}
 
 
 def test_a_choice_network_has_hssms_name_for_it(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -107,10 +108,10 @@ def test_files_that_would_change_are_left_without_consent(
         return False
 
     for confirm in (None, refuse):
-        with pytest.raises(UserError, match=r"7 file\(s\) of .* would change: README.md, .*--over"):
+        with pytest.raises(UserError, match=r"8 file\(s\) of .* would change: README.md, .*--over"):
             publish(*other, REPO, confirm=confirm)
         assert hub.files == before
-    assert asked == [f"change 7 file(s) of {hub.url}/{REPO}?"]
+    assert asked == [f"change 8 file(s) of {hub.url}/{REPO}?"]
 
 
 @pytest.mark.parametrize("by", ["option", "answer"])
@@ -138,6 +139,41 @@ def test_a_repository_of_several_networks_keeps_its_card(hub: Hub, network: Judg
     assert result.plan.kept == ["README.md"]
     assert hub.files["README.md"] == b"# All networks of the lab"
     assert hub.files["lan/ddm/README.md"].startswith(b"---\n")
+
+
+def test_the_list_of_networks_at_the_root_keeps_what_others_published(
+    hub: Hub, network: Judged
+) -> None:
+    theirs = {"model": "angle", "network_type": "lan", "onnx_root": "angle.onnx", "n": 1}
+    old = {**theirs, "model": "ddm", "onnx_root": "old.onnx"}
+    manifest = {"schema_version": 1, "networks": [theirs, old], "other": "stays"}
+    hub.files["manifest.json"] = json.dumps(manifest).encode()
+    result = publish(*network, REPO)  # without consent: nothing of others changes
+    assert result.plan.added_to == ["manifest.json"]
+    written = json.loads(hub.files["manifest.json"])
+    assert written["networks"][0] == theirs
+    assert written["networks"][1]["onnx_root"] == "ddm.onnx"
+    assert written["other"] == "stays"
+    again = publish(*network, REPO)
+    assert "manifest.json" in again.plan.same
+    assert again.commit is None
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[]", "manifest.json is no list of networks in LANfactory's form; nothing was uploaded"),
+        (b"{", "manifest.json is no list of networks in LANfactory's form; nothing was uploaded"),
+        (b'{"schema_version": 2}', "manifest.json has schema_version 2, and this lanflow writes 1"),
+    ],
+)
+def test_a_list_that_cannot_be_added_to_ends_the_upload(
+    hub: Hub, network: Judged, content: bytes, said: str
+) -> None:
+    hub.files["manifest.json"] = content
+    with pytest.raises(UserError, match=said):
+        publish(*network, REPO, overwrite=True)
+    assert hub.files == {"manifest.json": content}
 
 
 def test_what_did_not_pass_never_reaches_the_hub(hub: Hub, network: Judged) -> None:

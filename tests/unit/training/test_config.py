@@ -297,10 +297,10 @@ OF_2023 = {
 }
 
 
-@pytest.mark.parametrize("loss", ["huber", None])
-def test_a_file_of_2023_is_that_of_today(tmp_path: Path, loss: str | None) -> None:
+@pytest.mark.parametrize("keys", [{}, {"LOSS": None}, {"FEATURES_KEY": "data"}])
+def test_a_file_of_2023_is_that_of_today(tmp_path: Path, keys: dict[str, Any]) -> None:
     today = {"LAYER_SIZES": [[16, 16, 1]], "ACTIVATIONS": [["tanh", "tanh"]]}
-    old = read_training_file(write(tmp_path, **{**OF_2023, "LOSS": loss}))
+    old = read_training_file(write(tmp_path, **{**OF_2023, **keys}))
     assert old == read_training_file(write(tmp_path, **today))
 
 

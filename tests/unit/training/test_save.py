@@ -134,6 +134,14 @@ def test_the_files_beside_the_folder_are_the_same_network(trained: Trained, tmp_
     assert details[f"train_{ids}"] == list(trained.job.split.train_files)
     assert details[f"valid_{ids}"] == list(trained.job.split.val_files)
     assert details["train_data_generator_config"]["model"] == "ddm"
+    assert details["valid_data_model_config"] == {
+        "name": "ddm",
+        "params": ["v", "a", "z", "t"],
+        "n_params": 4,
+        "param_bounds": [[-3.0, 0.3, 0.1, 0.0], [3.0, 2.5, 0.9, 2.0]],
+        "param_bounds_dict": {"v": (-3, 3), "a": (0.3, 2.5), "z": (0.1, 0.9), "t": (0, 2)},
+    }
+    assert details["train_data_model_config"] == details["valid_data_model_config"]
 
 
 def test_the_card_says_what_a_user_must_know(trained: Trained, tmp_path: Path) -> None:

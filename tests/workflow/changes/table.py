@@ -193,4 +193,5 @@ def changed(folder: Path, changes: Iterable[Change]) -> Iterator[Edited]:
 def write_files(edited: Edited) -> None:
     for name, content in edited.files.items():
         head = "# only a comment\n" if name in edited.comments else ""
+        (edited.folder / name).parent.mkdir(exist_ok=True)
         (edited.folder / name).write_text(head + yaml.safe_dump(content, sort_keys=False))

@@ -385,7 +385,7 @@ def _parameter(name: str, found: _Type, default: Any, panel: str) -> click.Param
     names = option.names or (f"--{name.replace('_', '-')}",)
     if found.kind is bool:
         settings["is_flag"] = True
-        if default is True:
+        if default is not False:
             names = tuple(f"{each}/--no-{each[2:]}" for each in names)
         elif default is False:
             settings["show_default"] = False

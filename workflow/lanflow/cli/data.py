@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from lanflow.cli.command import Argument, Option, Outcome
 from lanflow.cli.options import (
     AtATime,
+    DropInvalidOption,
     File,
     Folder,
     Id,
@@ -90,6 +91,7 @@ def manifest(
         "labels are computed anew when the files are packed, in place of those in the files",
     ] = None,
     models: ModelsFileOption,
+    drop_invalid: DropInvalidOption = False,
     output: Annotated[OutputFile, "JSON"],
     download: Annotated[
         Folder | None,
@@ -110,11 +112,18 @@ def manifest(
     if asked is not None and download is not None:
         places = download_absent(store.resolve(), asked, places, download)
     frozen = freeze(
-        query=asked, places=places, model=model, relabel=relabel, models_file=models.read()
+        query=asked,
+        places=places,
+        model=model,
+        relabel=relabel,
+        models_file=models.read(),
+        drop_invalid=drop_invalid,
     )
     write_json(output, frozen.model_dump())
     content = {"manifest": str(output), "digest": frozen.digest, "n_files": len(frozen.files)}
     files = f"{len(frozen.files):,} training files of {frozen.model}"
+    if n_dropped := sum(frozen.dropped_rows.values()):
+        files += f", {n_dropped:,} of their rows left out"
     return Outcome(content, f"listed: {files}\nmanifest: {output}")
 
 

@@ -125,6 +125,13 @@ class PlaceOptions(OptionGroup):
         )
 
 
+DropInvalidOption = Annotated[
+    bool,
+    "leave out rows that hold a value which cannot be (NaN, a probability of 2), and count them; "
+    "else such a file is refused",
+]
+
+
 class ModelsFileOption(OptionGroup):
     """A file that defines models."""
 

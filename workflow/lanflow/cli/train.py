@@ -1,6 +1,7 @@
 """``lanflow train``, and ``jaxtrain`` and ``torchtrain``, which can replace LANfactory's."""
 
 import logging
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -8,6 +9,7 @@ from lanflow.cli.command import Command, Option, OptionGroup, Outcome, flat
 from lanflow.cli.options import (
     AtATime,
     Count,
+    DropInvalidOption,
     File,
     Folder,
     Id,
@@ -23,7 +25,7 @@ from lanflow.cli.options import (
     parse_path_map,
 )
 from lanflow.cli.running import declare_for_programs, run
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UsageError, UserError
 from lanflow.core.names import DEFAULT_MEMORY_MB
 from lanflow.networks.types import BackendName
 
@@ -46,6 +48,12 @@ class NetworkOptions(OptionGroup):
         File | None, "training YAML; LANfactory's default file when left out"
     ] = None
     network_id: Annotated[Number, "which network of LAYER_SIZES and ACTIVATIONS to train"] = 0
+    start_from: Annotated[
+        Folder | None,
+        Option(names=("--from",), metavar="NETWORK"),
+        "go on from the weights of a finished network of the same model, type and layers, of "
+        "either backend: its folder",
+    ] = None
     networks_path_base: Annotated[Folder, "networks go to DIR/{network_type}/{model}"]
     model: Annotated[Name | None, "cognitive model; takes the place of the file's MODEL"] = None
     models: ModelsFileOption
@@ -96,6 +104,7 @@ class DataOptions(OptionGroup):
         "where training files are packed, once; .data_sets in the networks' folder when left out",
     ] = None
     places: PlaceOptions
+    drop_invalid: DropInvalidOption = False
     max_repeated_sets: Annotated[
         Share, "refuse data with more repeated parameter sets than this share"
     ] = 1.0
@@ -110,6 +119,11 @@ class MlflowOptions(OptionGroup):
     panel = "MLflow"
 
     mlflow_on: Annotated[bool, "track this training in MLflow"] = False
+    tracked: Annotated[
+        bool | None,
+        Option(names=("--mlflow",)),
+        "as LANfactory's next release has it: the same as --mlflow-on, or no tracking",
+    ] = None
     mlflow_run_name: Annotated[Title | None, "name of the run; switches tracking on"] = None
     mlflow_run_id: Annotated[Id | None, "continue this run; switches tracking on"] = None
     mlflow_experiment_name: Annotated[
@@ -177,7 +191,10 @@ def _train(backend: BackendName, given: dict[str, Any]) -> Outcome:
     given["threads"] = given["threads"] or n_cores()
     given["path_map"] = parse_path_map(given["path_map"])
     given["mlflow_send"] = resolve_send_mode(given["mlflow_send"])
+    is_wanted = given.pop("tracked")
+    given["mlflow_on"] = given["mlflow_on"] or bool(is_wanted)
     options = TrainingOptions(backend=backend, **given)
+    _check_tracking(is_wanted, is_tracked=options.is_tracked)
     if options.is_tracked and importlib.util.find_spec("mlflow") is None:
         _check_goes_without_mlflow(options.data_generation_experiment, options.mlflow_run_id)
         if options.mlflow_send != "later":
@@ -187,6 +204,17 @@ def _train(backend: BackendName, given: dict[str, Any]) -> Outcome:
             options = options.without_tracking()
     result = train(options)
     return Outcome(result, _describe(result))
+
+
+def _check_tracking(is_wanted: bool | None, *, is_tracked: bool) -> None:
+    """Refuse tracking that is and is not wanted; say how a store that is named is used."""
+    if is_wanted is False and is_tracked:
+        raise UsageError(
+            "--no-mlflow contradicts another option: --mlflow-on, --mlflow-run-id, "
+            "--mlflow-run-name and --data-generation-experiment-id switch tracking on"
+        )
+    if is_wanted is None and not is_tracked and os.environ.get("MLFLOW_TRACKING_URI"):
+        log.info("MLFLOW_TRACKING_URI alone switches no tracking on: give --mlflow-on for it")
 
 
 def _describe(result: Mapping[str, Any]) -> str:

@@ -79,6 +79,8 @@ class DataSet:
         Network type -> (rows, inputs, outputs).
     label_source
         Where the labels come from; ``None`` where the files do not say.
+    dropped_rows
+        Network type -> rows of the files that were left out for values that cannot be.
     """
 
     folder: Path
@@ -91,11 +93,14 @@ class DataSet:
     files: tuple[PackedFile, ...]
     shapes: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
     label_source: str | None = None
+    dropped_rows: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
         """The content of ``data_set.json``."""
         record = {**asdict(self), "bounds": self.bounds.to_json()}
         del record["folder"]
+        if not self.dropped_rows:
+            del record["dropped_rows"]
         return {"data_set_version": DATA_SET_VERSION, **record}
 
     @property
@@ -112,6 +117,7 @@ class DataSet:
             ("parameter sets", self.n_sets),
             ("repeats", f"{self.repeated_share:.1%}"),
             *((f"{kind} rows", shape[0]) for kind, shape in self.shapes.items()),
+            *((f"{kind} rows left out", n) for kind, n in self.dropped_rows.items()),
             ("labels", self.label_source or "not recorded"),
             ("digest", Code(self.digest[:12])),
         ]

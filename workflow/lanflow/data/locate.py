@@ -4,13 +4,16 @@ First, files are found in the folders that their runs recorded, or where these l
 files that runs logged as artifacts are downloaded where their folder is not on this machine.
 """
 
+import logging
+import os
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -28,6 +31,11 @@ from lanflow.data.experiment import (
     first_ten,
     is_plain_name,
 )
+
+log = logging.getLogger(__name__)
+
+# ssm-simulators' own folder of files is five below the one it is given.
+_MOST_DEPTH, _MOST_FOLDERS = 6, 5000
 
 
 @dataclass(frozen=True)
@@ -121,6 +129,8 @@ def locate_files(query: Query | None, places: Places) -> LocatedFiles:
         the policy ``salvage`` only if no file is whole. Without a query, if the folder is missing
         or empty.
     """
+    if places.folder is not None and places.folder.is_dir():
+        places = replace(places, folder=_folder_of_files(places.folder))
     folder = places.folder
     if query is None:
         assert folder is not None
@@ -144,6 +154,42 @@ def locate_files(query: Query | None, places: Places) -> LocatedFiles:
         if extra and places.use_extra_files:
             files += [file for file in _list_folder(folder) if file.name in extra]
     return LocatedFiles(files, extra, _leave_out(lost))
+
+
+def _folder_of_files(folder: Path) -> Path:
+    """The folder itself, or the one below it that holds training files.
+
+    ``generate`` and ``lanflow generate`` put their files some folders below the one they are given.
+
+    Raises
+    ------
+    UserError
+        Naming the folders below that hold files, if there are several.
+    """
+    if any(folder.glob("*.pickle")):
+        return folder
+    below = sorted(_folders_with_files(folder))
+    if len(below) > 1:
+        raise UserError(
+            f"training data folder {folder} holds no .pickle file itself, but {len(below)} folders "
+            f"in it do; give one of them: {first_ten([str(path) for path in below])}"
+        )
+    if not below:
+        return folder
+    log.info("%s: its training files are in %s", folder, below[0])
+    return below[0]
+
+
+def _folders_with_files(folder: Path) -> Iterator[Path]:
+    """Folders below that hold ``training_data*.pickle``, among the first few thousand."""
+    for number, (place, inner, names) in enumerate(os.walk(folder)):
+        depth = len(Path(place).relative_to(folder).parts)
+        is_deep = depth == _MOST_DEPTH or number > _MOST_FOLDERS
+        # Hidden and partial ones are being written.
+        seen = [name for name in inner if name[0] != "." and not name.endswith(".partial")]
+        inner[:] = [] if is_deep else seen
+        if any(fnmatch(name, "training_data*.pickle") for name in names):
+            yield Path(place)
 
 
 def _list_folder(folder: Path) -> list[LocatedFile]:

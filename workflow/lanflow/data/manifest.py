@@ -8,9 +8,10 @@ again by ``lanflow verify``, and passed on into the lineage of each network. The
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 from pydantic import Field, StringConstraints
 
@@ -30,6 +31,7 @@ from lanflow.models.definition import Definition
 from lanflow.models.models_file import ModelsFile
 from lanflow.models.parameters import Bounds
 from lanflow.models.simulators import resolve_model
+from lanflow.networks.types import NetworkTypeName
 
 MANIFEST_VERSION = 2
 
@@ -52,6 +54,11 @@ class ManifestFile(Settings):
     size_bytes: int = Field(ge=0, description="its size")
     sha256: Sha256 = Field(description="of its content")
     run_id: str | None = Field(description="the run that made it; null where no run tracks it")
+    dropped_rows: dict[NetworkTypeName, Annotated[int, Field(ge=1)]] = Field(
+        {},
+        exclude_if=lambda value: not value,
+        description="network type: rows left out for values that cannot be; left out where none is",
+    )
 
 
 class Manifest(Settings):
@@ -59,8 +66,8 @@ class Manifest(Settings):
 
     manifest_version: Literal[2] = Field(description="of this format")
     digest: Sha256 = Field(
-        description="of model, parameters, bounds, the files' sha256 and relabel; not of names, "
-        "paths, runs"
+        description="of model, parameters, bounds, files' sha256, relabel, drop_invalid; not of "
+        "names, paths, runs"
     )
     model: str = Field(min_length=1, description="the cognitive model")
     parameters: list[str] = Field(description="of the model, in the order of the columns")
@@ -69,6 +76,11 @@ class Manifest(Settings):
     )
     relabel: Literal["analytic", "solver"] | None = Field(
         description="labels are computed anew from the model's density; null: those in the files"
+    )
+    drop_invalid: bool = Field(
+        False,
+        exclude_if=lambda value: not value,
+        description="rows with values that cannot be are left out; left out where they are refused",
     )
     files: list[ManifestFile] = Field(
         min_length=1, description="each content once, in the order of the rows"
@@ -90,7 +102,7 @@ class Manifest(Settings):
     )
 
     def content_digest(self) -> str:
-        """Sha256 (hex) of what decides the data: model, parameters, bounds, files, relabel."""
+        """Sha256 (hex) of what decides the data: model, parameters, bounds, files, and so on."""
         content: dict[str, object] = {
             "model": self.model,
             "parameters": self.parameters,
@@ -101,12 +113,22 @@ class Manifest(Settings):
             content["relabel"] = self.relabel
         if self.definition is not None:
             content["definition"] = self.definition.identity()
+        if self.drop_invalid:
+            content["drop_invalid"] = True
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def relabelled(self, source: Literal["analytic", "solver"] | None) -> "Manifest":
         """The manifest of the same files with labels from another source, and its own digest."""
         changed = self.model_copy(update={"relabel": source})
         return changed.model_copy(update={"digest": changed.content_digest()})
+
+    @property
+    def dropped_rows(self) -> dict[str, int]:
+        """Network type -> rows of all files that were left out for values that cannot be."""
+        counts = Counter[str]()
+        for file in self.files:
+            counts.update(file.dropped_rows)
+        return dict(counts)
 
     @property
     def label_source(self) -> str | None:
@@ -152,6 +174,7 @@ def build_manifest(
     query: Query | None,
     model: str | None,
     models_file: ModelsFile | None = None,
+    drop_invalid: bool = False,
 ) -> Manifest:
     """Freeze located files, with a progress bar; labels are those in the files.
 
@@ -165,6 +188,9 @@ def build_manifest(
         The model the files must be of; ``None`` takes what the first file says.
     models_file
         Defines the model, where the files do not say.
+    drop_invalid
+        Count the rows with values that cannot be, of which the data set is made without; each file
+        is read for that.
 
     Raises
     ------
@@ -173,14 +199,18 @@ def build_manifest(
         no file is whole), or is of another model.
     """
     head: TrainingFileContent | None = None
+    content: TrainingFileContent
     files: dict[str, ManifestFile] = {}  # by sha256: rows of a copy would weigh double
     changed: list[LocatedFile] = []
     with Progress(len(located.files), "reading files", "file") as progress:
         for file in located.files:
             sha256 = file_sha256(file.path)
             if file.sha256 in (None, sha256):
-                head = head or _read_head(file.path, model)
-                files.setdefault(sha256, _describe_file(file, sha256))
+                if head is None:
+                    head = content = _read(file.path, model, drop_invalid=drop_invalid)
+                elif drop_invalid and sha256 not in files:
+                    content = _read(file.path, model, drop_invalid=True)
+                files.setdefault(sha256, _describe_file(file, sha256, content.n_dropped))
             else:
                 changed.append(file)
                 if (
@@ -201,6 +231,7 @@ def build_manifest(
         parameters=list(head.parameters),
         bounds=head.bounds,
         relabel=None,
+        drop_invalid=drop_invalid,
         files=list(files.values()),
         experiment=None if query is None else query.experiment,
         runs=[] if query is None else _describe_runs(query),
@@ -212,10 +243,10 @@ def build_manifest(
     return manifest.relabelled(None)  # which gives it its digest
 
 
-def _read_head(path: Path, model: str | None) -> TrainingFileContent:
-    """Read from the first file, for all of them: model, parameters, bounds, generator."""
+def _read(path: Path, model: str | None, *, drop_invalid: bool) -> TrainingFileContent:
+    """Read a file; the first says for all of them model, parameters, bounds, generator."""
     require_file_memory(path.stat().st_size, f"reading {path}, a file")
-    head = read_training_file(path.read_bytes(), path)
+    head = read_training_file(path.read_bytes(), path, drop_invalid=drop_invalid)
     if model is not None and head.model != model:
         raise UserError(
             f"{path}: simulated from model {head.model!r}, but {model!r} is to be trained"
@@ -240,13 +271,16 @@ def _definition(
     return model.definition
 
 
-def _describe_file(file: LocatedFile, sha256: str) -> ManifestFile:
+def _describe_file(
+    file: LocatedFile, sha256: str, n_dropped: Mapping[NetworkTypeName, int]
+) -> ManifestFile:
     return ManifestFile(
         name=file.name,
         path=str(file.path.absolute()),
         size_bytes=file.size_bytes,
         sha256=sha256,
         run_id=file.run_id,
+        dropped_rows=dict(n_dropped),
     )
 
 
@@ -360,6 +394,8 @@ class Lineage(TypedDict):
     n_training_parameter_sets: int
     n_validation_parameter_sets: int
     files: list[_LineageFile]
+    dropped_rows: NotRequired[dict[str, int]]
+    started_from: NotRequired[dict[str, object]]
 
 
 def describe_lineage(
@@ -385,7 +421,7 @@ def describe_lineage(
     extra = set(manifest.extra_files)
     experiment = manifest.experiment
     used = sorted({*train_files, *val_files})
-    return {
+    lineage: Lineage = {
         "data_generation_experiment_id": None if experiment is None else experiment.id,
         "data_generation_experiment_name": None if experiment is None else experiment.name,
         "expected_files": [name for name in names if name not in extra],
@@ -415,6 +451,9 @@ def describe_lineage(
             for file in manifest.files
         ],
     }
+    if manifest.drop_invalid:
+        lineage["dropped_rows"] = manifest.dropped_rows
+    return lineage
 
 
 def common_folder(manifest: Manifest) -> str:

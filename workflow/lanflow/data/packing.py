@@ -201,11 +201,14 @@ def materialise(
             files=tuple(packer.files),
             shapes=packer.shapes,
             label_source=manifest.label_source,
+            dropped_rows=manifest.dropped_rows,
         )
         write_json(fresh / RECORD_NAME, data_set.to_json())
     n_files = len(data_set.files)
     rows = ", ".join(f"{n_rows:,} {kind}" for kind, (n_rows, _, _) in data_set.shapes.items())
     log.info("packed %d file(s), %d parameter sets; rows: %s", n_files, data_set.n_sets, rows)
+    if dropped := ", ".join(f"{n:,} {kind}" for kind, n in data_set.dropped_rows.items()):
+        log.warning("left out rows with values that cannot be: %s", dropped)
     return data_set
 
 
@@ -224,7 +227,7 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
             f"{path}: its content is not what the manifest froze (sha256 {sha256[:12]}... instead "
             f"of {entry.sha256[:12]}...); restore the file, or refresh the manifest to accept it"
         )
-    training_file = read_training_file(content, path)
+    training_file = read_training_file(content, path, drop_invalid=manifest.drop_invalid)
     for what, found, expected in (
         ("model", training_file.model, manifest.model),
         ("parameters", list(training_file.parameters), manifest.parameters),
@@ -236,6 +239,11 @@ def _read_file(entry: ManifestFile, manifest: Manifest) -> TrainingFileContent:
                 f"{path}: {what} {found}, the data set's first file has {expected}; these files "
                 "do not belong together"
             )
+    if training_file.n_dropped != entry.dropped_rows:
+        raise UserError(
+            f"{path}: {dict(training_file.n_dropped)} rows hold values that cannot be, but the "
+            f"manifest says {entry.dropped_rows}; write the manifest again"
+        )
     return training_file
 
 

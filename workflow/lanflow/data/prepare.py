@@ -162,11 +162,13 @@ def freeze(
     model: str | None,
     relabel: str | None = None,
     models_file: ModelsFile | None = None,
+    drop_invalid: bool = False,
 ) -> Manifest:
     """Find the files of a query or of a folder, and freeze what they are.
 
     With ``relabel`` (``auto``, ``analytic``, ``solver``) labels are computed anew when the files
-    are packed. ``models_file`` defines the model, where ssm-simulators does not.
+    are packed. ``models_file`` defines the model, where ssm-simulators does not. ``drop_invalid``
+    leaves rows out that hold a value which cannot be.
 
     Raises
     ------
@@ -185,7 +187,9 @@ def freeze(
             "trained on too, as asked" if places.use_extra_files else "not trained on",
             ", ".join(located.extra[:10]) + (" ..." if len(located.extra) > 10 else ""),
         )
-    manifest = build_manifest(located, query=query, model=model, models_file=models_file)
+    manifest = build_manifest(
+        located, query=query, model=model, models_file=models_file, drop_invalid=drop_invalid
+    )
     _log_left_out(
         (run.reason, f"{run.run_id} ({run.run_name}): {first_ten(run.files)}")
         for run in manifest.left_out
@@ -264,6 +268,7 @@ def _require_packed_from(data_set: DataSet, manifest: Manifest, manifest_path: P
         "parameters": (list(data_set.parameters), manifest.parameters),
         "bounds": (data_set.bounds.to_json(), manifest.bounds.to_json()),
         "label_source": (data_set.label_source, manifest.label_source),
+        "dropped_rows": (dict(data_set.dropped_rows), manifest.dropped_rows),
         "files": (
             [(file.name, file.sha256) for file in data_set.files],
             [(file.name, file.sha256) for file in manifest.files],

@@ -7,8 +7,8 @@ checked before anything is trained on it.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -24,10 +24,11 @@ from lanflow.models.density import FLOOR
 from lanflow.models.model import ModelNotAtHandError
 from lanflow.models.parameters import Bounds
 from lanflow.models.simulators import find_model, is_built_in
-from lanflow.networks.types import NETWORK_TYPES, NetworkType
+from lanflow.networks.types import NETWORK_TYPES, NetworkType, NetworkTypeName
 
 # The logarithm of a density that no trial has: e^100 per second.
 _MOST_LABEL = 100.0
+_MOST_ROWS_NAMED = 10
 # By how much rounding can lead a probability out of its range.
 _ROUNDING = 1e-5
 # Keys of ssm-simulators before 0.8, whose files had the arrays of one network.
@@ -56,6 +57,8 @@ class TrainingFileContent:
         What the file says of the model beside that: its functions and choices.
     arrays
         Network type -> features (rows, inputs) and labels (rows, outputs), both float32.
+    n_dropped
+        Network type -> rows that were left out, of the types of which there are any.
     """
 
     model: str
@@ -64,6 +67,7 @@ class TrainingFileContent:
     definition: Definition
     generator: Mapping[str, Any]
     arrays: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    n_dropped: Mapping[NetworkTypeName, int] = field(default_factory=dict)
 
 
 def require_file_memory(size_bytes: int, what: str) -> None:
@@ -81,7 +85,9 @@ def require_file_memory(size_bytes: int, what: str) -> None:
     )
 
 
-def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
+def read_training_file(
+    content: bytes, path: Path, *, drop_invalid: bool = False
+) -> TrainingFileContent:
     """Read and check the bytes of a training file.
 
     Parameters
@@ -90,6 +96,8 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
         The file's bytes.
     path
         The file's name, for errors.
+    drop_invalid
+        Leave rows out that hold a value which cannot be; else the file is refused.
 
     Raises
     ------
@@ -107,10 +115,19 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
     for old, key in _OLD_KEYS.items():
         data.setdefault(key, data.get(old))
     arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    n_dropped: dict[NetworkTypeName, int] = {}
     for network_type in NETWORK_TYPES.values():
         pair = _arrays_of(data, network_type, len(parameters), path)
-        if pair is not None:
+        if pair is None:
+            continue
+        keep = _valid_rows(*pair, network_type, path, drop_invalid=drop_invalid)
+        if not keep.all():
+            n_dropped[network_type.name] = int((~keep).sum())
+            pair = pair[0][keep], pair[1][keep]
+        if keep.any():
             arrays[network_type.name] = pair
+    if n_dropped and not arrays:
+        raise UserError(f"{path}: holds no row whose values can all be")
     if not arrays:
         expected = ", ".join(t.features_key for t in NETWORK_TYPES.values())
         raise UserError(f"{path}: holds none of {expected} with its labels")
@@ -125,6 +142,7 @@ def read_training_file(content: bytes, path: Path) -> TrainingFileContent:
         definition=definition,
         generator=plain(settings) if isinstance(settings, dict) else {},
         arrays=arrays,
+        n_dropped=n_dropped,
     )
 
 
@@ -222,46 +240,83 @@ def _arrays_of(
 
 def _labels(array: object, network_type: NetworkType, path: Path) -> np.ndarray:
     """Labels as float32: log-densities, of which -inf is the least, or probabilities."""
-    key = network_type.labels_key
     if network_type.has_trial and isinstance(array, np.ndarray) and array.dtype.kind == "f":
         array = np.where(np.isneginf(array), FLOOR, array)
-    labels = _numbers(array, key, path)
-    least, most = (-np.inf, _MOST_LABEL) if network_type.has_trial else (-_ROUNDING, 1 + _ROUNDING)
+    return _numbers(array, network_type.labels_key, path)
+
+
+def _valid_rows(
+    features: np.ndarray,
+    labels: np.ndarray,
+    network_type: NetworkType,
+    path: Path,
+    *,
+    drop_invalid: bool,
+) -> np.ndarray:
+    """The rows (bool) whose values can all be; unless asked to leave others out, all must be.
+
+    Raises
+    ------
+    UserError
+        Naming what cannot be, and in which rows.
+    """
+    keep = np.ones(len(features), dtype=bool)
+    for said, wrong in _find_invalid(features, labels, network_type):
+        rows = np.flatnonzero(wrong.any(axis=1))
+        if len(rows) and not drop_invalid:
+            raise UserError(
+                f"{path}: {said}, in {_name_rows(rows)}; --drop-invalid (study key drop_invalid) "
+                "leaves such rows out"
+            )
+        keep[rows] = False
+    return keep
+
+
+def _find_invalid(
+    features: np.ndarray, labels: np.ndarray, network_type: NetworkType
+) -> Iterator[tuple[str, np.ndarray]]:
+    """What cannot be among the values of a network type, in words, and where (rows, columns)."""
+    for key, array in ((network_type.features_key, features), (network_type.labels_key, labels)):
+        wrong = ~np.isfinite(array)
+        yield f"{key} holds {int(wrong.sum())} value(s) that are not finite (NaN or inf)", wrong
+    has_trial = network_type.has_trial
+    least, most = (-np.inf, _MOST_LABEL) if has_trial else (-_ROUNDING, 1 + _ROUNDING)
     wrong = (labels < least) | (labels > most)
-    if wrong.any():
-        what = "log-densities" if network_type.has_trial else "probabilities, from 0 to 1"
-        raise UserError(
-            f"{path}: {key} holds {int(wrong.sum())} value(s) that cannot be, such as "
-            f"{labels[wrong][0]:g}; expected {what}"
-        )
-    return labels
+    example = f"{labels[wrong][0]:g}" if wrong.any() else ""
+    what = "log-densities" if has_trial else "probabilities, from 0 to 1"
+    yield (
+        f"{network_type.labels_key} holds {int(wrong.sum())} value(s) that cannot be, such as "
+        f"{example} (expected {what})",
+        wrong,
+    )
+
+
+def _name_rows(rows: np.ndarray) -> str:
+    named = ", ".join(map(str, rows[:_MOST_ROWS_NAMED].tolist()))
+    return f"row(s) {named}{', ...' if len(rows) > _MOST_ROWS_NAMED else ''} (counted from 0)"
 
 
 def _check_choices(features: np.ndarray, choices: Sequence[float] | None, path: Path) -> None:
-    """Refuse choices that the model does not have."""
+    """Refuse choices that the model does not have: all rows of such a file mean something else."""
+    if choices is None:
+        return
     seen = np.unique(features[:, -1])
-    if choices is not None and not set(seen.tolist()) <= {float(choice) for choice in choices}:
+    foreign = ~np.isin(features[:, -1], [float(choice) for choice in choices])
+    if foreign.any():
         raise UserError(
             f"{path}: lan_data has the choices {', '.join(f'{c:g}' for c in seen[:10])}, but the "
-            f"model those of {', '.join(f'{float(c):g}' for c in choices)}"
+            f"model those of {', '.join(f'{float(c):g}' for c in choices)}, in "
+            f"{_name_rows(np.flatnonzero(foreign))}"
         )
 
 
 def _numbers(array: object, key: str, path: Path) -> np.ndarray:
-    """An array as float32; what is no array of finite numbers is refused."""
+    """An array of numbers as float32."""
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
         raise UserError(f"{path}: {key} is {kind}, expected an array of numbers")
-    with np.errstate(over="ignore"):  # too large for float32 is inf, refused below
-        numbers = np.asarray(array, dtype=np.float32)
-    if not np.isfinite(numbers).all():
-        bad = ~np.isfinite(numbers)
-        rows = np.unique(np.nonzero(bad)[0]).tolist()
-        raise UserError(
-            f"{path}: {key} holds {int(bad.sum())} value(s) that are not finite (NaN or inf), in "
-            f"row(s) {', '.join(map(str, rows[:10]))}{', ...' if len(rows) > 10 else ''}"
-        )
-    return numbers
+    with np.errstate(over="ignore"):  # too large for float32 is inf, which is not finite
+        return np.asarray(array, dtype=np.float32)
 
 
 class _PlainSettings:

@@ -23,10 +23,11 @@ def default_generator_config(model: Model) -> dict[str, Any]:
 def make_sampler(model: Model, bounds: Mapping[str, tuple[float, float]] | None = None) -> Any:
     """Its sampler of parameters within bounds, in our order and with the set's own draws.
 
-    Its own order comes from iterating over sets of names and so from PYTHONHASHSEED, and its
-    pipeline for pyddm draws without a seed. Before each parameter set ``start_set(seed, point)``
-    is called: the first draw is at the ``point`` of the unit cube, if there is one; later ones,
-    which take the place of rejected draws, are uniform.
+    At 0.12 its own order comes from iterating over sets of names and so from PYTHONHASHSEED, and
+    its pipeline for pyddm draws without a seed. Before each parameter set ``start_set(seed,
+    point)`` is called: the first draw is at the ``point`` of the unit cube, if there is one; later
+    ones, which take the place of rejected draws, are uniform. The generator that a pipeline of its
+    own offers is not drawn from.
 
     Parameters
     ----------
@@ -43,10 +44,12 @@ def make_sampler(model: Model, bounds: Mapping[str, tuple[float, float]] | None 
             self._point: Iterator[float] = iter(point or ())
 
         def sample(
-            self, n_samples: int = 1, rng: np.random.Generator | None = None
+            self,
+            n_samples: int = 1,
+            rng: object = None,  # noqa: ARG002
         ) -> dict[str, npt.NDArray[np.float32]]:
             drawn: dict[str, npt.NDArray[np.float32]]
-            drawn = super().sample(n_samples, self._rng if rng is None else rng)
+            drawn = super().sample(n_samples, self._rng)
             return drawn
 
         def _sample_parameter(
@@ -149,8 +152,8 @@ def simulation_pipeline(
 ) -> Any:
     """Its pipeline of simulations, with an estimator of ours.
 
-    Its labels of cpn, opn and gonogo take an answer behind the deadline for one in time, so that
-    labels of opn are all zero; ours do not.
+    Before 0.14 its labels of cpn, opn and gonogo take an answer behind the deadline for one in
+    time, so that labels of opn are all zero; ours do not.
     """
     from ssms.dataset_generators.pipelines import SimulationPipeline
 

@@ -15,6 +15,23 @@ from lanflow.networks.types import BackendName, NetworkTypeName
 FOLDER_HINT = "it should be in a trained network's folder, such as results/networks/lan/ddm/lan_jax"
 
 
+class StartedFrom(Settings):
+    """The finished network that a training began from."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    network: str = Field(description="name of its folder")
+    weights_sha256: str = Field(description="of the file with its best weights")
+    onnx_sha256: str | None = Field(description="of its model.onnx; null where it has none")
+    data_digest: str = Field(description="of the data that it learnt from")
+    run_uuid: str
+    mlflow_run_id: str | None
+    n_epochs: int = Field(description="that it was trained for, those before it included")
+    has_optimizer_state: bool = Field(
+        description="whether the optimiser went on, too, because its state belonged to the weights"
+    )
+
+
 class Card(Settings):
     """A network's card, as :mod:`lanflow.training.save` writes it.
 
@@ -52,6 +69,16 @@ class Card(Settings):
     label_source: str | None = None
     n_parameter_sets: int
     n_rows: int
+    n_dropped_rows: int | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="of the training files, left out for values that cannot be (drop_invalid)",
+    )
+    started_from: StartedFrom | None = Field(
+        None,
+        exclude_if=lambda value: value is None,
+        description="the network that its training began from, if it did",
+    )
     run_uuid: str
     mlflow_run_id: str | None
     lanflow_version: str
@@ -110,6 +137,7 @@ class RunFile(Settings):
     run_uuid: str | None = None
     config_sha256: str | None = None
     data_digest: str | None = None
+    started_from: StartedFrom | None = Field(None, description="the network that it went on from")
     versions: dict[str, str] = Field({}, description="of the libraries that trained it")
     mlflow_tracking_uri: str | None = Field(None, description="of the store, without credentials")
     mlflow_run_id: str | None = None

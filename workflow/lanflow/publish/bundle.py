@@ -1,8 +1,9 @@
 """A bundle: the files of a network where HSSM's and LANfactory's downloads look for them.
 
-HSSM 0.3.0 takes ``{model}.onnx`` from the root of a repository on the Hugging Face hub
+HSSM takes ``{model}.onnx`` from the root of a repository on the Hugging Face hub
 (``hssm/distribution_utils/onnx_utils/model.py``; ``{model}_cpn.onnx`` and so on for trials without
-an rt), LANfactory 0.7.0 everything below ``{network_type}/{model}/`` (``lanfactory/hf``).
+an rt), LANfactory everything below ``{network_type}/{model}/`` (``lanfactory/hf``), and since 0.9
+lists a repository's networks in ``manifest.json``.
 """
 
 import gzip
@@ -21,10 +22,12 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
+from lanflow.publish.lanfactory import MANIFEST, REPORT, add_to_manifest, validation_report
 from lanflow.publish.readme import of_choice, of_choice_name, onnx_name, write_readme
 
 README = "README.md"
-DEFAULT_LICENCE = "mit"
+# As LANfactory publishes networks, and as the repository is licensed that HSSM downloads from.
+DEFAULT_LICENCE = "bsd-2-clause"
 
 _NEEDED = (network_folder.CONFIG, network_folder.LINEAGE)
 _WHERE_THERE = (network_folder.HISTORY, network_folder.CURVE)
@@ -67,6 +70,7 @@ def bundle_files(
         network_folder.ONNX: network.onnx,
         network_folder.CARD: read_part(folder / network_folder.CARD, FOLDER_HINT),
         network_folder.EVALUATION: _json(evaluation.model_dump(mode="json")),
+        REPORT: validation_report(network, evaluation),
     }
     for name in (*_NEEDED, *_WHERE_THERE):
         path = folder / name
@@ -81,6 +85,9 @@ def bundle_files(
     )
     place = f"{network.network_type.name}/{network.model_name}"
     files = {onnx_name(network): network.onnx, README: readme}
+    files[MANIFEST] = add_to_manifest(
+        None, network, root_name=onnx_name(network), names=own, where="the bundle"
+    )
     with_choice = of_choice(network)
     if with_choice is not None:
         files[of_choice_name(network)] = with_choice

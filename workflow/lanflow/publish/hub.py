@@ -8,8 +8,10 @@ import contextlib
 import hashlib
 import logging
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lanflow import __version__
@@ -17,6 +19,8 @@ from lanflow.core.errors import UserError
 from lanflow.evaluation.record import Evaluation, require_passed
 from lanflow.networks.network import Network
 from lanflow.publish.bundle import DEFAULT_LICENCE, README, bundle_files
+from lanflow.publish.lanfactory import MANIFEST, add_to_manifest
+from lanflow.publish.readme import onnx_name
 from lanflow.tracking.store import redact
 
 log = logging.getLogger(__name__)
@@ -95,6 +99,20 @@ class Repository:
             }
         return Listing(str(commit), files)
 
+    def read(self, name: str, commit: str) -> bytes:
+        """The content of a file at a commit.
+
+        Raises
+        ------
+        HubError
+            If it cannot be had.
+        """
+        with self._asking(), tempfile.TemporaryDirectory() as folder:
+            path = self._api.hf_hub_download(
+                self.name, name, revision=commit, cache_dir=folder, etag_timeout=60
+            )
+            return Path(path).read_bytes()
+
     def commit(self, files: Mapping[str, bytes], *, message: str, parent: str) -> str:
         """Add or replace files in one commit, and return its address.
 
@@ -172,12 +190,15 @@ class Plan:
         Paths of files.
     kept
         Paths of files that differ and stay as they are.
+    added_to
+        Paths of files that keep what others wrote, and get an entry more.
     """
 
     new: list[str]
     changed: list[str]
     same: list[str]
     kept: list[str]
+    added_to: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -200,6 +221,8 @@ def plan_upload(files: Mapping[str, bytes], listing: Listing, *, keep_readme: bo
             plan.same.append(path)
         elif keep_readme and path == README:
             plan.kept.append(path)
+        elif path == MANIFEST:
+            plan.added_to.append(path)
         else:
             plan.changed.append(path)
     return plan
@@ -208,6 +231,7 @@ def plan_upload(files: Mapping[str, bytes], listing: Listing, *, keep_readme: bo
 def describe_plan(plan: Plan, address: str) -> str:
     """A plan for a person to read."""
     words = {"new": plan.new, "changed": plan.changed, "same": plan.same, "kept": plan.kept}
+    words["added to"] = plan.added_to
     lines = [f"  {word:<8} {path}" for word, paths in words.items() for path in paths]
     return "\n".join([address, *lines]) + "\n"
 
@@ -255,10 +279,12 @@ def publish(
     files = bundle_files(network, evaluation, licence=licence, repo=repo)
     repository = Repository(repo)
     listing = _list_or_warn(repository) if dry_run else repository.list_files()
+    if MANIFEST in listing.files:
+        files[MANIFEST] = _joined_manifest(repository, listing, network, files)
     plan = plan_upload(files, listing, keep_readme=keep_readme)
     sys.stderr.write(describe_plan(plan, repository.address))
     commit = None
-    to_upload = sorted(plan.new + plan.changed)
+    to_upload = sorted(plan.new + plan.changed + plan.added_to)
     if to_upload and not dry_run:
         if plan.changed and not overwrite:
             _require_consent(plan, repository.address, confirm)
@@ -269,6 +295,20 @@ def publish(
             parent=listing.commit,
         )
     return Upload(repository.address, plan, commit)
+
+
+def _joined_manifest(
+    repository: Repository, listing: Listing, network: Network, files: Mapping[str, bytes]
+) -> bytes:
+    """The repository's list of networks with this one in it, whoever wrote the others."""
+    place = f"{network.network_type.name}/{network.model_name}/"
+    return add_to_manifest(
+        repository.read(MANIFEST, listing.commit),
+        network,
+        root_name=onnx_name(network),
+        names=[name.removeprefix(place) for name in files if name.startswith(place)],
+        where=repository.address,
+    )
 
 
 def _list_or_warn(repository: Repository) -> Listing:

@@ -95,6 +95,11 @@ class DataConfig(Settings):
         description="compute the labels anew while materialising: analytic, solver, or auto, the "
         "better that the model has; null trains on those in the files",
     )
+    drop_invalid: bool = Field(
+        False,
+        description="leave out rows of training files that hold a value which cannot be (NaN, a "
+        "probability of 2), and count them; else such a file is refused",
+    )
     max_repeated_sets: Number = Field(
         1.0,
         ge=0,
@@ -178,6 +183,11 @@ class NetworkConfig(Settings):
 
     config: Paths = Field(
         description="training YAML in LANfactory's format; a list of them makes a network of each"
+    )
+    start_from: PathText | None = Field(
+        None,
+        description="folder of a finished network of the same model, type and layers, of either "
+        "backend; training goes on from its weights",
     )
     network_id: Index = Field(0, description="index into its LAYER_SIZES and ACTIVATIONS")
     network_ids: NetworkIds | None = Field(

@@ -101,6 +101,8 @@ def _file_keys(study: StudyConfig) -> Iterator[tuple[Location, bool]]:
         for recorded in config.data.path_map:
             yield (*data, "path_map", recorded), False
         for name, network in config.networks.items():
+            if network.start_from is not None:
+                yield ("models", model, "networks", name, "start_from"), True
             place = ("models", model, "networks", name, "config")
             if isinstance(network.config, str):
                 yield place, True

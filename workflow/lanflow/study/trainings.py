@@ -33,6 +33,8 @@ class Training:
         ``{network}_{backend}``, the name of the network's folder.
     family
         The name in the study; that of the network too, unless the study asks for several.
+    start_from
+        Folder of the network that it goes on from, if it does.
     run_uuid
         Prefix of the files with LANfactory's names; derived from study, model, network, backend
         and seed.
@@ -49,6 +51,7 @@ class Training:
     device: Literal["auto", "cpu", "gpu"]
     run_uuid: str
     config: TrainingConfig
+    start_from: str | None = None
 
     @property
     def key(self) -> str:
@@ -90,6 +93,7 @@ class _Member:
     seed: int
     memory_mb: int
     device: Literal["auto", "cpu", "gpu"]
+    start_from: str | None
 
 
 def _members(
@@ -116,6 +120,7 @@ def _members(
                 seed=seed,
                 memory_mb=network.memory_mb,
                 device=network.device,
+                start_from=network.start_from,
             )
 
 
@@ -165,4 +170,5 @@ def _training_of(
         device=member.device,
         run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
         config=config,
+        start_from=member.start_from,
     )

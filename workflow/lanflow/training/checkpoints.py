@@ -1,10 +1,12 @@
-"""Progress of a training: its history, and the checkpoint that it continues from.
+"""What a training continues or begins from: its own checkpoint, or a network that exists.
 
 A checkpoint is one file, an ``.npz`` of plain arrays and one JSON text, so that reading it runs no
 code. It is replaced in one step: whenever a training is killed, the file is whole.
 """
 
+import hashlib
 import io
+import itertools
 import json
 import logging
 import zipfile
@@ -13,8 +15,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lanflow.core.files import write_bytes
-from lanflow.training.backend import OptimizerState, Weights
+from lanflow.core.errors import UserError
+from lanflow.core.files import read_json, write_bytes
+from lanflow.core.names import FINISHED_CHECKPOINT
+from lanflow.data.dataset import DataSet
+from lanflow.models.definition import Definition
+from lanflow.networks import folder as network_folder
+from lanflow.networks.card import FOLDER_HINT, Card, StartedFrom, read_card
+from lanflow.networks.folder import read_part
+from lanflow.training.backend import OptimizerState, Weights, make_backend
+from lanflow.training.config import TrainingConfig
 from lanflow.training.schedules import ScheduleState
 
 log = logging.getLogger(__name__)
@@ -116,3 +126,134 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         history=[Epoch(**{**epoch, "epoch": i}) for i, epoch in enumerate(state["history"], 1)],
         **groups,
     )
+
+
+# Going on from a network that exists.
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a training begins from in place of random weights.
+
+    Attributes
+    ----------
+    record
+        The network that they come from.
+    weights
+        Its best ones.
+    optimizer_state
+        That belongs to them; empty is a fresh optimiser.
+    """
+
+    record: StartedFrom
+    weights: Weights
+    optimizer_state: OptimizerState
+
+
+def read_start(
+    folder: Path, config: TrainingConfig, data_set: DataSet, definition: Definition | None
+) -> Start:
+    """Read the network that a training is to go on from.
+
+    The optimiser goes on, too, where its state belongs to these weights: the best epoch was the
+    last, and the folder still has the checkpoint of its training.
+
+    Parameters
+    ----------
+    folder
+        Of the network, as either backend left it.
+    config, data_set, definition
+        Of the training that is to begin: settings, data, and definition of its model.
+
+    Raises
+    ------
+    UserError
+        If it is no network, or not one of the same model, type and shape.
+    """
+    card = read_card(folder / network_folder.CARD)
+    differences = _differences(card, config, data_set, definition)
+    if differences:
+        raise UserError(f"--from {folder}: cannot be gone on from: {'; '.join(differences)} here")
+    weights, content = _read_weights(folder, card)
+    before = read_json(folder / network_folder.CONFIG, hint=FOLDER_HINT)
+    if card.data_digest == data_set.digest and before.get("seed") != config.seed:
+        log.warning(
+            "%s learnt from other rows of the same data, since its seed was %s: some are validated "
+            "on now, and the validation loss is too good",
+            folder,
+            before.get("seed"),
+        )
+    state = {}
+    if before.get("optimizer") == config.optimizer:
+        state = _optimizer_state(folder, weights)
+    earlier = 0 if card.started_from is None else card.started_from.n_epochs
+    onnx = folder / network_folder.ONNX
+    record = StartedFrom(
+        network=folder.absolute().name,
+        weights_sha256=hashlib.sha256(content).hexdigest(),
+        onnx_sha256=hashlib.sha256(onnx.read_bytes()).hexdigest() if onnx.exists() else None,
+        data_digest=card.data_digest,
+        run_uuid=card.run_uuid,
+        mlflow_run_id=card.mlflow_run_id,
+        n_epochs=earlier + card.n_epochs,
+        has_optimizer_state=bool(state),
+    )
+    log.info(
+        "going on from %s (%d epochs), its best weights%s",
+        folder,
+        record.n_epochs,
+        " and its optimiser" if state else " with a fresh optimiser",
+    )
+    return Start(record, weights, state)
+
+
+def _differences(
+    card: Card, config: TrainingConfig, data_set: DataSet, definition: Definition | None
+) -> list[str]:
+    """In what a network is not one of the training's, in words."""
+    its_model, our_model = (
+        None if each is None else each.identity() for each in (card.definition, definition)
+    )
+    pairs: dict[str, tuple[object, object]] = {
+        "model": (card.model, config.model),
+        "network type": (card.network_type, config.network_type),
+        "parameters": (card.parameters, list(data_set.parameters)),
+        "definition of the model": (its_model, our_model),
+        "layers": (card.layer_sizes, list(config.layer_sizes)),
+        "activations": (card.activations, [*config.activations, "linear"]),
+    }
+    return [
+        f"{what} {_in_words(its)} there and {_in_words(ours)}"
+        for what, (its, ours) in pairs.items()
+        if its != ours
+    ]
+
+
+def _in_words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _read_weights(folder: Path, card: Card) -> tuple[Weights, bytes]:
+    """The best weights of a network, and the file that they are in."""
+    backend = make_backend(card.backend, device="cpu", threads=1)
+    path = folder / f"{network_folder.WEIGHTS[0]}.{backend.weights_suffix}"
+    content = read_part(path, FOLDER_HINT)
+    try:
+        weights = backend.read_native_weights(content)
+    except ValueError as e:
+        raise UserError(f"{path}: {e}") from e
+    sizes = [len(card.inputs), *card.layer_sizes]
+    for i, shape in enumerate(itertools.pairwise(sizes)):
+        for name, expected in ((f"layers_{i}/kernel", shape), (f"layers_{i}/bias", shape[1:])):
+            if name not in weights or weights[name].shape != expected:
+                raise UserError(f"{path}: {name} is not of shape {expected}, as card.json says")
+    return weights, content
+
+
+def _optimizer_state(folder: Path, weights: Weights) -> OptimizerState:
+    """The optimiser's state after the epoch of these weights; empty where it is not known."""
+    checkpoint = load_checkpoint(folder / FINISHED_CHECKPOINT)
+    if checkpoint is None or checkpoint.weights.keys() != weights.keys():
+        return {}
+    is_of_these = all(np.array_equal(checkpoint.weights[name], weights[name]) for name in weights)
+    return checkpoint.optimizer_state if is_of_these else {}

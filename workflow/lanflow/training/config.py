@@ -79,8 +79,10 @@ def _without_implied(content: dict[str, Any], kind: NetworkType) -> dict[str, An
         "TRAIN_OUTPUT_TYPE": kind.train_output_type,
         "SAVE_HISTORY": True,
     }
+    # Keys of training files of before ssm-simulators 0.8, which held the arrays of one network.
+    earlier = {"FEATURES_KEY": "data", "LABEL_KEY": "labels"} if kind.has_trial else {}
     for key, own in implied.items():
-        if content.get(key) not in (None, own):
+        if content.get(key) not in (None, own, earlier.get(key)):
             raise ValueError(
                 f"{key} is {content[key]!r}, but a {kind.name} network has {own!r}; leave it out"
             )

@@ -32,7 +32,13 @@ from lanflow.training.batches import (
     RowMemory,
     rows_in_order,
 )
-from lanflow.training.checkpoints import Checkpoint, Epoch, load_checkpoint, save_checkpoint
+from lanflow.training.checkpoints import (
+    Checkpoint,
+    Epoch,
+    Start,
+    load_checkpoint,
+    save_checkpoint,
+)
 from lanflow.training.config import TrainingConfig
 from lanflow.training.schedules import ScheduleState, initial_state, learning_rates, next_state
 from lanflow.training.split import STREAM_ORDER, STREAM_WEIGHTS, Split, split_rows, stream
@@ -79,6 +85,8 @@ class TrainingJob:
     memory_mb
         Megabytes that rows may take; more rows pass through a shuffle buffer, see
         :mod:`lanflow.training.batches`.
+    start
+        The weights to begin from; ``None`` draws random ones.
     """
 
     config: TrainingConfig
@@ -89,6 +97,7 @@ class TrainingJob:
     batch_size: int
     checkpoint_path: Path | None = None
     memory_mb: int = DEFAULT_MEMORY_MB
+    start: Start | None = None
 
     def rows(self) -> EpochRows:
         """The rows to train on."""
@@ -170,6 +179,9 @@ class TrainingJob:
         # The memory decides the order of rows only where they pass through the shuffle buffer.
         if not self.memory.holds(len(self.split.train)):
             parts["memory_mb"] = self.memory_mb
+        if self.start is not None:
+            parts["started_from"] = self.start.record.weights_sha256
+            parts["has_optimizer_state"] = self.start.record.has_optimizer_state
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -181,6 +193,7 @@ def plan_job(
     choices: Sequence[int] | None = None,
     checkpoint_path: Path | None = None,
     memory_mb: int = DEFAULT_MEMORY_MB,
+    start: Start | None = None,
 ) -> TrainingJob:
     """Split the data and shape the network as a configuration says.
 
@@ -219,6 +232,7 @@ def plan_job(
         batch_size=min(batch_size, len(split.train)),
         checkpoint_path=checkpoint_path,
         memory_mb=memory_mb,
+        start=start,
     )
 
 
@@ -329,7 +343,7 @@ def fit(
     rows, fingerprint = job.rows(), job.fingerprint()
     schedule = initial_state(config)
     with _backend_at_work():
-        backend.start(job.architecture, config, initial_weights(job.architecture, seed=config.seed))
+        _begin(job)
         weights = backend.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
     checkpoint = _find_checkpoint(job, fingerprint)
@@ -360,6 +374,17 @@ def fit(
             save_checkpoint(job.checkpoint_path, snapshot)
         on_epoch(result.history)
     return result
+
+
+def _begin(job: TrainingJob) -> None:
+    """Give the backend random weights, or those of the network that the training goes on from."""
+    start = job.start
+    weights = (
+        initial_weights(job.architecture, seed=job.config.seed) if start is None else start.weights
+    )
+    job.backend.start(job.architecture, job.config, weights)
+    if start is not None and start.optimizer_state:
+        job.backend.restore(start.weights, start.optimizer_state)
 
 
 @contextlib.contextmanager
@@ -416,7 +441,9 @@ def _run_epoch(job: TrainingJob, rows: EpochRows, schedule: ScheduleState, numbe
 def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: int) -> float:
     """Train on every row once; the mean loss of an output, or of all choices."""
     total, step = 0.0, 0
-    for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, number)):
+    # Of a training that goes on from another, the orders go on, too.
+    n_before = 0 if job.start is None else job.start.record.n_epochs
+    for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, n_before + number)):
         n_batches = math.ceil(len(block) / job.batch_size)
         with _backend_at_work():
             total += job.backend.train_block(

@@ -33,6 +33,7 @@ from lanflow.models.models_file import ModelsFile, base_name
 from lanflow.models.own.model import own_models
 from lanflow.models.simulators import find_model, resolve_model
 from lanflow.networks import folder as network_folder
+from lanflow.networks.card import read_card
 from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.types import BackendName
 from lanflow.tracking.preflight import check_first_contact
@@ -40,7 +41,7 @@ from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import SendMode, Store, resolve_store, training_experiment
 from lanflow.tracking.unfinished import hide_finished, resume_finished
 from lanflow.training.backend import make_backend
-from lanflow.training.checkpoints import load_checkpoint
+from lanflow.training.checkpoints import load_checkpoint, read_start
 from lanflow.training.config import (
     DEFAULT_PATH,
     TrainingConfig,
@@ -66,13 +67,15 @@ log = logging.getLogger(__name__)
 class TrainingOptions:
     """The options of ``jaxtrain`` and ``torchtrain``, which their ``--help`` explains.
 
-    ``settings`` take the place of the file at ``config_path`` for callers in Python.
+    ``settings`` take the place of the file at ``config_path`` for callers in Python; ``start_from``
+    is ``--from``.
     """
 
     backend: BackendName
     networks_path_base: Path
     config_path: Path | None = None
     settings: TrainingFile | None = None
+    start_from: Path | None = None
     network_id: int = 0
     model: str | None = None
     seed: int = 1
@@ -91,6 +94,7 @@ class TrainingOptions:
     root: Path | None = None
     path_map: Mapping[str, str] = field(default_factory=dict)
     use_extra_files: bool = False
+    drop_invalid: bool = False
     max_repeated_sets: float = 1.0
     models_file: Path | None = None
     mlflow_on: bool = False
@@ -168,6 +172,7 @@ def train(options: TrainingOptions) -> FinishedTraining | PlannedDryRun:
     )
     place = _choose_place(options, config, store)
     refuse_foreign_files(place.folder, network_folder.IN_NETWORK_FOLDER, what="a network")
+    _refuse_itself(options, place)
     tracking = _choose_tracking(options, place, store)
     if tracking is not None and not options.dry_run:
         check_first_contact(store, tracking.experiment, tracking.send_mode)
@@ -194,6 +199,11 @@ def _check_options(options: TrainingOptions) -> None:
     if options.data_set is None:
         if options.manifest is not None:
             raise UsageError("--manifest belongs to --data-set; give both")
+    elif options.drop_invalid:
+        raise UsageError(
+            "--drop-invalid is of use while training files are packed, and --data-set is packed; "
+            "give it to 'lanflow manifest'"
+        )
     elif options.training_data_folder or options.data_generation_experiment:
         raise UsageError(
             "--data-set takes the place of --training-data-folder and "
@@ -249,6 +259,16 @@ def _interrupted_run_uuid(options: TrainingOptions, config: TrainingConfig) -> s
     return interrupted_run_uuid(folder, config, options.backend)
 
 
+def _refuse_itself(options: TrainingOptions, place: NetworkPlace) -> None:
+    """Refuse to go on from the network that is to be written."""
+    start = options.start_from
+    if start is not None and start.resolve() == place.folder.resolve():
+        raise UsageError(
+            f"--from {start} is the network that is to be written, and stays as it is; give the "
+            "new one another --network-name"
+        )
+
+
 def _choose_tracking(
     options: TrainingOptions, place: NetworkPlace, store: Store
 ) -> Tracking | None:
@@ -292,7 +312,13 @@ def _locate_data(
     cache = options.data_cache or options.networks_path_base / ".data_sets"
     if query is not None and folder is None:
         places = download_absent(store, query, places, cache / "downloaded")
-    manifest = freeze(query=query, places=places, model=config.model, models_file=models_file)
+    manifest = freeze(
+        query=query,
+        places=places,
+        model=config.model,
+        models_file=models_file,
+        drop_invalid=options.drop_invalid,
+    )
     return materialise_once(manifest, cache)
 
 
@@ -342,6 +368,9 @@ def _plan(
 ) -> PlannedTraining:
     """Choose the backend and its device, and plan the job for it."""
     choices = _choices_of(config, data, definition)
+    start = None
+    if options.start_from is not None:
+        start = read_start(options.start_from, config, data.data_set, definition)
     job = plan_job(
         config,
         data.data_set,
@@ -349,6 +378,7 @@ def _plan(
         choices=choices,
         checkpoint_path=place.folder / network_folder.CHECKPOINT,
         memory_mb=options.memory_mb,
+        start=start,
     )
     return PlannedTraining(job, data.manifest, place, options.export_onnx, definition, choices)
 
@@ -368,23 +398,44 @@ def _choices_of(
 
 
 def _take_up_finished(training: PlannedTraining) -> None:
-    """Continue from the end of this very training, if its network was removed since.
+    """Continue from the end of this very training, if its network was removed, or lacks epochs.
 
     Snakemake removes a job's outputs before it repeats the job. It also repeats a job that finished
-    after Snakemake itself was killed. Training again would give the same bytes.
+    after Snakemake itself was killed. Training from the start would give the same bytes.
     """
     folder = training.folder
     kept, path = folder / FINISHED_CHECKPOINT, folder / network_folder.CHECKPOINT
-    if (folder / network_folder.CARD).exists() or path.exists() or not kept.exists():
+    n_before, n_epochs = _n_finished_epochs(folder), training.job.config.n_epochs
+    if path.exists() or (n_before is not None and n_before >= n_epochs):
         return
     checkpoint = load_checkpoint(kept)
-    if checkpoint is None or checkpoint.fingerprint != training.job.fingerprint():
+    if (
+        checkpoint is None
+        or checkpoint.fingerprint != training.job.fingerprint()
+        or len(checkpoint.history) > n_epochs
+    ):
+        if n_before is not None and training.job.start is None:
+            log.warning(
+                "%s holds a finished network of %d epochs, of other settings, data, device or "
+                "versions; it is trained anew from the start. To go on from its weights instead, "
+                "give --from %s and another --network-name",
+                *(folder, n_before, folder),
+            )
         return
-    if len(checkpoint.history) > training.job.config.n_epochs:
-        return
-    log.info("this training finished before, and its network was removed; writing it again")
+    if n_before is None:
+        log.info("this training finished before, and its network was removed; writing it again")
+    else:
+        log.info("%s finished with %d epochs; going on to %d", folder, n_before, n_epochs)
     resume_finished(folder)
     kept.replace(path)
+
+
+def _n_finished_epochs(folder: Path) -> int | None:
+    """Epochs of the finished network in a folder; None if there is none that can be read."""
+    path = folder / network_folder.CARD
+    with contextlib.suppress(UserError):
+        return read_card(path).n_epochs
+    return None
 
 
 def _put_away_finished(folder: Path) -> None:

@@ -22,7 +22,7 @@ from lanflow.models.definition import Definition, ModelsFileRecord
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters
 from lanflow.networks import folder as network_folder
-from lanflow.networks.card import Card, ConvertedCard, ConvertedFrom
+from lanflow.networks.card import Card, ConvertedCard, ConvertedFrom, StartedFrom
 from lanflow.networks.folder import read_part
 from lanflow.networks.lanfactory import LanfactoryNetwork, save_lanfactory_files
 from lanflow.networks.types import (
@@ -80,16 +80,24 @@ class PlannedTraining:
         """The network's folder."""
         return self.place.folder
 
+    @property
+    def started_from(self) -> StartedFrom | None:
+        """The network that the training began from, if it did."""
+        return None if self.job.start is None else self.job.start.record
+
     def lineage(self) -> Lineage:
         """The content of ``training_data_lineage.json``."""
         split = self.job.split
-        return describe_lineage(
+        lineage = describe_lineage(
             self.manifest,
             train_files=split.train_files,
             val_files=split.val_files,
             n_train_sets=split.n_train_sets,
             n_val_sets=split.n_val_sets,
         )
+        if self.started_from is not None:
+            lineage["started_from"] = self.started_from.model_dump(mode="json")
+        return lineage
 
 
 def save_network(
@@ -178,14 +186,36 @@ def _clear(place: network_folder.NetworkPlace, backend: str) -> None:
 
 def _data_details(training: PlannedTraining) -> dict[str, object]:
     """LANfactory's record of the data; its two trainers spell the keys differently."""
-    job, generator = training.job, training.manifest.generator
-    ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
-    return {
-        "train_data_generator_config": dict(generator),
-        f"train_{ids}": list(job.split.train_files),
-        "valid_data_generator_config": dict(generator),
-        f"valid_{ids}": list(job.split.val_files),
+    job = training.job
+    described: dict[str, dict[str, object]] = {
+        "data_generator_config": dict(training.manifest.generator),
+        "data_model_config": _model_config(training),
     }
+    ids = "data_file_ids" if job.backend.name == "jax" else "datafile_ids"
+    details: dict[str, object] = {}
+    for side, files in (("train", job.split.train_files), ("valid", job.split.val_files)):
+        details |= {f"{side}_{key}": dict(value) for key, value in described.items()}
+        details[f"{side}_{ids}"] = list(files)
+    return details
+
+
+def _model_config(training: PlannedTraining) -> dict[str, object]:
+    """The model in ssm-simulators' keys, as far as the data say: order of parameters, bounds.
+
+    LANfactory 0.9 keeps it with a network; plain values only, so that reading it runs no code.
+    """
+    data = training.job.data_set
+    parameters, bounds = list(data.parameters), data.bounds.to_json()
+    config: dict[str, object] = {"name": data.model, "params": parameters}
+    config["n_params"] = len(parameters)
+    if set(parameters) <= set(bounds):
+        pairs = [bounds[name] for name in parameters]
+        config["param_bounds"] = [list(side) for side in zip(*pairs, strict=True)]
+        config["param_bounds_dict"] = {name: tuple(bounds[name]) for name in parameters}
+    choices = None if training.definition is None else training.definition.choices
+    if choices is not None:
+        config |= {"choices": list(choices), "nchoices": len(choices)}
+    return config
 
 
 def _export(job: TrainingJob, result: TrainingResult) -> bytes:
@@ -238,6 +268,10 @@ def _card(training: PlannedTraining, result: TrainingResult, mlflow_run_id: str 
         label_source=job.data_set.label_source,
         n_parameter_sets=job.split.n_train_sets + job.split.n_val_sets,
         n_rows=len(job.split.train) + len(job.split.val),
+        n_dropped_rows=job.data_set.dropped_rows.get(network_type.name, 0)
+        if training.manifest.drop_invalid
+        else None,
+        started_from=training.started_from,
         run_uuid=training.place.run_uuid,
         mlflow_run_id=mlflow_run_id,
         lanflow_version=__version__,

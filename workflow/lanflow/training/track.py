@@ -114,7 +114,7 @@ def _write_stopped(path: Path, file: RunFile) -> None:
 def _run_file(training: PlannedTraining) -> RunFile:
     """What ``run.json`` says of a training before it starts."""
     job = training.job
-    return RunFile(
+    file = RunFile(
         model=job.config.model,
         network_type=job.config.network_type,
         backend=job.backend.name,
@@ -124,6 +124,9 @@ def _run_file(training: PlannedTraining) -> RunFile:
         data_digest=job.data_set.digest,
         versions={"lanflow": __version__, "numpy": np.__version__, **job.backend.versions()},
     )
+    if job.start is None:
+        return file
+    return file.model_copy(update={"started_from": job.start.record})
 
 
 def _config_sha256(config: TrainingConfig) -> str:
@@ -208,6 +211,11 @@ def _tags(training: PlannedTraining) -> dict[str, object]:
         "training_data_folder": common_folder(manifest),
         "n_training_files_used": _n_files(job),
     }
+    if job.start is not None:
+        record = job.start.record
+        tags["started_from_network"] = record.network
+        tags["started_from_sha256"] = record.onnx_sha256 or record.weights_sha256
+        tags["started_from_run_id"] = record.mlflow_run_id or "none"
     if training.models_file is not None:
         tags[MODELS_FILE_TAG] = training.models_file.sha256
     if manifest.experiment is not None:

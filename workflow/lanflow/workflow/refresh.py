@@ -54,6 +54,7 @@ def refresh_manifests(study: StudyConfig, store: Store) -> list[str]:
             places=places,
             model=model,
             relabel=data.relabel,
+            drop_invalid=data.drop_invalid,
             models_file=read_models_file(study.models_file),
         )
         old = read_manifest(folder / "manifest.json")

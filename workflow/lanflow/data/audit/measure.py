@@ -68,6 +68,7 @@ def audit_data_set(data_set: DataSet, manifest: Manifest) -> Audit:
         ),
         rows=_rows_per_file(data_set),
         n_not_finite=n_not_finite,
+        dropped_rows=dict(data_set.dropped_rows),
         mean_probability={
             name: total / data_set.shapes[name][0]
             for name, total in sums.items()

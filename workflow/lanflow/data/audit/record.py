@@ -106,6 +106,9 @@ class Audit(Settings):
     sets: SetCounts
     rows: dict[str, RowCounts] = Field(description="by network type")
     n_not_finite: int
+    dropped_rows: dict[str, int] = Field(
+        default_factory=dict, description="by network type, left out for values that cannot be"
+    )
     mean_probability: dict[str, float] = Field(
         default_factory=dict, description="mean label of each type whose labels are probabilities"
     )
@@ -150,6 +153,12 @@ def find_warnings(audit: Audit) -> Iterator[str]:
         )
     if audit.n_not_finite:
         yield f"{audit.n_not_finite:,} values are not finite"
+    for kind, n_dropped in audit.dropped_rows.items():
+        n_all = n_dropped + (audit.rows[kind].n if kind in audit.rows else 0)
+        yield (
+            f"{n_dropped:,} of {n_all:,} {kind} rows were left out (drop_invalid), for values that "
+            "cannot be"
+        )
     yield from _warnings_of_values(audit)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from lanflow.core.errors import UserError
 from lanflow.core.settings import (
@@ -100,16 +100,6 @@ class GenerationConfig(_Section):
     param_bounds: dict[Name, tuple[Number, Number]] = Field(default_factory=dict)
     # Of the user's, if the model may be defined there; no key of the YAML.
     _models_file: ModelsFile | None = PrivateAttr(None)
-
-    @model_validator(mode="after")
-    def _subruns_divide_sets(self) -> Self:
-        if self.pipeline.n_parameter_sets % self.pipeline.n_subruns:
-            raise ValueError(
-                f"PIPELINE.N_PARAMETER_SETS ({self.pipeline.n_parameter_sets}) is not a multiple "
-                f"of PIPELINE.N_SUBRUNS ({self.pipeline.n_subruns}); ssm-simulators would drop "
-                "the rest"
-            )
-        return self
 
     @property
     def model_name(self) -> str:

@@ -1,9 +1,10 @@
 """ssm-simulators to training files: seeded, atomic, the same bytes whoever makes them.
 
-``ssms`` 0.12.5 seeds parameter set ``i`` of every file with ``i`` and draws the parameters in an
-order that follows Python's hash seed. Here every set has seeds of its own, from (study seed,
-model, chunk, file, set), and parameters are drawn in the model's order. The unit of work is still
-``generate_for_parameter_set`` of an ``ssms`` pipeline, from :mod:`lanflow.models.sources`.
+Up to 0.14 ``ssms`` seeds parameter set ``i`` of every file with ``i``; since 0.15 each of its
+commands draws the seeds' beginning from the system's entropy. Here every set has seeds of its own,
+from (study seed, model, chunk, file, set), and parameters are drawn in the model's order. The unit
+of work is still ``generate_for_parameter_set`` of an ``ssms`` pipeline, from
+:mod:`lanflow.models.sources`.
 """
 
 import glob
@@ -117,8 +118,9 @@ def _generate_set(draw: SetDraw) -> dict[str, Any]:
     _pipeline_here._param_sampler.start_set(parameter_seed, point)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # numeric warnings of single simulations
+        # The parameters are drawn by our sampler, whatever seed a pipeline is given for them.
         result: dict[str, Any] = _pipeline_here.generate_for_parameter_set(
-            parameter_seed, simulator_seed
+            simulator_seed, simulator_seed
         )
     return result
 

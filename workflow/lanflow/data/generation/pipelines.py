@@ -60,10 +60,12 @@ class DensityPipeline:
         self._param_sampler = make_sampler(model)
 
     def generate_for_parameter_set(
-        self, parameter_sampling_seed: Any, simulator_seed: int | None
+        self,
+        parameter_sampling_seed: int,  # noqa: ARG002
+        simulator_seed: int,
     ) -> dict[str, Any]:
-        """Rows of one parameter set, in ssm-simulators' form."""
-        theta = self._param_sampler.sample(1, rng=np.random.default_rng(parameter_sampling_seed))
+        """Rows of one parameter set, in ssm-simulators' form; its sampler has its own seed."""
+        theta = self._param_sampler.sample(1)
         numbers = {name: float(value[0]) for name, value in theta.items()}
         density = make_density(self._source, self._model, numbers, self._simulator["max_t"])
         rows = self._strategy.generate(theta, density, random_state=simulator_seed)
