@@ -115,7 +115,7 @@ def refused(story: Story, orphan: int) -> None:
     output = story.snakemake(check=False)
     folder = Path(story.target).parent
     expected = rf"{folder} is being trained by process {orphan} on \S+ since \S+; wait for it"
-    told = re.findall(rf"^ +torchtrain: error: .*{expected} or end it$", output, re.MULTILINE)
+    told = re.findall(rf"^ +lanflow train: error: .*{expected} or end it$", output, re.MULTILINE)
     assert len(told) == 1, output
     assert "Traceback" not in output
     os.kill(orphan, signal.SIGCONT)

@@ -248,9 +248,9 @@ def test_a_manifest_of_other_content_retrains(tiny: Checkout) -> None:
 
 def test_printed_commands_can_be_pasted(tiny: Checkout) -> None:
     output = tiny.snakemake("-n", "-p", "--forceall")
-    (command,) = re.findall(r"(?m)^torchtrain .*", output)
+    (command,) = re.findall(r"(?m)^lanflow train --backend torch .*", output)
     pasted = command.replace("results/networks", "pasted")
-    line = tiny.run("bash", "-c", pasted).splitlines()
+    line = tiny.run("bash", "-c", f"{pasted} --json").splitlines()
     result = json.loads(next(entry for entry in line if entry.startswith("{")))
     assert result["status"] == "FINISHED"
     assert sha256(Path(result["onnx"])) == sha256(
