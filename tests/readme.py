@@ -18,6 +18,14 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGES, re.DOTALL)
 
 
+def as_typed(block: str) -> str:
+    """A block as a script that ends with its first command that fails.
+
+    Status 3 is the verdict on a network, and no failure of the command: those here train little.
+    """
+    return 'lanflow() { command lanflow "$@" || [ $? = 3 ]; }\n' + block
+
+
 def commands_with(beginning: str) -> list[str]:
     """The lines of the one ``sh`` block of which a line begins so; ``#`` begins a comment."""
     found = [

@@ -9,6 +9,7 @@ import pytest
 from lanflow.evaluation.record import read_evaluation
 from tests.conftest import REPOSITORY, write_training_file
 from tests.own_models import write_models_file
+from tests.readme import as_typed
 from tests.workflow.conftest import Checkout, make_checkout
 
 PAGE = (REPOSITORY / "docs" / "own_model.md").read_text()
@@ -28,7 +29,7 @@ def test_the_page_runs_as_printed(tmp_path: Path) -> None:
         name = content.splitlines()[0].removeprefix("# ")
         (reader.folder / name).write_text(content)
     for block in blocks("bash"):
-        reader.run("bash", "-euc", block)
+        reader.run("bash", "-euc", as_typed(block))
     reader.run("python", "-c", notebook)
     assert (reader.folder / "bundle/lan/collapsing/models_file.py").read_text() == model
 

@@ -6,13 +6,14 @@ import pytest
 from docs.write_reference import generated_files
 
 from tests.conftest import REPOSITORY
-from tests.readme import PAGES, blocks
+from tests.readme import PAGES, as_typed, blocks
 from tests.workflow.conftest import Checkout, make_checkout
 
 # Set-up itself; CI runs both from a clean clone (.ci/run).
 RUN_BY_CI = ["make run", "make test"]
 # What needs other things than a checkout, and the tests that run it.
 RUN_ELSEWHERE = {
+    "lanflow convert": "tests/unit/cli/test_convert.py",
     "lanflow site": "tests/cluster/conftest.py",
     "mlflow server": "tests/cluster/services.py",
     "lanflow register": "tests/unit/cli/test_publish.py",
@@ -38,7 +39,7 @@ def test_every_command_runs_in_the_order_of_the_pages(reader: Checkout) -> None:
     for block in blocks("bash"):
         if block.split("\n")[:-1] == RUN_BY_CI:
             continue
-        reader.run("bash", "-euc", block)
+        reader.run("bash", "-euc", as_typed(block))
 
 
 def test_commands_that_need_other_things_are_run_elsewhere() -> None:

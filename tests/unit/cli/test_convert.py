@@ -1,11 +1,14 @@
 import json
 import pickle
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from lanflow.cli.main import main
 from tests.conftest import REPOSITORY
+from tests.readme import commands_with
 
 FILES = REPOSITORY / "tests" / "fixtures" / "lanfactory"
 WEIGHTS = str(FILES / "lan_train_state.jax")
@@ -25,6 +28,15 @@ def test_a_network_of_lanfactorys_is_converted_and_can_be_judged(
     few = ["--n-sets", "2", "--rows", "2", "--n-simulated-sets", "1", "--json"]
     assert main([*judge, *few]) == 3  # it was never trained
     assert json.loads(capsys.readouterr().out)["gates"]["structure"] == "passed"
+
+
+def test_the_commands_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in FILES.glob("lan_*"):
+        shutil.copy(path, tmp_path / path.name.replace("lan_", "RUN_"))
+    monkeypatch.chdir(tmp_path)
+    convert, evaluate = (shlex.split(line)[1:] for line in commands_with("lanflow convert"))
+    assert main(convert) == 0
+    assert main([*evaluate, "--n-sets", "2", "--rows", "2", "--n-simulated-sets", "1"]) == 3
 
 
 class Attack:
