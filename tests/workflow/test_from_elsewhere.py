@@ -221,7 +221,9 @@ def test_a_module_from_the_web_takes_its_own_files_and_tells_conda_where_it_is(
         assert "rule write_report:" in output
     # The same path every time: another one would train the network again.
     (path,) = {
-        path for output in outputs for path in re.findall(r"train --config-path (\S+)", output)
+        path
+        for output in outputs
+        for path in re.findall(r"train --backend \w+ --config-path (\S+)", output)
     }
     assert path.endswith("first_lan.yaml")
     own = (REPOSITORY / "config/training/first_lan.yaml").read_text()
