@@ -82,7 +82,7 @@ def test_its_files_and_ours_have_the_same_names_and_keys(kind: str, made: OneEnv
 def test_a_network_of_lanfactory_is_judged_here(made: OneEnvironment, tmp_path: Path) -> None:
     (path,) = (path for path in made.theirs["lan"] if path.suffix == ".onnx")
     command = [*entry_point("lanflow", "lanflow"), "evaluate", "--onnx", path, "--model", "ddm"]
-    command += ["--json"]
+    command += ["--json", "--exit-zero"]
     quick = ["--n-sets", "5", "--n-simulated-sets", "1", "--output", "evaluation.json"]
     result = last_line(run([*command, *quick], tmp_path))
     assert isinstance(result, dict)
@@ -92,7 +92,13 @@ def test_a_network_of_lanfactory_is_judged_here(made: OneEnvironment, tmp_path: 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_gate_that_asks_hssm_is_passed(kind: str, made: OneEnvironment, tmp_path: Path) -> None:
-    command = [*entry_point("lanflow", "lanflow"), "evaluate", made.ours[kind], "--json"]
+    command = [
+        *entry_point("lanflow", "lanflow"),
+        "evaluate",
+        made.ours[kind],
+        "--json",
+        "--exit-zero",
+    ]
     options = ["--hssm-python", sys.executable, "--output", "evaluation.json"]
     quick = ["--n-sets", "5", "--n-simulated-sets", "1"]
     result = last_line(run([*command, *options, *quick], tmp_path))
