@@ -346,7 +346,7 @@ from lanflow.cli.main import main
 sys.exit(main(["prepare", "e", "--mlflow-tracking-uri", "{uri}"]))"""
     ended = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"LANFLOW_STORE_PATIENCE": "0"},
+        env=os.environ | {"LANFLOW_STORE_PATIENCE": "0", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"},
         capture_output=True,
         text=True,
         timeout=300,

@@ -101,9 +101,8 @@ class Reflected:
     @property
     def last(self) -> float:
         """Clock until which the accumulators are followed."""
-        collapse = self.a / self.slope if self.slope > 0 else np.inf
         tau = _LAST_TAU
-        if self.until < collapse:
+        if self.slope * self.until < self.a:  # before the bound has come down
             tau = min(tau, self.until / (self.a * (self.a - self.slope * self.until)))
         return max(tau, 2 * float(self.first.max()))
 
