@@ -19,10 +19,12 @@ STUDY ?= config/examples/first.yaml
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
 
-# `make test TESTS=all` also runs the tests against LANfactory, HSSM and without MLflow, in
-# environments that they build for themselves; `make test TESTS=gpu` those that need a GPU, only.
+# `make test` runs nine tests of ten, in ten minutes on two cores. `make test TESTS=all` is what CI
+# runs: also those that take long, those of a Slurm cluster (.ci/install-system-packages), and those
+# against LANfactory, HSSM and without MLflow, in environments that they build for themselves.
+# `make test TESTS=gpu` runs those that need a GPU, only.
 TESTS ?= own
-MARKS_own := not peers and not browser and not gpu and not newest
+MARKS_own := not slow and not cluster and not peers and not browser and not gpu and not newest
 MARKS_all := not gpu and not newest
 MARKS_gpu := gpu
 test: $(VENV)/.installed-dev

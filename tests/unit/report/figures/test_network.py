@@ -69,8 +69,8 @@ def errors(network: Network, *, n_sets: int = 64) -> Drawing:
     return draw_errors(network, scores_of(network, n_sets=n_sets))
 
 
-def calibrated(network: Network, *, n_sets: int = 32) -> Drawing:
-    scores = scores_of(network, n_sets=n_sets)
+def calibrated(network: Network, scores: Scores | None = None) -> Drawing:
+    scores = scores or scores_of(network, n_sets=32)
     found = calibration(network, scores, reference_of(network))
     return draw_likelihood_calibration(network, scores, found)
 
@@ -110,8 +110,9 @@ def test_a_model_of_three_choices_without_a_density_is_drawn_too(
     drawn = image_of(densities(network, n_trials=300))
     assert min(n_pixels_of(drawn, colour) for colour in (ORANGE, BLUE, GREEN)) > 100
     assert set(n_sets_of_lines(manifold(network))) == {1}  # the model's curve is not known
-    image_of(errors(network, n_sets=4))
-    image_of(calibrated(network, n_sets=4))
+    scores = scores_of(network, n_sets=2)
+    image_of(draw_errors(network, scores))
+    image_of(calibrated(network, scores))
 
 
 def test_a_manifold_has_the_models_lines_where_its_density_is_known() -> None:
