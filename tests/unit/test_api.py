@@ -184,6 +184,7 @@ def test_importing_lanflow_loads_nothing_and_every_public_name_is_there() -> Non
         _ = lanflow.nothing
 
 
+@pytest.mark.slow
 def test_a_script_needs_no_guard_for_processes(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

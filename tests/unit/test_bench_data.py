@@ -1,9 +1,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_data_compares_every_source_in_one_run() -> None:
     size = ["--files", "3", "--sets", "2", "--simulations", "500", "--rows", "50"]
     shown = subprocess.run(

@@ -1,9 +1,12 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.conftest import REPOSITORY
 
 
+@pytest.mark.slow
 def test_the_benchmark_of_labels_trains_and_scores_each_source_in_one_run() -> None:
     size = ["--seconds", "0.1", "--visits", "20000", "--n-sets", "10"]
     shown = subprocess.run(

@@ -64,6 +64,7 @@ def trained(folder: Path, backend: Literal["jax", "torch"], **model: str) -> dic
     return train(training_options(folder, packed, backend=backend, keys=keys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_a_network_of_three_choices_goes_all_the_way(
     backend: Literal["jax", "torch"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -66,6 +66,7 @@ def test_a_change_makes_what_the_table_says(finished: Path, change: Change) -> N
     assert not surprises(finished, (change,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", KINDS.values(), ids=lambda change: change.id)
 def test_after_the_build_of_a_change_nothing_is_left_to_do(
     finished: Path, tmp_path: Path, change: Change
@@ -78,6 +79,7 @@ def test_after_the_build_of_a_change_nothing_is_left_to_do(
     assert not planned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(N_SLICES))
 def test_two_changes_make_what_each_of_them_makes(finished: Path, number: int) -> None:
     pairs = PAIRS[number::N_SLICES]

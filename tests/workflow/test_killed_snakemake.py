@@ -129,6 +129,7 @@ STORIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "is_refused", "end", "words"), STORIES)
 def test_after_kill_9_of_snakemake_there_is_one_training_and_one_finished_run(
     prepared: Checkout, network: str, is_refused: bool, end: str, words: str

@@ -297,6 +297,7 @@ def history_of(folder: Path) -> list[str]:
     return [line.rpartition(",")[0] for line in (folder / "history.csv").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "numbers"),
     [("jax", [signal.SIGTERM]), ("torch", [signal.SIGKILL, signal.SIGINT])],
@@ -355,6 +356,7 @@ def check_stopped(command: Command, number: signal.Signals, folder: Path, store:
     assert not (folder / "model.onnx").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", COMMANDS)
 def test_of_the_same_command_typed_twice_at_once_the_second_is_refused(
     backend: str, tmp_path: Path, packed: PackedData, store: Store

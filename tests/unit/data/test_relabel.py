@@ -101,6 +101,7 @@ def test_exact_labels_of_lanflow_stay_what_they_are(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_same_labels_as_one(kde: Path, tmp_path: Path) -> None:
     one, two = (packed(kde, tmp_path / str(n), "solver", n_processes=n) for n in (1, 2))
     for kind in ("lan", "cpn", "opn", "gonogo"):

@@ -285,6 +285,7 @@ def write_large_data_set(folder: Path, *, megabytes: int) -> DataSet:
     )
 
 
+@pytest.mark.slow
 def test_data_of_four_times_the_memory_of_the_process_is_trained_on(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, str(tmp_path / "data")],

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
 from lanflow.tracking.store import Store
@@ -28,6 +29,7 @@ def workers_of(pid: int) -> Iterator[int]:
             yield int(path.parent.name)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_ends_the_command_with_the_likely_reason(
     tmp_path: Path, store: Store
 ) -> None:
