@@ -72,7 +72,7 @@ class Work:
     def generate(self, name: str) -> dict[str, Any]:
         given = ["generate", "--config-path", str(self.folder / "generation.yaml"), "--processes"]
         given += ["1", "--output", str(self.folder / name), "--mlflow-on", "--mlflow-send", "try"]
-        return last_line(main, given)
+        return last_line(main, [*given, "--json"])
 
     def sync(self) -> dict[str, Any]:
         return last_line(main, ["sync", str(self.folder), "--json"])
