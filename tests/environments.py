@@ -31,7 +31,7 @@ CACHE = REPOSITORY / ".cache" / "peers"
 _REQUIREMENTS = Path(__file__).parent / "peers"
 
 
-def run(command: Sequence[str | Path], *, folder: Path) -> str:
+def run(command: Sequence[str | Path], *, folder: Path, **variables: str) -> str:
     """Run a command in a folder; its standard output. A failure ends the test with its output."""
     dropped = ("MLFLOW_", "PYTHONPATH", "PIP_CONSTRAINT", "VIRTUAL_ENV")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
@@ -42,7 +42,11 @@ def run(command: Sequence[str | Path], *, folder: Path) -> str:
         "PYTENSOR_FLAGS": f"base_compiledir={CACHE / 'pytensor'}",
     }
     done = subprocess.run(
-        [str(part) for part in command], cwd=folder, env=kept | here, text=True, capture_output=True
+        [str(part) for part in command],
+        cwd=folder,
+        env=kept | here | variables,
+        text=True,
+        capture_output=True,
     )
     if done.returncode:
         tail = "\n".join((done.stdout + done.stderr).splitlines()[-40:])

@@ -3,9 +3,6 @@
 ``make newest`` makes it (constraints-3.12.txt, constraints-3.13.txt); elsewhere they are left out.
 """
 
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,9 +12,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests import environments
 from tests.conftest import TRAINING_YAML
 
 HERE = Path(__file__).parent
+
+# The container's Python is 3.12, in whose environment its steps are run.
+collect_ignore = ["test_container.py"] if sys.version_info[:2] != (3, 12) else []
 
 GENERATION_YAML = {
     "MODEL": "ddm",
@@ -43,18 +44,10 @@ def entry_point(package: str, name: str) -> list[str]:
 
 
 def run(command: Sequence[str | Path], folder: Path) -> str:
-    """Run a command in a folder; what it printed."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    here = {"HF_HUB_OFFLINE": "1", "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg"}
-    if any("lanfactory" in str(part) for part in command):
-        here["PYTHONPATH"] = str(HERE / "stand_in")  # for torch
-    done = subprocess.run(
-        [str(part) for part in command], cwd=folder, env=kept | here, text=True, capture_output=True
-    )
-    if done.returncode:
-        tail = "\n".join((done.stdout + done.stderr).splitlines()[-40:])
-        pytest.fail(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{tail}")
-    return done.stdout
+    """Run a command in a folder; what it printed. LANfactory's have a stand-in for torch."""
+    is_theirs = any("lanfactory" in str(part) for part in command)
+    stand_in = {"PYTHONPATH": str(HERE / "stand_in")} if is_theirs else {}
+    return environments.run(command, folder=folder, **stand_in)
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> OneEnvironment:
         lineage = ["--data-generation-experiment-id", "1", "--mlflow-tracking-uri", store]
         command = [*entry_point("lanflow", "jaxtrain"), *given, *lineage]
         printed = run([*command, "--networks-path-base", "ours"], folder)
-        ours[kind] = Path(json.loads(printed.splitlines()[-1])["network_folder"])
+        ours[kind] = Path(environments.last_line(printed)["network_folder"])
         command = [*entry_point("lanfactory", "jaxtrain"), *given]
         run([*command, "--networks-path-base", "theirs"], folder)
         theirs[kind] = sorted((folder / "theirs" / kind).rglob("*.*"))

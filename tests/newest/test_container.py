@@ -13,10 +13,7 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
-pytestmark = [
-    pytest.mark.newest,
-    pytest.mark.skipif(sys.version_info[:2] != (3, 12), reason="the container's Python is 3.12"),
-]
+pytestmark = pytest.mark.newest
 
 
 class Container:

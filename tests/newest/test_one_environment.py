@@ -11,6 +11,7 @@ import pytest
 
 from lanflow.publish.bundle import bundle_files, write_bundle
 from tests import networks
+from tests.environments import last_line
 from tests.evaluated import judged, write_network
 from tests.newest.conftest import HERE, OneEnvironment, entry_point, run
 
@@ -18,10 +19,6 @@ pytestmark = pytest.mark.newest
 
 PEER_SCRIPTS = HERE.parent / "peers" / "scripts"
 KINDS = ("lan", "cpn")
-
-
-def last_line(output: str) -> object:
-    return json.loads(output.splitlines()[-1])
 
 
 def beside(folder: Path, ending: str) -> Path:
@@ -85,7 +82,6 @@ def test_a_network_of_lanfactory_is_judged_here(made: OneEnvironment, tmp_path: 
     command += ["--json", "--exit-zero"]
     quick = ["--n-sets", "5", "--n-simulated-sets", "1", "--output", "evaluation.json"]
     result = last_line(run([*command, *quick], tmp_path))
-    assert isinstance(result, dict)
     assert result["gates"]["structure"] == "passed"
     assert result["gates"]["accuracy"] == "failed"  # of two epochs
 
@@ -102,14 +98,13 @@ def test_the_gate_that_asks_hssm_is_passed(kind: str, made: OneEnvironment, tmp_
     options = ["--hssm-python", sys.executable, "--output", "evaluation.json"]
     quick = ["--n-sets", "5", "--n-simulated-sets", "1"]
     result = last_line(run([*command, *options, *quick], tmp_path))
-    assert isinstance(result, dict)
     assert result["gates"]["hssm"] == "passed"
 
 
 def test_vi_and_gradients_are_finite_by_onnx_and_by_our_function(tmp_path: Path) -> None:
     folder = networks.write_network(tmp_path / "net", networks.well_made("lan"))
     script = HERE / "scripts" / "gradients.py"
-    by_onnx, by_function = last_line(run([sys.executable, script, folder], tmp_path))  # type: ignore[misc]
+    by_onnx, by_function = last_line(run([sys.executable, script, folder], tmp_path))
     for result in (by_onnx, by_function):
         assert np.isfinite(result["gradient"]).all()
         assert np.isfinite(result["bounds_of_evidence"]).all()
@@ -122,7 +117,6 @@ def test_nuts_finds_parameters_again(tmp_path: Path) -> None:
     command = [*entry_point("lanflow", "lanflow"), "recover", folder, "--json"]
     options = ["--hssm-python", sys.executable, "--n-subjects", "2", "--n-trials", "200"]
     line = last_line(run([*command, *options, "--output", "recovery.json"], tmp_path))
-    assert isinstance(line, dict)
     assert line["method"].startswith("NUTS (HSSM 0.5")
     record = json.loads((tmp_path / "recovery.json").read_text())
     true, found, sd = (

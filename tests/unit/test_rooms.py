@@ -200,6 +200,17 @@ def test_a_folder_holds_at_most_twelve_files_and_its_face_is_a_docstring() -> No
             assert re.fullmatch(r'"""[^"\n]+\."""\n', face.read_text()), face
 
 
+# So that a docstring says what a thing is or does: subject, verb, object.
+NO_BEGINNING = {"What", "Where", "How", "Whether", "Which", "When", "Why", "Who"}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_no_docstring_begins_with_a_question(name: str) -> None:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    texts = [ast.get_docstring(n) or "" for n in ast.walk(TREES[name]) if isinstance(n, kinds)]
+    assert [text for text in texts if text.split(" ")[0] in NO_BEGINNING] == []
+
+
 def test_mappings_of_anything_stand_where_foreign_data_enters() -> None:
     """A new file gets a class or a TypedDict; failing that, a line above with whose data it has."""
     found = {n for n, p in PATHS.items() if re.search(r"\bdict\[str, Any\]", p.read_text())}

@@ -294,30 +294,28 @@ def train(
         If a setting is not known, or the data has no rows for such a network.
     """
     from lanflow.core.processes import n_cores
-    from lanflow.core.settings import parse_settings
     from lanflow.networks.network import Network
-    from lanflow.training.config import TrainingFile
+    from lanflow.training.config import file_of_keywords
     from lanflow.training.run import TrainingOptions
     from lanflow.training.run import train as run_training
 
     start = _network_folder(start_from)
-    given = {
-        "network_type": network,
-        "n_epochs": epochs,
-        "learning_rate": learning_rate,
-        "cpu_batch_size": batch_size,
-        "gpu_batch_size": batch_size,
+    file = file_of_keywords(
+        network,
+        layers=layers,
+        activations=activations,
+        layers_of=start,
+        n_epochs=epochs,
+        learning_rate=learning_rate,
+        cpu_batch_size=batch_size,
+        gpu_batch_size=batch_size,
         **settings,
-        **(_layers(layers, activations) if start is None or layers else _layers_of(start)),
-    }
-    content = _default_settings() | {
-        key.upper(): value for key, value in given.items() if value is not None
-    }
+    )
     result = run_training(
         TrainingOptions(
             backend=backend,
             networks_path_base=_folder(folder),
-            settings=parse_settings(TrainingFile, content, "train"),
+            settings=file,
             model=data.model,
             start_from=start,
             seed=seed,
@@ -503,33 +501,3 @@ def _n_files(n_sets: int) -> int:
         if n_sets % n_files == 0 and n_sets // n_files <= _MOST_SETS_OF_FILE:
             return n_files
     return 1
-
-
-def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> dict[str, object]:
-    """LANfactory's keys for hidden layers; the output layer is linear and has one unit."""
-    if layers is None:
-        if activations is not None:
-            raise UsageError("train: activations go with layers; give both")
-        return {}
-    names = list(activations) if activations is not None else ["tanh"] * len(layers)
-    return {"layer_sizes": [[*layers, 1]], "activations": [names]}
-
-
-def _layers_of(network: Path) -> dict[str, object]:
-    """LANfactory's keys for the layers of a network that exists."""
-    from lanflow.networks.card import read_card
-    from lanflow.networks.folder import CARD
-
-    card = read_card(network / CARD)
-    return {"layer_sizes": [card.layer_sizes], "activations": [card.activations[:-1]]}
-
-
-def _default_settings() -> dict[str, object]:
-    """The default training YAML; of several networks the first."""
-    from lanflow.core.settings import read_yaml
-    from lanflow.training.config import DEFAULT_PATH
-
-    content = read_yaml(DEFAULT_PATH)
-    content.pop("MODEL", None)
-    content.pop("TRAINING_DATA_FOLDER", None)
-    return content

@@ -11,13 +11,12 @@ from lanflow.cli.main import main
 from lanflow.core.errors import UserError
 from lanflow.core.progress import Progress
 from lanflow.data.experiment import GenerationExperiment, Query
+from lanflow.data.lineage import common_folder, describe_lineage
 from lanflow.data.locate import Places, locate_files
 from lanflow.data.manifest import (
     Manifest,
     ManifestFile,
     build_manifest,
-    common_folder,
-    describe_lineage,
     verify_manifest,
 )
 from lanflow.models.parameters import Bounds

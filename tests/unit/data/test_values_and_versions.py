@@ -10,8 +10,9 @@ import pytest
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
 from lanflow.data.audit.measure import audit_data_set
+from lanflow.data.lineage import describe_lineage
 from lanflow.data.locate import Places
-from lanflow.data.manifest import describe_lineage, read_manifest
+from lanflow.data.manifest import read_manifest
 from lanflow.data.packing import materialise
 from lanflow.data.prepare import freeze, open_packed
 from lanflow.data.training_file import TrainingFileContent, read_training_file

@@ -12,7 +12,7 @@ from lanflow.networks.onnx import export_onnx, run_onnx
 from lanflow.networks.runtime import (
     OnnxSession,
     Perceptron,
-    jax_graph_outputs,
+    jax_outputs,
     rows_of_choices,
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, Architecture, ContractError
@@ -216,5 +216,5 @@ def test_a_network_that_takes_a_choice_is_a_function_of_jax() -> None:
     shape = Architecture("cpn", 5, (8, 3), ("tanh",), (0, 1, 2))
     content = export_onnx(shape, initial_weights(shape, seed=1))
     rows = rows_of_choices(np.random.default_rng(3).normal(size=(7, 5)), shape.choices)
-    made = jax_graph_outputs(read_whole_graph(content))(list(rows.T))
+    made = jax_outputs(read_whole_graph(content))(list(rows.T))
     np.testing.assert_allclose(made, OnnxSession(content)(rows)[:, 0], rtol=1e-5, atol=1e-6)

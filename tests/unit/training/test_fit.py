@@ -11,6 +11,7 @@ from lanflow.core.errors import UserError
 from lanflow.data.prepare import PackedData
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import Architecture
+from lanflow.training.backend import backend_at_work
 from lanflow.training.backend_torch import TorchBackend
 from lanflow.training.batches import RowMemory
 from lanflow.training.checkpoints import Epoch, load_checkpoint
@@ -18,7 +19,6 @@ from lanflow.training.fit import (
     TrainingError,
     TrainingJob,
     TrainingResult,
-    _backend_at_work,
     build_architecture,
     fit,
     initial_weights,
@@ -467,7 +467,7 @@ def test_memory_that_a_library_does_not_find_is_pythons_error() -> None:
     import torch
 
     for ask in (lambda: torch.empty(2**60), lambda: jnp.zeros((2**30, 2**20)).block_until_ready()):
-        with pytest.raises(MemoryError), _backend_at_work():
+        with pytest.raises(MemoryError), backend_at_work():
             ask()
-    with pytest.raises(RuntimeError, match="no words of memory"), _backend_at_work():
+    with pytest.raises(RuntimeError, match="no words of memory"), backend_at_work():
         raise RuntimeError("no words of memory")

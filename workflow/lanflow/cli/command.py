@@ -1,4 +1,4 @@
-"""How a command is declared: a function whose annotated parameters are its options.
+"""Makes a command of a function: its annotated parameters are the options.
 
 >>> def simulate(
 ...     *,
@@ -47,7 +47,7 @@ WIDTH = 100
 
 
 class Option(NamedTuple):
-    """How an option is read and shown.
+    """Settings by which an option is read and shown.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class OptionGroup:
 
 
 class Outcome(NamedTuple):
-    """What a command ends with.
+    """The result of a command.
 
     Attributes
     ----------

@@ -32,7 +32,7 @@ Interpreter = Annotated[str, Option(metavar="PATH")]
 
 
 class NetworkOptions(OptionGroup):
-    """Which network: a folder, or an ONNX file and what it is of."""
+    """The network: a folder, or an ONNX file with its model and type."""
 
     folder: Annotated[
         NetworkFolder | None, "of jaxtrain or torchtrain; else give --onnx and --model"

@@ -68,7 +68,7 @@ class StoreOptions(OptionGroup):
 
 
 class SendOption(OptionGroup):
-    """When a run is sent to the store."""
+    """The time at which a run is sent to the store."""
 
     panel = "MLflow"
 
@@ -87,7 +87,7 @@ class SendOption(OptionGroup):
 
 
 class PlaceOptions(OptionGroup):
-    """Where files are that an experiment recorded."""
+    """The places of files that an experiment recorded."""
 
     root: Annotated[
         Folder | None,

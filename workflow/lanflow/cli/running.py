@@ -1,4 +1,4 @@
-"""How a command runs: its exit status, its last line, its errors, and signals."""
+"""Runs a command: its exit status, its last line, its errors, and signals."""
 
 import contextlib
 import os
@@ -180,13 +180,9 @@ def _explain_usage(error: click.UsageError) -> str:
         case click.NoSuchOption():
             return explain_unknown("option", error.option_name, _options_of(error.ctx), error.ctx)
         case click.MissingParameter() if parameter is not None:
-            meaning = parameter.help  # ours all have one
-            shown = parameter.make_metavar(error.ctx)
-            return (
-                f"give {' '.join([*parameter.opts[:1], shown])}: {meaning}"
-                if (isinstance(parameter, click.Option))
-                else f"give {shown}: {meaning}"
-            )
+            is_option = isinstance(parameter, click.Option)
+            words = [*parameter.opts[:is_option], parameter.make_metavar(error.ctx)]
+            return f"give {' '.join(words)}: {parameter.help}"  # ours all have a help
         case click.BadParameter() if parameter is not None:
             is_option = isinstance(parameter, click.Option)
             name = parameter.opts[0] if is_option else parameter.make_metavar(error.ctx)

@@ -40,7 +40,7 @@ interrupted (the same command goes on from there), 1 otherwise.
 
 
 class NetworkOptions(OptionGroup):
-    """What is trained, on which machine, and what is written."""
+    """The network to train, the machine's share for it, and the files to write."""
 
     panel = "Network"
 
@@ -80,7 +80,7 @@ class NetworkOptions(OptionGroup):
 
 
 class DataOptions(OptionGroup):
-    """What it is trained on."""
+    """The data to train on."""
 
     panel = "Data (a folder, an experiment, both, or a packed data set)"
 
@@ -114,7 +114,7 @@ class DataOptions(OptionGroup):
 
 
 class MlflowOptions(OptionGroup):
-    """How it is tracked."""
+    """The tracking of the training as a run."""
 
     panel = "MLflow"
 

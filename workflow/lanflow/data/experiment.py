@@ -215,7 +215,7 @@ def _select(
 
 
 def _why_no_data(run: FoundRun) -> str | None:
-    """Why a run is not expected to have data; None if it is."""
+    """Say why a run is not expected to have data; None if it is."""
     if run.deleted:
         return "deleted in MLflow"
     is_dry = run.tags.get("phase") == "datagen_dry_run" or run.params.get("dry_run") == "True"

@@ -22,6 +22,7 @@ from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import lock_path, locked
 from lanflow.core.progress import Progress
 from lanflow.data.dataset import ARRAYS_NAME, DATA_SET_FILES, RECORD_NAME, DataSet, open_data_set
+from lanflow.data.download import download_files, plan_downloads, runs_to_download
 from lanflow.data.experiment import (
     GenerationExperiment,
     Query,
@@ -29,13 +30,7 @@ from lanflow.data.experiment import (
     build_query,
     first_ten,
 )
-from lanflow.data.locate import (
-    Places,
-    download_files,
-    locate_files,
-    plan_downloads,
-    runs_to_download,
-)
+from lanflow.data.locate import Places, locate_files
 from lanflow.data.manifest import Manifest, build_manifest, read_manifest, require_own_digest
 from lanflow.data.packing import materialise
 from lanflow.data.relabel import relabel_source

@@ -275,7 +275,7 @@ def _valid_rows(
 def _find_invalid(
     features: np.ndarray, labels: np.ndarray, network_type: NetworkType
 ) -> Iterator[tuple[str, np.ndarray]]:
-    """What cannot be among the values of a network type, in words, and where (rows, columns)."""
+    """Find impossible values of a network type: in words, and their places (rows, columns)."""
     for key, array in ((network_type.features_key, features), (network_type.labels_key, labels)):
         wrong = ~np.isfinite(array)
         yield f"{key} holds {int(wrong.sum())} value(s) that are not finite (NaN or inf)", wrong

@@ -250,7 +250,7 @@ class Examination:
 
     @cached_property
     def not_runnable(self) -> str:
-        """Why the network cannot be run on rows of this model; empty if it can.
+        """Say why the network cannot be run on rows of this model; empty if it can.
 
         A network that HSSM cannot use may be scored all the same.
         """

@@ -101,7 +101,7 @@ def track_evaluation(network: Network, record: Evaluation, path: Path, store: St
 
 
 def _read_run_file(network: Network) -> RunFile:
-    """What the training recorded; of a network that another tool trained, nothing."""
+    """Read the record of the training; a network that another tool trained has none."""
     path = network.own_folder / network_folder.RECORD
     return read_run_file(path) if path.exists() else RunFile()
 

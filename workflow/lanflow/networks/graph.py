@@ -1,4 +1,4 @@
-"""What an ONNX file is: whether it can be read, keeps the single-trial contract, and its layers.
+"""Reads ONNX files: checks that they keep the single-trial contract, and takes out their layers.
 
 The contract is what HSSM's loader expects: one input of concrete shape (1, inputs), one output
 (1, outputs), and only operators that HSSM 0.3.0 interprets (``hssm/distribution_utils/onnx_utils``:
@@ -19,7 +19,7 @@ from onnx.external_data_helper import uses_external_data
 
 from lanflow.networks.types import ContractError
 
-# What HSSM 0.3.0 interprets in both backends (for Relu see above), less what no perceptron needs.
+# HSSM 0.3.0 interprets these in both backends (for Relu see above); no network here needs more.
 _ACCEPTED_OPERATORS = {"Add", "Constant", "Exp", "Gemm", "Log", "MatMul", "Neg", "Relu", "Tanh"}
 
 
@@ -109,7 +109,7 @@ def check_contract(content: bytes) -> None:
 
 @dataclass(frozen=True)
 class InputForm:
-    """How a network takes its rows.
+    """The form in which a network takes its rows.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ class InputForm:
 
 
 def input_form(content: bytes) -> InputForm:
-    """How a network takes its rows, be it one that keeps the contract or not.
+    """Find the form in which a network takes its rows, also of one that breaks the contract.
 
     Raises
     ------

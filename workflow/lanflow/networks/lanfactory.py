@@ -73,7 +73,7 @@ def save_lanfactory_files(
 
 @dataclass(frozen=True)
 class LanfactoryNetwork:
-    """What LANfactory's ``network_config`` says of a network.
+    """A network as LANfactory's ``network_config`` describes it.
 
     Attributes
     ----------

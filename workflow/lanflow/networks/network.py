@@ -425,13 +425,11 @@ class Network:
             (``log_probability`` for other types), and returns a JAX array, shape (trials,).
         """
         from lanflow.networks.graph import read_whole_graph
-        from lanflow.networks.runtime import jax_graph_outputs, jax_outputs
+        from lanflow.networks.runtime import jax_outputs
 
         names = self.input_names
-        if self.takes_choice:
-            outputs = jax_graph_outputs(read_whole_graph(self.onnx))
-        else:
-            outputs = jax_outputs(self.perceptron.steps)
+        is_graph = self.takes_choice
+        outputs = jax_outputs(read_whole_graph(self.onnx) if is_graph else self.perceptron.steps)
 
         def function(**inputs: Any) -> Any:
             self._require_names(inputs, names)

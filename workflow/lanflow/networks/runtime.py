@@ -9,6 +9,7 @@ maximised in numpy without the library that trained it. That is in float64: a li
 maximum compares values that agree to more digits than float32 has.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -192,8 +193,13 @@ def _backward(step: GraphStep, y: Array, gradient: Array) -> Array:
     return gradient if step.weights is None else np.asarray(gradient @ step.weights.T)
 
 
-def jax_graph_outputs(graph: Graph) -> Callable[[Sequence[Any]], Any]:
-    """A network of any form as a function that JAX can trace: of columns to (rows,).
+def jax_outputs(network: Graph | Sequence[GraphStep]) -> Callable[[Sequence[Any]], Any]:
+    """A network as a function that JAX can trace: of columns, shape (rows,), to (rows,).
+
+    Parameters
+    ----------
+    network
+        A perceptron's steps, or a graph of any form.
 
     Raises
     ------
@@ -204,17 +210,42 @@ def jax_graph_outputs(graph: Graph) -> Callable[[Sequence[Any]], Any]:
         import jax.numpy as jnp
     except ImportError as e:
         raise UserError("a network in JAX needs jax: pip install lanflow[jax]") from e
-    constants = {name: jnp.asarray(array) for name, array in graph.constants.items()}
+    match network:
+        case Graph():
+            run = _graph_in_jax(network, jnp)
+        case _:
+            run = _steps_in_jax(network, jnp)
 
     def outputs(columns: Sequence[Any]) -> Any:
         x = jnp.stack(jnp.broadcast_arrays(*columns), axis=-1).astype(jnp.float32)
+        return run(x)[..., 0]
+
+    return outputs
+
+
+def _graph_in_jax(graph: Graph, jnp: Any) -> Callable[[Any], Any]:
+    constants = {name: jnp.asarray(array) for name, array in graph.constants.items()}
+
+    def run(x: Any) -> Any:
         values = {**constants, graph.given: x}
         for node in graph.nodes:
             given = [values[name] for name in node.given]
             values[node.made] = _apply(node.operator, given, node.attributes, jnp)
-        return values[graph.made][..., 0]
+        return values[graph.made]
 
-    return outputs
+    return run
+
+
+def _steps_in_jax(steps: Sequence[GraphStep], jnp: Any) -> Callable[[Any], Any]:
+    layers = [
+        GraphStep(
+            step.operator,
+            None if step.weights is None else jnp.asarray(step.weights, jnp.float32),
+            jnp.asarray(step.bias, jnp.float32),
+        )
+        for step in steps
+    ]
+    return lambda x: functools.reduce(lambda y, step: _forward(step, y, jnp), layers, x)
 
 
 def _apply(operator: str, given: Sequence[Any], attributes: Mapping[str, Any], xp: Any) -> Any:
@@ -236,36 +267,6 @@ def _apply(operator: str, given: Sequence[Any], attributes: Mapping[str, Any], x
         case "Relu":
             return xp.maximum(given[0], 0)
     return {"Exp": xp.exp, "Log": xp.log, "Tanh": xp.tanh}[operator](given[0])
-
-
-def jax_outputs(steps: Sequence[GraphStep]) -> Callable[[Sequence[Any]], Any]:
-    """A perceptron as a function that JAX can trace: of columns, shape (rows,), to (rows,).
-
-    Raises
-    ------
-    UserError
-        If JAX is not installed.
-    """
-    try:
-        import jax.numpy as jnp
-    except ImportError as e:
-        raise UserError("a network in JAX needs jax: pip install lanflow[jax]") from e
-    layers = [
-        GraphStep(
-            step.operator,
-            None if step.weights is None else jnp.asarray(step.weights, jnp.float32),
-            jnp.asarray(step.bias, jnp.float32),
-        )
-        for step in steps
-    ]
-
-    def outputs(columns: Sequence[Any]) -> Any:
-        x = jnp.stack(jnp.broadcast_arrays(*columns), axis=-1).astype(jnp.float32)
-        for step in layers:
-            x = _forward(step, x, jnp)
-        return x[..., 0]
-
-    return outputs
 
 
 def rows_of_choices(vectors: npt.ArrayLike, choices: Sequence[float]) -> npt.NDArray[np.float32]:

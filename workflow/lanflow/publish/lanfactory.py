@@ -1,4 +1,4 @@
-"""What LANfactory 0.9 keeps beside networks on the hub: a report of gates, and a list of networks.
+"""Files that LANfactory 0.9 keeps beside networks on the hub: report of gates, list of networks.
 
 ``validation_report.json`` lies beside a network, ``manifest.json`` at a repository's root. Both are
 of schema version 1 (``lanfactory/hf/upload.py``; the report's reader is LAN_pipeline_minimal).
@@ -18,7 +18,7 @@ REPORT = "validation_report.json"
 MANIFEST = "manifest.json"
 _SCHEMA_VERSION = 1
 
-# What an output is the probability of.
+# The event whose probability an output gives.
 _AUX_CATEGORIES = {"lan": None, "cpn": "choice", "opn": "omission", "gonogo": "nogo"}
 
 

@@ -49,12 +49,12 @@ class Family:
 
     @property
     def seeds(self) -> str:
-        """How many, for people."""
+        """The number of networks, for people."""
         return count_of(len(self.rows), "seed")
 
     @property
     def passed(self) -> str:
-        """How many passed their gates, for people."""
+        """The number of networks that passed their gates, for people."""
         return f"{sum(row.verdict == 'passed' for row in self.rows)} of {len(self.rows)} passed"
 
     def spread(self, column: str) -> Spread | None:

@@ -5,12 +5,16 @@ The loop over epochs, the order of rows, learning rates and checkpoints are the 
 rows in blocks of whole batches.
 """
 
+import contextlib
+import re
 import sys
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
 
 from lanflow.core.errors import UserError, explain_import_error
+from lanflow.core.interrupts import defer_signals
 from lanflow.core.processes import require_memory
 from lanflow.networks.types import Architecture, BackendName
 from lanflow.training.config import TrainingConfig
@@ -24,6 +28,9 @@ OptimizerState = dict[str, np.ndarray]
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 # Address space that importing a backend takes, measured (torch 2.13, jax 0.10).
 _LOADING_BYTES = {"torch": 600 * 2**20, "jax": 1000 * 2**20}
+
+# Messages of Torch and XLA, in errors of their own, when memory runs out.
+_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|RESOURCE_EXHAUSTED", re.I)
 
 # Where the Huber loss turns from a square into a line.
 HUBER_DELTA = 1.0
@@ -152,3 +159,21 @@ def no_gpu_error(library: str, *, install: str) -> UserError:
     return UserError(
         f"--device gpu: {library} sees no GPU here (install {install}, or use --device cpu)"
     )
+
+
+@contextlib.contextmanager
+def backend_at_work() -> Iterator[None]:
+    """Defer signals while a backend works.
+
+    Raises
+    ------
+    MemoryError
+        If it finds no memory on its device, which each library says in its own way.
+    """
+    with defer_signals():
+        try:
+            yield
+        except RuntimeError as e:
+            if _OUT_OF_MEMORY.search(str(e)):
+                raise MemoryError(str(e)) from e
+            raise

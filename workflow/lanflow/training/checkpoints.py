@@ -1,15 +1,17 @@
-"""What a training continues or begins from: its own checkpoint, or a network that exists.
+"""Checkpoints, from which a training continues, and networks, from which another begins.
 
 A checkpoint is one file, an ``.npz`` of plain arrays and one JSON text, so that reading it runs no
 code. It is replaced in one step: whenever a training is killed, the file is whole.
 """
 
+import contextlib
 import hashlib
 import io
 import itertools
 import json
 import logging
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -134,7 +136,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
 
 @dataclass(frozen=True)
 class Start:
-    """What a training begins from in place of random weights.
+    """Weights that a training begins from in place of random ones.
 
     Attributes
     ----------
@@ -260,3 +262,63 @@ def _optimizer_state(folder: Path, weights: Weights) -> OptimizerState:
         return {}
     is_of_these = all(np.array_equal(checkpoint.weights[name], weights[name]) for name in weights)
     return checkpoint.optimizer_state if is_of_these else {}
+
+
+def continues_finished(
+    folder: Path, *, fingerprint: Callable[[], str], n_epochs: int, starts_elsewhere: bool
+) -> bool:
+    """Find out whether this very training finished, and its network was removed or lacks epochs.
+
+    Snakemake removes a job's outputs before it repeats the job. It also repeats a job that finished
+    after Snakemake itself was killed. Training from the start would give the same bytes as going on
+    from the end.
+
+    Parameters
+    ----------
+    folder
+        Of the network.
+    fingerprint
+        Computes the fingerprint of the job that is about to train.
+    n_epochs
+        Epochs that it is to have.
+    starts_elsewhere
+        Whether it begins from another network.
+    """
+    n_before = _n_finished_epochs(folder)
+    is_begun = (folder / network_folder.CHECKPOINT).exists()
+    if is_begun or (n_before is not None and n_before >= n_epochs):
+        return False
+    checkpoint = load_checkpoint(folder / FINISHED_CHECKPOINT)
+    is_same = checkpoint is not None and checkpoint.fingerprint == fingerprint()
+    if checkpoint is None or not is_same or len(checkpoint.history) > n_epochs:
+        if n_before is not None and not starts_elsewhere:
+            log.warning(
+                "%s holds a finished network of %d epochs, of other settings, data, device or "
+                "versions; it is trained anew from the start. To go on from its weights instead, "
+                "give --from %s and another --network-name",
+                *(folder, n_before, folder),
+            )
+        return False
+    if n_before is None:
+        log.info("this training finished before, and its network was removed; writing it again")
+    else:
+        log.info("%s finished with %d epochs; going on to %d", folder, n_before, n_epochs)
+    return True
+
+
+def _n_finished_epochs(folder: Path) -> int | None:
+    """Epochs of the finished network in a folder; None if there is none that can be read."""
+    with contextlib.suppress(UserError):
+        return read_card(folder / network_folder.CARD).n_epochs
+    return None
+
+
+def take_out_finished(folder: Path) -> None:
+    """Continue from the last checkpoint of the finished training in a folder."""
+    (folder / FINISHED_CHECKPOINT).replace(folder / network_folder.CHECKPOINT)
+
+
+def put_away_finished(folder: Path) -> None:
+    """Hide the last checkpoint of a finished training, for :func:`continues_finished`."""
+    with contextlib.suppress(FileNotFoundError):
+        (folder / network_folder.CHECKPOINT).replace(folder / FINISHED_CHECKPOINT)

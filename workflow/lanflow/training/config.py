@@ -5,14 +5,14 @@ A YAML may list several networks. :class:`TrainingFile` is the file with LANfact
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
-from lanflow.core.errors import UserError
+from lanflow.core.errors import UsageError, UserError
 from lanflow.core.settings import (
     Count,
     Index,
@@ -322,3 +322,64 @@ def select_network(
             "seed": seed,
         }
     )
+
+
+def file_of_keywords(
+    network_type: NetworkTypeName,
+    *,
+    layers: Sequence[int] | None,
+    activations: Sequence[str] | None,
+    layers_of: Path | None,
+    **keys: object,
+) -> TrainingFile:
+    """Settings of one training from keywords, as Python has them, over the default file.
+
+    Parameters
+    ----------
+    network_type
+        As in the file.
+    layers, activations
+        Units and activation of each hidden layer.
+    layers_of
+        Folder of a network whose layers are taken where none are given.
+    **keys
+        Other keys of the file in lower case; None for one that is left out.
+
+    Raises
+    ------
+    UserError
+        If a key is not known.
+    """
+    shape = _layers(layers, activations)
+    if not shape and layers_of is not None:
+        shape = _layers_of(layers_of)
+    given = {"network_type": network_type, **shape, **keys}
+    content = _default_settings() | {k.upper(): v for k, v in given.items() if v is not None}
+    return parse_settings(TrainingFile, content, "train")
+
+
+def _layers(layers: Sequence[int] | None, activations: Sequence[str] | None) -> dict[str, object]:
+    """LANfactory's keys for hidden layers; the output layer is linear and has one unit."""
+    if layers is None:
+        if activations is not None:
+            raise UsageError("train: activations go with layers; give both")
+        return {}
+    names = list(activations) if activations is not None else ["tanh"] * len(layers)
+    return {"layer_sizes": [[*layers, 1]], "activations": [names]}
+
+
+def _layers_of(network: Path) -> dict[str, object]:
+    """LANfactory's keys for the layers of a network that exists."""
+    from lanflow.networks.card import read_card
+    from lanflow.networks.folder import CARD
+
+    card = read_card(network / CARD)
+    return {"layer_sizes": [card.layer_sizes], "activations": [card.activations[:-1]]}
+
+
+def _default_settings() -> dict[str, object]:
+    """The default training YAML; of several networks the first."""
+    content = read_yaml(DEFAULT_PATH)
+    content.pop("MODEL", None)
+    content.pop("TRAINING_DATA_FOLDER", None)
+    return content

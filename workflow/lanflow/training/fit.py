@@ -4,27 +4,24 @@ A :class:`TrainingJob` holds all that decides a training's result. :func:`fit` t
 start, or from the checkpoint that the same job left, and both ways end at the same bytes.
 """
 
-import contextlib
 import hashlib
 import itertools
 import json
 import logging
 import math
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.core.interrupts import defer_signals
 from lanflow.core.names import DEFAULT_MEMORY_MB
 from lanflow.core.processes import require_memory
 from lanflow.data.dataset import DataSet
 from lanflow.networks.types import NETWORK_TYPES, Architecture
-from lanflow.training.backend import Backend, Weights
+from lanflow.training.backend import Backend, Weights, backend_at_work
 from lanflow.training.batches import (
     ORDER_BYTES,
     VALIDATION_BYTES,
@@ -50,9 +47,6 @@ log = logging.getLogger(__name__)
 _BYTES_PER_WEIGHT = 48
 # What a training of next to no weights takes: MLflow, onnx and figures are loaded on the way.
 _LEAST_BYTES = 250 * 2**20
-
-# What Torch and XLA say, in errors of their own, when memory runs out.
-_OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|RESOURCE_EXHAUSTED", re.I)
 
 # Standard deviation of a standard normal that is cut at two.
 _CUT_NORMAL_STD = 0.87962566103423978
@@ -342,13 +336,13 @@ def fit(
     config, backend = job.config, job.backend
     rows, fingerprint = job.rows(), job.fingerprint()
     schedule = initial_state(config)
-    with _backend_at_work():
+    with backend_at_work():
         _begin(job)
         weights = backend.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
     checkpoint = _find_checkpoint(job, fingerprint)
     if checkpoint is not None:
-        with _backend_at_work():
+        with backend_at_work():
             backend.restore(checkpoint.weights, checkpoint.optimizer_state)
         schedule = checkpoint.schedule
         result = TrainingResult(checkpoint.best_weights, checkpoint.weights, checkpoint.history)
@@ -357,7 +351,7 @@ def fit(
         epoch = _run_epoch(job, rows, schedule, number)
         schedule = next_state(schedule, config, val_loss=epoch.val_loss)
         result.history.append(epoch)
-        with _backend_at_work():
+        with backend_at_work():
             result.last_weights = backend.weights()
             optimizer_state = backend.optimizer_state()
         if result.best is epoch:
@@ -385,24 +379,6 @@ def _begin(job: TrainingJob) -> None:
     job.backend.start(job.architecture, job.config, weights)
     if start is not None and start.optimizer_state:
         job.backend.restore(start.weights, start.optimizer_state)
-
-
-@contextlib.contextmanager
-def _backend_at_work() -> Iterator[None]:
-    """Defer signals while a backend works.
-
-    Raises
-    ------
-    MemoryError
-        If it finds no memory on its device, which each library says in its own way.
-    """
-    with defer_signals():
-        try:
-            yield
-        except RuntimeError as e:
-            if _OUT_OF_MEMORY.search(str(e)):
-                raise MemoryError(str(e)) from e
-            raise
 
 
 def _find_checkpoint(job: TrainingJob, fingerprint: str) -> Checkpoint | None:
@@ -445,7 +421,7 @@ def _train_epoch(job: TrainingJob, rows: EpochRows, rates: np.ndarray, number: i
     n_before = 0 if job.start is None else job.start.record.n_epochs
     for block, block_labels in rows.epoch(stream(job.config.seed, STREAM_ORDER, n_before + number)):
         n_batches = math.ceil(len(block) / job.batch_size)
-        with _backend_at_work():
+        with backend_at_work():
             total += job.backend.train_block(
                 block,
                 block_labels,
@@ -463,6 +439,6 @@ def _validation_loss(job: TrainingJob) -> float:
     for block, block_labels in rows_in_order(
         features, labels, job.split.val, labels_lower_bound=job.config.labels_lower_bound
     ):
-        with _backend_at_work():
+        with backend_at_work():
             total += job.backend.evaluate_block(block, block_labels)
     return float(total / (len(job.split.val) * job.architecture.n_losses))

@@ -5,7 +5,6 @@ saved and recorded. A training that was killed at any point continues when the s
 given again.
 """
 
-import contextlib
 import logging
 import uuid
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from lanflow.core.errors import UsageError, UserError
 from lanflow.core.files import remove_leftovers
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.locks import locked
-from lanflow.core.names import DEFAULT_MEMORY_MB, FINISHED_CHECKPOINT, UNFINISHED
+from lanflow.core.names import DEFAULT_MEMORY_MB, UNFINISHED
 from lanflow.data.dataset import check_repeats
 from lanflow.data.locate import Places
 from lanflow.data.prepare import (
@@ -33,7 +32,6 @@ from lanflow.models.models_file import ModelsFile, base_name
 from lanflow.models.own.model import own_models
 from lanflow.models.simulators import find_model, resolve_model
 from lanflow.networks import folder as network_folder
-from lanflow.networks.card import read_card
 from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.types import BackendName
 from lanflow.tracking.preflight import check_first_contact
@@ -41,7 +39,12 @@ from lanflow.tracking.recorder import RunRecorder
 from lanflow.tracking.store import SendMode, Store, resolve_store, training_experiment
 from lanflow.tracking.unfinished import hide_finished, resume_finished
 from lanflow.training.backend import make_backend
-from lanflow.training.checkpoints import load_checkpoint, read_start
+from lanflow.training.checkpoints import (
+    continues_finished,
+    put_away_finished,
+    read_start,
+    take_out_finished,
+)
 from lanflow.training.config import (
     DEFAULT_PATH,
     TrainingConfig,
@@ -398,51 +401,16 @@ def _choices_of(
 
 
 def _take_up_finished(training: PlannedTraining) -> None:
-    """Continue from the end of this very training, if its network was removed, or lacks epochs.
-
-    Snakemake removes a job's outputs before it repeats the job. It also repeats a job that finished
-    after Snakemake itself was killed. Training from the start would give the same bytes.
-    """
-    folder = training.folder
-    kept, path = folder / FINISHED_CHECKPOINT, folder / network_folder.CHECKPOINT
-    n_before, n_epochs = _n_finished_epochs(folder), training.job.config.n_epochs
-    if path.exists() or (n_before is not None and n_before >= n_epochs):
-        return
-    checkpoint = load_checkpoint(kept)
-    if (
-        checkpoint is None
-        or checkpoint.fingerprint != training.job.fingerprint()
-        or len(checkpoint.history) > n_epochs
+    """Continue from the end of this very training, and its run, if it finished before."""
+    job, folder = training.job, training.folder
+    if continues_finished(
+        folder,
+        fingerprint=job.fingerprint,
+        n_epochs=job.config.n_epochs,
+        starts_elsewhere=job.start is not None,
     ):
-        if n_before is not None and training.job.start is None:
-            log.warning(
-                "%s holds a finished network of %d epochs, of other settings, data, device or "
-                "versions; it is trained anew from the start. To go on from its weights instead, "
-                "give --from %s and another --network-name",
-                *(folder, n_before, folder),
-            )
-        return
-    if n_before is None:
-        log.info("this training finished before, and its network was removed; writing it again")
-    else:
-        log.info("%s finished with %d epochs; going on to %d", folder, n_before, n_epochs)
-    resume_finished(folder)
-    kept.replace(path)
-
-
-def _n_finished_epochs(folder: Path) -> int | None:
-    """Epochs of the finished network in a folder; None if there is none that can be read."""
-    path = folder / network_folder.CARD
-    with contextlib.suppress(UserError):
-        return read_card(path).n_epochs
-    return None
-
-
-def _put_away_finished(folder: Path) -> None:
-    """Hide the last checkpoint of a finished training, for :func:`_take_up_finished`."""
-    with contextlib.suppress(FileNotFoundError):
-        (folder / network_folder.CHECKPOINT).replace(folder / FINISHED_CHECKPOINT)
-    hide_finished(folder)
+        resume_finished(folder)
+        take_out_finished(folder)
 
 
 def _train(training: PlannedTraining, tracking: Tracking | None) -> FinishedTraining:
@@ -452,7 +420,8 @@ def _train(training: PlannedTraining, tracking: Tracking | None) -> FinishedTrai
         paths = save_network(training, result, None if run is None else run.ensure_id())
         if run is not None:
             log_outputs(run, result, paths)
-    _put_away_finished(training.folder)
+    put_away_finished(training.folder)
+    hide_finished(training.folder)
     return _describe_result(training, result, run)
 
 

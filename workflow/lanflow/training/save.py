@@ -17,7 +17,8 @@ from lanflow import __version__
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_bytes, write_json
 from lanflow.core.interrupts import defer_signals
-from lanflow.data.manifest import Lineage, Manifest, describe_lineage
+from lanflow.data.lineage import Lineage, describe_lineage
+from lanflow.data.manifest import Manifest
 from lanflow.models.definition import Definition, ModelsFileRecord
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters

@@ -21,7 +21,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import explain_os_error, write_json
 from lanflow.core.names import is_name
 from lanflow.core.progress import Progress, epoch_line, in_notebook
-from lanflow.data.manifest import common_folder
+from lanflow.data.lineage import common_folder
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import RunFile, read_run_file
 from lanflow.networks.types import BackendName
@@ -112,7 +112,7 @@ def _write_stopped(path: Path, file: RunFile) -> None:
 
 
 def _run_file(training: PlannedTraining) -> RunFile:
-    """What ``run.json`` says of a training before it starts."""
+    """The content of ``run.json`` before a training starts."""
     job = training.job
     file = RunFile(
         model=job.config.model,

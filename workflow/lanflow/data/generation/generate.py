@@ -40,7 +40,7 @@ FILES_NAME = "training_data"
 PARTIAL_NAME = f"{FILES_NAME}.partial"
 RECORD_NAME = "chunk.json"
 
-# What a chunk's folder holds beside its finished files. Unfinished files are in a folder whose
+# A chunk's folder holds these beside its finished files. Unfinished files are in a folder whose
 # name says whose they are.
 _OWN = (
     *(RECORD_NAME, INVENTORY_NAME, UNFINISHED, FINISHED, network_folder.LOCK),

@@ -35,7 +35,7 @@ _LOADING_BYTES = 500 * 2**20
 
 
 class _Chunk(TypedDict):
-    """What is recorded of a chunk of files, and printed."""
+    """The record of a chunk of files, also printed."""
 
     model: str
     chunk: int
@@ -54,7 +54,7 @@ class ChunkRecord(_Chunk):
 
 
 class ChunkSummary(_Chunk):
-    """What ``lanflow generate`` prints; ``mlflow_pending`` is an absolute path."""
+    """The JSON that ``lanflow generate`` prints; ``mlflow_pending`` is an absolute path."""
 
     n_parameter_sets: int
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def find_hssm(python: str) -> str | None:
-    """Why HSSM cannot be used with an interpreter, or None if it can."""
+    """Say why HSSM cannot be used with an interpreter; None if it can."""
     try:
         done = subprocess.run(  # noqa: S603
             [python, "-c", "import importlib.util as u; print(u.find_spec('hssm') is not None)"],

@@ -17,7 +17,7 @@ class _Choice(TypedDict, total=False):
 
 
 class Case(_Choice):
-    """What to evaluate: paths of networks, trials of rt and choice, and points by parameter."""
+    """Paths of networks to evaluate, trials of rt and choice, and points by parameter."""
 
     model: str
     choices: list[int]

@@ -22,7 +22,7 @@ class SubjectCase(TypedDict):
 
 
 class Case(TypedDict):
-    """What to sample: the path of a network, and the bounds that its priors are uniform within."""
+    """The path of a network to sample with, and the bounds that its priors are uniform within."""
 
     model: str
     loglik: str

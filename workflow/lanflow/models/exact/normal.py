@@ -4,8 +4,8 @@ import numpy as np
 
 from lanflow.models.density import Array
 
-# What is uniform on an interval of no length is taken for one of this share of what it is compared
-# with: the error is its square, and with less, numbers would cancel.
+# A uniform draw on an interval of no length is taken for one on an interval of this share of what
+# it is compared with: the error is its square, and with less, numbers would cancel.
 LEAST_SPREAD = 1e-5
 
 

@@ -16,7 +16,7 @@ _TAKEN = ("rt", "choice", "response", "deadline")
 
 
 class GivenValues:
-    """What a file gives for one model, key by key.
+    """The keys that a models file gives for one model.
 
     Each method checks a key and returns its value as ssm-simulators needs it, or raises a
     :class:`~lanflow.core.errors.UserError` that names file, model and key.

@@ -39,7 +39,7 @@ class JobLog:
 
     @property
     def written_ns(self) -> int:
-        """When this run of the job last wrote the file, in nanoseconds; 0 if it did not."""
+        """The time at which this run of the job last wrote the file, in ns; 0 if it did not."""
         state = self._state()
         return state[0] if state is not None and state != self._before else 0
 

@@ -12,11 +12,8 @@ import yaml
 from tests.conftest import REPOSITORY
 from tests.unit.test_packaging import CONDA_NAMES
 
-# They ask the package index for metadata; nothing is installed. Once: any Python does it.
-pytestmark = [
-    pytest.mark.newest,
-    pytest.mark.skipif(sys.version_info[:2] != (3, 12), reason="Python 3.12 asks"),
-]
+# They ask the package index for metadata; nothing is installed.
+pytestmark = pytest.mark.peers
 
 EXTRAS = "jax,mlflow,generate,evaluate,publish,workflow"
 

@@ -10,11 +10,12 @@ import pytest
 from lanflow.cli.main import main
 from lanflow.core.errors import StoreError, UserError
 from lanflow.core.settings import parse_settings
+from lanflow.data.download import Download, download_files, plan_downloads, runs_to_download
 from lanflow.data.experiment import Query, QueryFile, QueryRun
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.generation.run import generate
-from lanflow.data.locate import Download, Places, download_files, plan_downloads, runs_to_download
+from lanflow.data.locate import Places
 from lanflow.data.prepare import download_absent, freeze, query_experiment
 from lanflow.tracking.client import connect
 from lanflow.tracking.runs import artifact_fetcher
