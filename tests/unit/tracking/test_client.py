@@ -6,18 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import UserError
 from lanflow.tracking.client import connect
 from lanflow.tracking.experiments import ensure_experiment
-from lanflow.tracking.store import Store, resolve_store
+from lanflow.tracking.store import resolve_store
 from tests.mlflow_runs import made_run
-
-
-@pytest.fixture
-def client(store: Store) -> MlflowClient:
-    return connect(store)
 
 
 def test_a_store_is_created_with_its_folder_and_quietly(

@@ -13,23 +13,12 @@ from mlflow.tracking import MlflowClient
 from lanflow import __version__
 from lanflow.core.errors import StoreError, UserError
 from lanflow.tracking import delivery
-from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import FAILURE_TAG, MlflowRun
 from lanflow.tracking.experiments import Experiment, ensure_experiment
 from lanflow.tracking.recorder import RunRecorder, record_run
 from lanflow.tracking.runs import changed_params, find_run
 from lanflow.tracking.store import FoundRun, Store
 from tests.mlflow_runs import made_run
-
-
-@pytest.fixture
-def client(store: Store) -> MlflowClient:
-    return connect(store)
-
-
-@pytest.fixture
-def experiment(client: MlflowClient, store: Store) -> Experiment:
-    return ensure_experiment(client, store, "ddm-training")
 
 
 def refuse(store: Store, statement: str) -> None:

@@ -20,16 +20,6 @@ from lanflow.tracking.experiments import (
 from lanflow.tracking.store import Store
 
 
-@pytest.fixture
-def client(store: Store) -> MlflowClient:
-    return connect(store)
-
-
-@pytest.fixture
-def experiment(client: MlflowClient, store: Store) -> Experiment:
-    return ensure_experiment(client, store, "ddm-training")
-
-
 def test_an_artifact_location_that_no_run_could_write_to_makes_no_experiment(
     store: Store, tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
 from lanflow.tracking import sender
-from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import Delivery, MlflowRun
 from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.record import find_records
@@ -19,11 +18,6 @@ from lanflow.tracking.sync import sync_runs
 
 NAMES: dict[str, Any] = {"experiment": "e", "name": "a name", "tags": {"phase": "train"}}
 NOWHERE = "http://127.0.0.1:1"
-
-
-@pytest.fixture
-def client(store: Store) -> MlflowClient:
-    return connect(store)
 
 
 def test_a_run_leaves_no_record_when_the_store_has_all_of_it(

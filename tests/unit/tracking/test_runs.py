@@ -10,22 +10,11 @@ from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import StoreError, UserError
 from lanflow.tracking import client as tracking_client
-from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import MlflowRun
 from lanflow.tracking.experiments import Experiment, ensure_experiment
 from lanflow.tracking.runs import find_run, search_runs
 from lanflow.tracking.store import INVENTORY_NAME, Store
 from tests.mlflow_runs import made_run
-
-
-@pytest.fixture
-def client(store: Store) -> MlflowClient:
-    return connect(store)
-
-
-@pytest.fixture
-def experiment(client: MlflowClient, store: Store) -> Experiment:
-    return ensure_experiment(client, store, "ddm-training")
 
 
 def log_inventory(client: MlflowClient, run: MlflowRun, content: Any) -> None:

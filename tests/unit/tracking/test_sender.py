@@ -7,7 +7,6 @@ from mlflow.tracking import MlflowClient
 
 from lanflow.core.errors import StoreError, StoreUnavailableError
 from lanflow.tracking import recorder, sender
-from lanflow.tracking.client import connect
 from lanflow.tracking.delivery import Delivery, MlflowRun
 from lanflow.tracking.record import RecordFolder, RunRecord, find_records, new_key, now_ms
 from lanflow.tracking.recorder import RunRecorder, record_run
@@ -16,11 +15,6 @@ from lanflow.tracking.store import Store
 from lanflow.tracking.sync import sync_runs
 
 NAMES: dict[str, Any] = {"experiment": "e", "name": "a name", "tags": {"phase": "train"}}
-
-
-@pytest.fixture
-def client(store: Store) -> MlflowClient:
-    return connect(store)
 
 
 @pytest.fixture

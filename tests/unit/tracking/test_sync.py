@@ -36,11 +36,6 @@ AWAY = "http://ada:pa55word@127.0.0.1:1"
 
 
 @pytest.fixture
-def client(store: Store) -> MlflowClient:
-    return connect(store)
-
-
-@pytest.fixture
 def offline(tmp_path: Path, store: Store, packed: PackedData) -> TrainingOptions:
     return training_options(
         tmp_path,
