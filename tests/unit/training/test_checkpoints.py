@@ -21,7 +21,11 @@ def checkpoint(*, fingerprint: str = "abc") -> Checkpoint:
         fingerprint=fingerprint,
         weights=weights,
         best_weights={name: array + 1 for name, array in weights.items()},
-        optimizer_state={"count": np.array(7, dtype="i4"), "mu:layers_0/bias": np.ones(3, "f4")},
+        optimizer_state={
+            "count": np.array(7, dtype="i4"),
+            **{f"mu/{name}": array / 2 for name, array in weights.items()},
+            **{f"nu/{name}": array**2 for name, array in weights.items()},
+        },
         schedule=ScheduleState(learning_rate=0.1, best=1 / 3, n_bad_epochs=2),
         history=[Epoch(1, 0.1 + 0.2, 1e-17, 0.1, 2 / 3)],
     )
@@ -113,3 +117,33 @@ def test_a_checkpoint_whose_bytes_changed_is_not_used(tmp_path: Path) -> None:
     whole[at] ^= 0xFF
     path.write_bytes(whole)
     assert load_checkpoint(path) is None
+
+
+@pytest.mark.parametrize("group", ["weights", "best_weights", "optimizer_state"])
+@pytest.mark.parametrize("change", ["shape", "missing", "other", "float64"])
+def test_arrays_that_do_not_fit_together_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, group: str, change: str
+) -> None:
+    """A backend would write beyond them, and the process would die of it."""
+    saved = checkpoint()
+    arrays = dict(getattr(saved, group))
+    name = next(name for name in arrays if name != "count")
+    match change:
+        case "shape":
+            arrays[name] = arrays[name][:1]
+        case "missing":
+            del arrays[name]
+        case "other":
+            arrays["layers_9/bias"] = np.ones(3, "f4")
+        case "float64":
+            arrays[name] = arrays[name].astype("f8")
+    save_checkpoint(tmp_path / "c.npz", replace(saved, **{group: arrays}))
+    assert load_checkpoint(tmp_path / "c.npz") is None
+    assert "is not a readable checkpoint" in caplog.text
+
+
+def test_sgd_has_no_state(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.npz", replace(checkpoint(), optimizer_state={}))
+    loaded = load_checkpoint(tmp_path / "c.npz")
+    assert loaded is not None
+    assert loaded.optimizer_state == {}

@@ -14,7 +14,7 @@ from lanflow.networks.types import Architecture
 from lanflow.training.backend import backend_at_work
 from lanflow.training.backend_torch import TorchBackend
 from lanflow.training.batches import RowMemory
-from lanflow.training.checkpoints import Epoch, load_checkpoint
+from lanflow.training.checkpoints import Epoch, load_checkpoint, save_checkpoint
 from lanflow.training.fit import (
     TrainingError,
     TrainingJob,
@@ -283,6 +283,24 @@ def test_a_checkpoint_of_other_settings_is_not_continued(
     backend = make_backend("torch")
     keys = {**SETTINGS, **change}
     result = fit(training_job(packed, backend, checkpoint_path=path, **keys))
+    assert_same(result, fresh, job.architecture)
+    assert f"{path} is of another training" in caplog.text
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_checkpoint_of_weights_of_other_shapes_is_not_continued(
+    packed: PackedData, tmp_path: Path, backend: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as somebody made with this training's fingerprint: it would write beyond its arrays."""
+    path, other = tmp_path / "checkpoint.npz", tmp_path / "other.npz"
+    kill_after(packed, backend, path, 2)
+    kill_after(packed, backend, other, 2, LAYER_SIZES=[[32, 1]])
+    ours, theirs = load_checkpoint(path), load_checkpoint(other)
+    assert ours is not None
+    assert theirs is not None
+    save_checkpoint(path, replace(theirs, fingerprint=ours.fingerprint))
+    fresh, job = fresh_fit(packed, backend)
+    result = fit(training_job(packed, make_backend(backend), checkpoint_path=path, **SETTINGS))
     assert_same(result, fresh, job.architecture)
     assert f"{path} is of another training" in caplog.text
 

@@ -11,7 +11,7 @@ import itertools
 import json
 import logging
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
     try:
         return _read_checkpoint(path)
     except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
-        log.warning("%s is not a readable checkpoint (%s); starting afresh", path, e)
+        log.warning("%s is not a readable checkpoint (%s); it is not used", path, e)
         return None
 
 
@@ -122,6 +122,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
             if key != "state":
                 group, name = key.split(":", 1)
                 groups[group][name] = content[key]
+    _require_fitting(**groups)
     return Checkpoint(
         fingerprint=state["fingerprint"],
         schedule=ScheduleState(**state["schedule"]),
@@ -129,6 +130,37 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         history=[Epoch(**{**epoch, "epoch": i}) for i, epoch in enumerate(state["history"], 1)],
         **groups,
     )
+
+
+def _require_fitting(
+    weights: Weights, best_weights: Weights, optimizer_state: OptimizerState
+) -> None:
+    """Refuse arrays that do not fit together: a backend writes into them without looking.
+
+    Raises
+    ------
+    ValueError
+        Naming the arrays.
+    """
+    of_weights = _shapes(weights)
+    of_adam = {f"{moment}/{name}": s for moment in ("mu", "nu") for name, s in of_weights.items()}
+    if _shapes(best_weights) != of_weights:
+        raise ValueError("best_weights are not of the shapes of weights")
+    if optimizer_state and _shapes(optimizer_state) != {"count": (), **of_adam}:
+        raise ValueError("optimizer_state is not of the shapes of weights")
+    moments = {name: array for name, array in optimizer_state.items() if name != "count"}
+    for array in (*weights.values(), *best_weights.values(), *moments.values()):
+        if array.dtype != np.float32:
+            raise ValueError(f"an array is of {array.dtype}, not of float32")
+
+
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
+
+
+def have_same_shapes(weights: Weights, others: Weights) -> bool:
+    """True if two networks' weights have the same names and shapes."""
+    return _shapes(weights) == _shapes(others)
 
 
 # Going on from a network that exists.

@@ -33,6 +33,7 @@ from lanflow.training.checkpoints import (
     Checkpoint,
     Epoch,
     Start,
+    have_same_shapes,
     load_checkpoint,
     save_checkpoint,
 )
@@ -340,7 +341,7 @@ def fit(
         _begin(job)
         weights = backend.weights()
     result = TrainingResult(best_weights=weights, last_weights=weights)
-    checkpoint = _find_checkpoint(job, fingerprint)
+    checkpoint = _find_checkpoint(job, fingerprint, weights)
     if checkpoint is not None:
         with backend_at_work():
             backend.restore(checkpoint.weights, checkpoint.optimizer_state)
@@ -381,14 +382,16 @@ def _begin(job: TrainingJob) -> None:
         job.backend.restore(start.weights, start.optimizer_state)
 
 
-def _find_checkpoint(job: TrainingJob, fingerprint: str) -> Checkpoint | None:
-    """The checkpoint to continue from, if the same job left one."""
+def _find_checkpoint(job: TrainingJob, fingerprint: str, weights: Weights) -> Checkpoint | None:
+    """The checkpoint to continue from, if the same job left one, of weights of the same shapes."""
     if job.checkpoint_path is None:
         return None
     checkpoint = load_checkpoint(job.checkpoint_path)
     if checkpoint is None:
         return None
-    if checkpoint.fingerprint != fingerprint or len(checkpoint.history) > job.config.n_epochs:
+    is_same = checkpoint.fingerprint == fingerprint
+    is_same = is_same and have_same_shapes(checkpoint.weights, weights)
+    if not is_same or len(checkpoint.history) > job.config.n_epochs:
         log.warning(
             "%s is of another training (settings, data or versions differ); starting afresh",
             job.checkpoint_path,
