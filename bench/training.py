@@ -37,6 +37,8 @@ from lanflow.data.generation.plan import ChunkPlan
 from lanflow.training.config import DEFAULT_PATH
 
 N_FILES, SET_ROWS, N_INPUTS = 10, 1_000, 6
+# LANfactory splits whole files, lanflow the rows of each: nine tenths are the same number of rows.
+TRAINED = 0.9
 HERE = Path(sys.executable).parent
 # The rate of a product of two of these is what a machine can do: operations per second.
 PRODUCT = """
@@ -78,7 +80,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a command took: seconds on the wall and of all cores together, and peak memory."""
+    """Cost of a command: seconds on the wall and of all cores together, and peak memory."""
 
     contender: str
     n_epochs: int
@@ -104,7 +106,7 @@ def main() -> None:
         "machine": machine(options),
         "versions": {owner: versions(path) for owner, path in owners(contenders).items()},
         "command": " ".join(["python", "bench/training.py", *sys.argv[1:]]),
-        "rows": n_trained(options.rows),
+        "rows": round(TRAINED * options.rows),
         "operations_per_row": operations_per_row(options.layers),
         "products_per_s": {backend: product_rate(backend, options) for backend in options.backends},
         "timings": [asdict(timing) for timing in timings],
@@ -149,12 +151,11 @@ def make_data(folder: Path, n_rows: int) -> None:
     path = folder.with_name("generation.yaml")
     path.write_text(yaml.safe_dump(settings))
     plan = ChunkPlan(read_generation_file(path), seed=1, chunk=0, n_files=N_FILES)
-    generate_chunk(plan, folder, n_processes=1)
-
-
-def n_trained(n_rows: int) -> int:
-    """Rows of an epoch: all but those to validate on, of LANfactory's default share."""
-    return round(n_rows * float(yaml.safe_load(DEFAULT_PATH.read_text())["TRAIN_VAL_SPLIT"]))
+    made = folder.with_name("made")
+    generate_chunk(plan, made, n_processes=1)
+    folder.mkdir()
+    for path in made.rglob("*.pickle"):  # LANfactory looks into no folders of a folder
+        path.rename(folder / path.name)
 
 
 def measure(
@@ -176,6 +177,8 @@ def train(contender: Contender, n_epochs: int, folder: Path, options: argparse.N
     settings = yaml.safe_load(DEFAULT_PATH.read_text()) | {
         "CPU_BATCH_SIZE": options.batch,
         "N_EPOCHS": n_epochs,
+        "TRAIN_VAL_SPLIT": TRAINED,
+        "TRAINING_DATA_FOLDER": None,  # a key that LANfactory's file must have
         "LAYER_SIZES": [[*options.layers, 1]],
         "ACTIVATIONS": [["tanh"] * len(options.layers)],
     }
@@ -211,7 +214,7 @@ def timing_of(
 
 
 def environment(owner: str = "lanflow") -> dict[str, str]:
-    """Variables of every command: no GPU, and of this environment nothing for a peer."""
+    """Variables of a command: no GPU, and of this environment nothing for a peer."""
     dropped = ("VIRTUAL_ENV", "MLFLOW_") + ("PYTHONPATH",) * (owner != "lanflow")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
     return kept | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "Agg"}
@@ -250,7 +253,7 @@ def versions(folder: Path) -> dict[str, str]:
 
 
 def machine(options: argparse.Namespace) -> dict[str, Any]:
-    """What it was measured on."""
+    """The machine that was measured."""
     found = {"cores": os.cpu_count(), "threads": options.threads, "system": platform.platform()}
     lines = Path("/proc/cpuinfo").read_text().splitlines() if sys.platform == "linux" else []
     processors = [line.split(": ")[1] for line in lines if line.startswith("model name")]

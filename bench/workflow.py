@@ -1,4 +1,4 @@
-"""What the workflow costs before anything is computed: a query of many runs, a dry-run of a study.
+"""Cost of the workflow before anything is computed: a query of many runs, a dry-run of a study.
 
 - ``lanflow query`` of an experiment of 1,000 runs in an SQLite store, beside LANfactory's function
   for the same runs, and beside an import of MLflow, which each of them begins with;

@@ -240,7 +240,7 @@ class TorchBackend(Backend):
             return float(self._loss(self._outputs(features), y, "sum"))
 
     def _outputs(self, features: np.ndarray) -> torch.Tensor:
-        """What the last layer gives for rows, before the loss."""
+        """Outputs of the last layer for rows, before the loss."""
         x = torch.from_numpy(features).to(self._device)
         n_rows = len(x) if self.uses_gpu else _EVALUATED_ROWS
         return torch.cat([self._layers.forward(part).clone() for part in x.split(n_rows)])
