@@ -39,9 +39,11 @@ N_SPACE = 64
 # (c0 + c1 z) / (1 + 2 z / 3 + z**2 / 6) with c = (3 / 4, 0) and c = (1 / 4, 1 / 6).
 _STAGES = (1 / 3, 1.0)
 _SOURCES = tuple(6 * (c0 + c1 * POLE) / (2 * 2**0.5 * 1j) for c0, c1 in ((3 / 4, 0), (1 / 4, 1 / 6)))
+# Of the time in which a packet of particles passes a boundary: its inverse is taken for so much.
+_PASSING = 0.5
 # Sources begin at this share of the time until which a Gaussian would be all inside.
 _EARLIER = 0.25
-# A ratio is taken from where the first guess is at most this much, in logarithms, below its peak.
+# A ratio is taken from where the solution is at most this much, in logarithms, below its peak.
 _BELOW_PEAK = 12.0
 # Slope at a wall behind which u continues with the opposite sign, of sixth order.
 _SLOPE = np.array([45.0, -9.0, 1.0]) / 30
@@ -60,7 +62,10 @@ def step_times(process: Process, step: float, *, is_fed: bool) -> Array:
     is_fed
         Begin earlier: all particles come from a source.
     """
-    times = steps_of(process, step)
+    course = process.course
+    speed = np.abs(course.drift) + np.abs(np.gradient(course.b, course.t))
+    width = np.minimum(np.sqrt(np.maximum(course.t, course.t[1])), course.b)
+    times = steps_of(process, step, _PASSING * speed / width)
     if not is_fed:
         return times
     n = 2 * int(np.ceil(-np.log(_EARLIER) / step / 2))
@@ -225,9 +230,8 @@ def ratio_to(guess: Array, logs: Array, times: Array) -> Callable[[Array], Array
     """
     from scipy.interpolate import CubicSpline
 
-    solved = (np.arange(len(times)) >= np.argmax(guess > guess.max() - _BELOW_PEAK)) & (
-        np.isfinite(logs)
-    )
+    solved = np.arange(len(times)) >= np.argmax(logs > logs.max() - _BELOW_PEAK)
+    solved &= np.isfinite(logs)
     if solved.sum() < 2:
         return np.zeros_like
     at = np.log(times[solved])
