@@ -165,17 +165,22 @@ class TwoStages:
         return logs
 
     def _after(self, one: Particle, since: Array, times: Array) -> Array:
-        """The same for one that starts at ``since``, as if boundaries were straight from then on.
+        """The same for one that starts at ``since``, as if on a straight line from then on.
 
-        But the clock is that of the boundaries.
+        But the clock is that of the boundaries, except in ``exp(-way**2 / 2t)``, from which
+        earliest decisions are: they go straight to where the boundary is.
         """
         (b0, tau0, *_), (b, tau, *_) = self._course.at(since), self._course.at(times)
         took, y = times - since, 2 * one.z - 1
         bend = (b0 - b) / (2 * took) * (b - b0 * y**2)
         common = bend - 0.5 * np.log(b0) - 1.5 * np.log(b) - one.v**2 * took / 2
         passed = np.maximum(tau - tau0, 1e-300)
+        sooner = 0.0 if self.is_straight else 2 / passed - 2 * b0 * b / took
         found = [
-            common + one.v * (side * b - y * b0) + log_unit_density(passed, share)
+            common
+            + one.v * (side * b - y * b0)
+            + log_unit_density(passed, share)
+            + share**2 * sooner
             for side, share in zip(_SIDES, (one.z, 1 - one.z), strict=True)
         ]
         return np.stack(found)
@@ -237,7 +242,7 @@ class TwoStages:
         low = min(one.way for one in self.low)
         before, after = (way**2 * narrowest**2 / (2 * _NATS) for way in (self.high.way, low))
         first, last = np.log(before / times), np.log(times / after)
-        n = int(np.ceil((last - first).max() / _SPACING * self.refinement)) + 1
+        n = max(int(np.ceil((last - first).max() / _SPACING * self.refinement)), 1) + 1
         x = first[:, None] + (last - first)[:, None] * np.linspace(0, 1, n)
         share = 1 / (1 + np.exp(-x))
         weights = times[:, None] * share * (1 - share) * (last - first)[:, None] / (n - 1)
