@@ -44,7 +44,9 @@ def law(v: float, rate: float, x: Array) -> tuple[Array, Array]:
 
 @pytest.mark.parametrize("bend", [0.05, 0.5, 3.0])
 @pytest.mark.parametrize(("v", "z"), [(0.0, 0.5), (1.5, 0.3), (-3.0, 0.6)])
-def test_bent_boundaries_obey_the_law_of_a_stopped_particle(v: float, z: float, bend: float) -> None:
+def test_bent_boundaries_obey_the_law_of_a_stopped_particle(
+    v: float, z: float, bend: float
+) -> None:
     a, rate = 1.4, 0.7
     process, both = particle(v, z, a, bend)
     steps = step_times(process, STEP / 2, is_fed=False)

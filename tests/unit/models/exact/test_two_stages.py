@@ -138,9 +138,9 @@ def test_between_bent_boundaries_it_is_whole_and_obeys_the_law_of_a_stopped_part
     widths = np.diff(density.times)
     t = density.times[:-1, None] + widths[:, None] * nodes
     flows = np.exp(density.log_densities(t))
-    alone = replace(both(bent, is_sequence=False, is_straight=False), low=(HIGH, HIGH))
-    s = np.linspace(1e-3, alone.grid()[-1], 4001)
-    high = np.exp(alone._from_the_beginning(HIGH, s))
+    together = replace(both(bent, is_sequence=False, is_straight=False), low=(HIGH, HIGH))
+    s = np.linspace(1e-3, together.grid()[-1], 4001)
+    high = np.exp(together.alone(HIGH, s))
     for row, one in enumerate(LOW):
         both_times = (flows[2 * row : 2 * row + 2].sum(axis=0) * t) @ weights @ widths
         took = both_times - np.trapezoid(high[row] * s, s)
@@ -184,18 +184,24 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_ssm_simulators_simulates_this_density(name: str) -> None:
+STEPS = [
+    *((name, 1e-3) for name in CASES),
+    *(pytest.param(name, 1e-4, marks=pytest.mark.slow) for name in CASES),
+]
+
+
+@pytest.mark.parametrize(("name", "step"), STEPS)
+def test_ssm_simulators_simulates_this_density(name: str, step: float) -> None:
     # Its particles are looked at after each step: to the next order the boundaries are 0.5826
     # sqrt(step) further away (Siegmund 1979).
-    model, step = find_model(name), 1e-4
+    model = find_model(name)
     z = dict.fromkeys(("zh", "zl1", "zl2"), 0.5)
     if "zh" in model.parameters:
         z = {"zh": HIGH.z, "zl1": LOW[0].z, "zl2": LOW[1].z}
     theta = {"vh": HIGH.v, "vl1": LOW[0].v, "vl2": LOW[1].v, "a": A, "t": 0.0, **z}
     theta |= {"theta": 0.5, "alpha": 2.5, "beta": 1.5}
     theta = {parameter: theta[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, 60_000, seed=4, delta_t=step)
+    rts, choices = simulate(model, theta, 100_000, seed=4, delta_t=step)
     further = 0.5826 * np.sqrt(step)
 
     def seen(v: float, share: float) -> Particle:

@@ -27,18 +27,24 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from lanflow.models.density import Array
 from lanflow.models.exact.normal import log
 from lanflow.models.solver import POLE, RESIDUE, Course, Process
 from lanflow.models.solver import step_times as steps_of
 
+# Parts of a step, whose pole is complex.
+Waves = npt.NDArray[np.complex128]
+
 # Steps in space.
 N_SPACE = 64
 # Radau's times in a step, and the residues of what comes in at them: those of
 # (c0 + c1 z) / (1 + 2 z / 3 + z**2 / 6) with c = (3 / 4, 0) and c = (1 / 4, 1 / 6).
 _STAGES = (1 / 3, 1.0)
-_SOURCES = tuple(6 * (c0 + c1 * POLE) / (2 * 2**0.5 * 1j) for c0, c1 in ((3 / 4, 0), (1 / 4, 1 / 6)))
+_SOURCES = tuple(
+    6 * (c0 + c1 * POLE) / (2 * 2**0.5 * 1j) for c0, c1 in ((3 / 4, 0), (1 / 4, 1 / 6))
+)
 # Of the time in which a packet of particles passes a boundary: its inverse is taken for so much.
 _PASSING = 0.5
 # Sources begin at this share of the time until which a Gaussian would be all inside.
@@ -113,15 +119,17 @@ class Bent:
     def _arrivals(self, times: Array, rates: Callable[[Array], Array] | None) -> Array:
         """Densities of the arrivals at the ends of steps."""
         b, slope, _ = self._walls(times)
+        bands = self._operator(times)
         if rates is None:
-            u = _solved(self._begin(times[0]), np.zeros(len(times) - 1), *self._operator(times))
+            u = _solved(self._begin(times[0]), np.zeros(len(times) - 1, complex), *bands)
         else:
             nothing = np.zeros((len(self.drifts), self.n_space))
-            u = _solved(nothing, self._sources(times, rates), *self._operator(times))
+            u = _solved(nothing, self._sources(times, rates), *bands)
         # The last of the places of each kind is the upper wall.
         ends = np.stack([u[..., :3] @ _SLOPE, u[..., -2:-5:-1] @ _SLOPE])
         tilt = self.drifts[:, None, None] * _SIDES * b - slope * b / 2
-        return np.moveaxis(ends, (0, 1, 2), (1, 2, 0)) * np.exp(tilt) / b**1.5 * self.n_space / 4
+        ends = np.moveaxis(ends, (0, 1, 2), (1, 2, 0)) * self.n_space / 4
+        return np.asarray(ends * np.exp(tilt) / b**1.5)
 
     @property
     def _y(self) -> Array:
@@ -154,19 +162,20 @@ class Bent:
         bend = np.exp((slope - chord) * b * y**2 / 2)
         return np.asarray(size * bend * total / np.sqrt(2 * np.pi * tau))
 
-    def _operator(self, times: Array) -> tuple[Array, Array, Array]:
+    def _operator(self, times: Array) -> tuple[Waves, Waves, Waves]:
         """Bands of each step's matrix, shape (steps, places of all kinds); the wall is alone."""
         n, m = len(times) - 1, len(self.drifts) * self.n_space
         _, tau, *_ = self.course.at(times)
         diffusion = np.diff(tau)[:, None, None] * self.n_space**2 / 8
         bend = np.diff(self._walls(times)[2])[:, None, None] * self._y**2 / 2
         own = np.diff(times)[:, None, None] * self.drifts[:, None] ** 2 / 2 - bend - POLE
-        centre, beside = 2 * diffusion + own * (10 / 12), own / 12 - diffusion
-        below, above = beside.copy(), np.roll(beside, -1, axis=-1)
+        centre: Waves = np.asarray(2 * diffusion + own * (10 / 12), complex).reshape(n, m)
+        below: Waves = np.asarray(own / 12 - diffusion, complex)
+        above: Waves = np.roll(below, -1, axis=-1)
         below[..., -2:] = above[..., -2:] = 0
-        return below.reshape(n, m)[:, :-1], centre.reshape(n, m), above.reshape(n, m)[:, :-1]
+        return below.reshape(n, m)[:, :-1], centre, above.reshape(n, m)[:, :-1]
 
-    def _sources(self, times: Array, rates: Callable[[Array], Array]) -> Array:
+    def _sources(self, times: Array, rates: Callable[[Array], Array]) -> Waves:
         """Right side of what comes in at each step, shape (steps, kinds, places)."""
         widths, start = np.diff(times), 2 * self.starts[:, None] - 1
         come = np.zeros((len(self.drifts), len(widths)), complex)
@@ -175,7 +184,8 @@ class Bent:
             b, slope, _ = self._walls(at)
             come += residue * widths * rates(at) * _size(b, slope, start, self.drifts[:, None])
         places = np.stack([_spread(z, self.n_space) for z in self.starts])
-        return np.asarray(come.T[..., None] * places / 12).reshape(len(widths), -1)
+        sources: Waves = np.asarray(come.T[..., None] * places / 12, complex)
+        return sources.reshape(len(widths), -1)
 
 
 def _size(b: float | Array, slope: float | Array, start: Array, v: Array) -> Array:
@@ -183,7 +193,7 @@ def _size(b: float | Array, slope: float | Array, start: Array, v: Array) -> Arr
     return np.asarray(np.exp(slope * b * start**2 / 2 - v * b * start) / np.sqrt(b))
 
 
-def _solved(begin: Array, sources: Array, below: Array, centre: Array, above: Array) -> Array:
+def _solved(begin: Array, sources: Waves, below: Waves, centre: Waves, above: Waves) -> Array:
     """``u`` at the ends of steps, shape (steps + 1, kinds, places)."""
     from scipy.linalg.lapack import zgtsv
 

@@ -157,7 +157,7 @@ class TwoStages:
         hardest = Particle(max(abs(one.v) for one in ones), min(one.way for one in ones) / 2)
         return step_times(self.process(hardest), STEP / self.refinement, is_fed=is_fed)
 
-    def _from_the_beginning(self, one: Particle, times: Array) -> Array:
+    def alone(self, one: Particle, times: Array) -> Array:
         """Log densities of a particle's lower and upper choice, shape (2, ...)."""
         logs = self._after(one, np.zeros(()), times)
         if not self.is_straight:
@@ -198,9 +198,9 @@ class TwoStages:
         """Log densities of a particle's choices, and logs of the probabilities until then."""
         widths = np.diff(times)
         inner = times[:-1, None] + widths[:, None] * _NODES
-        logs = self._from_the_beginning(one, inner) + log(_WEIGHTS)
+        logs = self.alone(one, inner) + log(_WEIGHTS)
         masses = np.logaddexp.reduce(logs, axis=-1) + np.log(widths)
-        densities = self._from_the_beginning(one, times)
+        densities = self.alone(one, times)
         # Before the first of the times a density falls like exp(-way**2 / 2t).
         ways = 2 * np.array([one.z, 1 - one.z]) * self._course.b[0]
         first = densities[:, 0] + np.log(2 * (times[0] / ways) ** 2)
@@ -214,7 +214,7 @@ class TwoStages:
             return logs
         steps = self._fed_steps
         solved = self._bent(*self.low).log_arrivals(
-            steps, lambda t: np.exp(self._from_the_beginning(self.high, t))
+            steps, lambda t: np.exp(self.alone(self.high, t))
         )
         at = np.searchsorted(times, steps[::2])
         for known, row in zip(logs, solved.reshape(len(CHOICES), -1), strict=True):
@@ -228,7 +228,7 @@ class TwoStages:
     def _first_guess(self, times: Array) -> Array:
         """The same, exact for straight boundaries."""
         since, log_weights = self._high_times(times)
-        high = self._from_the_beginning(self.high, since) + log_weights
+        high = self.alone(self.high, since) + log_weights
         logs = [
             np.logaddexp.reduce(high[row] + self._after(one, since, times[:, None]), axis=-1)
             for row, one in enumerate(self.low)
