@@ -52,7 +52,7 @@ def of_each_choice() -> list[tuple[int, int, Particle, int]]:
 def test_a_sequence_is_the_sum_of_two_decisions(slope: float) -> None:
     one = both(straight(slope), is_sequence=True)
     nodes, weights = quadrature(60)
-    for t in (0.15, 0.4, 0.9, 1.7):
+    for t in (0.15, 0.4, 0.9, 1.4):
         total = np.zeros(4)
         for first, last in itertools.pairwise(t * np.linspace(0, 1, 9)):
             since = first + (last - first) * nodes
@@ -240,3 +240,18 @@ def test_two_decisions_are_recognised_and_nothing_else() -> None:
     assert not is_two_stages(changed(drift="gamma_drift"))
     assert is_two_stages(changed(own=["boundary"]), is_straight=False)
     assert not is_two_stages(replace(find_model("ddm_seq2"), choices=(-1, 1)))
+
+
+@pytest.mark.parametrize("is_sequence", [True, False])
+def test_earliest_decisions_before_a_rising_boundary_go_straight_to_it(is_sequence: bool) -> None:
+    def rising(t: Array) -> Array:
+        return np.asarray(1.0 + 3 * np.minimum(t / 0.1, 1.0) ** 0.3)
+
+    one = Particle(0.0, 0.5)
+    density = density_of(TwoStages(one, (one, one), rising, False, is_sequence, 20.0))
+    for t in (0.2, 0.5):
+        # Both from the middle, one after the other in half of the time each, or at once.
+        ends = rising(np.array([t / 2, t]))
+        nats = ends @ ends / t if is_sequence else ends[1] ** 2 / t
+        logs = [density.log_density(np.array([t]), choice)[0] for choice in CHOICES]
+        np.testing.assert_allclose(logs, -nats, atol=6)

@@ -109,7 +109,10 @@ class TwoStages:
         """Clock before which no choice of both is likely."""
         high, low = self.high.way, min(one.way for one in self.low)
         squared = (high + low) ** 2 if self.is_sequence else high**2 + low**2
-        return squared / (1.5 * _NATS)
+        # A boundary that rises slows the clock, but not those who go straight to where it is.
+        b = self._course.b
+        slowed = 1.0 if self.is_straight else (b[0] / b.max()) ** 2
+        return float(squared * slowed / (1.5 * _NATS))
 
     @cached_property
     def _table(self) -> tuple[Array, Callable[[Array], Array]]:
