@@ -31,7 +31,12 @@ from lanflow.core.tables import markdown_table
 from lanflow.models.density import Array, Density, labels
 from lanflow.models.exact import ballistic, variable, wald
 from lanflow.models.exact.normal import quadrature
-from lanflow.models.exact.recognised import is_closed_race, is_reflected_race, is_variable
+from lanflow.models.exact.recognised import (
+    is_closed_race,
+    is_levy,
+    is_reflected_race,
+    is_variable,
+)
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names
 from lanflow.models.sources import best_source, make_density
@@ -48,6 +53,7 @@ CHAPTERS = {
     "poisson_race": "poisson",
     "race_model": "reflected",
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
+    "levy_flexbound": "levy",
 }
 # Numbers of quadrature nodes, and names of nodes and weights, of each chapter.
 NODES: dict[ModuleType, dict[int, tuple[str, str]]] = {
@@ -72,6 +78,7 @@ its density and names its source.
 | `poisson` | races of Poisson processes |
 | `reflected` | races of diffusions above a reflecting floor, to a bound that is a straight line |
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
+| `levy` | one particle with stable noise, between boundaries that are straight lines |
 
 ## What ssm-simulators' simulators do
 
@@ -94,6 +101,9 @@ else:
   answer at once.
 - `full_ddm_deadline`: the simulator stops a particle at the deadline less the *mean* non-decision
   time and takes the side it is on for an answer; here an answer counts if it came in time.
+- `levy*`: the noise has the characteristic function `exp(-t |k|**alpha)`, so that with `alpha` 2
+  its variance is twice that of other models. Below 2 the first answers come by jumps from the
+  start, at once after the non-decision time: the density does not begin at zero.
 - Diffusions are looked at once a step (0.001 s), as if boundaries were 0.018 further away. The
   densities have no step; the tests correct for that of the simulations.
 
@@ -125,7 +135,8 @@ def exact_models() -> Iterator[Model]:
     """The models whose densities are in these chapters."""
     for name in sorted(model_names()):
         model = find_model(name)
-        if is_closed_race(model) or is_reflected_race(model) or is_variable(model):
+        kinds = (is_closed_race, is_reflected_race, is_variable, is_levy)
+        if any(is_one(model) for is_one in kinds):
             yield model
 
 

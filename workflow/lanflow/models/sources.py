@@ -14,8 +14,10 @@ from lanflow.models.analytic import MODELS, diffusion
 from lanflow.models.density import Density
 from lanflow.models.exact.recognised import (
     is_closed_race,
+    is_levy,
     is_reflected_race,
     is_variable,
+    levy_of,
     race_of,
     variable_of,
 )
@@ -26,6 +28,7 @@ from lanflow.models.solver import N_SPACE, STEP, Solution
 Source = Literal["analytic", "solver", "kde", "exact_kde", "pyddm"]
 # Those that can be the best there is for a model, the best first.
 BestSource = Literal["analytic", "solver", "kde"]
+_OF_ANGLE = {"v", "a", "z", "t", "theta"}
 
 
 def has_source(source: Source, model: Model) -> bool:
@@ -34,13 +37,24 @@ def has_source(source: Source, model: Model) -> bool:
         case "analytic":
             return is_exactly_known(model) or is_closed_race(model) or is_variable(model)
         case "solver":
-            return is_one_particle(model) or is_reflected_race(model)
+            return is_one_particle(model) or is_reflected_race(model) or is_levy(model)
     return True
 
 
 def is_exactly_known(model: Model) -> bool:
     """True if a model is one of :data:`lanflow.models.analytic.MODELS`, and no variant of it."""
-    return model.base_name in MODELS and model.models_file is None and not model.definition.own
+    return _known_name(model) is not None
+
+
+def _known_name(model: Model) -> str | None:
+    """Name among those models: of the same process under other bounds, ``angle_extended``, too."""
+    if model.models_file is not None or model.definition.own:
+        return None
+    if model.base_name in MODELS:
+        return model.base_name
+    process = (model.simulator, model.definition.boundary, model.definition.drift, model.choices)
+    is_angle = process == ("ddm_flexbound", "angle", None, (-1, 1))
+    return "angle" if is_angle and set(model.parameters) - {"deadline"} == _OF_ANGLE else None
 
 
 def best_source(model: Model) -> BestSource:
@@ -81,8 +95,9 @@ def label_source(
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
-        "trials, and for races of diffusions to a straight bound; model "
-        f"{model.base_name!r} is neither; 'auto' takes the best there is"
+        "trials, for races of diffusions to a straight bound, and for stable noise between "
+        f"straight boundaries; model {model.base_name!r} is none of them; 'auto' takes the best "
+        "there is"
     )
 
 
@@ -109,12 +124,15 @@ def make_density(
     refinement
         How many times finer than for labels the solver's grid is, in space and in time.
     """
-    if source == "analytic" and is_exactly_known(model):
-        return analytic_density(model.base_name, theta, max_t)
+    known = _known_name(model)
+    if source == "analytic" and known is not None:
+        return analytic_density(known, theta, max_t)
     if is_closed_race(model) or is_reflected_race(model):
         return _race_density(model, theta, max_t, refinement)
     if source == "analytic":
         return _variable_density(model, theta, max_t)
+    if is_levy(model):
+        return _levy_density(model, theta, max_t, refinement)
     process = process_of(model, theta, max_t)
     solution = Solution(process, n_space=refinement * N_SPACE, step=STEP / refinement)
     deadline = theta.get("deadline", np.inf)
@@ -134,6 +152,20 @@ def _race_density(
         choices=race.choices,
         log_densities=race.log_densities,
         at_once=race.at_once,
+    )
+
+
+def _levy_density(
+    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
+) -> Density:
+    particle, t = levy_of(model, theta, max_t, refinement=refinement)
+    return Density(
+        particle.log_density,
+        particle.grid(),
+        t,
+        max_t,
+        theta.get("deadline", np.inf),
+        log_densities=particle.log_densities,
     )
 
 
