@@ -33,6 +33,7 @@ from lanflow.models.exact import ballistic, variable, wald
 from lanflow.models.exact.normal import quadrature
 from lanflow.models.exact.recognised import (
     is_closed_race,
+    is_levy,
     is_reflected_race,
     is_two_stages,
     is_variable,
@@ -54,6 +55,7 @@ CHAPTERS = {
     "race_model": "reflected",
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
     **dict.fromkeys(("ddm_flexbound_seq2", "ddm_flexbound_par2"), "two_stages"),
+    "levy_flexbound": "levy",
 }
 # Numbers of quadrature nodes, and names of nodes and weights, of each chapter.
 NODES: dict[ModuleType, dict[int, tuple[str, str]]] = {
@@ -80,6 +82,7 @@ its density and names its source.
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
 | `two_stages` | two decisions, in sequence or side by side, between the same boundaries |
 | `bent` | the same between boundaries that are not straight, from the density of the place |
+| `levy` | one particle with stable noise, between boundaries that are straight lines |
 
 ## What ssm-simulators' simulators do
 
@@ -112,6 +115,9 @@ else:
 - `ddm_seq2*`, `ddm_par2*`: choices are `2 * high + low`. Who has not decided until `max_t` gets
   choices by where the particles are, or by `zl1` and `zl2`; here nobody is cut off but by a
   deadline, which leaves the same answers.
+- `levy*`: the noise has the characteristic function `exp(-t |k|**alpha)`, so that with `alpha` 2
+  its variance is twice that of other models. Below 2 the first answers come by jumps from the
+  start, at once after the non-decision time: the density does not begin at zero.
 - Diffusions are looked at once a step (0.001 s), as if boundaries were 0.018 further away. The
   densities have no step; the tests correct for that of the simulations.
 
@@ -143,8 +149,8 @@ def exact_models() -> Iterator[Model]:
     """The models whose densities are in these chapters."""
     for name in sorted(model_names()):
         model = find_model(name)
-        tests = (is_closed_race, is_reflected_race, is_variable, is_two_stages)
-        if any(is_one(model) for is_one in tests):
+        kinds = (is_closed_race, is_reflected_race, is_variable, is_two_stages, is_levy)
+        if any(is_one(model) for is_one in kinds):
             yield model
 
 

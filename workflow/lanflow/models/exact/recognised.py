@@ -17,6 +17,7 @@ from lanflow.models.exact.ballistic import (
     faster_of_two_race,
     joined_later_race,
 )
+from lanflow.models.exact.levy import Levy
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
@@ -105,6 +106,22 @@ def is_two_stages(model: Model, *, is_straight: bool | None = None) -> bool:
 
 def _is_straight(model: Model) -> bool:
     return model.definition.boundary in _STRAIGHT and "boundary" not in model.definition.own
+
+
+def is_levy(model: Model) -> bool:
+    """True if a model is one particle with stable noise between straight bounds."""
+    if not (
+        model.simulator == "levy_flexbound"
+        and model.definition.boundary in _STRAIGHT
+        and model.definition.drift is None
+        and not model.definition.own
+        and not _NOISE & set(model.parameters)
+        and model.choices == (-1, 1)
+        and "alpha" in model.parameters
+    ):
+        return False
+    lowest, highest = model.bounds["alpha"]
+    return lowest >= 1 and highest <= 2
 
 
 def _family(distribution: Any) -> str:
@@ -230,6 +247,28 @@ def two_stages_of(
         until=until,
         refinement=refinement,
     )
+
+
+def levy_of(
+    model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1
+) -> tuple[Levy, float]:
+    """The particle with stable noise of a model at given parameters, and its non-decision time.
+
+    Parameters
+    ----------
+    model
+        One for which :func:`is_levy` is true.
+    theta
+        The parameters by name.
+    until
+        How long a decision may take, seconds.
+    refinement
+        How many times finer than usual the solution is.
+    """
+    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    slope = float(np.tan(given["theta"])) if model.definition.boundary == "angle" else 0.0
+    particle = Levy(given["v"], given["a"], given["z"], given["alpha"], slope, until, refinement)
+    return particle, given["t"]
 
 
 def _uniform(middle: float, half_width: float) -> Any:
