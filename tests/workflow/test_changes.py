@@ -1,5 +1,6 @@
 """What a change of a finished study makes again: exactly what the table says, in one call."""
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from snakemake.exceptions import WorkflowError
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.study.config import StudyConfig
 from lanflow.training.config import TrainingFile
+from tests.shared import made_once
 from tests.workflow.changes.page import PATH, page
 from tests.workflow.changes.plan import build, make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table
@@ -34,9 +36,8 @@ PAIRS = list(itertools.combinations(TABLE if EVERY_PAIR else reversed(KINDS.valu
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study; each test leaves it as it was."""
-    folder = tmp_path_factory.mktemp("finished")
-    make_finished_study(folder)
-    return folder
+    made = made_once(tmp_path_factory, "finished", make_finished_study)
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("study") / "finished"))
 
 
 def surprises(finished: Path, changes: tuple[Change, ...]) -> str:
@@ -94,6 +95,7 @@ def surprises_of(finished: Path, pairs: Sequence[tuple[Change, Change]]) -> list
     receiver, sender = context.Pipe(duplex=False)
 
     def tell() -> None:
+        gc.freeze()  # all that was imported is not looked through again and again
         sender.send([text for pair in pairs if (text := surprises(finished, pair))])
 
     process = context.Process(target=tell)
