@@ -17,7 +17,6 @@ from snakemake.exceptions import WorkflowError
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.study.config import StudyConfig
 from lanflow.training.config import TrainingFile
-from tests.shared import made_once
 from tests.workflow.changes.page import PATH, page
 from tests.workflow.changes.plan import build, make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table
@@ -36,8 +35,9 @@ PAIRS = list(itertools.combinations(TABLE if EVERY_PAIR else reversed(KINDS.valu
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study; each test leaves it as it was."""
-    made = made_once(tmp_path_factory, "finished", make_finished_study)
-    return Path(shutil.copytree(made, tmp_path_factory.mktemp("study") / "finished"))
+    folder = tmp_path_factory.mktemp("finished")
+    make_finished_study(folder)
+    return folder
 
 
 def surprises(finished: Path, changes: tuple[Change, ...]) -> str:
