@@ -21,7 +21,8 @@ def bench() -> ModuleType:
 def test_the_page_has_every_model_with_its_source_and_test(bench: Any) -> None:
     page = (REPOSITORY / "docs" / "exact.md").read_text()
     for model in bench.exact_models():
-        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{model.name}` |")][:1]
+        rows = [line for line in page.splitlines() if line.startswith(f"| `{model.name}` |")]
+        row = max(rows, key=lambda line: line.count("|"))  # its chapter may have its name
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[1] in ("analytic", "solver")
         test = REPOSITORY / "tests" / "unit" / "models" / "exact" / cells[-1].strip("`")
