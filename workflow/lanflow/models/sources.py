@@ -15,10 +15,13 @@ from lanflow.models.density import Density
 from lanflow.models.exact.recognised import (
     is_closed_race,
     is_reflected_race,
+    is_two_levels,
     is_variable,
     race_of,
+    two_levels_of,
     variable_of,
 )
+from lanflow.models.exact.two_levels import Solution as TwoLevelSolution
 from lanflow.models.model import Model
 from lanflow.models.simulators import is_one_particle, process_of
 from lanflow.models.solver import N_SPACE, STEP, Solution
@@ -34,7 +37,7 @@ def has_source(source: Source, model: Model) -> bool:
         case "analytic":
             return is_exactly_known(model) or is_closed_race(model) or is_variable(model)
         case "solver":
-            return is_one_particle(model) or is_reflected_race(model)
+            return is_one_particle(model) or is_reflected_race(model) or is_two_levels(model)
     return True
 
 
@@ -81,8 +84,8 @@ def label_source(
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
-        "trials, and for races of diffusions to a straight bound; model "
-        f"{model.base_name!r} is neither; 'auto' takes the best there is"
+        "trials, for races of diffusions to a straight bound, and for a high decision that drives "
+        f"a low one; model {model.base_name!r} is none of them; 'auto' takes the best there is"
     )
 
 
@@ -113,6 +116,8 @@ def make_density(
         return analytic_density(model.base_name, theta, max_t)
     if is_closed_race(model) or is_reflected_race(model):
         return _race_density(model, theta, max_t, refinement)
+    if is_two_levels(model):
+        return _two_level_density(model, theta, max_t, refinement)
     if source == "analytic":
         return _variable_density(model, theta, max_t)
     process = process_of(model, theta, max_t)
@@ -134,6 +139,21 @@ def _race_density(
         choices=race.choices,
         log_densities=race.log_densities,
         at_once=race.at_once,
+    )
+
+
+def _two_level_density(
+    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
+) -> Density:
+    solution = TwoLevelSolution(two_levels_of(model, theta, max_t, refinement=refinement))
+    return Density(
+        lambda times, choice: solution.log_densities(times)[choice],
+        solution.times,
+        theta["t"],
+        max_t,
+        theta.get("deadline", np.inf),
+        choices=model.choices,
+        log_densities=solution.log_densities,
     )
 
 

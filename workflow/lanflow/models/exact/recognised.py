@@ -1,4 +1,4 @@
-"""The race, or the varying particle, that a model is: told by its simulator, built from its input.
+"""The race, particle or levels that a model is: told by its simulator, built from its input.
 
 A name proves nothing: a model is one of these if its simulator is, no function of it is a user's,
 and nothing that the density takes for given is a parameter. Parameters reach a simulator through
@@ -20,10 +20,15 @@ from lanflow.models.exact.ballistic import (
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
+from lanflow.models.exact.two_levels import TwoLevels
 from lanflow.models.exact.variable import Variable
 from lanflow.models.exact.wald import racing_diffusion
 from lanflow.models.model import Model
-from lanflow.models.simulators import simulator_arguments, simulator_distributions
+from lanflow.models.simulators import (
+    boundary_of,
+    simulator_arguments,
+    simulator_distributions,
+)
 
 # Simulators with a closed form. Those of the LBA take their noise from the catalogue's names.
 _BALLISTIC = ("lba_vanilla", "lba_angle", "rlwm_lba_race", "rlwm_lba_pw_v1")
@@ -32,6 +37,13 @@ _CLOSED = (*_BALLISTIC, "racing_diffusion_model", "poisson_race")
 _STRAIGHT = ("constant", "angle")
 # Simulators of a particle that varies over trials: by the same distributions always, or by any.
 _VARYING = ("full_ddm", "full_ddm_rv")
+# Simulators of a high decision that drives a low one; boundaries that never rise and fall again.
+_TWO_LEVELS = (
+    "ddm_flexbound_mic2_ornstein",
+    "ddm_flexbound_mic2_multinoise",
+    "ddm_flexbound_tradeoff",
+)
+_MONOTONE = ("constant", "angle", "weibull_cdf")
 # Half the least width of the non-decision time, seconds: less is taken for it.
 _LEAST_WIDTH = 1e-5
 # Parameters of noise, which is taken for that of the simulator.
@@ -73,6 +85,26 @@ def is_variable(model: Model) -> bool:
         and families.get("z_dist") in ("point", "uniform")
         and families.get("t_dist") not in (None, "point")
     )
+
+
+def is_two_levels(model: Model) -> bool:
+    """True if a model is a high decision that drives a noisy low one.
+
+    Where the low choice is read off with the boundary at the high decision, the boundary must not
+    rise and fall again.
+    """
+    if not (
+        model.simulator in _TWO_LEVELS
+        and not {"simulator", "drift"} & set(model.definition.own)
+        and model.definition.drift is None
+        and not (_NOISE | {"s_pre_high_level_choice"}) & set(model.parameters)
+        and model.choices == (0, 1, 2, 3)
+    ):
+        return False
+    if model.simulator == "ddm_flexbound_mic2_multinoise":
+        return model.definition.boundary in _MONOTONE and not model.definition.own
+    given = simulator_arguments(model, model.bounds.centre())
+    return bool(given.get("s_pre_high_level_choice", np.ones(1))[0] == 1)
 
 
 def _family(distribution: Any) -> str:
@@ -170,6 +202,44 @@ def variable_of(model: Model, theta: Mapping[str, float], until: float) -> Varia
     else:
         before = before.dist(**{**before.kwds, "loc": before.kwds.get("loc", 0.0) + t})
     return Variable(v + float(moved), float(sv), a, low, high, before, until)
+
+
+def two_levels_of(
+    model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1
+) -> TwoLevels:
+    """The two levels of a model at given parameters.
+
+    Parameters
+    ----------
+    model
+        One for which :func:`is_two_levels` is true.
+    theta
+        The parameters by name.
+    until
+        How long a decision may take, seconds.
+    refinement
+        How many times finer than usual the grid is.
+    """
+    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    boundary, d = boundary_of(model, given), given["d"]
+    drift, noise, misses = (0.0, 1 - d), (1.0, 0.0), False
+    if model.simulator == "ddm_flexbound_tradeoff":
+        drift = noise = ((1 - d) / (2 - d), d / (2 - d))
+    if model.simulator == "ddm_flexbound_mic2_multinoise":
+        noise, misses = (0.0, 1.0), bool(np.diff(boundary(np.array([0.0, 1.0])))[0] < 0)
+    return TwoLevels(
+        boundary=boundary,
+        v_high=given["vh"],
+        z_high=given["zh"],
+        v_low=np.array([given["vl1"], given["vl2"]]),
+        z_low=np.array([given["zl1"], given["zl2"]]),
+        drift=drift,
+        noise=noise,
+        leak=given.get("g", 0.0),
+        until=until,
+        misses=misses,
+        refinement=refinement,
+    )
 
 
 def _uniform(middle: float, half_width: float) -> Any:
