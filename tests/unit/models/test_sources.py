@@ -52,6 +52,9 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("poisson_race", "analytic"),
         ("race_3", "solver"),
         ("race_no_z_angle_4_deadline", "solver"),
+        ("ddm_mic2_ornstein_deadline", "solver"),
+        ("tradeoff_weibull_no_bias", "solver"),
+        ("ddm_mic2_multinoise_conflict_gamma_no_bias", "kde"),
         ("full_ddm", "analytic"),
         ("ddm_st", "analytic"),
         ("lca_3", "kde"),
@@ -84,8 +87,8 @@ def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
         label_source("solver", find_model(model))
     assert str(caught.value).startswith(
         "ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does not vary "
-        "over trials, and for races of diffusions to a straight bound; model "
-        f"{model!r} is neither"
+        "over trials, for races of diffusions to a straight bound, and for a high decision that "
+        f"drives a low one; model {model!r} is none of them"
     )
 
 

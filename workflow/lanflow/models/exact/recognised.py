@@ -90,19 +90,19 @@ def is_variable(model: Model) -> bool:
 def is_two_levels(model: Model) -> bool:
     """True if a model is a high decision that drives a noisy low one.
 
-    Where the low choice is read off with the boundary at the high decision, the boundary must not
-    rise and fall again.
+    Boundaries that rise and fall are left out: some fall so steeply that the solution is lost in
+    rounding, and where the low choice is read off with the boundary at the high decision, a wrong
+    one has no simple probability.
     """
     if not (
         model.simulator in _TWO_LEVELS
-        and not {"simulator", "drift"} & set(model.definition.own)
+        and model.definition.boundary in _MONOTONE
         and model.definition.drift is None
+        and not model.definition.own
         and not (_NOISE | {"s_pre_high_level_choice"}) & set(model.parameters)
         and model.choices == (0, 1, 2, 3)
     ):
         return False
-    if model.simulator == "ddm_flexbound_mic2_multinoise":
-        return model.definition.boundary in _MONOTONE and not model.definition.own
     given = simulator_arguments(model, model.bounds.centre())
     return bool(given.get("s_pre_high_level_choice", np.ones(1))[0] == 1)
 

@@ -20,13 +20,12 @@ dimensions, ``y = X / b(t)`` in [-1, 1] for each. Its mass ends
 - at the other high boundary, where it is the other low process's concern.
 
 One step of the clock ``tau = int 1 / b**2`` moves the high process, then the low one, each in the
-middle of the other (Strang 1968): the high process, and the low one after the decision, in sines,
-exactly. With constant drift and noise one, in a boundary that is straight within the step, an
-elementary factor (see :mod:`~lanflow.models.exact.reflected`) takes drift and motion away and
-leaves the equation of heat. The low process before the decision takes Scharfetter and Gummel's
-differences (1969), exact for a steady current and stable where noise is small, and Radau's step
-(:mod:`lanflow.models.solver`). All is done again in twice the steps and half the places of the low
-process, and logarithms are extrapolated.
+middle of the other (Strang 1968). The high process moves in sines, exactly: with constant drift and
+noise one, in a boundary that is straight within the step, an elementary factor (see
+:mod:`~lanflow.models.exact.reflected`) takes drift and motion away and leaves the equation of heat.
+The low process takes Scharfetter and Gummel's differences (1969), exact for a steady current and
+stable where noise is small, and Radau's step (:mod:`lanflow.models.solver`). All is done again in
+twice the steps and half the places of the low process, and logarithms are extrapolated.
 
 Interpolated is the ratio to ``exp(-D**2 / 2t) / t``, ``D`` the length of the shortest way to both
 decisions, in which the noise of each place is the measure. Before the solution begins to be
@@ -60,6 +59,8 @@ _MOST_INTERVALS = 256
 _SOLVED_TAU = 25.0
 # The solution is taken from where it is at most this much, in logarithms, below its peak.
 _BELOW_PEAK = 9.0
+# It is taken where both solutions are this near; the logarithm of nothing.
+_NEAR, _NEVER = 1.0, -1e4
 # Early times of the density, down to this share of the first.
 _N_EARLY, _EARLIEST = 24, 1e-2
 _SIGNS = np.array([-1.0, 1.0])
@@ -159,6 +160,28 @@ class TwoLevels:
         """``beta`` of the lower and the upper choice, shape (..., 2)."""
         return (1 + _SIGNS * y_high[..., None]) / 2
 
+    @cached_property
+    def shortest_way(self) -> Array:
+        """Length of the shortest way to both decisions, for each choice, shape (4,).
+
+        A way along the low axis is as long as the noise is small. The longest of all lower bounds,
+        ``p * low + int (1 - (p s)**2)**0.5 dh`` for a slope ``p`` up to one, is the shortest way.
+        """
+        high, low = self.first_places
+        b = float(self.course.b[0])
+        p, shares = np.linspace(0, 1, 400), (np.arange(64) + 0.5) / 64
+        out = []
+        for side, first in enumerate(self.share(np.array(high / b))):
+            noise = self.noise[0] + self.noise[1] * (first + (1 - first) * shares)
+            along = np.sqrt(np.maximum(1 - np.outer(p, noise) ** 2, 0)).mean(axis=1)
+            out += [(p * (b - k * low[side]) + along * 2 * b * (1 - first)).max() for k in _SIGNS]
+        return np.array(out)
+
+    def log_base(self, times: Array) -> Array:
+        """Logarithm of the known part of the densities of the choices, shape (4, times)."""
+        longer = self.shortest_way[:, None] * self.course.at(times)[0] / self.course.b[0]
+        return np.asarray(-(longer**2) / (2 * times) - np.log(times))
+
     def begin(self, t: float, y_high: Array, y_low: Array) -> Array:
         """Density of both places shortly after the start, shape (high, 2, low).
 
@@ -196,7 +219,7 @@ def _sines(n: int) -> tuple[Array, Array, Array, Array]:
 def _factors(v: Array, b: Array, dt: Array, dtau: Array) -> Callable[[Array, Array | float], Array]:
     """Density with drift and motion relative to what obeys the equation of heat, in logarithms.
 
-    Of drifts ``v``, in straight pieces of a boundary that is ``b`` where they meet, ``dt`` seconds
+    Of a drift ``v``, in straight pieces of a boundary that is ``b`` where they meet, ``dt`` seconds
     and ``dtau`` of the clock long. Taken at places when a share of each piece's clock has passed;
     shape (pieces, *drifts, places).
     """
@@ -257,33 +280,42 @@ class _High:
 
 
 class _Low:
-    """The low process's steps before the high decision, in space of ``n`` intervals.
+    """A low process's steps in space of ``n`` intervals, of rows of densities, each for two sides.
 
     ``up`` and ``down`` are what crosses the middle of an interval of the density below it, and of
-    that above it, shape (steps, high, 2, intervals).
+    that above it, shape (steps, rows, 2, intervals).
+
+    Parameters
+    ----------
+    drift, noise
+        Of the rows, shape (rows, 2).
+    leak
+        Pull to zero.
     """
 
-    def __init__(self, levels: TwoLevels, times: Array, n_high: int, n: int) -> None:
+    def __init__(
+        self, levels: TwoLevels, times: Array, n: int, drift: Array, noise: Array, leak: float
+    ) -> None:
         b, tau, _, way = levels.course.at(times)
-        self.dtau = np.diff(tau)
-        pull = (np.diff(np.log(b)) + levels.leak * np.diff(times)) / self.dtau
+        self.dtau, self.h = np.diff(tau), 2 / n
+        pull = (np.diff(np.log(b)) + leak * np.diff(times)) / self.dtau
         relative = np.diff(way) / self.dtau
-        beta = levels.share(_sines(n_high)[0])[..., None]
-        drift = levels.v_low[:, None] * (levels.drift[0] + levels.drift[1] * beta)
-        diffusion = (levels.noise[0] + levels.noise[1] * beta) ** 2 / 2
-        self.h = 2 / n
-        middles = (np.arange(n) + 0.5) * self.h - 1
         self._still = bool(np.ptp(pull) < 1e-9 and np.ptp(relative) < 1e-9 * relative[0])
         steps = slice(0, 1) if self._still else slice(None)
-        speed = relative[steps, None, None, None] * drift
-        speed = speed - pull[steps, None, None, None] * middles
-        peclet = np.clip(speed * self.h / diffusion, -500, 500)
+        middles = (np.arange(n) + 0.5) * self.h - 1
+        relative, pull = (one[steps, None, None, None] for one in (relative, pull))
+        speed = relative * drift[..., None] - pull * middles
+        spread = (noise**2 / 2)[..., None] / self.h
+        peclet = np.clip(speed / spread, -500, 500)
         peclet = np.where(np.abs(peclet) < 1e-8, 1e-8, peclet)
-        self.down = diffusion / self.h * peclet / np.expm1(peclet)
-        self.up = self.down + diffusion / self.h * peclet
+        self.down = spread * peclet / np.expm1(peclet)
+        self.up = self.down + spread * peclet
 
-    def step(self, i: int, q: Array) -> tuple[Array, Array]:
-        """The density a step later, and what has met the boundaries, shape (high, 2, 2)."""
+    def step(self, i: int, q: Array, entering: Array | float = 0.0) -> tuple[Array, Array]:
+        """The density a step later, and what has met the boundaries, shape (rows, 2, 2).
+
+        What enters does so evenly within the step.
+        """
         from scipy.linalg.lapack import zgtsv
 
         up, down = self.up[0 if self._still else i], self.down[0 if self._still else i]
@@ -292,7 +324,8 @@ class _Low:
         above, below = (np.zeros(q.shape, complex) for _ in range(2))
         np.multiply(down[..., 1:-1], -size, out=above[..., :-1])
         np.multiply(up[..., 1:-1], -size, out=below[..., 1:])
-        rows = below.ravel()[1:], centre.ravel(), above.ravel()[:-1], q.ravel().astype(complex)
+        right = (q - entering / POLE).ravel()
+        rows = below.ravel()[1:], centre.ravel(), above.ravel()[:-1], right
         part = zgtsv(*rows, *(1,) * 4)[3].reshape(q.shape)
         met = 2 * (RESIDUE / -POLE * part[..., [0, -1]]).real * self.dtau[i]
         met[..., 0] *= down[..., 0]
@@ -300,52 +333,25 @@ class _Low:
         return 2 * (RESIDUE * part).real, met
 
 
-class _After:
-    """The low process's steps after the high decision."""
-
-    def __init__(self, levels: TwoLevels, times: Array, n: int) -> None:
-        b, tau, _, _ = levels.course.at(times)
-        self._dtau = np.diff(tau)
-        factor = _factors(levels.v_low, b, np.diff(times), self._dtau)
-        y, self._sines, k, self._slopes = _sines(n)
-        self._rates = k**2 / 2
-        begin, middle, end = (factor(y, at) for at in (0.0, 0.5, 1.0))
-        self._before, self._after = np.exp(-begin), np.exp(end)
-        # What enters within a step does so evenly; its factor has fallen by half of the step's.
-        self._middle = np.exp(-middle)
-        self._out = np.exp(factor(_SIGNS, 1.0)) / 2
-
-    def step(self, i: int, density: Array, entering: Array) -> tuple[Array, Array]:
-        """The density a step later and what then leaves per clock, shapes (2, low, n), (2, 2, n).
-
-        Both densities may be several, along their last axis.
-        """
-        to_waves = 2 / (self._sines.shape[0] + 1) * self._sines
-        dtau = self._dtau[i]
-        decay = np.exp(-self._rates * dtau)[:, None]
-        waves = to_waves @ (density * self._before[i][..., None])
-        fresh = to_waves @ (entering * self._middle[i][..., None])
-        waves = decay * waves + _gone(self._rates, dtau)[:, None] / dtau * fresh
-        leaving = self._out[i][..., None] * (self._slopes @ waves)
-        return self._after[i][..., None] * (self._sines @ waves), leaving
-
-
 def _solved(levels: TwoLevels, times: Array, n_high: int, n_low: int) -> Array:
     """Densities of the choices per second at the times of steps, shape (4, times)."""
-    high, after = _High(levels, times, n_high), _After(levels, times, n_low)
-    low = _Low(levels, times, n_high, n_low)
+    high, (y_high, y_low) = _High(levels, times, n_high), (_sines(n)[0] for n in (n_high, n_low))
+    beta = levels.share(y_high)
+    drift, noise = (one[0] + one[1] * beta for one in (levels.drift, levels.noise))
+    low = _Low(levels, times, n_low, levels.v_low * drift, noise, levels.leak)
+    after = _Low(levels, times, n_low, levels.v_low + np.zeros((2, 2)), np.ones((2, 2)), 0.0)
     b = levels.course.at(times)[0]
-    both = levels.begin(float(times[0]), _sines(n_high)[0], _sines(n_low)[0])
-    alone, then = np.zeros((*both.shape[:2], 2)), np.zeros((*both.shape[1:], 2))
-    entering, leaving = np.zeros(both.shape[1:]), np.zeros((2, 2, 2))
-    out = np.empty((len(times), 2, 2))
+    both = levels.begin(float(times[0]), y_high, y_low)
+    alone, then = np.zeros((n_high - 1, 2, 2)), np.zeros((2, 2, n_low - 1))
+    entering = np.zeros((2, n_low - 1))
+    out, left = np.empty((len(times), 2, 2)), np.empty((len(times) - 1, 2, 2))
     for i in range(len(times)):
         entering = entering + np.einsum("sh,hsl->sl", high.until_now[i], both)
         if i > 0:
-            weighted = entering[..., None] * [1.0, 1 / np.sqrt(b[i - 1] * b[i])]
-            then, leaving = after.step(i - 1, then, weighted)
-        crossed = _read_off(leaving, b[i]) if levels.misses else leaving[..., 0]
-        out[i] = (np.einsum("sh,hsl->sl", high.now[i], alone) + crossed) / b[i] ** 2
+            weights = np.array([1.0, 1 / np.sqrt(b[i - 1] * b[i])])[:, None, None]
+            then, met = after.step(i - 1, then, weights * entering)
+            left[i - 1] = _read_off(met, np.sqrt(b[i - 1] * b[i])) if levels.misses else met[0]
+        out[i] = np.einsum("sh,hsl->sl", high.now[i], alone) / b[i] ** 2
         entering = np.einsum("sh,hsl->sl", high.from_now[i], both)
         if i < len(times) - 1:
             both, alone = (
@@ -354,7 +360,12 @@ def _solved(levels: TwoLevels, times: Array, n_high: int, n_low: int) -> Array:
             )
             both, met = low.step(i, both)
             alone += met
-    return out.reshape(len(times), 4).T
+    # What left in a step is a density in its middle; the ratio to the base is a smooth one.
+    middles = (times[1:] + times[:-1]) / 2
+    logs = log(left / np.diff(times)[:, None, None]).reshape(-1, 4).T
+    ratios = np.nan_to_num(logs - levels.log_base(middles), neginf=_NEVER)
+    at = [np.interp(np.log(times), np.log(middles), ratio) for ratio in ratios]
+    return out.reshape(-1, 4).T + np.exp(np.stack(at) + levels.log_base(times))
 
 
 def _read_off(leaving: Array, b: float) -> Array:
@@ -362,25 +373,8 @@ def _read_off(leaving: Array, b: float) -> Array:
 
     Of all of it half are of either choice, and the share ``b_later / b`` is where it was.
     """
-    whole, kept = leaving[..., 0].mean(axis=1, keepdims=True), b * leaving[..., 1] / 2
+    whole, kept = leaving[0].mean(axis=1, keepdims=True), b * leaving[1] / 2
     return np.asarray(whole + kept - kept[:, ::-1])
-
-
-def _shortest_way(levels: TwoLevels) -> Array:
-    """Length of the shortest way to both decisions, for each choice, shape (4,).
-
-    A way along the low axis is as long as the noise is small. The longest of all lower bounds,
-    ``p * low + int (1 - (p s)**2)**0.5 dh`` for a slope ``p`` up to one, is the shortest way.
-    """
-    high, low = levels.first_places
-    b = float(levels.course.b[0])
-    p, shares = np.linspace(0, 1, 400), (np.arange(64) + 0.5) / 64
-    out = []
-    for side, first in enumerate(levels.share(np.array(high / b))):
-        noise = levels.noise[0] + levels.noise[1] * (first + (1 - first) * shares)
-        along = np.sqrt(np.maximum(1 - np.outer(p, noise) ** 2, 0)).mean(axis=1)
-        out += [(p * (b - k * low[side]) + along * 2 * b * (1 - first)).max() for k in _SIGNS]
-    return np.array(out)
 
 
 class Solution:
@@ -392,10 +386,10 @@ class Solution:
         n_high, n_low = levels.intervals
         fine = log(_solved(levels, self._steps, n_high, n_low)[:, ::2])
         coarse = log(_solved(levels, self._steps[::2], n_high, n_low // 2))
-        known = np.isfinite(fine) & np.isfinite(coarse)
+        with np.errstate(invalid="ignore"):
+            known = np.abs(fine - coarse) < _NEAR
         self._logs = np.full(fine.shape, -np.inf)
         self._logs[known] = (4 * fine[known] - coarse[known]) / 3
-        self._way = _shortest_way(levels)
         self._ratios = [self._ratio(row) for row in range(4)]
 
     @property
@@ -405,12 +399,6 @@ class Solution:
         end = self._levels.course.t[-1]
         late = np.linspace(self._steps[-1], end, 12)
         return np.unique(np.concatenate([early, self._steps, late]))
-
-    def _base(self, times: Array, row: int) -> Array:
-        """Logarithm of the known part."""
-        b = self._levels.course.at(times)[0]
-        longer = self._way[row] * b / self._levels.course.b[0]
-        return np.asarray(-(longer**2) / (2 * times) - np.log(times))
 
     def _ratio(self, row: int) -> Callable[[Array, Array], Array]:
         """Logarithm of the ratio to the base, at times and readings of the clock."""
@@ -423,7 +411,7 @@ class Solution:
         if known.sum() < 4:
             return lambda times, _: np.full_like(times, -np.inf)
         at = np.log(times[known])
-        ratio = logs[known] - self._base(times[known], row)
+        ratio = logs[known] - self._levels.log_base(times[known])[row]
         spline = CubicSpline(at, ratio)
         tau = self._levels.course.at(times[known][-2:])[1]
         fall = (ratio[-1] - ratio[-2]) / (tau[1] - tau[0])
@@ -444,6 +432,6 @@ class Solution:
         inside = (times > 0) & (times <= self._levels.course.t[-1])
         t = times[inside]
         clock = self._levels.course.at(t)[1]
-        for row, ratio in enumerate(self._ratios):
-            out[row, inside] = self._base(t, row) + ratio(t, clock)
+        ratios = np.stack([ratio(t, clock) for ratio in self._ratios])
+        out[:, inside] = self._levels.log_base(t) + ratios
         return out
