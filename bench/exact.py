@@ -31,7 +31,12 @@ from lanflow.core.tables import markdown_table
 from lanflow.models.density import Array, Density, labels
 from lanflow.models.exact import ballistic, variable, wald
 from lanflow.models.exact.normal import quadrature
-from lanflow.models.exact.recognised import is_closed_race, is_reflected_race, is_variable
+from lanflow.models.exact.recognised import (
+    is_closed_race,
+    is_reflected_race,
+    is_two_levels,
+    is_variable,
+)
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names
 from lanflow.models.sources import best_source, make_density
@@ -48,6 +53,9 @@ CHAPTERS = {
     "poisson_race": "poisson",
     "race_model": "reflected",
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
+    "ddm_flexbound_mic2_ornstein": "two_levels",
+    "ddm_flexbound_mic2_multinoise": "two_levels",
+    "ddm_flexbound_tradeoff": "two_levels",
 }
 # Numbers of quadrature nodes, and names of nodes and weights, of each chapter.
 NODES: dict[ModuleType, dict[int, tuple[str, str]]] = {
@@ -72,6 +80,7 @@ its density and names its source.
 | `poisson` | races of Poisson processes |
 | `reflected` | races of diffusions above a reflecting floor, to a bound that is a straight line |
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
+| `two_levels` | a high decision whose process drives the low one, between monotone boundaries |
 
 ## What ssm-simulators' simulators do
 
@@ -94,6 +103,15 @@ else:
   answer at once.
 - `full_ddm_deadline`: the simulator stops a particle at the deadline less the *mean* non-decision
   time and takes the side it is on for an answer; here an answer counts if it came in time.
+- `ddm_mic2_*`, `tradeoff_*`: until the high decision the low drift follows the *place* of the
+  high process, moment by moment, not only its decision; only the low process of the high choice is
+  run; its drift is without the factor `1 - d`, its noise whole and its leak gone afterwards.
+- `ddm_mic2_*_no_lowdim_noise` are `ddm_mic2_*` without the ending: the noise is there.
+- `ddm_mic2_multinoise_*`: the low choice is read off with the boundary at the *high* decision.
+  Where the boundary has come down since, from `b` to `b_later`, it is the wrong one with the
+  probability `(1 - b_later / b) / 2`.
+- `tradeoff_conflict_gamma_no_bias`: its `alphagamma` and `scalegamma` are not the names that the
+  boundary has, so that they change nothing.
 - Diffusions are looked at once a step (0.001 s), as if boundaries were 0.018 further away. The
   densities have no step; the tests correct for that of the simulations.
 
@@ -103,7 +121,8 @@ MODELS_HEAD = """\
 
 Made by `make bench-exact`: milliseconds of one core for a parameter set of {rows} rows with all
 labels (median of {sets} sets), and the absolute error of the labels, in nats, against a grid four
-times finer or at least twice the nodes of each quadrature, over trials drawn from the density.
+times finer (in space twice, for `two_levels`) or at least twice the nodes of each quadrature,
+over trials drawn from the density.
 Where nothing is approximated but in rounding, the error is zero. The test of each chapter holds
 its density against other formulas, conservation, and simulations, and shows that it would see a
 shift of 1 %.
@@ -125,7 +144,8 @@ def exact_models() -> Iterator[Model]:
     """The models whose densities are in these chapters."""
     for name in sorted(model_names()):
         model = find_model(name)
-        if is_closed_race(model) or is_reflected_race(model) or is_variable(model):
+        is_known = is_closed_race, is_reflected_race, is_variable, is_two_levels
+        if any(is_it(model) for is_it in is_known):
             yield model
 
 

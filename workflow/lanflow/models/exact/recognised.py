@@ -218,7 +218,7 @@ def two_levels_of(
     until
         How long a decision may take, seconds.
     refinement
-        How many times finer than usual the grid is.
+        How many times finer than usual the grid is, in time.
     """
     given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
     boundary, d = boundary_of(model, given), given["d"]

@@ -87,7 +87,7 @@ class TwoLevels:
         simulators does. While the boundary comes down from ``b`` to ``b_later`` between the
         decisions, it is the wrong one with the probability ``(1 - b_later / b) / 2``.
     refinement
-        How many times finer than usual the grid is, in space and in time.
+        How many times finer than usual the grid is in time; in space it is the square root of it.
     """
 
     boundary: Callable[[Array], Array]
@@ -133,9 +133,8 @@ class TwoLevels:
         std = np.sqrt(t) / float(np.interp(t, self.course.t, self.course.b))
         n_high = max(N_HIGH, 2 * _HIGH_INTERVALS / std)
         n_low = max(N_LOW, 2 * _LOW_INTERVALS / (std * max(sum(self.noise) / 2, 0.5)))
-        n_high, n_low = (
-            2 * int(np.ceil(min(n, _MOST_INTERVALS) * self.refinement / 2)) for n in (n_high, n_low)
-        )
+        finer = np.sqrt(self.refinement) / 2
+        n_high, n_low = (2 * int(np.ceil(min(n, _MOST_INTERVALS) * finer)) for n in (n_high, n_low))
         return n_high, n_low + n_low % 4
 
     @property
@@ -282,9 +281,6 @@ class _High:
 class _Low:
     """A low process's steps in space of ``n`` intervals, of rows of densities, each for two sides.
 
-    ``up`` and ``down`` are what crosses the middle of an interval of the density below it, and of
-    that above it, shape (steps, rows, 2, intervals).
-
     Parameters
     ----------
     drift, noise
@@ -298,18 +294,20 @@ class _Low:
     ) -> None:
         b, tau, _, way = levels.course.at(times)
         self.dtau, self.h = np.diff(tau), 2 / n
-        pull = (np.diff(np.log(b)) + leak * np.diff(times)) / self.dtau
-        relative = np.diff(way) / self.dtau
-        self._still = bool(np.ptp(pull) < 1e-9 and np.ptp(relative) < 1e-9 * relative[0])
-        steps = slice(0, 1) if self._still else slice(None)
-        middles = (np.arange(n) + 0.5) * self.h - 1
-        relative, pull = (one[steps, None, None, None] for one in (relative, pull))
-        speed = relative * drift[..., None] - pull * middles
-        spread = (noise**2 / 2)[..., None] / self.h
-        peclet = np.clip(speed / spread, -500, 500)
+        self._pull = (np.diff(np.log(b)) + leak * np.diff(times)) / self.dtau
+        self._b = np.diff(way) / self.dtau
+        self._is_still = bool(np.ptp(self._pull) < 1e-9 and np.ptp(self._b) < 1e-9 * self._b[0])
+        self._drift, self._spread = drift[..., None], (noise**2 / 2)[..., None] / self.h
+        self._middles = (np.arange(n) + 0.5) * self.h - 1
+        self._first = self._currents(0)
+
+    def _currents(self, i: int) -> tuple[Array, Array]:
+        """What crosses the middle of an interval of the density below it, and of that above it."""
+        speed = self._b[i] * self._drift - self._pull[i] * self._middles
+        peclet = np.clip(speed / self._spread, -500, 500)
         peclet = np.where(np.abs(peclet) < 1e-8, 1e-8, peclet)
-        self.down = spread * peclet / np.expm1(peclet)
-        self.up = self.down + spread * peclet
+        down = self._spread * peclet / np.expm1(peclet)
+        return down + self._spread * peclet, down
 
     def step(self, i: int, q: Array, entering: Array | float = 0.0) -> tuple[Array, Array]:
         """The density a step later, and what has met the boundaries, shape (rows, 2, 2).
@@ -318,7 +316,7 @@ class _Low:
         """
         from scipy.linalg.lapack import zgtsv
 
-        up, down = self.up[0 if self._still else i], self.down[0 if self._still else i]
+        up, down = self._first if self._is_still else self._currents(i)
         size = self.dtau[i] / self.h
         centre = size * (up[..., 1:] + down[..., :-1]) - POLE
         above, below = (np.zeros(q.shape, complex) for _ in range(2))
