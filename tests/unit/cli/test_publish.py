@@ -10,6 +10,7 @@ import pytest
 
 from lanflow.cli.main import main
 from lanflow.networks import folder as network_folder
+from lanflow.publish.licence import DEFAULT_LICENCE
 from lanflow.tracking.client import connect
 from lanflow.tracking.store import Store
 from tests.evaluated import FAILED_GATE, write_evaluation, write_network
@@ -77,6 +78,7 @@ def test_bundle_writes_a_folder_and_an_archive(
 
 def test_bundle_without_an_archive(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bundle", NETWORK, "--output", "bundle"]) == 0
+    assert f"license: {DEFAULT_LICENCE}\n" in (place / "bundle/README.md").read_text()
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("ddm lan (torch): packed into bundle (")
     assert not (place / "bundle.tar.gz").exists()

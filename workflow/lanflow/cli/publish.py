@@ -15,9 +15,9 @@ from lanflow.cli.options import (
     StoreOptions,
     Text,
 )
+from lanflow.publish.licence import DEFAULT_LICENCE, parse_licence
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 
 def _repo(text: str) -> str:
@@ -26,16 +26,8 @@ def _repo(text: str) -> str:
     return text
 
 
-def _licence(text: str) -> str:
-    if not _LICENCE.fullmatch(text):
-        raise ValueError(
-            f"{text!r} is not an identifier of a licence such as mit, bsd-3-clause or cc-by-4.0"
-        )
-    return text
-
-
 Licence = Annotated[
-    str, Option(parse=_licence, metavar="ID"), "of the network, as the hub writes it"
+    str, Option(parse=parse_licence, metavar="ID"), "of the network, as the hub writes it"
 ]
 OwnFolder = Annotated[NetworkFolder, "a network's folder"]
 
@@ -78,7 +70,7 @@ def bundle(
     models: ModelsFileOption,
     output: Annotated[Folder, "folder of the bundle's own"],
     archive: Annotated[bool, "write DIR.tar.gz, too; same network, same bytes"] = False,
-    licence: Licence = "mit",
+    licence: Licence = DEFAULT_LICENCE,
 ) -> Outcome:
     """Pack a network with all that belongs to it."""
     from lanflow.core.tables import count_of
@@ -123,7 +115,7 @@ def publish(
     keep_readme: Annotated[
         bool, "leave the repository's README.md as it is, where it holds several networks"
     ] = False,
-    licence: Licence = "mit",
+    licence: Licence = DEFAULT_LICENCE,
 ) -> Outcome:
     """Upload a network to the Hugging Face hub."""
     from lanflow.evaluation.record import read_own_evaluation

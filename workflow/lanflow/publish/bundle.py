@@ -23,11 +23,10 @@ from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
 from lanflow.publish.lanfactory import MANIFEST, REPORT, add_to_manifest, validation_report
+from lanflow.publish.licence import DEFAULT_LICENCE
 from lanflow.publish.readme import of_choice, of_choice_name, onnx_name, write_readme
 
 README = "README.md"
-# As LANfactory publishes networks, and as the repository is licensed that HSSM downloads from.
-DEFAULT_LICENCE = "bsd-2-clause"
 
 _NEEDED = (network_folder.CONFIG, network_folder.LINEAGE)
 _WHERE_THERE = (network_folder.HISTORY, network_folder.CURVE)

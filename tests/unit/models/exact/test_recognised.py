@@ -19,7 +19,7 @@ def test_all_of_the_families_are_recognised_and_nothing_else() -> None:
         if is_closed_race(find_model(name)) or is_reflected_race(find_model(name))
     }
     assert found == set(NAMES)
-    assert len(found) == 25
+    assert len(found) >= 25  # at ssm-simulators 0.12.5; later ones have lba4
 
 
 def changed(name: str, **parts: object) -> Model:

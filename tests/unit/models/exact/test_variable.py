@@ -16,6 +16,7 @@ from lanflow.models.sources import make_density
 from tests.unit.models.exact.agreement import assert_simulated
 
 NAMES = ["full_ddm", "full_ddm2", "full_ddm_rv", "ddm_st", "ddm_truncnormt", "ddm_rayleight"]
+NAMES += [name for name in model_names() if name == "ddm_normal_st"]  # ssm-simulators 0.15 has it
 
 
 def particle(nondecision: Any, *, width: float = 0.3, **changed: float) -> Variable:
