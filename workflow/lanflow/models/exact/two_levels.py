@@ -30,6 +30,10 @@ twice the steps and half the places of the low process, and logarithms are extra
 Interpolated is the ratio to ``exp(-D**2 / 2t) / t``, ``D`` the length of the shortest way to both
 decisions, in which the noise of each place is the measure. Before the solution begins to be
 accurate the ratio is a straight line in time, behind its end one in the clock.
+
+The elementary factor spans ``exp(v b)`` to ``exp(-v b)``, and more where a boundary falls steeply:
+beyond ``exp(18)`` or so each way, rounding is all that is left. In ssm-simulators' bounds only the
+bumps of ``conflict_gamma`` fall so steeply.
 """
 
 from collections.abc import Callable
