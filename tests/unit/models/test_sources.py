@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from lanflow.models.analytic import choice_probability, diffusion
 from lanflow.models.density import FLOOR
 from lanflow.models.generation import default_generator_config
 from lanflow.models.simulators import find_model
-from lanflow.models.sources import Source, label_source, make_density
+from lanflow.models.sources import Source, best_source, label_source, make_density
 
 N_ROWS = 500
 
@@ -57,12 +58,31 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("ddm_mic2_multinoise_conflict_gamma_no_bias", "kde"),
         ("full_ddm", "analytic"),
         ("ddm_st", "analytic"),
+        ("ddm_seq2", "analytic"),
+        ("ddm_par2_angle_no_bias_deadline", "analytic"),
+        ("ddm_seq2_weibull_no_bias", "solver"),
+        ("ddm_par2_conflict_gamma_no_bias", "solver"),
         ("lca_3", "kde"),
-        ("levy", "kde"),
+        ("levy", "solver"),
+        ("levy_angle_deadline", "solver"),
     ],
 )
 def test_auto_takes_the_best_there_is(model: str, best: str) -> None:
     assert label_source("auto", find_model(model)) == best
+
+
+def test_the_same_process_under_another_name_has_its_density() -> None:
+    # As angle_extended of ssm-simulators 0.15.
+    angle = find_model("angle_deadline")
+    extended = replace(angle.with_bounds({"v": (-6, 6)}, "here"), name="angle_extended_deadline")
+    assert best_source(extended) == "analytic"
+    theta = {"v": 5.0, "a": 1.4, "z": 0.4, "t": 0.4, "theta": 0.3, "deadline": 1.5}
+    rows = {"rts": np.linspace(0.5, 1.4, 9), "choices": np.ones(9)}
+    known, same = (make_density("analytic", one, theta, 20.0) for one in (angle, extended))
+    np.testing.assert_array_equal(same.evaluate(**rows), known.evaluate(**rows))
+    own = extended.definition.model_copy(update={"own": ["boundary"]})
+    assert best_source(replace(extended, definition=own)) != "analytic"
+    assert best_source(replace(find_model("weibull"), name="angle_2")) == "solver"
 
 
 @pytest.mark.parametrize("source", ["analytic", "solver", "kde", "exact_kde", "pyddm"])
@@ -75,20 +95,21 @@ def test_an_analytic_likelihood_that_nobody_knows_is_refused() -> None:
         label_source("analytic", find_model("race_3"))
     assert str(caught.value) == (
         "ESTIMATOR.TYPE: no analytic likelihood is known for model 'race_3', only for ddm, "
-        "ddm_legacy, ddm_sdv, angle, particles that vary over trials, ballistic accumulators, and "
-        "races of diffusions without a floor or of Poisson processes; 'auto' takes the best there "
-        "is"
+        "ddm_legacy, ddm_sdv, angle, particles that vary over trials, two decisions between "
+        "straight boundaries, ballistic accumulators, and races of diffusions without a floor or "
+        "of Poisson processes; 'auto' takes the best there is"
     )
 
 
-@pytest.mark.parametrize("model", ["levy", "lba2", "full_ddm_rv", "ddm_par2"])
+@pytest.mark.parametrize("model", ["lca_3", "lba2", "full_ddm_rv", "ddm_par2"])
 def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
     with pytest.raises(UserError) as caught:
         label_source("solver", find_model(model))
     assert str(caught.value).startswith(
         "ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does not vary "
-        "over trials, for races of diffusions to a straight bound, and for a high decision that "
-        f"drives a low one; model {model!r} is none of them"
+        "over trials, for two decisions between boundaries that are not straight, for a high "
+        "decision that drives a low one, for races of diffusions to a straight bound, and for stable "
+        f"noise between straight boundaries; model {model!r} is none of them"
     )
 
 

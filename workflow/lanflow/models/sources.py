@@ -14,11 +14,15 @@ from lanflow.models.analytic import MODELS, diffusion
 from lanflow.models.density import Density
 from lanflow.models.exact.recognised import (
     is_closed_race,
+    is_levy,
     is_reflected_race,
     is_two_levels,
+    is_two_stages,
     is_variable,
+    levy_of,
     race_of,
     two_levels_of,
+    two_stages_of,
     variable_of,
 )
 from lanflow.models.exact.two_levels import Solution as TwoLevelSolution
@@ -29,21 +33,44 @@ from lanflow.models.solver import N_SPACE, STEP, Solution
 Source = Literal["analytic", "solver", "kde", "exact_kde", "pyddm"]
 # Those that can be the best there is for a model, the best first.
 BestSource = Literal["analytic", "solver", "kde"]
+_OF_ANGLE = {"v", "a", "z", "t", "theta"}
 
 
 def has_source(source: Source, model: Model) -> bool:
     """True if a model has labels from a source, as far as that is known without trying."""
     match source:
         case "analytic":
-            return is_exactly_known(model) or is_closed_race(model) or is_variable(model)
+            return (
+                is_exactly_known(model)
+                or is_closed_race(model)
+                or is_variable(model)
+                or is_two_stages(model, is_straight=True)
+            )
         case "solver":
-            return is_one_particle(model) or is_reflected_race(model) or is_two_levels(model)
+            return (
+                is_one_particle(model)
+                or is_reflected_race(model)
+                or is_levy(model)
+                or is_two_stages(model, is_straight=False)
+                or is_two_levels(model)
+            )
     return True
 
 
 def is_exactly_known(model: Model) -> bool:
     """True if a model is one of :data:`lanflow.models.analytic.MODELS`, and no variant of it."""
-    return model.base_name in MODELS and model.models_file is None and not model.definition.own
+    return _known_name(model) is not None
+
+
+def _known_name(model: Model) -> str | None:
+    """Name among those models: of the same process under other bounds, ``angle_extended``, too."""
+    if model.models_file is not None or model.definition.own:
+        return None
+    if model.base_name in MODELS:
+        return model.base_name
+    process = (model.simulator, model.definition.boundary, model.definition.drift, model.choices)
+    is_angle = process == ("ddm_flexbound", "angle", None, (-1, 1))
+    return "angle" if is_angle and set(model.parameters) - {"deadline"} == _OF_ANGLE else None
 
 
 def best_source(model: Model) -> BestSource:
@@ -78,14 +105,15 @@ def label_source(
     if source == "analytic":
         raise UserError(
             f"{key}: no analytic likelihood is known for model {model.base_name!r}, only "
-            f"for {', '.join(MODELS)}, particles that vary over trials, ballistic accumulators, "
-            "and races of diffusions without a floor or of Poisson processes; 'auto' takes the "
-            "best there is"
+            f"for {', '.join(MODELS)}, particles that vary over trials, two decisions between "
+            "straight boundaries, ballistic accumulators, and races of diffusions without a floor "
+            "or of Poisson processes; 'auto' takes the best there is"
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
-        "trials, for races of diffusions to a straight bound, and for a high decision that drives "
-        f"a low one; model {model.base_name!r} is none of them; 'auto' takes the best there is"
+        "trials, for two decisions between boundaries that are not straight, for a high decision "
+        "that drives a low one, for races of diffusions to a straight bound, and for stable "
+        f"noise between straight boundaries; model {model.base_name!r} is none of them; 'auto' takes the best there is"
     )
 
 
@@ -112,14 +140,19 @@ def make_density(
     refinement
         How many times finer than for labels the solver's grid is, in space and in time.
     """
-    if source == "analytic" and is_exactly_known(model):
-        return analytic_density(model.base_name, theta, max_t)
+    known = _known_name(model)
+    if source == "analytic" and known is not None:
+        return analytic_density(known, theta, max_t)
     if is_closed_race(model) or is_reflected_race(model):
         return _race_density(model, theta, max_t, refinement)
+    if is_two_stages(model):
+        return _two_stages_density(model, theta, max_t, refinement)
     if is_two_levels(model):
         return _two_level_density(model, theta, max_t, refinement)
     if source == "analytic":
         return _variable_density(model, theta, max_t)
+    if is_levy(model):
+        return _levy_density(model, theta, max_t, refinement)
     process = process_of(model, theta, max_t)
     solution = Solution(process, n_space=refinement * N_SPACE, step=STEP / refinement)
     deadline = theta.get("deadline", np.inf)
@@ -139,6 +172,35 @@ def _race_density(
         choices=race.choices,
         log_densities=race.log_densities,
         at_once=race.at_once,
+    )
+
+
+def _two_stages_density(
+    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
+) -> Density:
+    both = two_stages_of(model, theta, max_t, refinement=refinement)
+    return Density(
+        both.log_density,
+        both.grid(),
+        theta["t"],
+        max_t,
+        theta.get("deadline", np.inf),
+        choices=model.choices,
+        log_densities=both.log_densities,
+    )
+
+
+def _levy_density(
+    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
+) -> Density:
+    particle, t = levy_of(model, theta, max_t, refinement=refinement)
+    return Density(
+        particle.log_density,
+        particle.grid(),
+        t,
+        max_t,
+        theta.get("deadline", np.inf),
+        log_densities=particle.log_densities,
     )
 
 

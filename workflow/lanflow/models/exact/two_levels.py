@@ -306,7 +306,7 @@ class _Low:
         self._first = self._currents(0)
 
     def _currents(self, i: int) -> tuple[Array, Array]:
-        """What crosses the middle of an interval of the density below it, and of that above it."""
+        """Crossings of the middle of an interval: of the density below it, and of that above."""
         speed = self._b[i] * self._drift - self._pull[i] * self._middles
         peclet = np.clip(speed / self._spread, -500, 500)
         peclet = np.where(np.abs(peclet) < 1e-8, 1e-8, peclet)
@@ -371,7 +371,7 @@ def _solved(levels: TwoLevels, times: Array, n_high: int, n_low: int) -> Array:
 
 
 def _read_off(leaving: Array, b: float) -> Array:
-    """What leaves by the choice that is read off; the second of ``leaving`` has the weight 1 / b.
+    """Leavers by the choice that is read off; the second of ``leaving`` has the weight 1 / b.
 
     Of all of it half are of either choice, and the share ``b_later / b`` is where it was.
     """
