@@ -35,6 +35,7 @@ from lanflow.models.exact.recognised import (
     is_closed_race,
     is_levy,
     is_reflected_race,
+    is_two_levels,
     is_two_stages,
     is_variable,
 )
@@ -56,6 +57,9 @@ CHAPTERS = {
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
     **dict.fromkeys(("ddm_flexbound_seq2", "ddm_flexbound_par2"), "two_stages"),
     "levy_flexbound": "levy",
+    "ddm_flexbound_mic2_ornstein": "two_levels",
+    "ddm_flexbound_mic2_multinoise": "two_levels",
+    "ddm_flexbound_tradeoff": "two_levels",
 }
 # Numbers of quadrature nodes, and names of nodes and weights, of each chapter.
 NODES: dict[ModuleType, dict[int, tuple[str, str]]] = {
@@ -80,6 +84,7 @@ its density and names its source.
 | `poisson` | races of Poisson processes |
 | `reflected` | races of diffusions above a reflecting floor, to a bound that is a straight line |
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
+| `two_levels` | a high decision whose process drives the low one, between monotone boundaries |
 | `two_stages` | two decisions, in sequence or side by side, between the same boundaries |
 | `bent` | the same between boundaries that are not straight, from the density of the place |
 | `levy` | one particle with stable noise, between boundaries that are straight lines |
@@ -118,6 +123,15 @@ else:
 - `levy*`: the noise has the characteristic function `exp(-t |k|**alpha)`, so that with `alpha` 2
   its variance is twice that of other models. Below 2 the first answers come by jumps from the
   start, at once after the non-decision time: the density does not begin at zero.
+- `ddm_mic2_*`, `tradeoff_*`: until the high decision the low drift follows the *place* of the
+  high process, moment by moment, not only its decision; only the low process of the high choice is
+  run; its drift is without the factor `1 - d`, its noise whole and its leak gone afterwards.
+- `ddm_mic2_*_no_lowdim_noise` are `ddm_mic2_*` without the ending: the noise is there.
+- `ddm_mic2_multinoise_*`: the low choice is read off with the boundary at the *high* decision.
+  Where the boundary has come down since, from `b` to `b_later`, it is the wrong one with the
+  probability `(1 - b_later / b) / 2`.
+- `tradeoff_conflict_gamma_no_bias`: its `alphagamma` and `scalegamma` are not the names that the
+  boundary has, so that they change nothing.
 - Diffusions are looked at once a step (0.001 s), as if boundaries were 0.018 further away. The
   densities have no step; the tests correct for that of the simulations.
 
@@ -127,7 +141,8 @@ MODELS_HEAD = """\
 
 Made by `make bench-exact`: milliseconds of one core for a parameter set of {rows} rows with all
 labels (median of {sets} sets), and the absolute error of the labels, in nats, against a grid four
-times finer or at least twice the nodes of each quadrature, over trials drawn from the density.
+times finer (in space twice, for `two_levels`) or at least twice the nodes of each quadrature,
+over trials drawn from the density.
 Where nothing is approximated but in rounding, the error is zero. The test of each chapter holds
 its density against other formulas, conservation, and simulations, and shows that it would see a
 shift of 1 %.
@@ -149,7 +164,14 @@ def exact_models() -> Iterator[Model]:
     """The models whose densities are in these chapters."""
     for name in sorted(model_names()):
         model = find_model(name)
-        kinds = (is_closed_race, is_reflected_race, is_variable, is_two_stages, is_levy)
+        kinds = (
+            is_closed_race,
+            is_reflected_race,
+            is_variable,
+            is_two_stages,
+            is_two_levels,
+            is_levy,
+        )
         if any(is_one(model) for is_one in kinds):
             yield model
 

@@ -53,6 +53,9 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("poisson_race", "analytic"),
         ("race_3", "solver"),
         ("race_no_z_angle_4_deadline", "solver"),
+        ("ddm_mic2_ornstein_deadline", "solver"),
+        ("tradeoff_weibull_no_bias", "solver"),
+        ("ddm_mic2_multinoise_conflict_gamma_no_bias", "kde"),
         ("full_ddm", "analytic"),
         ("ddm_st", "analytic"),
         ("ddm_seq2", "analytic"),
@@ -104,9 +107,9 @@ def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
         label_source("solver", find_model(model))
     assert str(caught.value).startswith(
         "ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does not vary "
-        "over trials, for two decisions between boundaries that are not straight, for races of "
-        "diffusions to a straight bound, and for stable noise between straight boundaries; model "
-        f"{model!r} is none of them"
+        "over trials, for two decisions between boundaries that are not straight, for a high "
+        "decision that drives a low one, for races of diffusions to a straight bound, and for stable "
+        f"noise between straight boundaries; model {model!r} is none of them"
     )
 
 

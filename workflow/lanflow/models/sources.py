@@ -16,13 +16,16 @@ from lanflow.models.exact.recognised import (
     is_closed_race,
     is_levy,
     is_reflected_race,
+    is_two_levels,
     is_two_stages,
     is_variable,
     levy_of,
     race_of,
+    two_levels_of,
     two_stages_of,
     variable_of,
 )
+from lanflow.models.exact.two_levels import Solution as TwoLevelSolution
 from lanflow.models.model import Model
 from lanflow.models.simulators import is_one_particle, process_of
 from lanflow.models.solver import N_SPACE, STEP, Solution
@@ -49,6 +52,7 @@ def has_source(source: Source, model: Model) -> bool:
                 or is_reflected_race(model)
                 or is_levy(model)
                 or is_two_stages(model, is_straight=False)
+                or is_two_levels(model)
             )
     return True
 
@@ -107,9 +111,9 @@ def label_source(
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
-        "trials, for two decisions between boundaries that are not straight, for races of "
-        "diffusions to a straight bound, and for stable noise between straight boundaries; "
-        f"model {model.base_name!r} is none of them; 'auto' takes the best there is"
+        "trials, for two decisions between boundaries that are not straight, for a high decision "
+        "that drives a low one, for races of diffusions to a straight bound, and for stable "
+        f"noise between straight boundaries; model {model.base_name!r} is none of them; 'auto' takes the best there is"
     )
 
 
@@ -143,6 +147,8 @@ def make_density(
         return _race_density(model, theta, max_t, refinement)
     if is_two_stages(model):
         return _two_stages_density(model, theta, max_t, refinement)
+    if is_two_levels(model):
+        return _two_level_density(model, theta, max_t, refinement)
     if source == "analytic":
         return _variable_density(model, theta, max_t)
     if is_levy(model):
@@ -195,6 +201,21 @@ def _levy_density(
         max_t,
         theta.get("deadline", np.inf),
         log_densities=particle.log_densities,
+    )
+
+
+def _two_level_density(
+    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
+) -> Density:
+    solution = TwoLevelSolution(two_levels_of(model, theta, max_t, refinement=refinement))
+    return Density(
+        lambda times, choice: solution.log_densities(times)[choice],
+        solution.times,
+        theta["t"],
+        max_t,
+        theta.get("deadline", np.inf),
+        choices=model.choices,
+        log_densities=solution.log_densities,
     )
 
 

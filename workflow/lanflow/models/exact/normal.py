@@ -29,6 +29,24 @@ def between(z_low: Array, z_high: Array) -> Array:
     )
 
 
+def between_boundaries(
+    x: Array,
+    start: Array | float,
+    mean: Array | float,
+    variance: Array | float,
+    bounds: tuple[float, float],
+) -> Array:
+    """A normal density of places, less those whose way from the start has met a boundary.
+
+    Both boundaries, the first of ``bounds`` away from zero then and the second now, are straight.
+    """
+    b_first, b = bounds
+    free = normal_density((x - mean) / np.sqrt(variance)) / np.sqrt(variance)
+    upper = -np.expm1(-2 * (b_first - start) * (b - x) / variance)
+    lower = -np.expm1(-2 * (b_first + start) * (b + x) / variance)
+    return np.asarray(free * upper * lower)
+
+
 def mills_ratio(z: Array) -> Array:
     """Probability above z relative to the density at z; overflows far below zero."""
     from scipy.special import erfcx

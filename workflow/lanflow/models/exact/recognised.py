@@ -21,6 +21,7 @@ from lanflow.models.exact.levy import Levy
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
+from lanflow.models.exact.two_levels import TwoLevels
 from lanflow.models.exact.two_stages import CHOICES, Particle, TwoStages
 from lanflow.models.exact.variable import Variable
 from lanflow.models.exact.wald import racing_diffusion
@@ -40,6 +41,13 @@ _STRAIGHT = ("constant", "angle")
 _VARYING = ("full_ddm", "full_ddm_rv")
 # Simulators of two decisions: True if the second waits for the first.
 _TWO_STAGES = {"ddm_flexbound_seq2": True, "ddm_flexbound_par2": False}
+# Simulators of a high decision that drives a low one; boundaries that never rise and fall again.
+_TWO_LEVELS = (
+    "ddm_flexbound_mic2_ornstein",
+    "ddm_flexbound_mic2_multinoise",
+    "ddm_flexbound_tradeoff",
+)
+_MONOTONE = ("constant", "angle", "weibull_cdf")
 # Half the least width of the non-decision time, seconds: less is taken for it.
 _LEAST_WIDTH = 1e-5
 # Parameters of noise, which is taken for that of the simulator.
@@ -122,6 +130,26 @@ def is_levy(model: Model) -> bool:
         return False
     lowest, highest = model.bounds["alpha"]
     return lowest >= 1 and highest <= 2
+
+
+def is_two_levels(model: Model) -> bool:
+    """True if a model is a high decision that drives a noisy low one.
+
+    Boundaries that rise and fall are left out: some fall so steeply that the solution is lost in
+    rounding, and where the low choice is read off with the boundary at the high decision, a wrong
+    one has no simple probability.
+    """
+    if not (
+        model.simulator in _TWO_LEVELS
+        and model.definition.boundary in _MONOTONE
+        and model.definition.drift is None
+        and not model.definition.own
+        and not (_NOISE | {"s_pre_high_level_choice"}) & set(model.parameters)
+        and model.choices == (0, 1, 2, 3)
+    ):
+        return False
+    given = simulator_arguments(model, model.bounds.centre())
+    return bool(given.get("s_pre_high_level_choice", np.ones(1))[0] == 1)
 
 
 def _family(distribution: Any) -> str:
@@ -269,6 +297,44 @@ def levy_of(
     slope = float(np.tan(given["theta"])) if model.definition.boundary == "angle" else 0.0
     particle = Levy(given["v"], given["a"], given["z"], given["alpha"], slope, until, refinement)
     return particle, given["t"]
+
+
+def two_levels_of(
+    model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1
+) -> TwoLevels:
+    """The two levels of a model at given parameters.
+
+    Parameters
+    ----------
+    model
+        One for which :func:`is_two_levels` is true.
+    theta
+        The parameters by name.
+    until
+        How long a decision may take, seconds.
+    refinement
+        How many times finer than usual the grid is, in time.
+    """
+    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    boundary, d = boundary_of(model, given), given["d"]
+    drift, noise, misses = (0.0, 1 - d), (1.0, 0.0), False
+    if model.simulator == "ddm_flexbound_tradeoff":
+        drift = noise = ((1 - d) / (2 - d), d / (2 - d))
+    if model.simulator == "ddm_flexbound_mic2_multinoise":
+        noise, misses = (0.0, 1.0), bool(np.diff(boundary(np.array([0.0, 1.0])))[0] < 0)
+    return TwoLevels(
+        boundary=boundary,
+        v_high=given["vh"],
+        z_high=given["zh"],
+        v_low=np.array([given["vl1"], given["vl2"]]),
+        z_low=np.array([given["zl1"], given["zl2"]]),
+        drift=drift,
+        noise=noise,
+        leak=given.get("g", 0.0),
+        until=until,
+        misses=misses,
+        refinement=refinement,
+    )
 
 
 def _uniform(middle: float, half_width: float) -> Any:
