@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 from unittest.mock import patch
@@ -55,11 +55,11 @@ CHAPTERS = {
     "poisson_race": "poisson",
     "race_model": "reflected",
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
-    **dict.fromkeys(("ddm_flexbound_seq2", "ddm_flexbound_par2"), "two_stages"),
+    **dict.fromkeys(("ddm_flexbound_seq2", "ddm_flexbound_par2"), "two/stages"),
     "levy_flexbound": "levy",
-    "ddm_flexbound_mic2_ornstein": "two_levels",
-    "ddm_flexbound_mic2_multinoise": "two_levels",
-    "ddm_flexbound_tradeoff": "two_levels",
+    "ddm_flexbound_mic2_ornstein": "two/levels",
+    "ddm_flexbound_mic2_multinoise": "two/levels",
+    "ddm_flexbound_tradeoff": "two/levels",
 }
 # Numbers of quadrature nodes, and names of nodes and weights, of each chapter.
 NODES: dict[ModuleType, dict[int, tuple[str, str]]] = {
@@ -84,9 +84,9 @@ its density and names its source.
 | `poisson` | races of Poisson processes |
 | `reflected` | races of diffusions above a reflecting floor, to a bound that is a straight line |
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
-| `two_levels` | a high decision whose process drives the low one, between monotone boundaries |
-| `two_stages` | two decisions, in sequence or side by side, between the same boundaries |
-| `bent` | the same between boundaries that are not straight, from the density of the place |
+| `two/levels` | a high decision whose process drives the low one, between monotone boundaries |
+| `two/stages` | two decisions, in sequence or side by side, between the same boundaries |
+| `two/bent` | the same between boundaries that are not straight, from the density of the place |
 | `levy` | one particle with stable noise, between boundaries that are straight lines |
 
 ## What ssm-simulators' simulators do
@@ -141,7 +141,7 @@ MODELS_HEAD = """\
 
 Made by `make bench-exact`: milliseconds of one core for a parameter set of {rows} rows with all
 labels (median of {sets} sets), and the absolute error of the labels, in nats, against a grid four
-times finer (in space twice, for `two_levels`) or at least twice the nodes of each quadrature,
+times finer (in space twice, for `two/levels`) or at least twice the nodes of each quadrature,
 over trials drawn from the density.
 Where nothing is approximated but in rounding, the error is zero. The test of each chapter holds
 its density against other formulas, conservation, and simulations, and shows that it would see a
@@ -158,6 +158,12 @@ there: below, HSSM's model has speeds less than zero. Of `full_ddm`, hddm-wfpt's
 off: averages with 100,000 nodes, one by one, agree with ours to 2e-5 (`test_variable.py`).
 
 """
+
+
+def test_file(chapter: str) -> PurePosixPath:
+    """The file of tests of a chapter, below those of exact densities."""
+    path = PurePosixPath(chapter)
+    return path.with_name(f"test_{path.name}.py")
 
 
 def exact_models() -> Iterator[Model]:
@@ -215,7 +221,7 @@ def measured(model: Model, n_sets: int) -> list[str]:
         best_source(model),
         f"{np.median(seconds) * 1e3:.1f}",
         *(f"{value:.1e}" for value in (errors.mean(), np.quantile(errors, 0.99), errors.max())),
-        f"`test_{CHAPTERS[str(model.simulator)]}.py`",
+        f"`{test_file(CHAPTERS[str(model.simulator)])}`",
     ]
 
 

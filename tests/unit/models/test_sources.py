@@ -108,8 +108,8 @@ def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
     assert str(caught.value).startswith(
         "ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does not vary "
         "over trials, for two decisions between boundaries that are not straight, for a high "
-        "decision that drives a low one, for races of diffusions to a straight bound, and for stable "
-        f"noise between straight boundaries; model {model!r} is none of them"
+        "decision that drives a low one, for races of diffusions to a straight bound, and for "
+        f"stable noise between straight boundaries; model {model!r} is none of them"
     )
 
 

@@ -21,8 +21,8 @@ from lanflow.models.exact.levy import Levy
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
-from lanflow.models.exact.two_levels import TwoLevels
-from lanflow.models.exact.two_stages import CHOICES, Particle, TwoStages
+from lanflow.models.exact.two.levels import TwoLevels
+from lanflow.models.exact.two.stages import CHOICES, Particle, TwoStages
 from lanflow.models.exact.variable import Variable
 from lanflow.models.exact.wald import racing_diffusion
 from lanflow.models.model import Model

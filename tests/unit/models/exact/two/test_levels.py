@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array, Density
 from lanflow.models.exact.recognised import is_two_levels, two_levels_of
-from lanflow.models.exact.two_levels import Solution, TwoLevels
+from lanflow.models.exact.two.levels import Solution, TwoLevels
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names, simulate
 from lanflow.models.sources import best_source, make_density

@@ -3,7 +3,7 @@ import pytest
 
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array
-from lanflow.models.exact.bent import Bent, ratio_to, step_times
+from lanflow.models.exact.two.bent import Bent, ratio_to, step_times
 from lanflow.models.solver import STEP, Process
 
 

@@ -9,7 +9,7 @@ from lanflow.models.analytic import Diffusion, choice_probability
 from lanflow.models.density import Array, Density
 from lanflow.models.exact.normal import quadrature
 from lanflow.models.exact.recognised import is_two_stages
-from lanflow.models.exact.two_stages import CHOICES, Particle, TwoStages
+from lanflow.models.exact.two.stages import CHOICES, Particle, TwoStages
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names, simulate
 from lanflow.models.sources import best_source, make_density

@@ -15,7 +15,7 @@ and upper), and 2 and 3 (high: upper). As ssm-simulators simulates them:
 Between straight boundaries ``g`` is elementary (:mod:`lanflow.models.analytic`): it depends on
 ``b(s)``, ``b(t)``, ``t - s`` and the clock ``int 1 / b**2`` between them. Between others that is a
 first guess, as for ``f``, and the ratio to it comes from the density of the particle's place
-(:mod:`lanflow.models.exact.bent`).
+(:mod:`lanflow.models.exact.two.bent`).
 
 The integral over ``s`` is the sum over evenly spaced ``log(s / (t - s))``. The integrand has
 singularities like ``exp(-1 / s)`` at both ends, so that the sum converges faster than any power of
@@ -32,8 +32,8 @@ import numpy as np
 
 from lanflow.models.analytic import log_unit_density
 from lanflow.models.density import Array
-from lanflow.models.exact.bent import N_SPACE, Bent, ratio_to, step_times
 from lanflow.models.exact.normal import log, quadrature
+from lanflow.models.exact.two.bent import N_SPACE, Bent, ratio_to, step_times
 from lanflow.models.solver import STEP, Course, Process
 
 CHOICES = (0, 1, 2, 3)
