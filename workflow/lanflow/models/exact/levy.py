@@ -444,6 +444,6 @@ class Levy:
 
 
 def _begin(seen: Array, peak: int) -> int:
-    """Where a flow begins that is not seen in places before its peak."""
+    """The first place of a flow that is seen from there to its peak."""
     before = np.flatnonzero(np.logical_not(seen[:peak]))
     return int(min(before[-1] + 1 if len(before) else 0, len(seen) - 3))
