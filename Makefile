@@ -14,7 +14,7 @@ STUDY ?= config/examples/first.yaml
 # Kept: an environment is not made anew because a test failed.
 .PRECIOUS: .venv-%/.installed
 .PHONY: run test newest releases torture lint changes models site generated bench-data bench-labels
-.PHONY: bench-exact bench-gpu docs notebooks screenshot setup clean
+.PHONY: bench bench-exact bench-gpu bench-training bench-workflow docs notebooks screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -93,6 +93,22 @@ bench-data: $(VENV)/.installed-dev
 # The same network on data of the same cost from three sources of labels (a quarter of an hour).
 bench-labels: $(VENV)/.installed-dev
 	$(BIN)/python bench/labels.py
+
+# Against LANfactory, which gets an environment of its own; to benchmarks/training.json and
+# benchmarks/workflow.json (an hour of a machine on which nothing else runs).
+bench: bench-training bench-workflow
+
+LANFACTORY = .cache/peers/lanfactory
+$(LANFACTORY)/made_of.sha256: tests/peers/lanfactory.txt | $(VENV)/.installed-dev
+	$(BIN)/python -c "from tests.environments import peer_environment as f; f('lanfactory')"
+
+# Both backends' training, side by side.
+bench-training: $(LANFACTORY)/made_of.sha256
+	$(BIN)/python bench/training.py --lanfactory $(LANFACTORY)/bin --output benchmarks/training.json
+
+# A query of 1,000 runs, a dry-run of 1,000 networks.
+bench-workflow: $(LANFACTORY)/made_of.sha256
+	$(BIN)/python bench/workflow.py --lanfactory $(LANFACTORY)/bin --output benchmarks/workflow.json
 
 # Cost and error of exact densities, and differences to HSSM's, to docs/exact.md (some minutes). The
 # environment that has HSSM is one of those that `make test TESTS=all` builds.

@@ -1,9 +1,9 @@
 """Exact densities: what they cost, how far they are off, and whether others have the same.
 
-Of each model with several accumulators, or that varies over trials: the seconds of one core for a
-parameter set of 200 rows with all its labels, and the error of the labels against finer grids and
-quadratures, at random parameters in the bounds. With ``--hssm``, a python that has HSSM: the
-largest differences to its own likelihoods. The page of the documentation is written with
+Of each model with several accumulators or decisions, or that varies over trials: the seconds of one
+core for a parameter set of 200 rows with all its labels, and the error of the labels against finer
+grids and quadratures, at random parameters in the bounds. With ``--hssm``, a python that has HSSM:
+the largest differences to its own likelihoods. The page of the documentation is written with
 
     python bench/exact.py --hssm .cache/peers/hssm/bin/python --output docs/exact.md
 """
@@ -35,6 +35,7 @@ from lanflow.models.exact.recognised import (
     is_closed_race,
     is_levy,
     is_reflected_race,
+    is_two_stages,
     is_variable,
 )
 from lanflow.models.model import Model
@@ -53,6 +54,7 @@ CHAPTERS = {
     "poisson_race": "poisson",
     "race_model": "reflected",
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
+    **dict.fromkeys(("ddm_flexbound_seq2", "ddm_flexbound_par2"), "two_stages"),
     "levy_flexbound": "levy",
 }
 # Numbers of quadrature nodes, and names of nodes and weights, of each chapter.
@@ -78,6 +80,8 @@ its density and names its source.
 | `poisson` | races of Poisson processes |
 | `reflected` | races of diffusions above a reflecting floor, to a bound that is a straight line |
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
+| `two_stages` | two decisions, in sequence or side by side, between the same boundaries |
+| `bent` | the same between boundaries that are not straight, from the density of the place |
 | `levy` | one particle with stable noise, between boundaries that are straight lines |
 
 ## What ssm-simulators' simulators do
@@ -101,6 +105,16 @@ else:
   answer at once.
 - `full_ddm_deadline`: the simulator stops a particle at the deadline less the *mean* non-decision
   time and takes the side it is on for an answer; here an answer counts if it came in time.
+- `ddm_seq2*`: the low particle starts at its share of the boundaries *as they are when the high one
+  has arrived*, and they go on from there: their clock is that of the trial. The non-decision time
+  counts once.
+- `ddm_par2*`: the low particle of the high choice that was made starts at the beginning, and the
+  later of both decisions ends the trial. With several threads (`n_threads`) ssm-simulators starts
+  it at its share of the boundaries at the time of the high decision instead: another model, if
+  boundaries move and `zl1` or `zl2` is not a half. No model in its catalogue has both.
+- `ddm_seq2*`, `ddm_par2*`: choices are `2 * high + low`. Who has not decided until `max_t` gets
+  choices by where the particles are, or by `zl1` and `zl2`; here nobody is cut off but by a
+  deadline, which leaves the same answers.
 - `levy*`: the noise has the characteristic function `exp(-t |k|**alpha)`, so that with `alpha` 2
   its variance is twice that of other models. Below 2 the first answers come by jumps from the
   start, at once after the non-decision time: the density does not begin at zero.
@@ -135,7 +149,7 @@ def exact_models() -> Iterator[Model]:
     """The models whose densities are in these chapters."""
     for name in sorted(model_names()):
         model = find_model(name)
-        kinds = (is_closed_race, is_reflected_race, is_variable, is_levy)
+        kinds = (is_closed_race, is_reflected_race, is_variable, is_two_stages, is_levy)
         if any(is_one(model) for is_one in kinds):
             yield model
 

@@ -26,9 +26,11 @@ from lanflow.training.backend import Backend
 from lanflow.training.config import TrainingConfig, TrainingFile, select_network
 from lanflow.training.fit import TrainingJob, plan_job
 from lanflow.training.run import TrainingOptions
+from tests import prepared_commands
 from tests.cluster.services import missing_packages
 from tests.hub import Hub, serve
-from tests.scheduling import GroupScheduling, rank
+from tests.scheduling import GroupScheduling, group_of, rank
+from tests.shared import made_once
 
 # Files of tests run side by side: threads that spin while they wait would take cores from others.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -237,9 +239,20 @@ def _prepared_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An SQLite store without experiments; making one takes MLflow seconds, copying it none."""
     from lanflow.tracking.client import connect
 
-    path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    connect(resolve_store(uri=f"sqlite:///{path}"))
-    return path
+    def make(folder: Path) -> None:
+        connect(resolve_store(uri=f"sqlite:///{folder / 'mlflow.db'}"))
+
+    return made_once(tmp_path_factory, "store", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
+def quick_commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of lanflow's and Snakemake's commands that need not import what takes seconds."""
+    is_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
+    owner = os.getppid() if is_one_of_several else os.getpid()
+    return made_once(
+        tmp_path_factory, "commands", lambda folder: prepared_commands.start(folder, owner=owner)
+    )
 
 
 @pytest.fixture
@@ -272,7 +285,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with what takes long."""
-    items.sort(key=lambda item: rank(item.nodeid))
+    slow = {group_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (rank(item.nodeid), group_of(item.nodeid) not in slow))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,7 +8,6 @@ are linked, which takes a second where installing takes minutes; pip then checks
 what is missing.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,8 +15,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Any
@@ -26,6 +24,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import REPOSITORY
+from tests.shared import alone
 
 CACHE = REPOSITORY / ".cache" / "peers"
 _REQUIREMENTS = Path(__file__).parent / "peers"
@@ -90,7 +89,7 @@ def _environment(
 ) -> Path:
     folder = CACHE / name
     stamp, digest = folder / "made_of.sha256", hashlib.sha256(made_of.encode()).hexdigest()
-    with _alone(CACHE / f"{name}.lock"):
+    with alone(CACHE / f"{name}.lock"):
         if not stamp.exists() or stamp.read_text() != digest:
             shutil.rmtree(folder, ignore_errors=True)
             run([sys.executable, "-m", "venv", folder], folder=CACHE)
@@ -98,15 +97,6 @@ def _environment(
             run([folder / "bin" / "pip", "install", "--no-input", *wanted], folder=CACHE)
             stamp.write_text(digest)
     return folder / "bin"
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep a second pytest from building the same environment at the same time."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _needed_by(root: Requirement) -> list[Requirement]:

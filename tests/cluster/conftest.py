@@ -21,7 +21,7 @@ from tests.cluster.services import (
     run_slurm,
 )
 from tests.readme import commands_with
-from tests.workflow.conftest import TINY, Checkout, make_checkout
+from tests.workflow.conftest import AS_BUILT, TINY, Checkout, build_tiny, make_checkout
 
 PASSWORD = "correct-horse-battery"
 
@@ -92,15 +92,12 @@ def server(services_folder: Path) -> Iterator[TrackingServer]:
 @pytest.fixture(scope="session")
 def _local_build(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator["Future[Checkout]"]:
+) -> Iterator["Future[Checkout | None]"]:
     """A local run of the study, started beside the one in Slurm if a test needs it."""
     is_wanted = any("local_study" in getattr(i, "fixturenames", ()) for i in request.session.items)
-    built = make_checkout(tmp_path_factory.mktemp("local"), study=TINY)
 
-    def build() -> Checkout:
-        if is_wanted:
-            built.snakemake()
-        return built
+    def build() -> Checkout | None:
+        return build_tiny(tmp_path_factory) if is_wanted else None
 
     with ThreadPoolExecutor(1) as executor:
         yield executor.submit(build)
@@ -108,7 +105,7 @@ def _local_build(
 
 @pytest.fixture(scope="session")
 def cluster_study(
-    _local_build: "Future[Checkout]",
+    _local_build: "Future[Checkout | None]",
     slurm: Slurm,
     server: TrackingServer,
     tmp_path_factory: pytest.TempPathFactory,
@@ -132,6 +129,8 @@ def cluster_study(
 
 
 @pytest.fixture(scope="session")
-def local_study(_local_build: "Future[Checkout]") -> Checkout:
-    """The same study on this machine, tracked in SQLite."""
-    return _local_build.result()
+def local_study(_local_build: "Future[Checkout | None]") -> Checkout:
+    """The same study on this machine, tracked in SQLite, as it was when it was built."""
+    built = _local_build.result()
+    assert built is not None
+    return Checkout(built.folder / AS_BUILT)

@@ -1,7 +1,6 @@
 """The peers' own environments, and tiny networks of ours for them to read."""
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,14 +127,16 @@ class TrainingData:
 
 
 @pytest.fixture(scope="session")
-def training_data(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, TrainingData]:
+def training_data(
+    tmp_path_factory: pytest.TempPathFactory, quick_commands: Path
+) -> Mapping[str, TrainingData]:
     """Training files of each model, made by our command in an experiment of its own store."""
     data = {}
     for model in ("ddm", "angle"):
         folder = tmp_path_factory.mktemp(f"{model}_data")
         (folder / "generation.yaml").write_text(yaml.safe_dump(GENERATION_YAML))
         data[model] = TrainingData(folder / "chunk" / "training_data", f"sqlite:///{folder}/m.db")
-        command = Path(sys.executable).with_name("lanflow")
+        command = quick_commands / "lanflow"
         options = ["--config-path", "generation.yaml", "--model", model, "--output", "chunk"]
         options += ["--n-files", "4", "--processes", "2", "--mlflow-on"]
         options += ["--mlflow-tracking-uri", data[model].store]
@@ -145,7 +146,9 @@ def training_data(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Trai
 
 @pytest.fixture(scope="session")
 def networks(
-    training_data: Mapping[str, TrainingData], tmp_path_factory: pytest.TempPathFactory
+    training_data: Mapping[str, TrainingData],
+    tmp_path_factory: pytest.TempPathFactory,
+    quick_commands: Path,
 ) -> Mapping[str, Network]:
     """Our networks, trained by our commands, by the names in ``NETWORKS``."""
     folder = tmp_path_factory.mktemp("ours")
@@ -157,7 +160,7 @@ def networks(
         options = ["--config-path", path, "--network-id", str(network_id), "--model", model]
         options += ["--training-data-folder", training_data[model].folder]
         options += ["--networks-path-base", folder, "--network-name", name]
-        command = Path(sys.executable).with_name(f"{backend}train")
+        command = quick_commands / f"{backend}train"
         record = last_line(run([command, *options], folder=folder))
         trained[name] = Network(
             model, network_type, backend, Path(record["network_folder"]), record["run_uuid"]

@@ -30,8 +30,9 @@ GENERATION_EXPERIMENT = "ddm-data-generation"
 class Place:
     """A working directory, and running the commands in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commands: Path = Path(sys.executable).parent) -> None:
         self.folder = folder
+        self._commands = commands
 
     def run(self, script: str, *, status: int = 0, **environment: str) -> str:
         """Run commands as typed; their standard output. ``errors`` keeps the other stream."""
@@ -39,11 +40,11 @@ class Place:
         if words[0] in COMMANDS:
             return self._call(words, environment, status)
         variables = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        path = str(Path(sys.executable).parent) + os.pathsep + variables["PATH"]
+        places = (self._commands, Path(sys.executable).parent, variables["PATH"])
         done = subprocess.run(
             ["bash", "-euc", script],
             cwd=self.folder,
-            env={**variables, "PATH": path, **environment},
+            env={**variables, "PATH": os.pathsep.join(map(str, places)), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -105,13 +106,13 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, _prepared_database: Path) -> Place:
+def place(tmp_path: Path, _prepared_database: Path, quick_commands: Path) -> Place:
     """config.yaml and three training files in ./data; an empty store in mlflow.db."""
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({**TRAINING_YAML, "N_EPOCHS": 2}))
     for i in range(3):
         write_training_file(tmp_path / f"data/training_data_{i}.pickle", seed=i)
     (tmp_path / "mlflow.db").write_bytes(_prepared_database.read_bytes())
-    return Place(tmp_path)
+    return Place(tmp_path, quick_commands)
 
 
 def _free_port() -> int:
@@ -161,9 +162,14 @@ def start_server(
 
 
 @pytest.fixture(scope="session")
-def server(start_server: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
+def server(
+    start_server: Callable[..., str],
+    tmp_path_factory: pytest.TempPathFactory,
+    _prepared_database: Path,
+) -> str:
     """A tracking server with an SQLite store and artifacts that it serves itself; its URL."""
     folder = tmp_path_factory.mktemp("tracking")
+    (folder / "server.db").write_bytes(_prepared_database.read_bytes())
     return start_server(
         *("mlflow", "server", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{folder}/server.db"),

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from tests.conftest import REPOSITORY, TRAINING_YAML
+from tests.shared import made_once
 
 GENERATION_YAML: dict[str, Any] = {
     "MODEL": "ddm",
@@ -40,10 +41,13 @@ class Checkout:
     ----------
     study
         What is made where a test names no study; ``None`` leaves it to the workflow.
+    commands
+        Folder of the commands; see :mod:`tests.prepared_commands` for those that start at once.
     """
 
     folder: Path
     study: str | None = None
+    commands: Path = Path(sys.executable).parent
 
     def write_yaml(self, name: str, content: Any) -> str:
         path = self.folder / name
@@ -60,11 +64,11 @@ class Checkout:
     def run(self, *command: str, check: bool = True, **environment: str) -> str:
         """Run a command of this installation here; what it printed, both streams."""
         variables = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
-        path = str(Path(sys.executable).parent) + os.pathsep + variables["PATH"]
+        places = (self.commands, Path(sys.executable).parent, variables["PATH"])
         done = subprocess.run(
             command,
             cwd=self.folder,
-            env={**variables, "PATH": path, **environment},
+            env={**variables, "PATH": os.pathsep.join(map(str, places)), **environment},
             capture_output=True,
             text=True,
             check=False,
@@ -98,26 +102,49 @@ class Checkout:
 TINY = "config/examples/tiny.yaml"
 
 
-def make_checkout(folder: Path, *, study: str | None = None) -> Checkout:
+def make_checkout(folder: Path, **given: Any) -> Checkout:
+    """Copy the workflow's files to a folder."""
     for name in ("Snakefile", "config", "profiles", "scripts", "workflow", "environment.yml"):
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, folder / name)
-    return Checkout(folder, study)
+    return Checkout(folder, **given)
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def checkout(tmp_path: Path, quick_commands: Path) -> Checkout:
     """A fresh copy, nothing made in it."""
-    return make_checkout(tmp_path)
+    return make_checkout(tmp_path, commands=quick_commands)
+
+
+@pytest.fixture
+def tracked(checkout: Checkout, _prepared_database: Path) -> Checkout:
+    """A fresh copy with a store without experiments, which takes MLflow seconds to make."""
+    shutil.copy(_prepared_database, checkout.folder)
+    return checkout
+
+
+AS_BUILT = "as_built"
+
+
+def build_tiny(factory: pytest.TempPathFactory) -> Checkout:
+    """The tiny study, run to its end once for all processes.
+
+    A copy of its results and its store as they were then is in the folder :data:`AS_BUILT`.
+    """
+
+    def build(folder: Path) -> None:
+        made = make_checkout(folder, study=TINY)
+        (folder / "output.txt").write_text(made.snakemake())
+        shutil.copytree(folder / "results", folder / AS_BUILT / "results")
+        shutil.copy(folder / "mlflow.db", folder / AS_BUILT)
+
+    return Checkout(made_once(factory, "tiny", build), TINY)
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The tiny study, run to its end once; tests look at it and leave it as it was."""
-    built = make_checkout(tmp_path_factory.mktemp("tiny"), study=TINY)
-    output = built.snakemake()
-    (built.folder / "output.txt").write_text(output)
-    return built
+def tiny(tmp_path_factory: pytest.TempPathFactory, quick_commands: Path) -> Checkout:
+    """The tiny study, finished; tests look at it and leave it as it was."""
+    return replace(build_tiny(tmp_path_factory), commands=quick_commands)

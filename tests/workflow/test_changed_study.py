@@ -1,6 +1,7 @@
 """A finished study is changed, and one call makes what the change asks for: run for real."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,13 @@ MODEL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def study(
+    tmp_path_factory: pytest.TempPathFactory, _prepared_database: Path, quick_commands: Path
+) -> Checkout:
     """A study of ddm, finished; the tests change it one after the other."""
-    place = make_checkout(tmp_path_factory.mktemp("changed"))
+    place = make_checkout(tmp_path_factory.mktemp("changed"), commands=quick_commands)
+    for name in ("mlflow.db", "other.db"):
+        shutil.copy(_prepared_database, place.folder / name)
     place.write_study(models={"ddm": MODEL})
     place.snakemake(study="my_study.yaml")
     return place

@@ -1,5 +1,6 @@
 """What a change of a finished study makes again: exactly what the table says, in one call."""
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -94,6 +95,7 @@ def surprises_of(finished: Path, pairs: Sequence[tuple[Change, Change]]) -> list
     receiver, sender = context.Pipe(duplex=False)
 
     def tell() -> None:
+        gc.freeze()  # all that was imported is not looked through again and again
         sender.send([text for pair in pairs if (text := surprises(finished, pair))])
 
     process = context.Process(target=tell)

@@ -30,12 +30,12 @@ use rule * from lanflow
 
 
 @pytest.fixture
-def deployment(tmp_path: Path) -> Checkout:
+def deployment(tmp_path: Path, quick_commands: Path) -> Checkout:
     """A folder with a Snakefile that uses the workflow, and a copy of its config/."""
     (tmp_path / "workflow").mkdir()
     (tmp_path / "workflow" / "Snakefile").write_text(SNAKEFILE)
     shutil.copytree(REPOSITORY / "config", tmp_path / "config")
-    return Checkout(tmp_path)
+    return Checkout(tmp_path, commands=quick_commands)
 
 
 def test_a_fresh_deployment_plans_the_first_study_with_the_files_that_were_copied(

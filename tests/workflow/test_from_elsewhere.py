@@ -55,10 +55,10 @@ def is_whole(results: Path) -> bool:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Checkout:
+def elsewhere(tmp_path: Path, quick_commands: Path) -> Checkout:
     """A working directory that has nothing of the workflow."""
     (tmp_path / "elsewhere").mkdir()
-    return Checkout(tmp_path / "elsewhere")
+    return Checkout(tmp_path / "elsewhere", commands=quick_commands)
 
 
 @pytest.mark.slow

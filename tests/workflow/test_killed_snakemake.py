@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,9 +67,12 @@ def wait_for(condition: Callable[[], Any], what: str, *, seconds: float = 120) -
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, _prepared_database: Path, quick_commands: Path
+) -> Checkout:
     """A study of small networks, with their data; they train long enough to be met at it."""
-    checkout = make_checkout(tmp_path_factory.mktemp("prepared"))
+    checkout = make_checkout(tmp_path_factory.mktemp("prepared"), commands=quick_commands)
+    shutil.copy(_prepared_database, checkout.folder)
     network = {"config": "training.yaml", "backends": ["torch"]}
     networks = {name: network for name, *_ in STORIES}
     generate = {"generate": {"config": "generation.yaml"}}

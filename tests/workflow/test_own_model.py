@@ -45,13 +45,13 @@ def theirs(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_study_of_an_own_model_and_of_one_that_is_not_at_hand_ends_with_its_report(
-    checkout: Checkout,
+    tracked: Checkout,
 ) -> None:
-    write_models_file(checkout.folder)
-    theirs(checkout.folder / "their_files")
+    write_models_file(tracked.folder)
+    theirs(tracked.folder / "their_files")
     networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
     generate = {"generate": {"config": "generation.yaml"}}
-    study = checkout.write_study(
+    study = tracked.write_study(
         models_file="my_model.py",
         evaluation={"n_sets": 3, "rows": 20, "n_simulated_sets": 2},
         models={
@@ -59,9 +59,9 @@ def test_a_study_of_an_own_model_and_of_one_that_is_not_at_hand_ends_with_its_re
             "theirs": {"data": {"folder": "their_files"}, "networks": networks},
         },
     )
-    output = checkout.snakemake("--cores", "2", study=study)
+    output = tracked.snakemake("--cores", "2", study=study)
     assert "not judged" in output
-    place = checkout.folder / "results" / "networks" / "lan"
+    place = tracked.folder / "results" / "networks" / "lan"
     ours, other = (
         read_evaluation(place / name / "lan_torch" / "evaluation.json")
         for name in ("lognormal_race", "theirs")
@@ -69,12 +69,12 @@ def test_a_study_of_an_own_model_and_of_one_that_is_not_at_hand_ends_with_its_re
     assert (ours.reference.source, other.reference.source) == ("kde", "none")
     assert other.verdict == "not judged"
     assert np.isfinite(other.gates[1].numbers["onnx_torch"] or 0)
-    report = (checkout.folder / "results" / "report.html").read_text()
+    report = (tracked.folder / "results" / "report.html").read_text()
     assert "1 of them not judged, since its model is not at hand." in report
     assert "is brought in with --models-file" in report
-    assert not checkout.planned(study=study)
+    assert not tracked.planned(study=study)
     # A change of the file makes anew what came of it, and nothing else.
-    path = checkout.folder / "my_model.py"
+    path = tracked.folder / "my_model.py"
     path.write_text(path.read_text().replace("sigma, (n_samples", "1.1 * sigma, (n_samples"))
-    planned = checkout.planned(study=study)
+    planned = tracked.planned(study=study)
     assert planned["generate_data"] == planned["train_network"] == planned["evaluate_network"] == 1

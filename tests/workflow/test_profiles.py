@@ -19,9 +19,9 @@ rule tell_environment:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+def place(tmp_path_factory: pytest.TempPathFactory, quick_commands: Path) -> Checkout:
     """A copy with a site file, as `lanflow site` would write it, and its link."""
-    made = make_checkout(tmp_path_factory.mktemp("profiles"))
+    made = make_checkout(tmp_path_factory.mktemp("profiles"), commands=quick_commands)
     (made.folder / "probe.smk").write_text(PROBE)
     (made.folder / "slurm").symlink_to("profiles/slurm")
     made.write_yaml("mine.yaml", {"seed": 5})

@@ -18,9 +18,10 @@ WORKERS = ("worker_a", "worker_b")
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def generated(tmp_path_factory: pytest.TempPathFactory, _prepared_database: Path) -> Path:
     """Two workers of ssm-simulators' ``generate``, each with a relative folder of its own."""
     place = make_checkout(tmp_path_factory.mktemp("generated"))
+    shutil.copy(_prepared_database, place.folder)
     place.write_yaml("generation.yaml", GENERATION_YAML)
     for worker in WORKERS:
         place.run(
@@ -98,27 +99,27 @@ def test_repeated_parameter_sets_are_warned_of_and_an_error_above_a_share(
 
 
 def test_files_that_are_not_on_this_machine_are_downloaded_if_their_runs_logged_them(
-    checkout: Checkout,
+    tracked: Checkout,
 ) -> None:
     networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
     generate = {"config": "generation.yaml", "log_files": True}
     here = {"ddm": {"data": {"generate": generate}, "networks": networks}}
-    output = checkout.snakemake(
+    output = tracked.snakemake(
         *("-p", "results/ddm/generation/chunk_0/chunk.json"),
-        study=checkout.write_study(models=here),
+        study=tracked.write_study(models=here),
     )
     assert "--mlflow-on --log-files" in output
-    (made,) = (checkout.folder / "results/ddm/generation").rglob("*.pickle")
+    (made,) = (tracked.folder / "results/ddm/generation").rglob("*.pickle")
     content = made.read_bytes()
-    shutil.rmtree(checkout.folder / "results/ddm/generation")
+    shutil.rmtree(tracked.folder / "results/ddm/generation")
     there = {"ddm": {"data": {"experiment": EXPERIMENT}, "networks": networks}}
-    study = checkout.write_study(models=there, results="elsewhere")
-    output = checkout.snakemake("-p", "elsewhere/ddm/data_set/data_set.json", study=study)
+    study = tracked.write_study(models=there, results="elsewhere")
+    output = tracked.snakemake("-p", "elsewhere/ddm/data_set/data_set.json", study=study)
     assert "--download elsewhere/ddm/downloaded" in output
-    (fetched,) = (checkout.folder / "elsewhere/ddm/downloaded").rglob("*.pickle")
+    (fetched,) = (tracked.folder / "elsewhere/ddm/downloaded").rglob("*.pickle")
     assert fetched.name == made.name
     assert fetched.read_bytes() == content
-    output = checkout.snakemake("refresh_manifests", study=study)
+    output = tracked.snakemake("refresh_manifests", study=study)
     assert "no manifest changed" in output
 
 
@@ -224,54 +225,54 @@ def _traditional(checkout: Checkout, **data: Any) -> str:
     return checkout.write_yaml("study.yaml", {**QUICK, "models": models})
 
 
-def test_a_folder_alone_trains_without_lineage_and_refreshes(checkout: Checkout) -> None:
+def test_a_folder_alone_trains_without_lineage_and_refreshes(tracked: Checkout) -> None:
     for i in range(2):
-        write_training_file(checkout.folder / f"files/training_data_{i}.pickle", seed=i)
-    study = _traditional(checkout)
-    checkout.snakemake(study=study)
-    path = checkout.folder / "results/networks/lan/ddm/lan_torch/training_data_lineage.json"
+        write_training_file(tracked.folder / f"files/training_data_{i}.pickle", seed=i)
+    study = _traditional(tracked)
+    tracked.snakemake(study=study)
+    path = tracked.folder / "results/networks/lan/ddm/lan_torch/training_data_lineage.json"
     lineage = json.loads(path.read_text())
     assert lineage["data_generation_experiment_id"] is None
     assert lineage["num_files_used"] == 2
 
     # The manifest is frozen: a file that joins the folder changes nothing by itself.
-    write_training_file(checkout.folder / "files/training_data_2.pickle", seed=2)
-    assert not checkout.planned(study=study)
-    checkout.snakemake("refresh_manifests", study=study)
-    assert checkout.planned(study=study)["train_network"] == 1
-    checkout.snakemake(study=study)
+    write_training_file(tracked.folder / "files/training_data_2.pickle", seed=2)
+    assert not tracked.planned(study=study)
+    tracked.snakemake("refresh_manifests", study=study)
+    assert tracked.planned(study=study)["train_network"] == 1
+    tracked.snakemake(study=study)
     assert json.loads(path.read_text())["num_files_used"] == 3
 
     # Nothing changed since: a refresh leaves the manifest alone, and nothing is trained.
-    output = checkout.snakemake("refresh_manifests", study=study)
+    output = tracked.snakemake("refresh_manifests", study=study)
     assert "no manifest changed" in output
-    assert not checkout.planned(study=study)
+    assert not tracked.planned(study=study)
 
 
-def test_existing_data_is_relabelled_and_trained_on(checkout: Checkout) -> None:
+def test_existing_data_is_relabelled_and_trained_on(tracked: Checkout) -> None:
     for i in range(2):
-        write_training_file(checkout.folder / f"files/training_data_{i}.pickle", seed=i)
-    checkout.snakemake(_network("torch"), study=_traditional(checkout, relabel="auto"))
-    network = checkout.folder / "results/networks/lan/ddm/lan_torch"
-    manifest = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+        write_training_file(tracked.folder / f"files/training_data_{i}.pickle", seed=i)
+    tracked.snakemake(_network("torch"), study=_traditional(tracked, relabel="auto"))
+    network = tracked.folder / "results/networks/lan/ddm/lan_torch"
+    manifest = json.loads((tracked.folder / "results/ddm/manifest.json").read_text())
     card, lineage = (
         json.loads((network / name).read_text())
         for name in ("card.json", "training_data_lineage.json")
     )
     assert manifest["relabel"] == card["label_source"] == lineage["label_source"] == "analytic"
     assert card["data_digest"] == manifest["digest"]
-    labels = np.load(checkout.folder / "results/ddm/data_set/arrays/lan_labels.npy").ravel()
-    features = np.load(checkout.folder / "results/ddm/data_set/arrays/lan_features.npy")
+    labels = np.load(tracked.folder / "results/ddm/data_set/arrays/lan_labels.npy").ravel()
+    features = np.load(tracked.folder / "results/ddm/data_set/arrays/lan_features.npy")
     for row, label in zip(features[:20].astype(float), labels, strict=False):
         v, a, z, t, rt, choice = row.tolist()
         log_density = diffusion("ddm", {"v": v, "a": a, "z": z}).log_density
         expected = max(log_density(np.array([rt - t]), int(choice))[0], -66.77497)
         assert label == pytest.approx(expected, abs=1e-4)
     # The labels in the files again: another data set, so all that follows is made anew.
-    study = _traditional(checkout)
-    assert checkout.planned(study=study)["train_network"] == 1
-    checkout.snakemake("results/ddm/manifest.json", study=study)
-    changed = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+    study = _traditional(tracked)
+    assert tracked.planned(study=study)["train_network"] == 1
+    tracked.snakemake("results/ddm/manifest.json", study=study)
+    changed = json.loads((tracked.folder / "results/ddm/manifest.json").read_text())
     assert changed["relabel"] is None
     assert changed["digest"] != manifest["digest"]
 

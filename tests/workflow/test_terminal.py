@@ -51,10 +51,10 @@ OF_SNAKEMAKE = re.compile(r"jobid|reason|resources|rule |Building|Select jobs|Co
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Checkout:
+def build(tmp_path: Path, quick_commands: Path) -> Checkout:
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "training.sh").write_text(TRAINING)
-    return Checkout(tmp_path)
+    return Checkout(tmp_path, commands=quick_commands)
 
 
 def snakemake(build: Checkout, *arguments: str, check: bool = True) -> str:

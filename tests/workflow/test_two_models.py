@@ -9,8 +9,8 @@ from tests.workflow.conftest import Checkout
 
 
 @pytest.mark.slow
-def test_two_models_two_network_types_and_both_backends(checkout: Checkout) -> None:
-    study = checkout.write_study(
+def test_two_models_two_network_types_and_both_backends(tracked: Checkout) -> None:
+    study = tracked.write_study(
         models={
             model: {
                 "data": {"generate": {"config": "generation.yaml", "chunks": 2}},
@@ -22,15 +22,15 @@ def test_two_models_two_network_types_and_both_backends(checkout: Checkout) -> N
             for model in ("ddm", "angle")
         }
     )
-    checkout.write_yaml("training_cpn.yaml", {**TRAINING_YAML, "NETWORK_TYPE": "cpn"})
+    tracked.write_yaml("training_cpn.yaml", {**TRAINING_YAML, "NETWORK_TYPE": "cpn"})
     networks = [
         f"results/networks/{kind}/{model}/{kind}_{backend}/model.onnx"
         for model in ("ddm", "angle")
         for kind in ("lan", "cpn")
         for backend in ("jax", "torch")
     ]
-    checkout.snakemake(*networks, study=study)
-    cards = [json.loads(path.read_text()) for path in checkout.folder.rglob("card.json")]
+    tracked.snakemake(*networks, study=study)
+    cards = [json.loads(path.read_text()) for path in tracked.folder.rglob("card.json")]
     made = {(c["model"], c["network_type"], c["backend"], c["seed"]) for c in cards}
     assert made == {
         (model, kind, backend, seed)

@@ -10,8 +10,8 @@ from tests.workflow.conftest import Checkout
 
 
 @pytest.mark.slow
-def test_a_study_whose_jobs_reach_no_store_is_tracked_like_any_other(checkout: Checkout) -> None:
-    study = checkout.write_study(
+def test_a_study_whose_jobs_reach_no_store_is_tracked_like_any_other(tracked: Checkout) -> None:
+    study = tracked.write_study(
         models={
             "ddm": {
                 "data": {"generate": {"config": "generation.yaml", "chunks": 2}},
@@ -20,36 +20,36 @@ def test_a_study_whose_jobs_reach_no_store_is_tracked_like_any_other(checkout: C
         },
     )
     later = {"LANFLOW_MLFLOW_SEND": "later"}
-    checkout.snakemake("--cores", "2", study=study, **later)
-    client = MlflowClient(tracking_uri=f"sqlite:///{checkout.folder}/mlflow.db")
+    tracked.snakemake("--cores", "2", study=study, **later)
+    client = MlflowClient(tracking_uri=f"sqlite:///{tracked.folder}/mlflow.db")
     ids = {}
     for name, n_runs in (("ddm-data-generation", 2), ("ddm-training", 1)):
         runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
         assert [run.info.status for run in runs] == ["FINISHED"] * n_runs
         ids[name] = {run.info.run_id for run in runs}
-    manifest = json.loads((checkout.folder / "results/ddm/manifest.json").read_text())
+    manifest = json.loads((tracked.folder / "results/ddm/manifest.json").read_text())
     assert {run["run_id"] for run in manifest["runs"]} == ids["ddm-data-generation"]
-    table = pd.read_csv(checkout.folder / "results/leaderboard.csv")
+    table = pd.read_csv(tracked.folder / "results/leaderboard.csv")
     assert set(table["mlflow_run_id"]) == ids["ddm-training"]
-    assert not list(checkout.folder.glob("results/**/unsent_runs"))
-    assert not checkout.planned(study=study)  # what was sent is not made again
+    assert not list(tracked.folder.glob("results/**/unsent_runs"))
+    assert not tracked.planned(study=study)  # what was sent is not made again
 
 
-def test_runs_are_brought_in_when_a_study_fails_too(checkout: Checkout) -> None:
+def test_runs_are_brought_in_when_a_study_fails_too(tracked: Checkout) -> None:
     networks = {"lan": {"config": "training.yaml", "backends": ["torch"]}}
-    study = checkout.write_study(
+    study = tracked.write_study(
         models={
             "ddm": {"data": {"generate": {"config": "generation.yaml"}}, "networks": networks},
             "angle": {"data": {"folder": "no-such-folder"}, "networks": networks},
         },
     )
     targets = ["results/ddm/generation/chunk_0/chunk.json", "results/angle/manifest.json"]
-    output = checkout.snakemake(
+    output = tracked.snakemake(
         *("--keep-going", *targets), study=study, check=False, LANFLOW_MLFLOW_SEND="later"
     )
     assert "no-such-folder does not exist" in output
     assert "MLflow: every run was sent" in output
-    client = MlflowClient(tracking_uri=f"sqlite:///{checkout.folder}/mlflow.db")
+    client = MlflowClient(tracking_uri=f"sqlite:///{tracked.folder}/mlflow.db")
     experiment = client.get_experiment_by_name("ddm-data-generation")
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"

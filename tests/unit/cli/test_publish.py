@@ -2,7 +2,6 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -133,7 +132,7 @@ def test_the_readmes_commands_hand_a_network_on(
     assert "ddm.onnx" in hub.files
 
 
-def publish(place: Path, hub: Hub, *options: str, answer: str | None = None) -> tuple[int, str]:
+def publish(place: Path, hub: Hub, commands: Path, *, answer: str | None = None) -> tuple[int, str]:
     """Run the command as a person does, on a terminal if there is an answer to give."""
     environment = {
         **os.environ,
@@ -142,12 +141,7 @@ def publish(place: Path, hub: Hub, *options: str, answer: str | None = None) -> 
         "HF_HUB_DISABLE_XET": "1",
         "HF_HOME": str(place / "hf"),
     }
-    command = [
-        sys.executable,
-        "-c",
-        "import sys, lanflow.cli.main; sys.exit(lanflow.cli.main.main())",
-    ]
-    command += ["publish", NETWORK, "--repo", hub.repo, *options]
+    command = [commands / "lanflow", "publish", NETWORK, "--repo", hub.repo]
     keyboard, terminal = pty.openpty()
     try:
         if answer is not None:
@@ -168,17 +162,19 @@ def publish(place: Path, hub: Hub, *options: str, answer: str | None = None) -> 
     return done.returncode, done.stdout + done.stderr
 
 
-def test_publish_asks_on_a_terminal_and_only_there(place: Path, hub: Hub) -> None:
+def test_publish_asks_on_a_terminal_and_only_there(
+    place: Path, hub: Hub, quick_commands: Path
+) -> None:
     hub.files["ddm.onnx"] = b"another"
-    status, output = publish(place, hub)
+    status, output = publish(place, hub, quick_commands)
     assert status == 1
     assert "1 file(s) of" in output
     assert "--overwrite" in output
-    status, output = publish(place, hub, answer="n")
+    status, output = publish(place, hub, quick_commands, answer="n")
     assert status == 1
     assert f"change 1 file(s) of {hub.url}/lab/networks? [y/N]" in output
     assert hub.files == {"ddm.onnx": b"another"}
-    status, output = publish(place, hub, answer="y")
+    status, output = publish(place, hub, quick_commands, answer="y")
     assert status == 0, output
     assert hub.files["ddm.onnx"] == (place / NETWORK / "model.onnx").read_bytes()
     assert hub.tokens == {WRITER}

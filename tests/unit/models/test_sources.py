@@ -55,6 +55,10 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("race_no_z_angle_4_deadline", "solver"),
         ("full_ddm", "analytic"),
         ("ddm_st", "analytic"),
+        ("ddm_seq2", "analytic"),
+        ("ddm_par2_angle_no_bias_deadline", "analytic"),
+        ("ddm_seq2_weibull_no_bias", "solver"),
+        ("ddm_par2_conflict_gamma_no_bias", "solver"),
         ("lca_3", "kde"),
         ("levy", "solver"),
         ("levy_angle_deadline", "solver"),
@@ -88,9 +92,9 @@ def test_an_analytic_likelihood_that_nobody_knows_is_refused() -> None:
         label_source("analytic", find_model("race_3"))
     assert str(caught.value) == (
         "ESTIMATOR.TYPE: no analytic likelihood is known for model 'race_3', only for ddm, "
-        "ddm_legacy, ddm_sdv, angle, particles that vary over trials, ballistic accumulators, and "
-        "races of diffusions without a floor or of Poisson processes; 'auto' takes the best there "
-        "is"
+        "ddm_legacy, ddm_sdv, angle, particles that vary over trials, two decisions between "
+        "straight boundaries, ballistic accumulators, and races of diffusions without a floor or "
+        "of Poisson processes; 'auto' takes the best there is"
     )
 
 
@@ -100,8 +104,9 @@ def test_a_model_that_is_not_one_particle_is_refused(model: str) -> None:
         label_source("solver", find_model(model))
     assert str(caught.value).startswith(
         "ESTIMATOR.TYPE: the solver is for one particle between two boundaries that does not vary "
-        "over trials, for races of diffusions to a straight bound, and for stable noise between "
-        f"straight boundaries; model {model!r} is none of them"
+        "over trials, for two decisions between boundaries that are not straight, for races of "
+        "diffusions to a straight bound, and for stable noise between straight boundaries; model "
+        f"{model!r} is none of them"
     )
 
 

@@ -1,4 +1,7 @@
 import inspect
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -43,3 +46,28 @@ def test_weights_and_states_are_float32_arrays_under_shared_names(backend_name: 
         f"{moment}/{name}": shape for moment in ("mu", "nu") for name, shape in shapes.items()
     }
     assert {array.dtype for array in (*weights.values(), *state.values())} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize(
+    ("given", "bound"),
+    [
+        ({}, "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "7"),
+        ({"OMP_WAIT_POLICY": "active"}, "None"),  # which a bound of ours would overrule
+    ],
+)
+def test_torchs_threads_spin_no_longer_than_is_said_before_it_is_loaded(
+    given: dict[str, str], bound: str
+) -> None:
+    program = (
+        "import os, sys\n"
+        "from lanflow.training.backend import make_backend\n"
+        "assert 'torch' not in sys.modules\n"
+        "make_backend('torch', device='cpu', threads=1)\n"
+        "print(os.environ.get('GOMP_SPINCOUNT'))\n"
+    )
+    ours = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    kept = {key: value for key, value in os.environ.items() if key not in ours}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=kept | given, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == bound

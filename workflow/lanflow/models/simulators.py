@@ -3,7 +3,7 @@
 import contextlib
 import copyreg
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -214,12 +214,10 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
 
     Boundary and drift are those that its simulator would use.
     """
-    from ssms.basic_simulators.simulator import make_boundary_dict, make_drift_dict
+    from ssms.basic_simulators.simulator import make_drift_dict
 
     theta = _as_simulated(model, theta)
-    made = make_boundary_dict(model.config, dict(theta)) | make_drift_dict(
-        model.config, dict(theta)
-    )
+    made = make_drift_dict(model.config, dict(theta))
 
     def drift(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if "drift_fun" not in made:
@@ -228,12 +226,22 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
 
     leaks = PARTICLES[str(model.simulator)]
     return Process(
-        boundary=lambda t: np.asarray(made["boundary_fun"](t=t, **made["boundary_params"]), float),
+        boundary=boundary_of(model, theta),
         drift=drift,
         start=theta["z"],
         leak=theta["g"] if leaks else 0.0,
         until=until,
     )
+
+
+def boundary_of(
+    model: Model, theta: Mapping[str, float]
+) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    """The boundary that a model's simulator would use, at times in seconds."""
+    from ssms.basic_simulators.simulator import make_boundary_dict
+
+    made = make_boundary_dict(model.config, dict(theta))
+    return lambda t: np.asarray(made["boundary_fun"](t=t, **made["boundary_params"]), float)
 
 
 def simulator_arguments(

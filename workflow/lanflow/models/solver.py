@@ -145,8 +145,18 @@ def first_time(process: Process) -> float:
     return float(course.t[max(first_hit - 1, 1)])
 
 
-def step_times(process: Process, step: float) -> Array:
-    """Times of the steps: short against every scale of time that there is at that moment."""
+def step_times(process: Process, step: float, *more_rates: Array) -> Array:
+    """Times of the steps: short against every scale of time that there is at that moment.
+
+    Parameters
+    ----------
+    process
+        The particle.
+    step
+        Share of a scale of time that a step may take.
+    more_rates
+        Inverses of other scales, per second, at the times of the process's course.
+    """
     course = process.course
     t, b, tau = course.t, course.b, course.tau
     t0 = first_time(process)
@@ -157,6 +167,7 @@ def step_times(process: Process, step: float) -> Array:
             np.abs(course.drift) / b,
             motion,
             1 / (0.3 + 0.5 * t),
+            *more_rates,
         ]
     )
     steps = _integral(rate, t) / step

@@ -16,9 +16,11 @@ from lanflow.models.exact.recognised import (
     is_closed_race,
     is_levy,
     is_reflected_race,
+    is_two_stages,
     is_variable,
     levy_of,
     race_of,
+    two_stages_of,
     variable_of,
 )
 from lanflow.models.model import Model
@@ -35,9 +37,19 @@ def has_source(source: Source, model: Model) -> bool:
     """True if a model has labels from a source, as far as that is known without trying."""
     match source:
         case "analytic":
-            return is_exactly_known(model) or is_closed_race(model) or is_variable(model)
+            return (
+                is_exactly_known(model)
+                or is_closed_race(model)
+                or is_variable(model)
+                or is_two_stages(model, is_straight=True)
+            )
         case "solver":
-            return is_one_particle(model) or is_reflected_race(model) or is_levy(model)
+            return (
+                is_one_particle(model)
+                or is_reflected_race(model)
+                or is_levy(model)
+                or is_two_stages(model, is_straight=False)
+            )
     return True
 
 
@@ -89,15 +101,15 @@ def label_source(
     if source == "analytic":
         raise UserError(
             f"{key}: no analytic likelihood is known for model {model.base_name!r}, only "
-            f"for {', '.join(MODELS)}, particles that vary over trials, ballistic accumulators, "
-            "and races of diffusions without a floor or of Poisson processes; 'auto' takes the "
-            "best there is"
+            f"for {', '.join(MODELS)}, particles that vary over trials, two decisions between "
+            "straight boundaries, ballistic accumulators, and races of diffusions without a floor "
+            "or of Poisson processes; 'auto' takes the best there is"
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
-        "trials, for races of diffusions to a straight bound, and for stable noise between "
-        f"straight boundaries; model {model.base_name!r} is none of them; 'auto' takes the best "
-        "there is"
+        "trials, for two decisions between boundaries that are not straight, for races of "
+        "diffusions to a straight bound, and for stable noise between straight boundaries; "
+        f"model {model.base_name!r} is none of them; 'auto' takes the best there is"
     )
 
 
@@ -129,6 +141,8 @@ def make_density(
         return analytic_density(known, theta, max_t)
     if is_closed_race(model) or is_reflected_race(model):
         return _race_density(model, theta, max_t, refinement)
+    if is_two_stages(model):
+        return _two_stages_density(model, theta, max_t, refinement)
     if source == "analytic":
         return _variable_density(model, theta, max_t)
     if is_levy(model):
@@ -152,6 +166,21 @@ def _race_density(
         choices=race.choices,
         log_densities=race.log_densities,
         at_once=race.at_once,
+    )
+
+
+def _two_stages_density(
+    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
+) -> Density:
+    both = two_stages_of(model, theta, max_t, refinement=refinement)
+    return Density(
+        both.log_density,
+        both.grid(),
+        theta["t"],
+        max_t,
+        theta.get("deadline", np.inf),
+        choices=model.choices,
+        log_densities=both.log_densities,
     )
 
 

@@ -1,10 +1,12 @@
 """The Torch backend: the arithmetic of the JAX backend, with Torch's own optimisers.
 
-``tests/parity`` compares both with each other and with the textbook's formulas.
+The backward pass of the layers is written out, into arrays that are made once; autograd would make
+new ones for every batch. It gives the bits that autograd gives (``test_backend_torch``), and
+``tests/parity`` compares both backends with each other and with the textbook's formulas.
 """
 
 import io
-from functools import cached_property
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,7 +25,17 @@ from lanflow.training.backend import (
 )
 from lanflow.training.config import TrainingConfig
 
-_ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+_ATEN = torch.ops.aten
+_ACTIVATIONS = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}
+# Given the slope of the loss by an activation's output, and that output: the slope by its input,
+# written over the first.
+_BACKWARD = {
+    "relu": lambda slope, y: _ATEN.threshold_backward.grad_input(slope, y, 0, grad_input=slope),
+    "tanh": lambda slope, y: _ATEN.tanh_backward.grad_input(slope, y, grad_input=slope),
+    "sigmoid": lambda slope, y: _ATEN.sigmoid_backward.grad_input(slope, y, grad_input=slope),
+}
+# Rows of a batch that is only evaluated: its layers' outputs stay in the processor's cache.
+_EVALUATED_ROWS = 2**11
 
 
 def select_device(wanted: str) -> torch.device:
@@ -41,6 +53,61 @@ def select_device(wanted: str) -> torch.device:
     return torch.device("cpu")
 
 
+class Layers:
+    """The layers of a perceptron, forwards and backwards, in arrays that are made once.
+
+    Parameters
+    ----------
+    weights
+        ``layers_{i}/kernel`` (inputs, outputs) and ``layers_{i}/bias`` (outputs,).
+    activations
+        One for each layer but the last.
+
+    Attributes
+    ----------
+    gradients
+        Slopes of the loss by the weights, under their names.
+    """
+
+    def __init__(self, weights: dict[str, torch.Tensor], activations: Sequence[str]) -> None:
+        self._weights, self._activations = weights, activations
+        self.gradients = {name: torch.empty_like(tensor) for name, tensor in weights.items()}
+        self._make_room(0)
+
+    def _make_room(self, n_rows: int) -> None:
+        """Arrays for the outputs of each layer, and for the slopes by those of the hidden ones."""
+        biases = [self._weights[f"layers_{i}/bias"] for i in range(len(self._activations) + 1)]
+        self._n_rows = n_rows
+        self._outputs = [bias.new_empty(n_rows, len(bias)) for bias in biases]
+        self._slopes = [torch.empty_like(output) for output in self._outputs[:-1]]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """The last layer's outputs for rows (rows, inputs), which stand until the next call."""
+        if len(x) > self._n_rows:
+            self._make_room(len(x))
+        for i, output in enumerate(self._outputs):
+            kernel, bias = self._weights[f"layers_{i}/kernel"], self._weights[f"layers_{i}/bias"]
+            x = torch.addmm(bias, x, kernel, out=output[: len(x)])
+            if i < len(self._activations):
+                _ACTIVATIONS[self._activations[i]](x)
+        return x.detach()
+
+    def backward(self, x: torch.Tensor, slope: torch.Tensor) -> None:
+        """Fill the gradients, given the slope of the loss by the outputs of :meth:`forward`."""
+        n_rows = len(x)
+        for i in range(len(self._activations), 0, -1):
+            layer_input, name = self._outputs[i - 1][:n_rows], self._activations[i - 1]
+            self._fill_gradients(i, layer_input, slope)
+            kernel = self._weights[f"layers_{i}/kernel"]
+            slope = torch.mm(slope, kernel.t(), out=self._slopes[i - 1][:n_rows])
+            _BACKWARD[name](slope, layer_input)
+        self._fill_gradients(0, x, slope)
+
+    def _fill_gradients(self, i: int, layer_input: torch.Tensor, slope: torch.Tensor) -> None:
+        torch.mm(layer_input.t(), slope, out=self.gradients[f"layers_{i}/kernel"])
+        torch.sum(slope, dim=0, out=self.gradients[f"layers_{i}/bias"])
+
+
 class TorchBackend(Backend):
     """Trains with Torch; parameters as of :func:`lanflow.training.backend.make_backend`."""
 
@@ -56,41 +123,24 @@ class TorchBackend(Backend):
 
     def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
-        self._architecture = architecture
-        self._activations = [_ACTIVATIONS[name] for name in architecture.activations]
-        self._config = config
-        self._set(weights)
+        self._architecture, self._config = architecture, config
+        self.restore(weights, {})
 
-    def _set(self, weights: Weights) -> None:
-        self._weights = {
-            name: torch.tensor(array, device=self._device, requires_grad=True)
-            for name, array in weights.items()
-        }
-        self.__dict__.pop("_optimizer", None)
-
-    @cached_property
-    def _optimizer(self) -> torch.optim.Optimizer:
-        """Made by the first update: it imports Torch's compiler, which takes a second."""
-        parameters = list(self._weights.values())
-        lr, decay = self._config.learning_rate, self._config.weight_decay
-        if self._config.optimizer == "adam":
-            return torch.optim.Adam(
-                parameters,
-                lr=lr,
-                weight_decay=decay,
-                betas=ADAM_BETAS,
-                eps=ADAM_EPSILON,
-                fused=True,
+    def restore(self, weights: Weights, optimizer_state: OptimizerState) -> None:
+        """Continue from copies taken before."""
+        self._weights = self._copies(weights)
+        self._layers = Layers(self._weights, self._architecture.activations)
+        self._count = torch.tensor(float(optimizer_state.get("count", 0)), device=self._device)
+        zeros = {name: np.zeros_like(array) for name, array in weights.items()}
+        self._mu, self._nu = (
+            self._copies(
+                {name: optimizer_state.get(f"{moment}/{name}", zeros[name]) for name in weights}
             )
-        return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, fused=True)
+            for moment in ("mu", "nu")
+        )
 
-    def _forward(self, x: torch.Tensor) -> torch.Tensor:
-        weights = self._weights
-        for i, activation in enumerate(self._activations):
-            x = torch.addmm(weights[f"layers_{i}/bias"], x, weights[f"layers_{i}/kernel"])
-            x = activation(x)
-        last = len(self._activations)
-        return torch.addmm(weights[f"layers_{last}/bias"], x, weights[f"layers_{last}/kernel"])
+    def _copies(self, arrays: Weights) -> dict[str, torch.Tensor]:
+        return {name: torch.tensor(array, device=self._device) for name, array in arrays.items()}
 
     def _loss(self, output: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
         match self._architecture.loss:
@@ -123,29 +173,82 @@ class TorchBackend(Backend):
         x = torch.from_numpy(features).to(self._device)
         y = torch.from_numpy(labels).to(self._device)
         total = torch.zeros((), dtype=torch.float64, device=self._device)
-        (group,) = self._optimizer.param_groups
         batches = zip(x.split(batch_size), y.split(batch_size), strict=True)
-        for (batch, batch_labels), rate in zip(batches, learning_rates.tolist(), strict=True):
-            group["lr"] = rate
-            loss = self._loss(self._forward(batch), batch_labels, "mean")
-            loss.backward()
-            self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
-            total += loss.detach() * (len(batch) * self._architecture.n_losses)
+        with torch.no_grad():
+            for (batch, batch_labels), rate in zip(batches, learning_rates.tolist(), strict=True):
+                loss = self._take_gradients(batch, batch_labels)
+                self._update(rate)
+                total += loss * (len(batch) * self._architecture.n_losses)
         return float(total)
+
+    def _take_gradients(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Fill the gradients of the mean loss of a batch, and give that loss.
+
+        The loss's own slope, of a few numbers a row, is autograd's.
+        """
+        output = self._layers.forward(x)
+        with torch.enable_grad():
+            output.requires_grad_()
+            loss = self._loss(output, labels, "mean")
+            (slope,) = torch.autograd.grad(loss, output)
+        self._layers.backward(x, slope)
+        return loss.detach()
+
+    def _update(self, rate: float) -> None:
+        """Change the weights by their gradients: one call for all of them.
+
+        ``torch.optim`` does no more, but imports Torch's compiler, which takes a second.
+        """
+        weights = list(self._weights.values())
+        gradients = [self._layers.gradients[name] for name in self._weights]
+        decay = self._config.weight_decay
+        if self._config.optimizer == "sgd":
+            torch._fused_sgd_(
+                weights,
+                gradients,
+                [],
+                weight_decay=decay,
+                momentum=0,
+                lr=rate,
+                dampening=0,
+                nesterov=False,
+                maximize=False,
+                is_first_step=False,
+            )
+            return
+        self._count += 1
+        torch._fused_adam_(
+            weights,
+            gradients,
+            list(self._mu.values()),
+            list(self._nu.values()),
+            [],
+            [self._count] * len(weights),
+            lr=rate,
+            beta1=ADAM_BETAS[0],
+            beta2=ADAM_BETAS[1],
+            weight_decay=decay,
+            eps=ADAM_EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
 
     def evaluate_block(self, features: np.ndarray, labels: np.ndarray) -> float:
         """Sum the losses of rows, without an update."""
+        y = torch.from_numpy(labels).to(self._device)
         with torch.no_grad():
-            x = torch.from_numpy(features).to(self._device)
-            y = torch.from_numpy(labels).to(self._device)
-            return float(self._loss(self._forward(x), y, "sum"))
+            return float(self._loss(self._outputs(features), y, "sum"))
+
+    def _outputs(self, features: np.ndarray) -> torch.Tensor:
+        """Outputs of the last layer for rows, before the loss."""
+        x = torch.from_numpy(features).to(self._device)
+        n_rows = len(x) if self.uses_gpu else _EVALUATED_ROWS
+        return torch.cat([self._layers.forward(part).clone() for part in x.split(n_rows)])
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Log-likelihoods or log-probabilities of rows."""
         with torch.no_grad():
-            x = torch.tensor(np.asarray(features, dtype=np.float32), device=self._device)
-            output = self._forward(x)
+            output = self._outputs(np.array(features, dtype=np.float32))
             match self._architecture.loss:
                 case "bcelogit":
                     output = functional.logsigmoid(output)
@@ -158,30 +261,21 @@ class TorchBackend(Backend):
 
     def weights(self) -> Weights:
         """A copy of the weights."""
-        return {k: np.array(v.detach().cpu().numpy()) for k, v in self._weights.items()}
+        return _numpy(self._weights)
 
     def optimizer_state(self) -> OptimizerState:
         """A copy of the optimiser's state; of adam's only, since sgd has none."""
-        state: OptimizerState = {}
-        for name, tensor in self._weights.items():
-            entry = self._optimizer.state.get(tensor, {})
-            if "exp_avg" in entry:
-                state["count"] = np.array(entry["step"].cpu().numpy(), dtype=np.int32)
-                state[f"mu/{name}"] = np.array(entry["exp_avg"].cpu().numpy())
-                state[f"nu/{name}"] = np.array(entry["exp_avg_sq"].cpu().numpy())
-        return state
-
-    def restore(self, weights: Weights, optimizer_state: OptimizerState) -> None:
-        """Continue from copies taken before."""
-        self._set(weights)
-        if not optimizer_state:
-            return
-        for name, tensor in self._weights.items():
-            self._optimizer.state[tensor] = {
-                "step": torch.tensor(float(optimizer_state["count"]), device=self._device),
-                "exp_avg": torch.tensor(optimizer_state[f"mu/{name}"], device=self._device),
-                "exp_avg_sq": torch.tensor(optimizer_state[f"nu/{name}"], device=self._device),
-            }
+        if self._config.optimizer == "sgd":
+            return {}
+        moments = {"mu": self._mu, "nu": self._nu}
+        return {
+            "count": np.array(self._count.cpu().numpy(), dtype=np.int32),
+            **{
+                f"{moment}/{k}": v
+                for moment, tree in moments.items()
+                for k, v in _numpy(tree).items()
+            },
+        }
 
     def native_weights(self, weights: Weights) -> bytes:
         """A state dict with LANfactory's names, which count activations as layers."""
@@ -214,3 +308,7 @@ class TorchBackend(Backend):
     def versions(self) -> dict[str, str]:
         """Versions of the backend's libraries."""
         return {"torch": torch.__version__}
+
+
+def _numpy(tensors: dict[str, torch.Tensor]) -> Weights:
+    return {name: np.array(tensor.cpu().numpy()) for name, tensor in tensors.items()}

@@ -1,1 +1,1 @@
-"""Exact densities of models with several accumulators, or that vary over trials."""
+"""Exact densities of models with several accumulators or decisions, or that vary over trials."""

@@ -1,4 +1,4 @@
-"""The race, or the varying particle, that a model is: told by its simulator, built from its input.
+"""The race, varying particle or two stages that a model is: told by its simulator, not its name.
 
 A name proves nothing: a model is one of these if its simulator is, no function of it is a user's,
 and nothing that the density takes for given is a parameter. Parameters reach a simulator through
@@ -21,10 +21,15 @@ from lanflow.models.exact.levy import Levy
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
+from lanflow.models.exact.two_stages import CHOICES, Particle, TwoStages
 from lanflow.models.exact.variable import Variable
 from lanflow.models.exact.wald import racing_diffusion
 from lanflow.models.model import Model
-from lanflow.models.simulators import simulator_arguments, simulator_distributions
+from lanflow.models.simulators import (
+    boundary_of,
+    simulator_arguments,
+    simulator_distributions,
+)
 
 # Simulators with a closed form. Those of the LBA take their noise from the catalogue's names.
 _BALLISTIC = ("lba_vanilla", "lba_angle", "rlwm_lba_race", "rlwm_lba_pw_v1")
@@ -33,6 +38,8 @@ _CLOSED = (*_BALLISTIC, "racing_diffusion_model", "poisson_race")
 _STRAIGHT = ("constant", "angle")
 # Simulators of a particle that varies over trials: by the same distributions always, or by any.
 _VARYING = ("full_ddm", "full_ddm_rv")
+# Simulators of two decisions: True if the second waits for the first.
+_TWO_STAGES = {"ddm_flexbound_seq2": True, "ddm_flexbound_par2": False}
 # Half the least width of the non-decision time, seconds: less is taken for it.
 _LEAST_WIDTH = 1e-5
 # Parameters of noise, which is taken for that of the simulator.
@@ -74,6 +81,31 @@ def is_variable(model: Model) -> bool:
         and families.get("z_dist") in ("point", "uniform")
         and families.get("t_dist") not in (None, "point")
     )
+
+
+def is_two_stages(model: Model, *, is_straight: bool | None = None) -> bool:
+    """True if a model is two decisions, in sequence or side by side.
+
+    Parameters
+    ----------
+    model
+        Which is asked about.
+    is_straight
+        The boundaries are straight lines, so that the density is elementary or an integral of what
+        is; or they are not. Either if left out.
+    """
+    return (
+        model.simulator in _TWO_STAGES
+        and "simulator" not in model.definition.own
+        and model.definition.drift is None
+        and not _NOISE & set(model.parameters)
+        and model.choices == CHOICES
+        and is_straight in (None, _is_straight(model))
+    )
+
+
+def _is_straight(model: Model) -> bool:
+    return model.definition.boundary in _STRAIGHT and "boundary" not in model.definition.own
 
 
 def is_levy(model: Model) -> bool:
@@ -187,6 +219,34 @@ def variable_of(model: Model, theta: Mapping[str, float], until: float) -> Varia
     else:
         before = before.dist(**{**before.kwds, "loc": before.kwds.get("loc", 0.0) + t})
     return Variable(v + float(moved), float(sv), a, low, high, before, until)
+
+
+def two_stages_of(
+    model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1
+) -> TwoStages:
+    """The two decisions of a model at given parameters.
+
+    Parameters
+    ----------
+    model
+        One for which :func:`is_two_stages` is true.
+    theta
+        The parameters by name.
+    until
+        How long a decision may take, seconds.
+    refinement
+        How many times finer than usual grids are.
+    """
+    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    return TwoStages(
+        high=Particle(given["vh"], given["zh"]),
+        low=(Particle(given["vl1"], given["zl1"]), Particle(given["vl2"], given["zl2"])),
+        boundary=boundary_of(model, given),
+        is_straight=_is_straight(model),
+        is_sequence=_TWO_STAGES[str(model.simulator)],
+        until=until,
+        refinement=refinement,
+    )
 
 
 def levy_of(
