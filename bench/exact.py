@@ -82,7 +82,7 @@ its density and names its source.
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
 | `two_stages` | two decisions, in sequence or side by side, between the same boundaries |
 | `bent` | the same between boundaries that are not straight, from the density of the place |
-| `levy` | one particle with stable noise, between boundaries that are straight lines |
+| `levy.py` | one particle with stable noise, between boundaries that are straight lines |
 
 ## What ssm-simulators' simulators do
 
