@@ -338,7 +338,7 @@ class Levy:
         return out
 
     def _flows(self) -> tuple[Array, Array]:
-        """What makes the flows below and above of a density, of noise and of drift."""
+        """Rows that make the flows below and above of a density: by noise, and by drift."""
         space, drift = self._matrices
         sides = np.stack([space.all - space.above, space.above])
         test = np.linalg.solve(space.mass, sides.T).T
