@@ -113,7 +113,8 @@ def label_source(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
         "trials, for two decisions between boundaries that are not straight, for a high decision "
         "that drives a low one, for races of diffusions to a straight bound, and for stable "
-        f"noise between straight boundaries; model {model.base_name!r} is none of them; 'auto' takes the best there is"
+        f"noise between straight boundaries; model {model.base_name!r} is none of them; 'auto' "
+        "takes the best there is"
     )
 
 

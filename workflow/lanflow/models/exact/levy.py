@@ -338,7 +338,7 @@ class Levy:
         return out
 
     def _flows(self) -> tuple[Array, Array]:
-        """What makes the flows below and above of a density, of noise and of drift."""
+        """Rows that make the flows below and above of a density: by noise, and by drift."""
         space, drift = self._matrices
         sides = np.stack([space.all - space.above, space.above])
         test = np.linalg.solve(space.mass, sides.T).T
@@ -444,6 +444,6 @@ class Levy:
 
 
 def _begin(seen: Array, peak: int) -> int:
-    """Where a flow begins that is not seen in places before its peak."""
+    """The first place of a flow that is seen from there to its peak."""
     before = np.flatnonzero(np.logical_not(seen[:peak]))
     return int(min(before[-1] + 1 if len(before) else 0, len(seen) - 3))
