@@ -54,7 +54,7 @@ number that is in the middle of those of the published networks. The limit of th
 at least that of the middle, since one network's may be small by chance. A published network sets no
 limit if its mean error is above 0.5 nats: it was trained on another model than the one that has its
 name in ssm-simulators now. Nor does one of a model that has only simulations to be compared with,
-which is scored and not judged.
+whose scores decide nothing.
 """
 
 

@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from lanflow.evaluation.evaluate import evaluate
+from lanflow.evaluation.measures import SCORE_KEYS
+from lanflow.evaluation.published import accuracy_limits
 from lanflow.evaluation.record import Evaluation, EvaluationSettings, format_evaluation
 from lanflow.models.parameters import Bounds
 from lanflow.networks.network import Network
@@ -68,6 +70,7 @@ def test_a_network_that_hssm_cannot_use_is_scored_all_the_same(tmp_path: Path) -
     found = verdicts(record)
     assert (found.pop("structure"), found.pop("hssm")) == ("failed", "skipped")
     assert set(found.values()) == {"passed"}
+    assert "calibration" not in found  # of a model whose density is known
     assert record.scores is not None
     assert "symbolic dimension" in format_evaluation(record)
 
@@ -97,7 +100,7 @@ def test_a_backend_that_is_not_there_keeps_a_trained_network_from_passing(
     assert (verdicts(record)["parity"], record.verdict) == ("skipped", "failed")
 
 
-def test_without_a_good_reference_the_score_is_told_and_not_judged() -> None:
+def test_without_a_good_reference_the_score_is_told_and_calibration_decides() -> None:
     bounds = Bounds({"a": (0.5, 0.6), "v": (1.0, 2.0), "t": (0.2, 0.3)})
     network = replace(
         Network.from_onnx(networks.FIXTURES / "ddm_lan.onnx", model="ddm"), trained_bounds=bounds
@@ -105,10 +108,16 @@ def test_without_a_good_reference_the_score_is_told_and_not_judged() -> None:
     quick = EvaluationSettings(n_sets=2, rows=50, n_simulated_sets=4)
     record, scores = evaluate(network, wanted="kde", settings=quick)
     gates = {gate.name: gate for gate in record.gates}
-    assert gates["accuracy"].verdict == "skipped"
-    assert "kernel density" in gates["accuracy"].reason
+    accuracy, calibration = gates["accuracy"], gates["calibration"]
+    assert accuracy.verdict == "skipped"
+    assert "kernel density" in accuracy.reason
+    assert "kernel density" not in calibration.reason
+    assert calibration.is_essential
+    assert calibration.verdict != "skipped"
+    assert calibration.limits == accuracy_limits("ddm")
     assert gates["density"].numbers["distance_ratio"] > 0
     assert "reference_distance" not in gates["density"].numbers
     assert record.scores is not None
     assert scores is not None
     assert record.scores == scores.summary()
+    assert accuracy.numbers == {key: getattr(record.scores, key) for key in SCORE_KEYS}

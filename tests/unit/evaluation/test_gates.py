@@ -32,6 +32,12 @@ def test_a_skipped_gate_has_a_reason_and_no_numbers() -> None:
     assert (gate.verdict, gate.reason, gate.numbers) == ("skipped", "not installed", {})
 
 
+def test_a_skipped_gate_may_tell_numbers_and_judges_none() -> None:
+    gate = skip("accuracy", "smeared", is_essential=False, numbers={"mean": 0.1, "most": np.inf})
+    assert gate.numbers == {"mean": 0.1, "most": None}
+    assert (gate.verdict, gate.limits) == ("skipped", {})
+
+
 def test_the_structure_of_a_network_of_the_model_passes() -> None:
     gate = structure(export_onnx(*networks.well_made("lan")), LAN)
     assert (gate.verdict, gate.numbers) == ("passed", {"n_inputs": 6, "n_outputs": 1})

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.files import write_json
 from lanflow.core.processes import require_memory
-from lanflow.evaluation import gates, gates_likelihood, gates_probability
+from lanflow.evaluation import gates, gates_calibration, gates_likelihood, gates_probability
 from lanflow.evaluation.gates import backend_heads
 from lanflow.evaluation.hssm.gate import hssm_gate
 from lanflow.evaluation.published import accuracy_limits
@@ -25,10 +24,12 @@ from lanflow.evaluation.record import (
     EvaluationSettings,
     Gate,
     ReferenceRecord,
+    installed_versions,
     verdict_of,
 )
 from lanflow.evaluation.reference import Reference, choose_reference
 from lanflow.evaluation.scores import (
+    STREAM_CALIBRATION,
     STREAM_DENSITY,
     STREAM_EDGES,
     STREAM_SCORES,
@@ -118,7 +119,7 @@ def evaluate(
         else ReferenceRecord(source=reference.source, description=reference.description),
         settings=settings,
         seed=seed,
-        versions=_versions(),
+        versions=installed_versions(),
     )
     return evaluation, scores
 
@@ -242,6 +243,11 @@ class Examination:
         """True if the network's output is a log-likelihood of trials."""
         return self.network.network_type.has_trial
 
+    @property
+    def needs_calibration(self) -> bool:
+        """True if the reference is no better than kernel labels, and smeared as they are."""
+        return self.is_likelihood and self.reference is not None and not self.reference.is_exact
+
     @cached_property
     def scores(self) -> Scores:
         """The network beside the reference."""
@@ -269,6 +275,7 @@ class Examination:
             ("parity", self.network.folder is not None, self.parity),
             ("tails", True, self.tails),
             ("accuracy", False, self.accuracy),
+            *([("calibration", True, self.calibration)] if self.needs_calibration else []),
             ("density", True, self.density),
             ("hssm", False, self.hssm),
         ]
@@ -345,10 +352,10 @@ class Examination:
         if self.reference is None:
             return gates.skip("accuracy", self.missing, is_essential=False)
         scores = self.scores
-        if self.is_likelihood and not self.reference.is_exact:
-            reason = "the reference is a kernel density, whose error is that of a good network"
-            return gates.skip("accuracy", reason, is_essential=False)
         numbers = scores.numbers()
+        if self.needs_calibration:
+            reason = "the reference is a kernel density, smeared as labels are: calibration decides"
+            return gates.skip("accuracy", reason, is_essential=False, numbers=numbers)
         if self.is_likelihood:
             numbers["abs_mean_difference"] = abs(numbers["mean_difference"])
             limits = accuracy_limits(self.model.name)
@@ -376,6 +383,18 @@ class Examination:
         )
         numbers = gate.numbers | {f"mean_abs_error_as_choice_{found.choice}": found.mean_abs_error}
         return gate.model_copy(update={"reason": reason, "numbers": numbers})
+
+    def calibration(self) -> Gate:
+        """Ranks and choices of fresh simulations under the network's density, without smoothing."""
+        assert self.reference is not None
+        numbers = gates_calibration.calibration_numbers(
+            self.network,
+            self.reference,
+            self.network.bounds,
+            n_sets=gates_calibration.SETS_PER_SCORED * (self.settings.n_sets or 0),
+            seed=self._seed(STREAM_CALIBRATION),
+        )
+        return gates.judge("calibration", numbers, accuracy_limits(self.model.name))
 
     def density(self) -> Gate:
         """Against simulations, in units of their own sampling noise.
@@ -426,13 +445,3 @@ def without_place(error: UserError, path: Path) -> str:
 
 def _log(gate: Gate) -> None:
     log.info("%s: %s%s", gate.name, gate.verdict, f" ({gate.reason})" if gate.reason else "")
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in ("lanflow", "numpy", "onnx", "onnxruntime", "ssm-simulators", "jax", "torch"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -47,19 +47,29 @@ def judge(
         verdict="failed" if broken else "passed",
         reason="; ".join(broken),
         is_essential=is_essential,
-        numbers={key: value if math.isfinite(value) else None for key, value in numbers.items()},
+        numbers=_finite(numbers),
         limits=dict(limits),
     )
 
 
-def skip(name: str, reason: str, *, is_essential: bool = True) -> Gate:
-    """A gate that was not gone through, and why."""
+def _finite(numbers: Mapping[str, float | int]) -> dict[str, float | int | None]:
+    return {key: value if math.isfinite(value) else None for key, value in numbers.items()}
+
+
+def skip(
+    name: str,
+    reason: str,
+    *,
+    is_essential: bool = True,
+    numbers: Mapping[str, float | int] | None = None,
+) -> Gate:
+    """A gate that was not gone through, and why; ``numbers`` are told, and decide nothing."""
     return Gate(
         name=name,
         verdict="skipped",
         reason=reason,
         is_essential=is_essential,
-        numbers={},
+        numbers=_finite(numbers or {}),
         limits={},
     )
 

@@ -44,6 +44,20 @@ class ImpliedDensity:
         """Probability of all choices together; one for a density, less what comes too late."""
         return float(self.masses.sum())
 
+    def ranks(self, index: int, rts: Array) -> Array:
+        """Share of the rts of a choice that are below given ones, shape (rts,).
+
+        Parameters
+        ----------
+        index
+            The choice's place; of one without any probability there are no ranks, and all are 0.
+        rts
+            Seconds, shape (rts,).
+        """
+        cumulative = self.cumulative[index]
+        total = cumulative[-1] if cumulative[-1] > 0 else 1.0
+        return np.asarray(np.interp(rts, self.rts, cumulative) / total)
+
     @property
     def drawable(self) -> "ImpliedDensity":
         """The same with what is no number, or too large to draw, at the limits of what is."""

@@ -14,6 +14,8 @@ MEASURES = {
     "negative_rt_mass": "probability before time zero",
     "corner_not_finite": "values that are not finite at corners of the bounds",
     "calibration_error": "calibration error",
+    "noise_mean_abs": "sampling noise of the mean absolute error",
+    "noise_p99_abs": "sampling noise of the 99th percentile",
     "onnx_jax": "difference of ONNX from JAX",
     "onnx_torch": "difference of ONNX from Torch",
     "jax_torch": "difference of JAX from Torch",

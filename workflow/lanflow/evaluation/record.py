@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from textwrap import indent
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +30,9 @@ Number = float | int | None
 class Gate(Settings):
     """The finding of one gate. A skipped gate is never a passed one."""
 
-    name: str = Field(description="structure, parity, tails, accuracy, density or hssm")
+    name: str = Field(
+        description="structure, parity, tails, accuracy, calibration, density or hssm"
+    )
     verdict: Verdict
     reason: str = Field(description="why it failed or was skipped; empty where it passed")
     is_essential: bool = Field(description="a network passes only if this gate was not skipped")
@@ -135,6 +138,17 @@ def verdict_of(gates: Sequence[Gate], *, is_judged: bool = True) -> EvaluationVe
     if not is_judged:
         return "not judged"
     return "failed" if any(stops(gate) for gate in gates) else "passed"
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of what an evaluation depends on, as far as it is installed."""
+    found = {}
+    for package in ("lanflow", "numpy", "onnx", "onnxruntime", "ssm-simulators", "jax", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def parse_evaluation(content: Mapping[str, Any], where: str) -> Evaluation:

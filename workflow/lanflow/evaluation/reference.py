@@ -2,7 +2,8 @@
 
 ``analytic`` is exact. ``solver`` is a solution on a grid four times as fine, in space and in time,
 as that of the labels. ``kde`` is a kernel density of many simulations, for models that have
-neither; its own error is of the size of a good network's.
+neither; its own error is of the size of a good network's, and it is smeared as kernel labels are,
+so it is told and decides nothing: ``gates_calibration`` does.
 """
 
 from collections.abc import Mapping
@@ -62,6 +63,11 @@ class Reference:
             case "solver":
                 return f"the Fokker-Planck equation, on a grid {_FINER} times finer than labels'"
         return f"a kernel density of {N_SIMULATIONS:,} simulations, which has an error of its own"
+
+    @property
+    def n_simulations(self) -> int:
+        """Trials that a kernel density is made of."""
+        return N_SIMULATIONS
 
     def for_drawing(self) -> "Reference":
         """The same on the grid of labels: an eye sees no difference, and it is much faster."""

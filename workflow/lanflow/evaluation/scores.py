@@ -32,7 +32,7 @@ from lanflow.networks.types import NetworkTypeName
 LEAST_LOG_DENSITY = float(np.log(1e-7))
 
 # Of the seed: each use has its own stream.
-STREAM_SCORES, STREAM_DENSITY, STREAM_EDGES = 1, 2, 3
+STREAM_SCORES, STREAM_DENSITY, STREAM_EDGES, STREAM_CALIBRATION = 1, 2, 3, 4
 
 # Of progress, in the singular.
 _SET = "parameter set"
@@ -248,10 +248,10 @@ def calibration(network: Outputs, scores: Scores, reference: Reference) -> Calib
         implied = implied_density(network, vector, model.choices, grid).drawable
         masses.append(implied.masses)
         rows = scores.sets == index
-        for choice, cumulative in zip(model.choices, implied.cumulative, strict=True):
-            rts = scores.rts[rows & (scores.choices == choice)]
-            if cumulative[-1] > 0:
-                ranks.append(np.interp(rts, implied.rts, cumulative) / cumulative[-1])
+        for place, choice in enumerate(model.choices):
+            if implied.masses[place] > 0:
+                rts = scores.rts[rows & (scores.choices == choice)]
+                ranks.append(implied.ranks(place, rts))
     return Calibration(
         answered, np.array(masses), scores.choice_probabilities[answered], np.concatenate(ranks)
     )

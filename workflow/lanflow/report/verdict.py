@@ -20,6 +20,7 @@ _GATES = {
     "parity": "the ONNX file gives what JAX and Torch compute from the same weights",
     "tails": "nothing before time zero, sane values at the corners of the bounds",
     "accuracy": "close to the likelihood or probability that is known exactly",
+    "calibration": "new simulations fall where it says, of a model whose density is not known",
     "density": "agrees with simulations, and its probabilities sum to one",
     "hssm": "works in HSSM, with gradients that are right",
 }
