@@ -27,7 +27,7 @@ _KEYS = (
     *(f"{_DATA}.generate.chunks", f"{_DATA}.generate.log_files"),
     *(f"{_DATA}.path_map", f"{_DATA}.run_ids", f"{_DATA}.max_repeated_sets"),
     *("models.ddm.networks", _NETWORK, f"{_NETWORK}.network_id", f"{_NETWORK}.backends"),
-    *(f"{_NETWORK}.seed", f"{_NETWORK}.device", f"{_NETWORK}.memory_mb"),
+    *(f"{_NETWORK}.seed", f"{_NETWORK}.device", f"{_NETWORK}.memory_mb", f"{_NETWORK}.threads"),
 )
 _TEXTS = {"study", "results", "tracking.uri", f"{_DATA}.generate.config"}
 _BOOLEANS = {"recover_parameters", "require_gates", f"{_DATA}.generate.log_files"}

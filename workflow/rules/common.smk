@@ -22,7 +22,6 @@ STUDY_RECORD = f"{RESULTS}/study.yaml"
 GATES = f"{RESULTS}/gates.json"
 REGISTERED = f"{RESULTS}/registered.json"
 BUNDLE = f"{RESULTS}/bundles/{{network_type}}/{{model}}/{{network}}_{{backend}}"
-TRAINING_THREADS = 2
 # Whose jobs ask the store or write to it.
 RULES_WITH_STORE = (
     *(
@@ -150,7 +149,7 @@ def training_settings(wildcards):
         "seed": training.seed,
         "device": training.device,
         "memory_mb": training.memory_mb,
-        "threads": TRAINING_THREADS,
+        "threads": training.threads,
         **({"start_from": training.start_from} if training.start_from else {}),
     }
 

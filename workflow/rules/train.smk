@@ -23,7 +23,7 @@ rule train_network:
         f"{RESULTS}/benchmarks/train_network/{{network_type}}_{{model}}_{{network}}_{{backend}}.tsv"
     conda:
         "../../environment.yml"
-    threads: TRAINING_THREADS
+    threads: lambda w: training_of(w).threads
     resources:
         mem_mb=lambda w: training_of(w).memory_mb + 4000,
         runtime=720,
@@ -42,7 +42,7 @@ rule train_network:
         memory_mb=given(lambda w: training_of(w).memory_mb),
         # Not {threads}, which Snakemake lowers to the cores it was given: sums are split by the
         # number of threads, and the same study gives the same bytes.
-        threads=given(lambda w: TRAINING_THREADS),
+        threads=given(lambda w: training_of(w).threads),
         # Data that its audit refuses is not trained on, and neither waits for the other.
         max_repeated_sets=given(repeats_option),
     shell:

@@ -205,6 +205,11 @@ class NetworkConfig(Settings):
     device: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="gpu asks the scheduler for one and fails where it is not seen"
     )
+    threads: Annotated[Count, Field(le=1024)] = Field(
+        2,
+        description="processor cores of its training; sums are split among them, so that the same "
+        "number gives the same bytes",
+    )
     memory_mb: Count = Field(
         DEFAULT_MEMORY_MB,
         description="megabytes for rows while training; data of more than half of it is shuffled "

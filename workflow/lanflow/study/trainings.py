@@ -47,6 +47,7 @@ class Training:
     network_id: int
     config_path: str
     seed: int
+    threads: int
     memory_mb: int
     device: Literal["auto", "cpu", "gpu"]
     run_uuid: str
@@ -91,6 +92,7 @@ class _Member:
     config_path: str
     network_id: int
     seed: int
+    threads: int
     memory_mb: int
     device: Literal["auto", "cpu", "gpu"]
     start_from: str | None
@@ -118,6 +120,7 @@ def _members(
                 config_path=path,
                 network_id=network_id,
                 seed=seed,
+                threads=network.threads,
                 memory_mb=network.memory_mb,
                 device=network.device,
                 start_from=network.start_from,
@@ -166,6 +169,7 @@ def _training_of(
         network_id=member.network_id,
         config_path=member.config_path,
         seed=member.seed,
+        threads=member.threads,
         memory_mb=member.memory_mb,
         device=member.device,
         run_uuid=uuid.uuid5(_NAMESPACE, place).hex,
