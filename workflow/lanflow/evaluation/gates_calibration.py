@@ -76,7 +76,7 @@ class Cells:
         """The same cells with as many trials of the network itself."""
         rest = max(1 - self.predicted.sum(), 0.0)
         shares = np.append(self.predicted, rest)
-        counts = rng.multinomial(self.n_trials, shares / shares.sum())[:-1]
+        counts = rng.multinomial(self.n_trials, shares / shares.sum())[:-1].astype(np.float64)
         # A total above one is an error of the network and no noise: its trials are then all these.
         return Cells(self.predicted / max(self.predicted.sum(), 1.0), counts, self.n_trials)
 
