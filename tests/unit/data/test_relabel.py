@@ -175,7 +175,7 @@ def test_auto_takes_the_better_there_is(asked: str, model: str, source: str) -> 
 @pytest.mark.parametrize(
     ("asked", "model", "said"),
     [
-        ("auto", "levy", "relabel: model 'levy' has neither an analytic likelihood nor one that"),
+        ("auto", "lca_3", "relabel: model 'lca_3' has neither an analytic likelihood nor one that"),
         ("analytic", "weibull", "relabel: no analytic likelihood is known for model 'weibull'"),
         ("solver", "lba3", "relabel: the solver is for one particle between two boundaries"),
         ("auto", "dmm", "relabel: model 'dmm' is not one of ssm-simulators'; did you mean 'ddm'?"),

@@ -25,7 +25,7 @@ def test_the_best_reference_is_exact_then_solved_then_simulated() -> None:
     assert reference("ddm").source == "analytic"
     assert reference("weibull").source == "solver"
     assert reference("full_ddm").source == "analytic"
-    assert reference("levy").source == "kde"
+    assert reference("lca_3").source == "kde"
     assert reference("angle", "solver").source == "solver"
 
 
