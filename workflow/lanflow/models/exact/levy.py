@@ -381,7 +381,7 @@ class Levy:
 
     @cached_property
     def _begun(self) -> list[tuple[float, float, float]]:
-        """When each flow is solved, how much it is there of what it began with, and its power.
+        """First solved clock of each flow, its rest there beside what it began with, and its power.
 
         The rest, relative to what it began with, is a power of the clock, or, where it comes
         faster, the exponential function of the clock's reciprocal, as without jumps.
