@@ -66,6 +66,8 @@ _RESOLVED = 4.5
 _LAST_NATS = 75.0
 # Alpha is not taken closer to one, where the clock becomes a logarithm, and the kernel as well.
 _NEAR_ONE = 1e-7
+# A way, as a share of the boundaries' distance, that is none.
+_ROUNDING = 1e-12
 # Strengths of the drift at which the slowest wave is looked at, and times that it is sharpened.
 _N_STRENGTHS, _SHARPENINGS = 8, 30
 # A first value is come to faster than by this power only where hardly anybody jumps.
@@ -244,6 +246,11 @@ class Levy:
     refinement: int = 1
 
     @property
+    def _slope(self) -> float:
+        """The slope; none if it moves the boundaries by less than rounding does."""
+        return self.slope if self.slope * self.until > _ROUNDING * self.a else 0.0
+
+    @property
     def _alpha(self) -> float:
         return max(self.alpha, 1 + _NEAR_ONE)
 
@@ -266,34 +273,34 @@ class Levy:
     def clock(self, times: Array) -> Array:
         """The clock at decision times at which the boundaries have not met."""
         more = self._alpha - 1
-        if self.slope == 0:
+        if self._slope == 0:
             return np.asarray(times / self.a**self._alpha)
-        shrunk = np.log1p(-self.slope * np.asarray(times) / self.a)
-        return np.asarray(np.expm1(-more * shrunk) / (more * self.slope * self.a**more))
+        shrunk = np.log1p(-self._slope * np.asarray(times) / self.a)
+        return np.asarray(np.expm1(-more * shrunk) / (more * self._slope * self.a**more))
 
     def bound(self, clock: Array) -> Array:
         """The boundary at readings of the clock."""
         more = self._alpha - 1
-        shrunk = np.log1p(np.asarray(clock) * more * self.slope * self.a**more) / more
+        shrunk = np.log1p(np.asarray(clock) * more * self._slope * self.a**more) / more
         return np.asarray(self.a * np.exp(-shrunk))
 
     @property
     def end(self) -> float:
         """Time at which the boundaries meet, seconds."""
-        return self.a / self.slope if self.slope > 0 else np.inf
+        return self.a / self._slope if self._slope > 0 else np.inf
 
     @cached_property
     def _matrices(self) -> tuple[_Space, Array]:
         """Space, and the matrix of the drift."""
         space = _space(self._n, self._alpha, self._start)
-        return space, self.v * space.drift + self.slope * space.pull
+        return space, self.v * space.drift + self._slope * space.pull
 
     @cached_property
     def _rates(self) -> tuple[Array, Array]:
         """Strengths of the drift, and the decay of the slowest wave there."""
         space, drift = self._matrices
         last = min(self.until, self.end * (1 - 1e-6))
-        ends = sorted((self.a, self.a - self.slope * last))
+        ends = sorted((self.a, self.a - self._slope * last))
         weakest, strongest = (end ** (self._alpha - 1) for end in ends)
         strengths = np.linspace(weakest, strongest, _N_STRENGTHS)
         wave, rates = space.all, []
@@ -342,7 +349,7 @@ class Levy:
         space, drift = self._matrices
         sides = np.stack([space.all - space.above, space.above])
         test = np.linalg.solve(space.mass, sides.T).T
-        gain = self.v * space.gain + self.slope * space.pull_gain
+        gain = self.v * space.gain + self._slope * space.pull_gain
         return test @ space.spread, np.stack([-gain, gain]) - test @ drift
 
     @cached_property
@@ -352,7 +359,7 @@ class Levy:
         fine, coarse = self._solve(steps)[:, 1::2], self._solve(steps[::2])
         at = steps[2::2]
         # Of third order in the steps, but of second where the strength of the drift changes.
-        order = 3 if self.slope == 0 else 2
+        order = 3 if self._slope == 0 else 2
         with np.errstate(invalid="ignore"):
             off = fine - coarse
         seen = np.isfinite(off) & (np.abs(off) < _MOST_OFF)
@@ -374,7 +381,7 @@ class Levy:
         """
         side = np.array(CHOICES).reshape(2, *np.ones(np.ndim(clock), int))
         way = 1 - side * self._start
-        speed = side * self.v + self.slope * (side * self._start + 1) / 2
+        speed = side * self.v + self._slope * (side * self._start + 1) / 2
         moved = way - speed * self.a ** (self._alpha - 1) * clock
         spread = moved**2 + clock ** (2 / self.alpha)
         return np.asarray(jump_rate(self.alpha) * way / spread ** ((1 + self.alpha) / 2))
@@ -438,9 +445,9 @@ class Levy:
         at, _, begins = self._table
         early = np.linspace(0, at[max(begins)], _N_EARLY)
         clock = np.unique(np.concatenate([early, at[min(begins) :]]))
-        if self.slope == 0:
+        if self._slope == 0:
             return np.asarray(clock * self.a**self._alpha)
-        return np.asarray((self.a - self.bound(clock)) / self.slope)
+        return np.asarray((self.a - self.bound(clock)) / self._slope)
 
 
 def _begin(seen: Array, peak: int) -> int:
