@@ -31,17 +31,9 @@ from lanflow.core.tables import markdown_table
 from lanflow.models.density import Array, Density, labels
 from lanflow.models.exact import ballistic, variable, wald
 from lanflow.models.exact.normal import quadrature
-from lanflow.models.exact.recognised import (
-    is_closed_race,
-    is_levy,
-    is_reflected_race,
-    is_two_levels,
-    is_two_stages,
-    is_variable,
-)
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names
-from lanflow.models.sources import best_source, make_density
+from lanflow.models.sources import best_source, is_in_chapter, make_density
 
 ROOT = Path(__file__).resolve().parents[1]
 PEER_SCRIPT = ROOT / "tests" / "peers" / "scripts" / "hssm_densities.py"
@@ -170,15 +162,7 @@ def exact_models() -> Iterator[Model]:
     """The models whose densities are in these chapters."""
     for name in sorted(model_names()):
         model = find_model(name)
-        kinds = (
-            is_closed_race,
-            is_reflected_race,
-            is_variable,
-            is_two_stages,
-            is_two_levels,
-            is_levy,
-        )
-        if any(is_one(model) for is_one in kinds):
+        if is_in_chapter(model):
             yield model
 
 

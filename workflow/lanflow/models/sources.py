@@ -5,13 +5,13 @@ our kernel density of simulations; ``exact_kde`` and ``pyddm`` are ssm-simulator
 """
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 
 from lanflow.core.errors import UserError
 from lanflow.models.analytic import MODELS, diffusion
-from lanflow.models.density import Density
+from lanflow.models.density import Array, Density
 from lanflow.models.exact.recognised import (
     is_closed_race,
     is_levy,
@@ -55,6 +55,12 @@ def has_source(source: Source, model: Model) -> bool:
                 or is_two_levels(model)
             )
     return True
+
+
+def is_in_chapter(model: Model) -> bool:
+    """True if a model's density is in one of the chapters of :mod:`lanflow.models.exact`."""
+    kinds = (is_closed_race, is_reflected_race, is_variable, is_two_stages, is_two_levels, is_levy)
+    return any(is_one(model) for is_one in kinds)
 
 
 def is_exactly_known(model: Model) -> bool:
@@ -147,17 +153,51 @@ def make_density(
     if is_closed_race(model) or is_reflected_race(model):
         return _race_density(model, theta, max_t, refinement)
     if is_two_stages(model):
-        return _two_stages_density(model, theta, max_t, refinement)
+        both = two_stages_of(model, theta, max_t, refinement=refinement)
+        return _density_of(both, model, theta, max_t)
     if is_two_levels(model):
-        return _two_level_density(model, theta, max_t, refinement)
+        levels = two_levels_of(model, theta, max_t, refinement=refinement)
+        return _density_of(TwoLevelSolution(levels), model, theta, max_t)
     if source == "analytic":
-        return _variable_density(model, theta, max_t)
+        # Its times are rts: there is no one non-decision time to take off them.
+        return _density_of(variable_of(model, theta, max_t), model, theta, max_t, t=0.0)
     if is_levy(model):
-        return _levy_density(model, theta, max_t, refinement)
+        particle = levy_of(model, theta, max_t, refinement=refinement)
+        return _density_of(particle, model, theta, max_t)
     process = process_of(model, theta, max_t)
     solution = Solution(process, n_space=refinement * N_SPACE, step=STEP / refinement)
     deadline = theta.get("deadline", np.inf)
     return Density(solution.log_density, solution.times, theta["t"], max_t, deadline)
+
+
+class _Solved(Protocol):
+    """The density of decision time and choice in one of the chapters of :mod:`.exact`."""
+
+    def grid(self) -> Array: ...
+
+    def log_density(self, times: Array, choice: int, /) -> Array: ...
+
+    def log_densities(self, times: Array, /) -> Array: ...
+
+
+def _density_of(
+    solved: _Solved,
+    model: Model,
+    theta: Mapping[str, float],
+    max_t: float,
+    *,
+    t: float | None = None,
+) -> Density:
+    """The density of rt, which is later by the non-decision time ``t``, a parameter if left out."""
+    return Density(
+        solved.log_density,
+        solved.grid(),
+        theta["t"] if t is None else t,
+        max_t,
+        theta.get("deadline", np.inf),
+        choices=model.choices,
+        log_densities=solved.log_densities,
+    )
 
 
 def _race_density(
@@ -173,63 +213,6 @@ def _race_density(
         choices=race.choices,
         log_densities=race.log_densities,
         at_once=race.at_once,
-    )
-
-
-def _two_stages_density(
-    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
-) -> Density:
-    both = two_stages_of(model, theta, max_t, refinement=refinement)
-    return Density(
-        both.log_density,
-        both.grid(),
-        theta["t"],
-        max_t,
-        theta.get("deadline", np.inf),
-        choices=model.choices,
-        log_densities=both.log_densities,
-    )
-
-
-def _levy_density(
-    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
-) -> Density:
-    particle, t = levy_of(model, theta, max_t, refinement=refinement)
-    return Density(
-        particle.log_density,
-        particle.grid(),
-        t,
-        max_t,
-        theta.get("deadline", np.inf),
-        log_densities=particle.log_densities,
-    )
-
-
-def _two_level_density(
-    model: Model, theta: Mapping[str, float], max_t: float, refinement: int
-) -> Density:
-    solution = TwoLevelSolution(two_levels_of(model, theta, max_t, refinement=refinement))
-    return Density(
-        lambda times, choice: solution.log_densities(times)[choice],
-        solution.times,
-        theta["t"],
-        max_t,
-        theta.get("deadline", np.inf),
-        choices=model.choices,
-        log_densities=solution.log_densities,
-    )
-
-
-def _variable_density(model: Model, theta: Mapping[str, float], max_t: float) -> Density:
-    """Its times are rts: there is no one non-decision time to take off them."""
-    particle = variable_of(model, theta, max_t)
-    return Density(
-        particle.log_density,
-        particle.grid(),
-        0.0,
-        max_t,
-        theta.get("deadline", np.inf),
-        log_densities=particle.log_densities,
     )
 
 

@@ -1,4 +1,4 @@
-"""The race, varying particle or two stages that a model is: told by its simulator, not its name.
+"""The race, particle or two decisions that a model is: told by its simulator, not its name.
 
 A name proves nothing: a model is one of these if its simulator is, no function of it is a user's,
 and nothing that the density takes for given is a parameter. Parameters reach a simulator through
@@ -7,10 +7,12 @@ concern of the densities.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
 
+from lanflow.models.definition import Part
 from lanflow.models.density import Array
 from lanflow.models.exact.ballistic import (
     ballistic_race,
@@ -21,7 +23,7 @@ from lanflow.models.exact.levy import Levy
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
-from lanflow.models.exact.two.levels import TwoLevels
+from lanflow.models.exact.two.levels import MOST_DRIFT, TwoLevels
 from lanflow.models.exact.two.stages import CHOICES, Particle, TwoStages
 from lanflow.models.exact.variable import Variable
 from lanflow.models.exact.wald import racing_diffusion
@@ -56,7 +58,7 @@ _NOISE = {"s", "sd"}
 
 def is_closed_race(model: Model) -> bool:
     """True if a model is a race whose density is elementary, or an integral of what is."""
-    is_known = model.simulator in _CLOSED and _is_as_simulated(model)
+    is_known = model.simulator in _CLOSED and _is_as_simulated(model, _choices_of_race(model))
     return is_known and (model.simulator not in _BALLISTIC or model.models_file is None)
 
 
@@ -65,7 +67,7 @@ def is_reflected_race(model: Model) -> bool:
     return (
         model.simulator == "race_model"
         and model.definition.boundary in _STRAIGHT
-        and _is_as_simulated(model)
+        and _is_as_simulated(model, _choices_of_race(model))
     )
 
 
@@ -74,10 +76,7 @@ def is_variable(model: Model) -> bool:
     if not (
         model.simulator in _VARYING
         and model.definition.boundary == "constant"
-        and model.definition.drift is None
-        and not model.definition.own
-        and not _NOISE & set(model.parameters)
-        and model.choices == (-1, 1)
+        and _is_as_simulated(model, (-1, 1))
     ):
         return False
     if model.simulator == "full_ddm":
@@ -104,10 +103,7 @@ def is_two_stages(model: Model, *, is_straight: bool | None = None) -> bool:
     """
     return (
         model.simulator in _TWO_STAGES
-        and "simulator" not in model.definition.own
-        and model.definition.drift is None
-        and not _NOISE & set(model.parameters)
-        and model.choices == CHOICES
+        and _is_as_simulated(model, CHOICES, except_for={"boundary"})
         and is_straight in (None, _is_straight(model))
     )
 
@@ -121,10 +117,7 @@ def is_levy(model: Model) -> bool:
     if not (
         model.simulator == "levy_flexbound"
         and model.definition.boundary in _STRAIGHT
-        and model.definition.drift is None
-        and not model.definition.own
-        and not _NOISE & set(model.parameters)
-        and model.choices == (-1, 1)
+        and _is_as_simulated(model, (-1, 1))
         and "alpha" in model.parameters
     ):
         return False
@@ -137,15 +130,15 @@ def is_two_levels(model: Model) -> bool:
 
     Boundaries that rise and fall are left out: some fall so steeply that the solution is lost in
     rounding, and where the low choice is read off with the boundary at the high decision, a wrong
-    one has no simple probability.
+    one has no simple probability. So are bounds of one's own in which the drift is as steep.
     """
     if not (
         model.simulator in _TWO_LEVELS
         and model.definition.boundary in _MONOTONE
-        and model.definition.drift is None
-        and not model.definition.own
-        and not (_NOISE | {"s_pre_high_level_choice"}) & set(model.parameters)
-        and model.choices == (0, 1, 2, 3)
+        and _is_as_simulated(model, CHOICES)
+        and "s_pre_high_level_choice" not in model.parameters
+        and {"vh", "a"} <= set(model.parameters)
+        and np.abs(model.bounds["vh"]).max() * model.bounds["a"][1] <= MOST_DRIFT
     ):
         return False
     given = simulator_arguments(model, model.bounds.centre())
@@ -156,10 +149,25 @@ def _family(distribution: Any) -> str:
     return "point" if isinstance(distribution, float) else str(distribution.dist.name)
 
 
-def _is_as_simulated(model: Model) -> bool:
-    coded = (-1, 1) if model.simulator == "poisson_race" else tuple(range(len(model.choices)))
-    is_theirs = not model.definition.own and not _NOISE & set(model.parameters)
-    return is_theirs and model.choices == coded
+def _is_as_simulated(
+    model: Model, choices: tuple[int, ...], *, except_for: AbstractSet[Part] = frozenset()
+) -> bool:
+    """True if a model leaves drift, noise and functions to ssm-simulators, and codes choices so."""
+    return (
+        model.definition.drift is None
+        and set(model.definition.own) <= except_for
+        and not _NOISE & set(model.parameters)
+        and model.choices == choices
+    )
+
+
+def _choices_of_race(model: Model) -> tuple[int, ...]:
+    return (-1, 1) if model.simulator == "poisson_race" else tuple(range(len(model.choices)))
+
+
+def _numbers(model: Model, theta: Mapping[str, float]) -> dict[str, float]:
+    """Arguments of a simulator that takes numbers, as it gets them."""
+    return {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
 
 
 def race_of(
@@ -231,7 +239,7 @@ def variable_of(model: Model, theta: Mapping[str, float], until: float) -> Varia
     until
         How long a decision may take, seconds.
     """
-    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    given = _numbers(model, theta)
     v, a, t, start = given["v"], given["a"], given["t"], given["a"] * (2 * given["z"] - 1)
     if model.simulator == "full_ddm":
         low, high = start - given["sz"], start + given["sz"]
@@ -265,7 +273,7 @@ def two_stages_of(
     refinement
         How many times finer than usual grids are.
     """
-    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    given = _numbers(model, theta)
     return TwoStages(
         high=Particle(given["vh"], given["zh"]),
         low=(Particle(given["vl1"], given["zl1"]), Particle(given["vl2"], given["zl2"])),
@@ -277,10 +285,8 @@ def two_stages_of(
     )
 
 
-def levy_of(
-    model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1
-) -> tuple[Levy, float]:
-    """The particle with stable noise of a model at given parameters, and its non-decision time.
+def levy_of(model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1) -> Levy:
+    """The particle with stable noise of a model at given parameters.
 
     Parameters
     ----------
@@ -293,10 +299,9 @@ def levy_of(
     refinement
         How many times finer than usual the solution is.
     """
-    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    given = _numbers(model, theta)
     slope = float(np.tan(given["theta"])) if model.definition.boundary == "angle" else 0.0
-    particle = Levy(given["v"], given["a"], given["z"], given["alpha"], slope, until, refinement)
-    return particle, given["t"]
+    return Levy(given["v"], given["a"], given["z"], given["alpha"], slope, until, refinement)
 
 
 def two_levels_of(
@@ -314,8 +319,15 @@ def two_levels_of(
         How long a decision may take, seconds.
     refinement
         How many times finer than usual the grid is, in time.
+
+    Raises
+    ------
+    ValueError
+        If the high drift is so steep that the solution would be lost in rounding.
     """
-    given = {name: float(value[0]) for name, value in simulator_arguments(model, theta).items()}
+    given = _numbers(model, theta)
+    if abs(given["vh"]) * theta["a"] > MOST_DRIFT:
+        raise ValueError(f"vh * a is above {MOST_DRIFT:g}: the solution is lost in rounding")
     boundary, d = boundary_of(model, given), given["d"]
     drift, noise, misses = (0.0, 1 - d), (1.0, 0.0), False
     if model.simulator == "ddm_flexbound_tradeoff":

@@ -40,7 +40,7 @@ def density_of(both: TwoLevels) -> Density:
     solution = Solution(both)
     return Density(
         lambda times, choice: solution.log_densities(times)[choice],
-        solution.times,
+        solution.grid(),
         0.0,
         UNTIL,
         choices=(0, 1, 2, 3),
@@ -178,6 +178,7 @@ def test_a_finer_grid_gives_the_same_labels(name: str, seed: int) -> None:
         assert (off[known > -60] < 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["ddm_mic2_ornstein", "ddm_mic2_multinoise_angle_no_bias", "tradeoff_no_bias"]
 )
@@ -214,9 +215,20 @@ def test_a_model_is_told_by_what_it_is_and_not_by_its_name() -> None:
     assert not is_two_levels(changed("ddm_mic2_adj", own=["simulator"]))
     assert not is_two_levels(changed("ddm_mic2_adj", boundary="conflict_gamma"))
     assert not is_two_levels(changed("ddm_mic2_multinoise_no_bias", own=["boundary"]))
-    with_noise = replace(find_model("ddm_mic2_adj"), parameters=("vh", "s"))
-    assert not is_two_levels(with_noise)
+    model = find_model("ddm_mic2_adj")
+    assert not is_two_levels(replace(model, parameters=(*model.parameters, "s")))
     assert not is_two_levels(replace(find_model("ddm_mic2_adj"), choices=(0, 1)))
+
+
+def test_a_drift_that_would_be_lost_in_rounding_is_not_solved() -> None:
+    model = find_model("ddm_mic2_adj")
+    assert model.bounds["a"] == (0.3, 2.5)
+    assert is_two_levels(model.with_bounds({"vh": (-7.0, 7.0)}, "PARAM_BOUNDS"))
+    steeper = model.with_bounds({"vh": (-8.0, 7.0)}, "PARAM_BOUNDS")
+    assert not is_two_levels(steeper)
+    assert best_source(steeper) == "kde"
+    with pytest.raises(ValueError, match=r"vh \* a is above 18"):
+        make_density("solver", model, model.bounds.centre() | {"vh": 8.0, "a": 2.5}, UNTIL)
 
 
 def test_without_noise_before_the_high_decision_there_is_none_to_solve() -> None:

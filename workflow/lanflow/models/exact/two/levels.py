@@ -32,8 +32,8 @@ decisions, in which the noise of each place is the measure. Before the solution 
 accurate the ratio is a straight line in time, behind its end one in the clock.
 
 The elementary factor spans ``exp(v b)`` to ``exp(-v b)``, and more where a boundary falls steeply:
-beyond ``exp(18)`` or so each way, rounding is all that is left. In ssm-simulators' bounds only the
-bumps of ``conflict_gamma`` fall so steeply.
+beyond ``exp(18)`` or so each way (:data:`MOST_DRIFT`), rounding is all that is left. In
+ssm-simulators' bounds only the bumps of ``conflict_gamma`` fall so steeply.
 """
 
 from collections.abc import Callable
@@ -46,6 +46,8 @@ from lanflow.models.density import Array
 from lanflow.models.exact.normal import between_boundaries, log
 from lanflow.models.solver import POLE, RESIDUE, Course, Process
 
+# Drift times half the distance of boundaries, at most: of the high process.
+MOST_DRIFT = 18.0
 # Intervals between the boundaries, and how much of the clock a step of the finer solution takes.
 N_HIGH = 48
 N_LOW = 64
@@ -362,7 +364,7 @@ def _solved(levels: TwoLevels, times: Array, n_high: int, n_low: int) -> Array:
             )
             both, met = low.step(i, both)
             alone += met
-    # What left in a step is a density in its middle; the ratio to the base is a smooth one.
+    # Leavers of a step are a density in its middle; the ratio to the base is a smooth one.
     middles = (times[1:] + times[:-1]) / 2
     logs = log(left / np.diff(times)[:, None, None]).reshape(-1, 4).T
     ratios = np.nan_to_num(logs - levels.log_base(middles), neginf=_NEVER)
@@ -394,9 +396,8 @@ class Solution:
         self._logs[known] = (4 * fine[known] - coarse[known]) / 3
         self._ratios = [self._ratio(row) for row in range(4)]
 
-    @property
-    def times(self) -> Array:
-        """Decision times between which the density is smooth."""
+    def grid(self) -> Array:
+        """Increasing decision times between which the density is smooth."""
         early = self._steps[0] * np.geomspace(_EARLIEST, 1, _N_EARLY)[:-1]
         end = self._levels.course.t[-1]
         late = np.linspace(self._steps[-1], end, 12)
@@ -426,6 +427,10 @@ class Solution:
             return np.asarray(inside + rise * early + fall * late)
 
         return value
+
+    def log_density(self, times: Array, choice: int) -> Array:
+        """Logarithm of the joint density of decision time and one of the choices."""
+        return np.asarray(self.log_densities(times)[choice])
 
     def log_densities(self, times: Array) -> Array:
         """Logarithms of the joint densities of decision time and each choice, (4, ...)."""
