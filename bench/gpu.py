@@ -5,7 +5,8 @@ Measured, each several times after a warm-up, with the range of the repetitions:
 - lanflow's training (the functions that ``jaxtrain`` and ``torchtrain`` call) on a made-up packed
   data set of 40 million rows, layers [100, 100, 100, 1] and tanh, batches of 1,000, 10,000 and
   50,000 rows, and layers of 1,000 units: rows per second of an epoch, where its seconds go, seconds
-  until the first rows reach the backend and until the first epoch ends, peak device memory;
+  until the first rows reach the backend and until the first epoch ends, peak device memory; and
+  1, 8 and 32 networks at once as ``lanflow train`` puts them together;
 - bare loops over rows that lie on the device, shuffled there: in JAX one program an epoch; in Torch
   updates launched by the host, in CUDA graphs, with a gradient by hand, and compiled; 1, 8 and 32
   networks at once;
@@ -42,8 +43,8 @@ from gpu_parts.report import describe, fill_document
 
 # A part -> the seconds it may take. What matters most comes first.
 PARTS = {
-    "lanflow-jax": 80,
-    "lanflow-torch": 80,
+    "lanflow-jax": 100,
+    "lanflow-torch": 90,
     "bare-jax": 110,
     "bare-torch": 100,
     "tf32-torch": 50,

@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -21,11 +21,13 @@ from lanflow.data.dataset import (
     open_data_set,
 )
 from lanflow.models.parameters import Bounds
+from lanflow.networks.types import BackendName
 from lanflow.training.backend import Backend, make_backend
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.config import DEFAULT_PATH, TrainingConfig, TrainingFile, select_network
 from lanflow.training.fit import fit
 from lanflow.training.job import plan_job
+from lanflow.training.together.fit import fit_together
 
 PARAMETERS = ("v", "a", "z", "t")
 SET_ROWS = 1_000
@@ -140,7 +142,9 @@ class _Watch:
         return {f"{kind}_s": s for kind, s in mean.items()} | {"host_s": whole - sum(mean.values())}
 
 
-def training_config(case: Case, size: Size, *, n_epochs: int = N_EPOCHS) -> TrainingConfig:
+def training_config(
+    case: Case, size: Size, *, n_epochs: int = N_EPOCHS, seed: int = 1
+) -> TrainingConfig:
     """LANfactory's default settings for a network and batch size, on as many files as needed."""
     keys = {
         "CPU_BATCH_SIZE": case.batch_size,
@@ -151,7 +155,7 @@ def training_config(case: Case, size: Size, *, n_epochs: int = N_EPOCHS) -> Trai
         "N_TRAINING_FILES": -(-case.n_rows // size.file_rows),
     }
     file = parse_settings(TrainingFile, read_yaml(DEFAULT_PATH) | keys, "bench/gpu.py")
-    return select_network(file, network_id=0, model="ddm", seed=1, where="bench/gpu.py")
+    return select_network(file, network_id=0, model="ddm", seed=seed, where="bench/gpu.py")
 
 
 def measure_training(
@@ -169,14 +173,60 @@ def measure_training(
     wanted = [(case, KEPT) for case in (*size.batches, size.wide)]
     wanted += [(case, STREAMED) for case in (size.batches[-1], size.batches[0])]
     for case, rows in wanted:
-        made = make_backend(backend, device=device, threads=n_cores())
-        # A CPU keeps no rows by itself, and a GPU all of these.
-        if rows == STREAMED or device == "cpu":
-            vars(made)["bytes_for_rows"] = lambda n=2**40 * (rows == KEPT): n
+        made = _backend(backend, device, rows)
         record.trying(
             f"training, batches of {case.batch_size}, {rows}",
             partial(_measure_one, made, record, size, data_set, case, rows, ceilings, peak_mib),
         )
+    for case in size.many:
+        backends = [_backend(backend, device, KEPT) for _ in range(case.n_networks)]
+        record.trying(
+            f"training, {case.n_networks} networks at once",
+            partial(_measure_many, backends, record, size, data_set, case, ceilings, peak_mib),
+        )
+
+
+def _backend(name: str, device: str, rows: str) -> Backend:
+    """A backend that is given rows from the host, or keeps them on the device."""
+    made = make_backend(cast("BackendName", name), device=device, threads=n_cores())
+    # A CPU keeps no rows by itself, and a GPU all of these.
+    if rows == STREAMED or device == "cpu":
+        vars(made)["bytes_for_rows"] = lambda: 2**40 * (rows == KEPT)
+    return made
+
+
+def _measure_many(
+    backends: Sequence[Backend],
+    record: Recorder,
+    size: Size,
+    data_set: DataSet,
+    case: Case,
+    ceilings: Ceilings,
+    peak_mib: Any,
+) -> None:
+    """Epochs of networks of several seeds as one program; of one network, as it is alone.
+
+    The clock runs from the end of an epoch of all of them to the next, validation included.
+    """
+    jobs = [
+        plan_job(training_config(case, size, seed=seed), data_set, backend)
+        for seed, backend in enumerate(backends, 1)
+    ]
+    ends = [time.perf_counter()]
+    on_epoch: list[Any] = [lambda _: None for _ in jobs]
+    on_epoch[-1] = lambda _: ends.append(time.perf_counter())
+    for outcome in fit_together(jobs, size=len(jobs), on_epoch=on_epoch):
+        if isinstance(outcome, Exception):
+            raise outcome
+    seconds = np.diff(ends).tolist()
+    record.rate(
+        "lanflow, networks at once",
+        Case(case.batch_size, len(jobs[0].split.train), case.width, case.n_networks),
+        seconds[1:],
+        ceilings,
+        first_epoch_s=seconds[0],
+        peak_mib=peak_mib(),
+    )
 
 
 def _measure_one(

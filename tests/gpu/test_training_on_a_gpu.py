@@ -20,7 +20,8 @@ from lanflow.tracking.store import resolve_store
 from lanflow.training import backend as training_backend
 from lanflow.training.backend import Backend
 from lanflow.training.checkpoints import Epoch
-from lanflow.training.fit import TrainingResult, fit
+from lanflow.training.fit import OnEpoch, TrainingResult, fit
+from lanflow.training.together.fit import fit_together, plan_groups
 from tests.conftest import BACKENDS, TRAINING_YAML, training_job
 
 pytestmark = pytest.mark.gpu
@@ -136,6 +137,41 @@ def test_a_killed_training_continues_to_the_same_bytes(
     continued = fit(replace(job, backend=make_backend()))
     assert losses_of(continued) == losses_of(whole)
     assert weights_of(continued) == weights_of(whole)
+
+
+def networks_at_once(
+    packed: PackedData, backend_name: str, folder: Path | None, on_epoch: OnEpoch
+) -> list[TrainingResult | Exception]:
+    """Networks of three seeds as one program; the last is told of its epochs."""
+    jobs = [
+        training_job(
+            packed,
+            gpu_backend(backend_name),
+            checkpoint_path=None if folder is None else folder / str(seed),
+            seed=seed,
+            **MANY,
+        )
+        for seed in (1, 2, 3)
+    ]
+    (group,) = plan_groups(jobs)
+    assert group.size == 3
+    return fit_together(jobs, size=3, on_epoch=[lambda _: None, lambda _: None, on_epoch])
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_networks_in_one_program_are_those_trained_alone_and_continue_to_the_same_bytes(
+    backend_name: str, packed: PackedData, tmp_path: Path
+) -> None:
+    whole = networks_at_once(packed, backend_name, None, lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        networks_at_once(packed, backend_name, tmp_path, killer(2))
+    continued = networks_at_once(packed, backend_name, tmp_path, lambda _: None)
+    for seed, result, again in zip((1, 2, 3), whole, continued, strict=True):
+        assert isinstance(result, TrainingResult)
+        assert isinstance(again, TrainingResult)
+        assert weights_of(again) == weights_of(result)
+        alone = fit(training_job(packed, gpu_backend(backend_name), seed=seed, **MANY))
+        np.testing.assert_allclose(losses_of(result), losses_of(alone), rtol=1e-2)
 
 
 @pytest.mark.parametrize("backend_name", BACKENDS)

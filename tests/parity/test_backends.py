@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from lanflow.networks.types import Architecture
-from lanflow.training.backend import Backend
+from lanflow.training.backend import Backend, make_stack
+from lanflow.training.batches import HeldRows
 from lanflow.training.job import initial_weights
+from lanflow.training.split import RowRanges
 from tests.conftest import BACKENDS, make_backend, training_config
 
 N_INPUTS, N_ROWS, BATCH_SIZE = 5, 70, 32
@@ -235,6 +237,45 @@ def test_a_backend_that_is_restored_goes_on_to_the_same_bytes(
         assert array.tobytes() == second.weights()[name].tobytes()
     for name, array in whole.optimizer_state().items():
         assert array.tobytes() == second.optimizer_state()[name].tobytes()
+
+
+def holding(name: str, case: tuple[Any, ...], held_by: Backend | None = None) -> Backend:
+    """A backend that keeps the rows."""
+    backend, _ = started(make_backend(name), case)
+    places = np.arange(N_ROWS, dtype=np.int32)
+    ranges = RowRanges(np.array([0]), np.array([N_ROWS]))
+    held = HeldRows(*rows(case[0]), ranges, places, places, None, labels_lower_bound=None)
+    backend.hold_rows(held, held_by=held_by)
+    return backend
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    # JAX compiles each of them twice, for some seconds.
+    [*(("torch", case) for case in CASES), *(("jax", CASES[i]) for i in (1, 3, 8))],
+    ids=lambda of: of if isinstance(of, str) else f"{of[0]}-{of[2]}",
+)
+def test_networks_in_one_program_are_those_that_are_trained_alone(
+    name: str, case: tuple[Any, ...]
+) -> None:
+    """Two networks in three places; the second rests in the second epoch."""
+    first = holding(name, case)
+    together = [first, holding(name, case, held_by=first)]
+    alone = [holding(name, case) for _ in together]
+    stack = make_stack(together, size=3)
+    rates = np.stack([RATES[:3], RATES[3:]])
+    for seeds in ([7, 8], [9, None]):
+        losses = stack.train_epoch(seeds, batch_size=BATCH_SIZE, learning_rates=rates)
+        for backend, seed, own_rates, loss in zip(alone, seeds, rates, losses, strict=True):
+            if seed is not None:
+                expected = backend.train_epoch(
+                    seed, batch_size=BATCH_SIZE, learning_rates=own_rates
+                )
+                assert loss == pytest.approx(expected, rel=1e-5)
+    for got, expected_one in zip(together, alone, strict=True):
+        assert_close(got.weights(), expected_one.weights())
+        assert_close(got.optimizer_state(), expected_one.optimizer_state())
+        assert got.evaluate_held() == pytest.approx(expected_one.evaluate_held(), rel=1e-5)
 
 
 @pytest.mark.parametrize("backend_name", BACKENDS)

@@ -40,10 +40,13 @@ HOMES = {
     "ssms": "models.simulators models.generation models.own.model",
     # experiments: where artifacts go; registry: a model in MLflow's format
     "mlflow": "tracking.client tracking.experiments publish.registry",
-    "jax": "training.backends.jax networks.runtime",  # runtime: a trained network in JAX
+    # runtime: a trained network in JAX
+    "jax": "training.backends.jax training.backends.jax_programs training.backends.jax_stack "
+    "networks.runtime",
     "flax": "training.backends.jax",
-    "optax": "training.backends.jax",
-    "torch": "training.backends.torch training.backends.torch_layers training.backends.torch_steps",
+    "optax": "training.backends.jax training.backends.jax_programs",
+    "torch": "training.backends.torch training.backends.torch_layers training.backends.torch_stack "
+    "training.backends.torch_steps",
     "onnx": "networks.graph networks.onnx",  # graph reads files, onnx writes them
     "onnxruntime": "networks.runtime",
     "matplotlib": "core.figures",
@@ -286,7 +289,8 @@ def test_pickles_of_others_are_read_in_one_place() -> None:
 
 # A backend -> files that it alone is made of.
 PARTS_OF_BACKENDS = {
-    "training.backends.torch": ("training.backends.torch_layers", "training.backends.torch_steps")
+    "training.backends.jax": ("training.backends.jax_programs",),
+    "training.backends.torch": ("training.backends.torch_layers", "training.backends.torch_steps"),
 }
 
 
@@ -296,7 +300,8 @@ def test_a_backend_knows_settings_and_networks_and_no_paths_or_other_backend(nam
     known |= {"training.config", "training.batches", *PARTS_OF_BACKENDS.get(name, ())}
     assert ours(ANYWHERE[name]) <= known
     assert not {"pathlib.Path", "os.path"} & ANYWHERE[name]
-    assert importers(name) == {CHOOSES_BACKEND}
+    assert importers(name) == {CHOOSES_BACKEND, f"{name}_stack"}
+    assert importers(f"{name}_stack") == {CHOOSES_BACKEND}
     assert name not in ours(AT_TOP[CHOOSES_BACKEND])
 
 
@@ -304,7 +309,7 @@ def test_a_backend_knows_settings_and_networks_and_no_paths_or_other_backend(nam
     "name",
     [
         *("training.fit", "training.split", "training.schedules", "training.checkpoints"),
-        *("training.backend", "networks.onnx"),
+        *("training.together.fit", "training.backend", "networks.onnx"),
     ],
 )
 def test_training_knows_neither_backends_nor_tracking(name: str) -> None:

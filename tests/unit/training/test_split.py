@@ -212,6 +212,17 @@ def test_ranges_are_their_rows_written_out(
     )
 
 
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 6)), max_size=8), st.integers(0, 8))
+def test_rows_of_several_ranges_are_found_once_and_in_their_order(
+    pairs: list[tuple[int, int]], cut: int
+) -> None:
+    starts, lengths = (np.array([pair[i] for pair in pairs], np.int64) for i in range(2))
+    parts = [RowRanges(starts[:cut], lengths[:cut]), RowRanges(starts[cut:], lengths[cut:])]
+    union = RowRanges.union(parts)
+    assert union.rows().tolist() == sorted({s + i for s, n in pairs for i in range(n)})
+    assert (union.starts[1:] > union.starts[:-1] + union.lengths[:-1]).all()
+
+
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 7), st.data())
 def test_ranges_of_equal_numbers_are_found_however_the_rows_are_looked_through(
     numbers: list[int], scanned: int, data: st.DataObject

@@ -10,8 +10,8 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -72,8 +72,11 @@ class Backend(Protocol):
         A number of the device, the same whenever it is asked for.
         """
 
-    def hold_rows(self, rows: HeldRows) -> None:
-        """Copy rows to the device, for :meth:`train_epoch` and :meth:`evaluate_held`."""
+    def hold_rows(self, rows: HeldRows, *, held_by: "Backend | None" = None) -> None:
+        """Copy rows to the device, for :meth:`train_epoch` and :meth:`evaluate_held`.
+
+        ``held_by`` is a backend of the same kind and device that holds these rows already.
+        """
 
     def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
         """Update the weights once per batch of the rows held, in an order drawn by a seed.
@@ -147,6 +150,50 @@ class Backend(Protocol):
 
     def versions(self) -> dict[str, str]:
         """Versions of the backend's libraries."""
+
+
+class Stack(Protocol):
+    """Trains several networks of one shape on one device, as one program."""
+
+    def train_epoch(
+        self, seeds: Sequence[int | None], *, batch_size: int, learning_rates: np.ndarray
+    ) -> list[float]:
+        """Update each network as its backend's :meth:`Backend.train_epoch` would, but for rounding.
+
+        Parameters
+        ----------
+        seeds
+            One for each network; one with ``None`` rests, and stays as it is.
+        batch_size
+            As of a backend.
+        learning_rates
+            (networks, batches) float32.
+
+        Returns
+        -------
+        list of float
+            The summed losses of each network; of one that rests they mean nothing.
+        """
+
+
+def make_stack(backends: Sequence[Backend], *, size: int) -> Stack:
+    """Put networks together that are trained as one program.
+
+    Parameters
+    ----------
+    backends
+        Of one kind and device, each started, all with the same rows held, as many to train on, and
+        with settings that differ in nothing but seed, learning rate and its schedule.
+    size
+        Places of the stack, at least as many. Sums are rounded as their number decides.
+    """
+    if backends[0].name == "jax":
+        from lanflow.training.backends.jax_stack import JaxStack
+
+        return JaxStack(cast("Any", backends), size=size)
+    from lanflow.training.backends.torch_stack import TorchStack
+
+    return TorchStack(cast("Any", backends), size=size)
 
 
 def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:

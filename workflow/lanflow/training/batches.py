@@ -22,7 +22,7 @@ A GPU is faster than one core can mix rows. Where all rows fit on it, they are c
 the next block while it trains on one (:func:`ahead`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -230,11 +230,16 @@ class HeldRows:
         labels: np.ndarray,
         split: Split,
         *,
+        others: Sequence[Split] = (),
         shuffle: bool,
         labels_lower_bound: float | None,
     ) -> "HeldRows":
-        """The rows of a split; without ``shuffle`` the files keep their order."""
-        rows = RowRanges.join([split.train, split.val]).ascending()
+        """The rows of a split; without ``shuffle`` the files keep their order.
+
+        The rows of ``others`` are held, too, for networks that are trained beside this one.
+        """
+        sides = [side for each in (split, *others) for side in (each.train, each.val)]
+        rows = RowRanges.union(sides)
         train, val = (
             rows.positions(side.rows()).astype(np.int32) for side in (split.train, split.val)
         )

@@ -76,6 +76,8 @@ class Checkpoint:
         State of the learning rate before the next epoch.
     history
         The finished epochs.
+    n_stacked
+        Networks that were trained as one program, this one included.
     """
 
     fingerprint: str
@@ -84,6 +86,7 @@ class Checkpoint:
     optimizer_state: OptimizerState
     schedule: ScheduleState
     history: list[Epoch]
+    n_stacked: int = 1
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -97,6 +100,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "fingerprint": checkpoint.fingerprint,
         "schedule": asdict(checkpoint.schedule),
         "history": [asdict(epoch) for epoch in checkpoint.history],
+        **({"n_stacked": checkpoint.n_stacked} if checkpoint.n_stacked > 1 else {}),
     }
     buffer = io.BytesIO()
     np.savez(buffer, state=np.array(json.dumps(state)), **arrays)
@@ -128,6 +132,7 @@ def _read_checkpoint(path: Path) -> Checkpoint:
         schedule=ScheduleState(**state["schedule"]),
         # Numbered anew: earlier versions counted from 0.
         history=[Epoch(**{**epoch, "epoch": i}) for i, epoch in enumerate(state["history"], 1)],
+        n_stacked=int(state.get("n_stacked", 1)),
         **groups,
     )
 

@@ -100,27 +100,34 @@ class TrainingJob:
         the order of rows depends on it, and a checkpoint goes on in the order it began with.
         """
         n_rows = len(self.split.train) + len(self.split.val)
-        n_bytes = n_rows * (self._row_bytes + ORDER_BYTES)
+        n_bytes = n_rows * (self.row_bytes + ORDER_BYTES)
         return n_bytes <= self.backend.bytes_for_rows() and n_rows < 2**31
 
-    def held_rows(self) -> HeldRows:
-        """The rows for a device that keeps them."""
+    def held_rows(self, others: Sequence["TrainingJob"] = ()) -> HeldRows:
+        """The rows for a device that keeps them, and with them those of other trainings."""
         return HeldRows.of(
             *self.arrays(),
             self.split,
+            others=[job.split for job in others],
             shuffle=self.config.shuffle,
             labels_lower_bound=self.config.labels_lower_bound,
         )
 
     @property
-    def _row_bytes(self) -> int:
+    def n_train_losses(self) -> int:
+        """Losses that an epoch sums up: of each row that of every output, or of all choices."""
+        return len(self.split.train) * self.architecture.n_losses
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row's features and labels."""
         _, n_inputs, n_outputs = self.data_set.shapes[self.config.network_type]
         return 4 * (n_inputs + n_outputs)
 
     @property
     def memory(self) -> RowMemory:
         """Division of the row memory of this job."""
-        return RowMemory.of(self.memory_mb, row_bytes=self._row_bytes, batch_size=self.batch_size)
+        return RowMemory.of(self.memory_mb, row_bytes=self.row_bytes, batch_size=self.batch_size)
 
     def require_memory(self) -> None:
         """Refuse a training that cannot fit in memory, before it begins.
@@ -151,7 +158,7 @@ class TrainingJob:
             return n_train * ORDER_BYTES + COPIED_BYTES
         n_held = n_train if memory.holds(n_train) else memory.buffer_rows + memory.block_rows
         n_in_blocks = 3 * min(memory.block_rows, n_train)
-        return n_held * (self._row_bytes + ORDER_BYTES) + n_in_blocks * self._row_bytes
+        return n_held * (self.row_bytes + ORDER_BYTES) + n_in_blocks * self.row_bytes
 
     def _activations_bytes(self) -> int:
         """Outputs of layers: all of them while a batch is trained on, two while validating."""

@@ -45,6 +45,19 @@ class RowRanges:
         lengths = [part.lengths for part in parts]
         return cls(np.concatenate(starts), np.concatenate(lengths))
 
+    @classmethod
+    def union(cls, parts: Sequence["RowRanges"]) -> Self:
+        """The rows of any part, each once, in the order of their numbers."""
+        rows = cls.join(parts)
+        if len(rows.starts) == 0:
+            return rows
+        order = np.argsort(rows.starts)
+        starts = rows.starts[order]
+        reached = np.maximum.accumulate(starts + rows.lengths[order])
+        first = np.flatnonzero(np.r_[True, starts[1:] > reached[:-1]])
+        last = np.r_[first[1:], len(starts)] - 1
+        return cls(starts[first], reached[last] - starts[first])
+
     @cached_property
     def _ends(self) -> np.ndarray:
         return np.cumsum(self.lengths)
@@ -101,10 +114,6 @@ class RowRanges:
         return type(self)(
             self.starts[is_first], np.add.reduceat(self.lengths, np.flatnonzero(is_first))
         )
-
-    def ascending(self) -> Self:
-        """The same rows in the order of their numbers; no two ranges may share a row."""
-        return self.take(np.argsort(self.starts)).merged()
 
 
 def ranges_of_equal(numbers: np.ndarray, first: int, n_rows: int) -> tuple[RowRanges, np.ndarray]:

@@ -14,14 +14,13 @@ from lanflow.networks.types import Architecture, BackendName
 from lanflow.training.backend import (
     ADAM_BETAS,
     ADAM_EPSILON,
-    HUBER_DELTA,
     Backend,
     OptimizerState,
     Weights,
     cpu_name,
     no_gpu_error,
 )
-from lanflow.training.backends.torch_layers import Layers
+from lanflow.training.backends.torch_layers import Layers, loss_of
 from lanflow.training.backends.torch_steps import DeviceSteps
 from lanflow.training.batches import HeldRows
 from lanflow.training.config import TrainingConfig
@@ -62,17 +61,17 @@ class TorchBackend(Backend):
 
     def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
-        self._architecture, self._config = architecture, config
+        self.architecture, self.config = architecture, config
         self.restore(weights, {})
 
     def restore(self, weights: Weights, optimizer_state: OptimizerState) -> None:
         """Continue from copies taken before."""
         self._weights = self._copies(weights)
-        self._layers = Layers(self._weights, self._architecture.activations)
+        self._layers = Layers(self._weights, self.architecture.activations)
         # A CUDA graph keeps the arrays that it was recorded with, so evaluation has its own.
         self._evaluated = self._layers
         if self.uses_gpu:
-            self._evaluated = Layers(self._weights, self._architecture.activations)
+            self._evaluated = Layers(self._weights, self.architecture.activations)
         self._steps: DeviceSteps | None = None
         self._count = torch.tensor(float(optimizer_state.get("count", 0)), device=self._device)
         zeros = {name: np.zeros_like(array) for name, array in weights.items()}
@@ -83,34 +82,26 @@ class TorchBackend(Backend):
             for moment in ("mu", "nu")
         )
 
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The weights and the optimiser's state on the device, for a stack to train."""
+        groups = {"weights": self._weights, "mu": self._mu, "nu": self._nu}
+        named = {f"{group}:{k}": v for group, tree in groups.items() for k, v in tree.items()}
+        return {"count": self._count, **named}
+
     def _copies(self, arrays: Weights) -> dict[str, torch.Tensor]:
         return {name: torch.tensor(array, device=self._device) for name, array in arrays.items()}
-
-    def _loss(self, output: torch.Tensor, labels: torch.Tensor, reduction: str) -> torch.Tensor:
-        match self._architecture.loss:
-            case "bcelogit":
-                return functional.binary_cross_entropy_with_logits(
-                    output, labels, reduction=reduction
-                )
-            case "crossentropy":
-                rows = self._cross_entropies(output, labels)
-                return rows.mean() if reduction == "mean" else rows.sum()
-        return functional.huber_loss(output, labels, delta=HUBER_DELTA, reduction=reduction)
-
-    def _cross_entropies(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Of the choices of each row, and of none in time where that can be; shape (rows,)."""
-        if self._architecture.can_omit:
-            output = functional.pad(output, (0, 1))
-            rest = (1 - labels.sum(dim=1, keepdim=True)).clamp(min=0)
-            labels = torch.cat([labels, rest], dim=1)
-        return -(labels * functional.log_softmax(output, dim=1)).sum(dim=1)
 
     def bytes_for_rows(self) -> int:
         """Half of a GPU's memory."""
         return torch.cuda.mem_get_info()[1] // 2 if self.uses_gpu else 0
 
-    def hold_rows(self, rows: HeldRows) -> None:
-        """Copy rows to the device."""
+    def hold_rows(self, rows: HeldRows, *, held_by: Any = None) -> None:
+        """Copy rows to the device, unless another backend did."""
+        self.held = self._copy_rows(rows) if held_by is None else held_by.held
+        self._train_rows, self._val_rows = self._number(rows.train), self._number(rows.val)
+        self._parts = None if rows.parts is None else self._number(rows.parts)
+
+    def _copy_rows(self, rows: HeldRows) -> tuple[torch.Tensor, torch.Tensor]:
         shapes = [(len(rows.rows), array.shape[1]) for array in (rows.features, rows.labels)]
         x, y = (torch.empty(shape, device=self._device) for shape in shapes)
         first = 0
@@ -118,23 +109,26 @@ class TorchBackend(Backend):
             last = first + len(features)
             x[first:last], y[first:last] = torch.from_numpy(features), torch.from_numpy(labels)
             first = last
-        self._held = x, y
-        self._train_rows, self._val_rows = self._number(rows.train), self._number(rows.val)
-        self._parts = None if rows.parts is None else self._number(rows.parts)
+        return x, y
 
     def _number(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(numbers).to(self._device)
 
     def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
         """Update once per batch of the rows held; the host waits for the device at the end."""
+        order = self.draw_order(seed)
+        steps = self._make_steps(len(order), batch_size, self.held)
+        return float(steps.run(order, learning_rates))
+
+    def draw_order(self, seed: int) -> torch.Tensor:
+        """Numbers of the rows to train on, in an order drawn on the device."""
         generator = torch.Generator(self._device).manual_seed(seed)
         order = torch.randperm(
             len(self._train_rows), generator=generator, device=self._device, dtype=torch.int64
         )
         if self._parts is not None:
             order = order[torch.argsort(self._parts[order], stable=True)]
-        steps = self._make_steps(len(order), batch_size, self._held)
-        return steps.run(self._train_rows[order], learning_rates)
+        return self._train_rows[order]
 
     def _make_steps(
         self, n_rows: int, batch_size: int, held: tuple[torch.Tensor, torch.Tensor]
@@ -148,17 +142,17 @@ class TorchBackend(Backend):
         self, x: torch.Tensor, labels: torch.Tensor, rate: float | torch.Tensor
     ) -> torch.Tensor:
         """Update once; the summed loss of the rows before."""
-        loss = self._take_gradients(x, labels)
+        loss = self._layers.take_gradients(x, labels, self.architecture)
         self._update(rate)
-        return loss * (len(x) * self._architecture.n_losses)
+        return loss * (len(x) * self.architecture.n_losses)
 
     def evaluate_held(self) -> float:
         """Sum the losses of the rows held to validate on, without an update."""
         total = torch.zeros((), dtype=torch.float64, device=self._device)
         with torch.no_grad():
             for rows in self._val_rows.split(_EVALUATED_HELD_ROWS):
-                x, y = (array.index_select(0, rows) for array in self._held)
-                total += self._loss(self._evaluated.forward(x), y, "sum")
+                x, y = (array.index_select(0, rows) for array in self.held)
+                total += self._summed_loss(self._evaluated.forward(x), y)
         return float(total)
 
     def place(self, features: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -200,20 +194,7 @@ class TorchBackend(Backend):
         if self._steps is None or not self._steps.fit(len(x), batch_size, None):
             self._steps = DeviceSteps((x, y), len(x), batch_size, self._train_batch)
         self._steps.take_rows(x, y)
-        return self._steps.run(torch.arange(len(x), device=self._device), rates)
-
-    def _take_gradients(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Fill the gradients of the mean loss of a batch, and give that loss.
-
-        The loss's own slope, of a few numbers a row, is autograd's.
-        """
-        output = self._layers.forward(x)
-        with torch.enable_grad():
-            output.requires_grad_()
-            loss = self._loss(output, labels, "mean")
-            (slope,) = torch.autograd.grad(loss, output)
-        self._layers.backward(x, slope)
-        return loss.detach()
+        return float(self._steps.run(torch.arange(len(x), device=self._device), rates))
 
     def _update(self, rate: float | torch.Tensor) -> None:
         """Change the weights by their gradients: one call for all of them.
@@ -222,8 +203,8 @@ class TorchBackend(Backend):
         """
         weights = list(self._weights.values())
         gradients = [self._layers.gradients[name] for name in self._weights]
-        decay = self._config.weight_decay
-        if self._config.optimizer == "sgd":
+        decay = self.config.weight_decay
+        if self.config.optimizer == "sgd":
             torch._fused_sgd_(
                 weights,
                 gradients,
@@ -258,7 +239,10 @@ class TorchBackend(Backend):
         """Sum the losses of rows, without an update."""
         y = torch.from_numpy(labels).to(self._device)
         with torch.no_grad():
-            return float(self._loss(self._outputs(features), y, "sum"))
+            return float(self._summed_loss(self._outputs(features), y))
+
+    def _summed_loss(self, output: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return loss_of(self.architecture, output, labels, "sum")
 
     def _outputs(self, features: np.ndarray) -> torch.Tensor:
         """Outputs of the last layer for rows, before the loss."""
@@ -270,12 +254,12 @@ class TorchBackend(Backend):
         """Log-likelihoods or log-probabilities of rows."""
         with torch.no_grad():
             output = self._outputs(np.array(features, dtype=np.float32))
-            match self._architecture.loss:
+            match self.architecture.loss:
                 case "bcelogit":
                     output = functional.logsigmoid(output)
                 case "crossentropy":
                     n_choices = output.shape[1]
-                    if self._architecture.can_omit:
+                    if self.architecture.can_omit:
                         output = functional.pad(output, (0, 1))
                     output = functional.log_softmax(output, dim=1)[:, :n_choices]
             return np.asarray(output.cpu().numpy())
@@ -286,7 +270,7 @@ class TorchBackend(Backend):
 
     def optimizer_state(self) -> OptimizerState:
         """A copy of the optimiser's state; of adam's only, since sgd has none."""
-        if self._config.optimizer == "sgd":
+        if self.config.optimizer == "sgd":
             return {}
         moments = {"mu": self._mu, "nu": self._nu}
         return {

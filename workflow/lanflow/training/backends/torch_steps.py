@@ -34,23 +34,35 @@ class DeviceSteps:
         Rows of a batch; the last of an epoch may be smaller.
     train_batch
         Updates the weights by features, labels and a learning rate, and gives the summed loss.
+    n_networks
+        Of several networks that are trained beside each other, each has an order of the rows,
+        learning rates and a loss of its own: all of these have a first axis of networks.
     """
 
-    def __init__(self, held: _Rows, n_rows: int, batch_size: int, train_batch: _TrainBatch) -> None:
+    def __init__(
+        self,
+        held: _Rows,
+        n_rows: int,
+        batch_size: int,
+        train_batch: _TrainBatch,
+        *,
+        n_networks: int | None = None,
+    ) -> None:
         device = held[0].device
+        stack = () if n_networks is None else (n_networks,)
         self._held, self._batch_size, self._train_batch = held, batch_size, train_batch
-        self._order = torch.zeros(n_rows, dtype=torch.int64, device=device)
-        self._rates = torch.zeros(-(-n_rows // batch_size), device=device)
+        self._order = torch.zeros((*stack, n_rows), dtype=torch.int64, device=device)
+        self._rates = torch.zeros((*stack, -(-n_rows // batch_size)), device=device)
         self._offsets = torch.arange(batch_size, device=device)
         self._counter = torch.zeros(1, dtype=torch.int64, device=device)
-        self._total = torch.zeros((), dtype=torch.float64, device=device)
+        self._total = torch.zeros(stack, dtype=torch.float64, device=device)
         self._aside = torch.cuda.Stream() if device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def fit(self, n_rows: int, batch_size: int, held: _Rows | None) -> bool:
         """Tell whether so many rows, of these arrays if they are named, are for these steps."""
         are_held = held is None or all(map(torch.Tensor.is_set_to, held, self._held))
-        return are_held and batch_size == self._batch_size and n_rows <= len(self._order)
+        return are_held and batch_size == self._batch_size and n_rows <= self._order.shape[-1]
 
     def take_rows(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         """Put other rows where those of before lie."""
@@ -58,7 +70,7 @@ class DeviceSteps:
             if not place.is_set_to(array):
                 place[: len(array)].copy_(array)
 
-    def run(self, order: torch.Tensor, rates: np.ndarray) -> float:
+    def run(self, order: torch.Tensor, rates: np.ndarray) -> np.ndarray:
         """Update once per batch of these rows, in this order; the summed loss of all of them.
 
         Parameters
@@ -68,26 +80,28 @@ class DeviceSteps:
         rates
             Learning rate of each batch, float32.
         """
-        n_whole = len(order) // self._batch_size
-        self._order[: len(order)] = order
-        self._rates[: len(rates)] = torch.from_numpy(rates).to(self._rates)
+        n_rows, n_steps = order.shape[-1], rates.shape[-1]
+        n_whole = n_rows // self._batch_size
+        self._order[..., :n_rows] = order
+        self._rates[..., :n_steps] = torch.from_numpy(rates).to(self._rates)
         self._counter.zero_()
         self._total.zero_()
         with torch.no_grad():
             for _ in range(n_whole - self._run_recorded(n_whole)):
                 self._step()
-            if n_whole < len(rates):
-                self._train(order[n_whole * self._batch_size :], self._rates[n_whole])
-        return float(self._total)
+            if n_whole < n_steps:
+                self._train(order[..., n_whole * self._batch_size :], self._rates[..., n_whole])
+        return np.asarray(self._total.cpu().numpy())
 
     def _step(self) -> None:
         """Train on the batch that the counter says, and count it."""
-        rows = self._order.index_select(0, self._counter * self._batch_size + self._offsets)
-        self._train(rows, self._rates.index_select(0, self._counter)[0])
+        rows = self._order.index_select(-1, self._counter * self._batch_size + self._offsets)
+        self._train(rows, self._rates.index_select(-1, self._counter)[..., 0])
         self._counter += 1
 
     def _train(self, rows: torch.Tensor, rate: torch.Tensor) -> None:
-        x, y = (array.index_select(0, rows) for array in self._held)
+        chosen = rows.flatten()
+        x, y = (array.index_select(0, chosen).view(*rows.shape, -1) for array in self._held)
         self._total += self._train_batch(x, y, rate)
 
     def _run_recorded(self, n_steps: int) -> int:

@@ -1,0 +1,1 @@
+"""Several trainings at once: networks of one shape and data set as one program on a GPU."""
