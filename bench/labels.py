@@ -30,7 +30,8 @@ from lanflow.data.training_file import read_training_file
 from lanflow.evaluation.evaluate import evaluate
 from lanflow.evaluation.record import EvaluationSettings
 from lanflow.networks.network import Network
-from lanflow.training.run import TrainingOptions, train
+from lanflow.training.prepare import TrainingOptions
+from lanflow.training.run import train
 
 SETS_PER_FILE = 20
 # Rows of a parameter set: a set that costs more is used more.

@@ -170,7 +170,8 @@ def _option_default(each: click.Parameter) -> str:
         return each.show_default
     if each.default is True or each.default is False:
         return "on" if each.default else "off"
-    return "" if each.default in (None, ()) else f"`{each.default}`"
+    defaults = each.default if isinstance(each.default, tuple) else (each.default,)
+    return "" if defaults in ((), (None,)) else f"`{' '.join(map(str, defaults))}`"
 
 
 def fill(text: str, name: str, content: str) -> str:

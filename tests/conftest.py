@@ -25,7 +25,7 @@ from lanflow.training import backend as training_backend
 from lanflow.training.backend import Backend
 from lanflow.training.config import TrainingConfig, TrainingFile, select_network
 from lanflow.training.job import TrainingJob, plan_job
-from lanflow.training.run import TrainingOptions
+from lanflow.training.prepare import TrainingOptions
 from tests import prepared_commands
 from tests.cluster.services import missing_packages
 from tests.hub import Hub, serve

@@ -42,7 +42,8 @@ from lanflow.report.figures.records import draw_audit
 from lanflow.report.leaderboard import build_leaderboard, leaderboard_csv
 from lanflow.report.page import write_report
 from lanflow.training.config import TrainingFile
-from lanflow.training.run import TrainingOptions, train
+from lanflow.training.prepare import TrainingOptions
+from lanflow.training.run import train
 from tests.conftest import TRAINING_YAML
 
 GENERATION = {

@@ -296,7 +296,7 @@ def train(
     from lanflow.core.processes import n_cores
     from lanflow.networks.network import Network
     from lanflow.training.config import file_of_keywords
-    from lanflow.training.run import TrainingOptions
+    from lanflow.training.prepare import TrainingOptions
     from lanflow.training.run import train as run_training
 
     start = _network_folder(start_from)

@@ -29,7 +29,8 @@ from lanflow.tracking.sync import (
     sync_if_unsent,
     sync_runs,
 )
-from lanflow.training.run import TrainingOptions, train
+from lanflow.training.prepare import TrainingOptions
+from lanflow.training.run import train
 from tests.conftest import TRAINING_YAML, content_of_run, training_options
 
 AWAY = "http://ada:pa55word@127.0.0.1:1"

@@ -18,7 +18,8 @@ from lanflow.tracking.client import connect
 from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store
 from lanflow.training.job import plan_job
-from lanflow.training.run import TrainingOptions, train
+from lanflow.training.prepare import TrainingOptions
+from lanflow.training.run import train
 from tests.conftest import (
     BACKENDS,
     TRAINING_YAML,

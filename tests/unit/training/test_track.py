@@ -29,7 +29,8 @@ from lanflow.tracking.store import Store
 from lanflow.tracking.sync import sync_runs
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.fit import TrainingError
-from lanflow.training.run import TrainingOptions, train
+from lanflow.training.prepare import TrainingOptions
+from lanflow.training.run import train
 from lanflow.training.track import EpochLog
 from tests.conftest import make_backend, training_job, training_options
 from tests.mlflow_runs import made_run

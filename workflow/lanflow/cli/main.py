@@ -28,7 +28,7 @@ class Entry(NamedTuple):
 PANELS = {
     "Commands": {
         "generate": Entry("generate", "generate", "simulate training files, as one MLflow run"),
-        "train": Entry("train", "train", "train one network on simulated data"),
+        "train": Entry("train", "train", "train one network on simulated data, or several"),
         "evaluate": Entry("evaluate", "evaluate", "lead a network through its gates, and score it"),
         "convert": Entry(
             "convert", "convert", "make ONNX and a card of a network that LANfactory trained"

@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from lanflow.cli.command import Command, Option, OptionGroup, Outcome, flat
 from lanflow.cli.options import (
@@ -28,6 +28,10 @@ from lanflow.cli.running import declare_for_programs, run
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.names import DEFAULT_MEMORY_MB
 from lanflow.networks.types import BackendName
+from lanflow.training.together.names import Beside
+
+if TYPE_CHECKING:
+    from lanflow.training.prepare import TrainingOptions
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +81,29 @@ class NetworkOptions(OptionGroup):
         "part of the names of LANfactory's files; a fresh one when left out",
     ] = None
     dry_run: Annotated[bool, "check configuration and data, do not train"] = False
+
+
+class NetworksOptions(NetworkOptions):
+    """The same, of one network or several of one data set."""
+
+    # Several, where its parent has one.
+    network_id: Annotated[
+        tuple[Number, ...],
+        Option(spreads=True),
+        "which network of LAYER_SIZES and ACTIVATIONS to train; of several, each is trained",
+    ] = (0,)  # type: ignore[assignment]
+    seed: Annotated[
+        tuple[Seed, ...],
+        Option(spreads=True),
+        "decides weights, split and order; a network is trained for each of several, those of one "
+        "shape as one program on a GPU, in folders NAME-seed1, NAME-seed2, ...",
+    ] = (1,)  # type: ignore[assignment]
+    beside: Annotated[
+        tuple[Beside, ...],
+        Option(parse=Beside.of, metavar="NAME:SEED:ID:FILE", spreads=True),
+        "networks of the same data, each with a command of its own, that a GPU may train beside "
+        "this one as one program; their commands go on from there",
+    ] = ()
 
 
 class DataOptions(OptionGroup):
@@ -136,24 +163,31 @@ class MlflowOptions(OptionGroup):
 def train(
     *,
     backend: Annotated[BackendName, "library that trains; both end in the same network"] = "jax",
-    network: NetworkOptions,
+    network: NetworksOptions,
     data: DataOptions,
     mlflow: MlflowOptions,
 ) -> Outcome:
     """Do the work of ``lanflow train``."""
-    return _train(backend, flat(network) | flat(data) | flat(mlflow))
+    given = flat(network) | flat(data) | flat(mlflow)
+    several = {"network_ids": given["network_id"], "seeds": given["seed"]}
+    given["network_id"], given["seed"] = (numbers[0] for numbers in several.values())
+    beside = given.pop("beside")
+    if all(len(numbers) == 1 for numbers in several.values()):
+        return _train(backend, given, beside)
+    _check_several(several, given | {"beside": beside or None})
+    return _train_several(backend, given, several)
 
 
 def _train_with_jax(
     *, network: NetworkOptions, data: DataOptions, mlflow: MlflowOptions
 ) -> Outcome:
-    return train(backend="jax", network=network, data=data, mlflow=mlflow)
+    return _train("jax", flat(network) | flat(data) | flat(mlflow))
 
 
 def _train_with_torch(
     *, network: NetworkOptions, data: DataOptions, mlflow: MlflowOptions
 ) -> Outcome:
-    return train(backend="torch", network=network, data=data, mlflow=mlflow)
+    return _train("torch", flat(network) | flat(data) | flat(mlflow))
 
 
 def training_command(backend: BackendName) -> Command:
@@ -176,7 +210,50 @@ def torchtrain(arguments: list[str] | None = None) -> int:
     return run(training_command("torch"), "torchtrain", arguments)
 
 
-def _train(backend: BackendName, given: dict[str, Any]) -> Outcome:
+def _train(backend: BackendName, given: dict[str, Any], beside: Sequence[Beside] = ()) -> Outcome:
+    from lanflow.core.interrupts import defer_signals
+
+    if beside and given["start_from"] is not None:
+        raise UsageError("--beside: a network that goes on --from another is trained alone")
+    with defer_signals():
+        from lanflow.training.run import train
+        from lanflow.training.together.beside import train_beside
+
+    options = _options(backend, given)
+    result = train_beside(options, beside) if beside else train(options)
+    return Outcome(result, _describe(result))
+
+
+def _train_several(
+    backend: BackendName, given: dict[str, Any], several: Mapping[str, Sequence[int]]
+) -> Outcome:
+    from lanflow.core.interrupts import defer_signals
+
+    with defer_signals():
+        from lanflow.training.together.run import options_of_each, train_together
+
+    endings = train_together(options_of_each(_options(backend, given), **several))
+    n_failed = sum(ending["status"] == "FAILED" for ending in endings)
+    status = "FAILED" if n_failed else endings[0]["status"].replace("KEPT", "FINISHED")
+    summary = "\n".join(_describe(ending) for ending in endings)
+    return Outcome({"status": status, "networks": endings}, summary, status=int(n_failed > 0))
+
+
+def _check_several(several: Mapping[str, Sequence[int]], given: Mapping[str, Any]) -> None:
+    """Refuse numbers that are there twice, and options that name one network of several."""
+    for name, option in (("network_ids", "--network-id"), ("seeds", "--seed")):
+        numbers = several[name]
+        if len(set(numbers)) < len(numbers):
+            raise UsageError(f"{option} {' '.join(map(str, numbers))}: give each number once")
+    for field in ("run_uuid", "mlflow_run_id", "beside"):
+        if given[field] is not None:
+            raise UsageError(
+                f"--{field.replace('_', '-')} is of one network, and several are to be trained; "
+                "leave it out, or give one --seed and one --network-id"
+            )
+
+
+def _options(backend: BackendName, given: dict[str, Any]) -> "TrainingOptions":
     import importlib.util
 
     from lanflow.core.interrupts import defer_signals
@@ -184,7 +261,7 @@ def _train(backend: BackendName, given: dict[str, Any]) -> Outcome:
     with defer_signals():
         from lanflow.core.processes import n_cores
         from lanflow.tracking.store import resolve_send_mode
-        from lanflow.training.run import TrainingOptions, train
+        from lanflow.training.prepare import TrainingOptions
 
     # An option sets the field of TrainingOptions that has its name; this one sets none.
     del given["dl_workers"]
@@ -202,8 +279,7 @@ def _train(backend: BackendName, given: dict[str, Any]) -> Outcome:
                 "MLflow is not installed, so tracking is disabled: pip install lanflow[mlflow]"
             )
             options = options.without_tracking()
-    result = train(options)
-    return Outcome(result, _describe(result))
+    return options
 
 
 def _check_tracking(is_wanted: bool | None, *, is_tracked: bool) -> None:
@@ -222,6 +298,10 @@ def _describe(result: Mapping[str, Any]) -> str:
     if result["status"] == "DRY_RUN":
         rows = f"{result['n_train_rows']:,} rows to train on, {result['n_val_rows']:,} to validate"
         return f"dry run: {rows}, {result['n_weights']:,} weights; the network would be {folder}"
+    if result["status"] == "KEPT":
+        return f"finished before, and stays as it is\nnetwork: {folder}"
+    if result["status"] == "FAILED":
+        return f"FAILED: {result['reason']}\nnetwork: {folder}"
     loss = f"best val_loss {result['best_val_loss']:.4g} in epoch {result['best_epoch']}"
     waits = "; its run waits for 'lanflow sync'" if result["mlflow_pending"] else ""
     evaluate = f"lanflow evaluate {folder} --output {folder}/evaluation.json"

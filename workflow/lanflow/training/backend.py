@@ -78,6 +78,9 @@ class Backend(Protocol):
         ``held_by`` is a backend of the same kind and device that holds these rows already.
         """
 
+    def drop_rows(self) -> None:
+        """Forget the rows held, so that the device has room for those of another training."""
+
     def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
         """Update the weights once per batch of the rows held, in an order drawn by a seed.
 

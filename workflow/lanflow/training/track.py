@@ -288,6 +288,20 @@ def interrupted_run_uuid(folder: Path, config: TrainingConfig, backend: BackendN
     return file.run_uuid if is_name(file.run_uuid) else None
 
 
+def is_finished(folder: Path, config: TrainingConfig, backend: BackendName, digest: str) -> bool:
+    """True if a folder holds the finished network of these settings and this data set."""
+    try:
+        file = read_run_file(folder / network_folder.RECORD)
+    except UserError:
+        return False
+    wanted = ("FINISHED", _config_sha256(config), backend, digest)
+    found = (file.status, file.config_sha256, file.backend, file.data_digest)
+    is_whole = all(
+        (folder / name).exists() for name in (network_folder.CARD, network_folder.CONFIG)
+    )
+    return is_whole and found == wanted and not (folder / network_folder.CHECKPOINT).exists()
+
+
 class EpochLog(contextlib.AbstractContextManager["EpochLog"]):
     """Logs each epoch: one line for a person, metrics for the MLflow run; in a notebook a bar.
 

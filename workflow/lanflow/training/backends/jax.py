@@ -109,6 +109,11 @@ class JaxBackend(Backend):
             for first in range(0, len(rows.val), n_rows)
         ]
 
+    def drop_rows(self) -> None:
+        """Forget the rows held."""
+        for name in ("held", "trained", "_val_rows"):
+            vars(self).pop(name, None)
+
     def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
         """Update once per batch of the rows held: one call of one program."""
         train = compiled_epoch(self.epoch_options(batch_size))

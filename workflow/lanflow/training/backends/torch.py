@@ -114,6 +114,12 @@ class TorchBackend(Backend):
     def _number(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(numbers).to(self._device)
 
+    def drop_rows(self) -> None:
+        """Forget the rows held, and the CUDA graph that was recorded with them."""
+        self._steps = None
+        for name in ("held", "_train_rows", "_val_rows", "_parts"):
+            vars(self).pop(name, None)
+
     def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
         """Update once per batch of the rows held; the host waits for the device at the end."""
         order = self.draw_order(seed)

@@ -73,7 +73,7 @@ def _kind(job: TrainingJob) -> object:
 
 def _divide(jobs: Sequence[TrainingJob], members: list[int]) -> list[Group]:
     """Groups of networks of one kind: those begun before, with others in free places, and new."""
-    sizes = {i: _size_begun_with(jobs[i]) for i in members}
+    sizes = {i: size_begun_with(jobs[i]) for i in members}
     fresh = [i for i in members if sizes[i] is None]
     groups = []
     for size in sorted({size for size in sizes.values() if size is not None}):
@@ -92,7 +92,7 @@ def _group(members: list[int], size: int) -> Group:
     return Group(tuple(sorted(members)), size)
 
 
-def _size_begun_with(job: TrainingJob) -> int | None:
+def size_begun_with(job: TrainingJob) -> int | None:
     """Places among which this very training was begun, if it was."""
     if job.checkpoint_path is None:
         return None
@@ -117,6 +117,7 @@ class _Member:
     """One of several trainings: where it is, and why it stopped if it failed."""
 
     job: TrainingJob
+    told: OnEpoch
     training: OngoingTraining | None = None
     result: TrainingResult | None = None
     error: Exception | None = None
@@ -161,26 +162,35 @@ def fit_together(
         For each job the result, as of :func:`lanflow.training.fit.fit`, or the error with which it
         failed while the others went on.
     """
-    members = [_Member(job) for job in jobs]
-    if size == 1:
-        return [_fit_alone(member, told) for member, told in zip(members, on_epoch, strict=True)]
-    for member, told in zip(members, on_epoch, strict=True):
-        with member.failing_alone():
-            member.training = OngoingTraining.begin(member.job, told, n_stacked=size)
-            member.result = member.training.result
-    going = [member.training for member in members if member.training and member.goes_on]
-    if going:
-        stack = _put_together(going, size)
-        running = [member for member in members if member.goes_on]
-        while any(member.goes_on for member in running):
-            _run_epoch(stack, running)
+    members = [_Member(job, told) for job, told in zip(jobs, on_epoch, strict=True)]
+    try:
+        if size == 1:
+            for member in members:
+                _fit_alone(member)
+        else:
+            _fit_members(members, size)
+    finally:
+        for job in jobs:
+            job.backend.drop_rows()
     return [member.outcome() for member in members]
 
 
-def _fit_alone(member: _Member, told: OnEpoch) -> TrainingResult | Exception:
+def _fit_members(members: Sequence[_Member], size: int) -> None:
+    for member in members:
+        with member.failing_alone():
+            member.training = OngoingTraining.begin(member.job, member.told, n_stacked=size)
+            member.result = member.training.result
+    going = [member for member in members if member.goes_on]
+    if not going:
+        return
+    stack = _put_together([member.training for member in going if member.training], size)
+    while any(member.goes_on for member in going):
+        _run_epoch(stack, going)
+
+
+def _fit_alone(member: _Member) -> None:
     with member.failing_alone():
-        member.result = fit(member.job, on_epoch=told)
-    return member.outcome()
+        member.result = fit(member.job, on_epoch=member.told)
 
 
 def _put_together(trainings: Sequence[OngoingTraining], size: int) -> Stack:
