@@ -128,6 +128,35 @@ def test_keys_are_changed_on_the_command_line_as_the_documentation_says(
             assert re.search(r"lanflow train --backend jax .* --seed 3 ", output)
 
 
+def test_networks_on_a_gpu_are_trained_beside_each_other_and_others_alone(
+    checkout: Checkout,
+) -> None:
+    networks = {
+        "lan": {"config": "training.yaml", "seeds": [1, 2, 3], "backends": ["jax", "torch"]},
+        "slow": {"config": "training.yaml", "seeds": [1, 2], "backends": ["jax"]},
+    }
+    on_gpu = _study(
+        **{"models/ddm/networks": {**networks, "lan": {**networks["lan"], "device": "gpu"}}}
+    )
+    output = checkout.snakemake("-n", "-p", study=checkout.write_study(**on_gpu))
+    commands = [line for line in output.splitlines() if "lanflow train" in line]
+    assert len(commands) == 8, output
+    beside = {
+        re.search(r"--network-name (\S+)", line)[1]: re.findall(r"(\S+):\d+:\d+:\S+", line)  # type: ignore[index]
+        for line in commands
+    }
+    assert beside == {
+        "lan-seed1_jax": ["lan-seed2_jax", "lan-seed3_jax"],
+        "lan-seed2_jax": ["lan-seed1_jax", "lan-seed3_jax"],
+        "lan-seed3_jax": ["lan-seed1_jax", "lan-seed2_jax"],
+        "lan-seed1_torch": ["lan-seed2_torch", "lan-seed3_torch"],
+        "lan-seed2_torch": ["lan-seed1_torch", "lan-seed3_torch"],
+        "lan-seed3_torch": ["lan-seed1_torch", "lan-seed2_torch"],
+        "slow-seed1_jax": [],
+        "slow-seed2_jax": [],
+    }
+
+
 def test_layers_and_activations_that_disagree_name_the_file(checkout: Checkout) -> None:
     study = checkout.write_study(**_study())
     checkout.write_yaml("training.yaml", {**TRAINING_YAML, "ACTIVATIONS": [["tanh"]]})

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from lanflow.networks import folder as network_folder
 from lanflow.report import layout
+from lanflow.study.trainings import trained_beside
 from lanflow.tracking.store import (
     export_environment,
     generation_experiment,
@@ -43,6 +44,8 @@ MANY_NETWORKS = layout.has_pages(len(TRAININGS))
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS
 }
+
+BESIDE = trained_beside(TRAININGS)
 
 STORE = resolve_store(
     uri=STUDY.tracking.uri, artifact_location=STUDY.tracking.artifact_location
@@ -161,9 +164,12 @@ def start_card(wildcards):
 
 
 def start_options(wildcards):
-    """The network that a training goes on from, if it does."""
+    """The network that a training goes on from, or those that a GPU may train beside it."""
     start = training_of(wildcards).start_from
-    return ["--from", start] if start else []
+    w = wildcards
+    beside = BESIDE.get((w.model, w.network_type, f"{w.network}_{w.backend}"), [])
+    words = ["--beside", *map(str, beside)] if beside else []
+    return ["--from", start] if start else words
 
 
 def chunk_records(model):

@@ -6,7 +6,7 @@ import yaml
 
 from lanflow.core.errors import UserError
 from lanflow.study.config import StudyConfig, load_study
-from lanflow.study.trainings import list_trainings
+from lanflow.study.trainings import list_trainings, trained_beside
 from tests.conftest import TRAINING_YAML
 
 
@@ -133,3 +133,53 @@ def test_a_family_that_makes_no_sense_is_refused(networks: Any, message: str) ->
     with pytest.raises(UserError, match=message) as caught:
         list(list_trainings(study_of(networks)))
     assert "\n" not in str(caught.value)
+
+
+def beside(networks: Any, **keys: Any) -> dict[str, list[str]]:
+    """By network, those that a GPU may train beside it."""
+    found = trained_beside(list_trainings(study_of(networks, **keys)))
+    return {key: [other.name for other in others] for (_, _, key), others in found.items()}
+
+
+def test_networks_that_differ_in_seed_and_learning_rate_are_trained_beside_each_other() -> None:
+    fast = {**TRAINING_YAML, "LEARNING_RATE": 0.5, "LR_SCHEDULER": "cosine"}
+    Path("fast.yaml").write_text(yaml.safe_dump(fast))
+    gpu = {"backends": ["torch"], "device": "gpu"}
+    networks = {
+        "lan": {"config": ["training.yaml", "fast.yaml"], "seed": 5, **gpu},
+        "more": {"config": "training.yaml", "seeds": [1], **gpu},
+    }
+    assert beside(networks) == {
+        "lan-training_torch": ["lan-fast_torch", "more-seed1_torch"],
+        "lan-fast_torch": ["lan-training_torch", "more-seed1_torch"],
+        "more-seed1_torch": ["lan-training_torch", "lan-fast_torch"],
+    }
+
+
+def test_no_networks_of_other_models_shapes_and_devices_are_trained_beside_each_other() -> None:
+    wide = {**TRAINING_YAML, "LAYER_SIZES": [[99, 1]], "ACTIVATIONS": [["tanh"]]}
+    Path("wide.yaml").write_text(yaml.safe_dump(wide))
+    gpu = {"backends": ["torch"], "device": "gpu"}
+    networks = {
+        "lan": {"config": "training.yaml", **gpu},
+        "wide": {"config": "wide.yaml", **gpu},
+        "slow": {"config": "training.yaml", "backends": ["torch"], "device": "cpu"},
+        "other": {"config": "training.yaml", "backends": ["jax"], "device": "gpu"},
+        "later": {"config": "training.yaml", "start_from": "before", **gpu},
+    }
+    found = trained_beside(list_trainings(study_of(networks, models=("ddm", "angle"))))
+    assert len(found) == 6
+    assert not any(found.values())
+
+
+def test_many_networks_are_trained_in_groups() -> None:
+    networks = {
+        "lan": {
+            "config": "training.yaml",
+            "seeds": list(range(70)),
+            "device": "gpu",
+            "backends": ["jax"],
+        }
+    }
+    sizes = [1 + len(others) for others in beside(networks).values()]
+    assert sizes == 64 * [32] + 6 * [6]

@@ -18,6 +18,7 @@ from lanflow.training.config import (
     read_training_file,
     select_network,
 )
+from lanflow.training.together.names import Beside, member_name
 
 # Namespace of the run uuids: the same study gives the same file names on every machine.
 _NAMESPACE = uuid.UUID("6f0d5c0e-6c3c-4a8f-9e44-1c8a3b6f2d10")
@@ -84,6 +85,51 @@ def list_trainings(study: StudyConfig) -> Iterator[Training]:
                     yield _training_of(study, model, family, member, backend, read_once)
 
 
+# Networks that a GPU trains beside each other, at most: 32 fill an H200 at batches of a thousand
+# rows (docs/benchmarks_gpu.md).
+_MOST_BESIDE = 32
+
+
+def trained_beside(trainings: Iterable[Training]) -> dict[tuple[str, str, str], list[Beside]]:
+    """Find the networks that each may be trained beside, as one program on a GPU.
+
+    Parameters
+    ----------
+    trainings
+        Of one study.
+
+    Returns
+    -------
+    dict
+        By model, network type and name of a network's folder, the others: of the same data, shape
+        and settings but for seed, learning rate and its schedule. Nothing for a network that no GPU
+        is asked for, or that goes on from another.
+    """
+    alike: dict[str, list[Training]] = {}
+    for training in trainings:
+        if training.device == "gpu" and training.start_from is None:
+            alike.setdefault(_kind(training), []).append(training)
+    found: dict[tuple[str, str, str], list[Beside]] = {}
+    for members in alike.values():
+        for first in range(0, len(members), _MOST_BESIDE):
+            together = members[first : first + _MOST_BESIDE]
+            for one in together:
+                place = one.model, one.config.network_type, one.key
+                found[place] = [_beside(other) for other in together if other is not one]
+    return found
+
+
+def _kind(training: Training) -> str:
+    """All that networks have in common that are trained beside each other."""
+    own = {"seed", "network_id", "learning_rate", "lr_scheduler", "lr_scheduler_params"}
+    settings = training.config.model_dump_json(exclude=own)
+    return f"{training.backend} {training.threads} {training.memory_mb} {settings}"
+
+
+def _beside(training: Training) -> Beside:
+    return Beside(training.key, training.seed, training.network_id, Path(training.config_path))
+
+
 @dataclass(frozen=True)
 class _Member:
     """One network of a family, for all its backends."""
@@ -110,13 +156,14 @@ def _members(
         else:
             ids = network.network_ids or [network.network_id]
         for network_id, seed in product(ids, seeds):
-            parts = [
-                _stem(path) if len(network.configs) > 1 else "",
-                f"id{network_id}" if network.network_ids is not None else "",
-                f"seed{seed}" if network.seeds is not None else "",
-            ]
+            name = member_name(
+                family,
+                training_file=_stem(path) if len(network.configs) > 1 else "",
+                network_id=network_id if network.network_ids is not None else None,
+                seed=seed if network.seeds is not None else None,
+            )
             yield _Member(
-                name="-".join([family, *filter(None, parts)]),
+                name=name,
                 config_path=path,
                 network_id=network_id,
                 seed=seed,
