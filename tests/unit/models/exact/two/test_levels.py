@@ -189,7 +189,7 @@ def test_ssm_simulators_simulates_this_density(name: str) -> None:
     given_to_it |= {"zh": 0.4, "zl1": 0.55, "zl2": 0.6, "g": 2.0, "theta": 0.6}
     model = find_model(name)
     theta = {parameter: given_to_it[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, 100_000, seed=3, delta_t=step)
+    rts, choices = simulate(model, theta, 30_000, seed=3, delta_t=step)
     moved = theta | {"a": theta["a"] + 0.5826 * np.sqrt(step)}
     assert_simulated(make_density("solver", model, moved, UNTIL), rts, choices)
     if "multinoise" in name:  # its low choice is sometimes read off wrongly
