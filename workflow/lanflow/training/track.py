@@ -311,10 +311,13 @@ class EpochLog(contextlib.AbstractContextManager["EpochLog"]):
         ``None`` without tracking.
     job
         What is trained.
+    name
+        Begins each line where several networks are trained.
     """
 
-    def __init__(self, run: RunRecorder | None, job: TrainingJob) -> None:
+    def __init__(self, run: RunRecorder | None, job: TrainingJob, *, name: str = "") -> None:
         self._run, self._job = run, job
+        self._beginning = f"{name}: " if name else ""
         self._n_logged = 0
         self._bar: Progress | None = None
         if in_notebook():
@@ -346,7 +349,7 @@ class EpochLog(contextlib.AbstractContextManager["EpochLog"]):
             rows_per_second=len(self._job.split.train) / epoch.seconds,
             seconds_left=epoch.seconds * (n_epochs - epoch.epoch),
         )
-        log.info("%s", line)
+        log.info("%s%s", self._beginning, line)
 
 
 def _metrics(epoch: Epoch) -> dict[str, float]:

@@ -96,6 +96,7 @@ def test_each_network_has_its_own_folder_and_run(
     with caplog.at_level("INFO"):
         endings = train_together(three)
     assert "training 3 networks as one program" in caplog.text
+    assert all(caplog.text.count(f"net-seed{each.seed}: epoch ") == 3 for each in three)
     client = connect(store)
     alone = elsewhere(three, tmp_path / "alone")
     for ending, each, one in zip(endings, three, alone, strict=True):

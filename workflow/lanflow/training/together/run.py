@@ -68,7 +68,7 @@ class _Member:
     def begin(self) -> EpochLog:
         """Record the training from now on."""
         self.run = self.record.enter_context(track_training(self.training, self.prepared.tracking))
-        return EpochLog(self.run, self.training.job)
+        return EpochLog(self.run, self.training.job, name=self.training.folder.name)
 
     def end(self, outcome: TrainingResult | Exception) -> Ending:
         """Save and record the network, or the reason why there is none."""
