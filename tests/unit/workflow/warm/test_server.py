@@ -147,7 +147,10 @@ def test_the_command_ends_by_the_signal_that_ended_the_job(
 def test_it_is_killed_with_the_command_and_all_that_it_started(
     warm: WarmProcesses, job: MakeJob, tmp_path: Path
 ) -> None:
-    child = f"child = __import__('subprocess').Popen(['sleep', '300']); open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid))"
+    child = (
+        "import subprocess; child = subprocess.Popen(['sleep', '300'])\n"
+        f"pathlib.Path({str(tmp_path / 'child')!r}).write_text(str(child.pid))"
+    )
     started, process = begun(job(SLEEPS.format(handler=child)), warm, tmp_path / "process")
     started.kill()
     started.communicate(timeout=60)
