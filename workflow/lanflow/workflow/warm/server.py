@@ -90,7 +90,7 @@ def _load(name: str) -> bool:
 
 def _is_over(listener: socket.socket | None = None) -> bool:
     """Tell whether the build has ended; with a socket, wait until it has or somebody asks."""
-    waited = [_OWNER] if listener is None else [_OWNER, listener]
+    waited: list[Any] = [_OWNER] if listener is None else [_OWNER, listener]
     return _OWNER in select.select(waited, [], [], 0 if listener is None else None)[0]
 
 

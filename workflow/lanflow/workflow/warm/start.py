@@ -40,16 +40,19 @@ _SECONDS_TO_END = 10.0
 class WarmProcesses:
     """The warm processes of a build.
 
-    Attributes
+    Parameters
     ----------
     folder
         The folder with their sockets, which a job finds by a variable.
+    ends_with_us
+        Whether they end with this process, at the latest.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, ends_with_us: bool = True) -> None:
         self.folder = folder
         self._started: list[subprocess.Popen[bytes]] = []
-        atexit.register(self.end)
+        if ends_with_us:
+            atexit.register(self.end)
 
     def start(
         self, variables: Mapping[str, str], preloaded: Iterable[str], *, owner: int | None = None
