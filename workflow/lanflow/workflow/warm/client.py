@@ -34,7 +34,7 @@ is_fork = False
 
 
 class Request(TypedDict):
-    """What a fork is given beside three streams and a working directory."""
+    """A command as a fork is given it, beside three streams and a working directory."""
 
     entry: str
     arguments: list[str]
