@@ -8,7 +8,9 @@ tiny study, the pages' commands, those in Slurm and those that signals meet star
 """
 
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 from lanflow.workflow.warm.client import VARIABLE
@@ -28,6 +30,7 @@ COMMANDS = {
     "snakemake": "snakemake.cli:main",
 }
 _OF_SNAKEMAKE = ("snakemake.cli", "snakemake.api")
+_STARTED_WITHIN = 300.0  # seconds, of a machine that is busy with other tests
 # What JAX compiled for one command is there for the next; with a largest size, it locks the folder.
 _KEPT = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -35,6 +38,15 @@ _KEPT = {
 }
 # Jobs of Snakemake have as many threads; its own process and commands without it, one.
 _THREADS = ("1", "2")
+
+# Ends well once a warm process serves those who have these variables; who waits is a busy machine.
+_WAIT = """
+from lanflow.workflow.warm import client
+client.SECONDS_TO_ANSWER = 300
+client.hand_over("builtins:bool")
+raise SystemExit("no warm process is like this one")
+"""
+_started: list[WarmProcesses] = []  # for as long as tests run
 
 # What stands in a command's file. A process that is not like the warm ones does the work itself.
 _COMMAND = """#!{python}
@@ -67,9 +79,17 @@ def start(folder: Path, *, owner: int) -> None:
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     preloaded = [*PRELOADED, *_OF_SNAKEMAKE, *(n for names in OF_BACKENDS.values() for n in names)]
     warm = WarmProcesses(warm_folder, ends_with_us=False)
-    for threads in _THREADS:
-        variables = own | kept | dict.fromkeys(THREAD_VARIABLES, threads)
+    _started.append(warm)
+    given = [own | kept | dict.fromkeys(THREAD_VARIABLES, threads) for threads in _THREADS]
+    for variables in given:
         warm.start(variables, preloaded, owner=os.pidfd_open(owner))
+    end = time.monotonic() + _STARTED_WITHIN
+    while warm.n_serving() < len(given):
+        assert time.monotonic() < end, "the warm processes did not start"
+        time.sleep(0.05)
+    for variables in given:
+        asking = variables | {VARIABLE: str(warm_folder)}
+        subprocess.run([sys.executable, "-c", _WAIT], env=asking, check=True)
     for name, entry in COMMANDS.items():
         module, _, function = entry.partition(":")
         path = folder / name

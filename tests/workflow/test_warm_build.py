@@ -28,6 +28,7 @@ SAME = (
 
 
 def study(folder: Path) -> Checkout:
+    folder.mkdir()
     made = make_checkout(folder)
     (folder / "notes").mkdir()
     (folder / "notes" / "sitecustomize.py").write_text(NOTES)

@@ -117,7 +117,8 @@ class WorkflowPlace:
     def jobs_here(self, without: str) -> Counter[int]:
         """Count the jobs that Snakemake is about to run on this machine, by their threads.
 
-        None if it submits jobs to a scheduler, or runs them in environments or containers.
+        They do not count if it submits jobs to a scheduler, runs them in environments or containers
+        of their own, or only touches their files.
 
         Parameters
         ----------
@@ -125,7 +126,7 @@ class WorkflowPlace:
             A rule that does nothing.
         """
         deployment = self._workflow.deployment_settings.deployment_method
-        if not self._workflow.local_exec or deployment:
+        if not self._workflow.local_exec or deployment or self._workflow.touch:
             return Counter()
         name = self._modifier.modify_rulename(without)
         jobs = self._workflow.dag.needrun_jobs()

@@ -40,7 +40,7 @@ def warm() -> Iterator[WarmProcesses]:
     assert folder is not None
     started = WarmProcesses(folder)
     started.start(variables(), [])
-    wait_for(lambda: any(path.is_socket() for path in folder.iterdir()))
+    wait_for(started.n_serving)
     yield started
     started.end()
 

@@ -112,7 +112,7 @@ def test_a_server_that_fails_leaves_the_work_to_the_job(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(client, "_SECONDS_TO_ANSWER", 1.0)
+    monkeypatch.setattr(client, "SECONDS_TO_ANSWER", 1.0)
     before = signal.getsignal(signal.SIGTERM)
     ask(answer, tmp_path_factory.mktemp("w"), monkeypatch)
     assert signal.getsignal(signal.SIGTERM) == before

@@ -220,7 +220,7 @@ def test_what_is_not_installed_is_left_out_and_a_function_is_called(
     env = {**variables(), "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     warm.start(env, ["no_such_module", "made:here"])
     mine = job("print(json.dumps([client.is_fork, 'colorsys' in sys.modules]))")
-    wait_for(lambda: any(path.is_socket() for path in warm.folder.iterdir()))
+    wait_for(warm.n_serving)
     assert mine.told(warm, env=env) == [True, True]
     warm.end()
 
@@ -231,7 +231,7 @@ def test_a_job_asks_while_things_are_loaded_and_waits(job: MakeJob, tmp_path: Pa
     warm.folder.mkdir(mode=0o700)
     env = {**variables(), "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     warm.start(env, ["slow"])
-    wait_for(lambda: any(path.is_socket() for path in warm.folder.iterdir()))
+    wait_for(warm.n_serving)
     assert job("print(json.dumps(client.is_fork))").told(warm, env=env) is True
     warm.end()
 

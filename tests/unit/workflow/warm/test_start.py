@@ -28,7 +28,7 @@ def test_several_jobs_of_the_same_threads_share_one() -> None:
     warm = warm_up({1: LEAST_JOBS, 2: LEAST_JOBS + 1, 3: LEAST_JOBS - 1}, [])
     assert warm is not None
     assert os.environ[VARIABLE] == str(warm.folder)
-    wait_for(lambda: sum(path.is_socket() for path in warm.folder.iterdir()) == 2)
+    wait_for(lambda: warm.n_serving() == 2)
     assert len(ended(warm)._started) == 2
     assert VARIABLE not in os.environ
     assert [process.returncode for process in warm._started] == [0, 0]

@@ -27,7 +27,7 @@ _PASSED_ON = (
 )
 _CREDENTIALS = struct.Struct("3i")  # process, user, group
 # A warm process that still imports what jobs need answers later.
-_SECONDS_TO_ANSWER = 10.0
+SECONDS_TO_ANSWER = 10.0
 
 # True in a process that is such a fork.
 is_fork = False
@@ -58,7 +58,7 @@ def hand_over(entry: str) -> None:
     if word is None:
         return
     with socket.socket(socket.AF_UNIX) as server, contextlib.suppress(OSError, ValueError):
-        server.settimeout(_SECONDS_TO_ANSWER)
+        server.settimeout(SECONDS_TO_ANSWER)
         server.connect(str(Path(os.environ[VARIABLE], word)))
         if user_of(server) != os.geteuid():
             return

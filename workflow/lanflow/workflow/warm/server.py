@@ -53,8 +53,9 @@ def serve(folder: Path, preloaded: Sequence[str]) -> None:
     path = folder / word
     try:
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
+            listener.bind(str(path.with_suffix(".new")))
             listener.listen(64)
+            path.with_suffix(".new").rename(path)
             if all(_load(name) and not _is_over() for name in preloaded):
                 gc.collect()
                 gc.freeze()  # what is there now is shared, and looked through by no job

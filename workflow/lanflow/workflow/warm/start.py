@@ -33,7 +33,7 @@ OF_BACKENDS = {
     "torch": ("lanflow.training.backend:load_torch",),
 }
 _LONGEST_PATH = 100  # bytes, of a socket's address; it has 108
-_NAME_LENGTH = len("/") + 16
+_NAME_LENGTH = len("/") + 16 + len(".new")
 _SECONDS_TO_END = 10.0
 
 
@@ -80,6 +80,11 @@ class WarmProcesses:
                 start_new_session=True,  # Ctrl-C is for the jobs
             )
         self._started.append(started)
+
+    def n_serving(self) -> int:
+        """Count those that jobs can ask; until they have imported everything, jobs wait."""
+        sockets = [path for path in self.folder.iterdir() if path.is_socket()]
+        return sum(path.suffix == "" for path in sockets)
 
     def end(self) -> None:
         """End them, and wait for them; jobs that run go on."""
