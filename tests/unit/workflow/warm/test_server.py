@@ -214,14 +214,19 @@ def test_who_cannot_load_what_jobs_need_serves_none(job: MakeJob, tmp_path: Path
 def test_what_is_not_installed_is_left_out_and_a_function_is_called(
     job: MakeJob, tmp_path: Path
 ) -> None:
-    (tmp_path / "made.py").write_text("def here():\n    import colorsys\n")
+    (tmp_path / "made.py").write_text(
+        "import os\nos.environ['LANFLOW_BY_IMPORT'] = 'x'\ndef here():\n    import colorsys\n"
+    )
     warm = WarmProcesses(tmp_path / "warm")
     warm.folder.mkdir(mode=0o700)
     env = {**variables(), "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
     warm.start(env, ["no_such_module", "made:here"])
-    mine = job("print(json.dumps([client.is_fork, 'colorsys' in sys.modules]))")
+    mine = job(
+        "loaded = 'colorsys' in sys.modules\n"
+        "print(json.dumps([client.is_fork, loaded, os.environ['LANFLOW_BY_IMPORT']]))"
+    )
     wait_for(warm.n_serving)
-    assert mine.told(warm, env=env) == [True, True]
+    assert mine.told(warm, env=env) == [True, True, "x"]
     warm.end()
 
 

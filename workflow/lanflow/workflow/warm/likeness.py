@@ -18,6 +18,10 @@ from pathlib import Path
 _FREE_VARIABLES = {
     *("_", "PWD", "OLDPWD", "SHLVL", "PATH", "TMPDIR", "TMP", "TEMP", "TEMPDIR"),
     *("MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_NAME"),
+    # Set by tracking/client.py before it imports MLflow, which reads all but the first late.
+    *("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
+    *("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"),
+    "MLFLOW_HTTP_REQUEST_TIMEOUT",
 }
 _OWN_PREFIX = "LANFLOW_"  # lanflow reads these when it needs them
 
@@ -53,12 +57,13 @@ def _has_memory_limit() -> bool:
     return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
 
 
+def is_read_late(name: str) -> bool:
+    """Tell whether a variable may differ, since it is read when it is needed."""
+    return name in _FREE_VARIABLES or name.startswith(_OWN_PREFIX)
+
+
 def _variables() -> list[tuple[str, str]]:
-    return sorted(
-        (name, value)
-        for name, value in os.environ.items()
-        if name not in _FREE_VARIABLES and not name.startswith(_OWN_PREFIX)
-    )
+    return sorted(item for item in os.environ.items() if not is_read_late(item[0]))
 
 
 def _python() -> list[str]:

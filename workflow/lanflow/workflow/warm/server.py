@@ -28,11 +28,15 @@ from typing import Any, NoReturn
 
 from lanflow.workflow.warm import client as job_side
 from lanflow.workflow.warm.client import GO, READY, Request, user_of
-from lanflow.workflow.warm.likeness import likeness
+from lanflow.workflow.warm.likeness import is_read_late, likeness
 
 _OWNER = 0  # standard input: a pipe whose other end the build has
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 _SECONDS_TO_ASK = 10.0
+
+# Variables that imports have set and that are read later, before (None: not at all) and after. The
+# others have been read.
+_set_by_imports: dict[str, tuple[str | None, str]] = {}
 
 
 def serve(folder: Path, preloaded: Sequence[str]) -> None:
@@ -47,7 +51,7 @@ def serve(folder: Path, preloaded: Sequence[str]) -> None:
     preloaded
         Modules to import, and ``module:function`` to call; what is not installed is left out.
     """
-    word = likeness()  # before an import that sets a variable
+    word, before = likeness(), dict(os.environ)
     if word is None:
         return
     path = folder / word
@@ -59,6 +63,7 @@ def serve(folder: Path, preloaded: Sequence[str]) -> None:
             if all(_load(name) and not _is_over() for name in preloaded):
                 gc.collect()
                 gc.freeze()  # what is there now is shared, and looked through by no job
+                _note_changes(before)
                 while not _is_over(listener):
                     _accept(listener)
                     _forget_ended()
@@ -87,6 +92,18 @@ def _load(name: str) -> bool:
         traceback.print_exc()
         return False
     return True
+
+
+def _note_changes(before: dict[str, str]) -> None:
+    for name, value in os.environ.items():
+        if is_read_late(name) and before.get(name) != value:
+            _set_by_imports[name] = (before.get(name), value)
+
+
+def _with_changes(variables: dict[str, str]) -> dict[str, str]:
+    """Return a job's variables with what imports have set where they found what the job has."""
+    changes = {n: new for n, (old, new) in _set_by_imports.items() if variables.get(n) == old}
+    return variables | changes
 
 
 def _is_over(listener: socket.socket | None = None) -> bool:
@@ -211,7 +228,7 @@ def _become(request: Request, streams: list[int], watcher: int) -> NoReturn:
     for stream in streams:
         os.close(stream)
     os.environ.clear()
-    os.environ.update(request["variables"])
+    os.environ.update(_with_changes(request["variables"]))
     sys.argv[:] = request["arguments"]
     sys.path[:] = request["search_path"]
     sys.stdout.reconfigure(line_buffering=os.isatty(1))  # type: ignore[union-attr]

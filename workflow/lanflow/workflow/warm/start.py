@@ -20,12 +20,14 @@ THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
 )
-# What jobs import, the first ones first. Not onnxruntime: it starts a thread when it is imported,
+# What jobs import, the first ones first; MLflow after the file that says how it is used. Not
+# onnxruntime: it starts a thread when it is imported,
 # which a fork would not have.
 PRELOADED = (
-    *("click", "yaml", "pydantic", "numpy", "mlflow.tracking"),
+    *("click", "yaml", "pydantic", "numpy", "lanflow.tracking.client", "mlflow.tracking"),
     *("mlflow.store.tracking.sqlalchemy_store", "alembic.command", "pandas", "tqdm", "jinja2"),
     *("scipy.stats", "ssms", "onnx", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    *("lanflow.training.run", "lanflow.evaluation.evaluate", "lanflow.report.page"),
     "snakemake.script",
 )
 OF_BACKENDS = {
