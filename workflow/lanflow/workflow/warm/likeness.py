@@ -16,19 +16,8 @@ from pathlib import Path
 # Variables that may differ: nobody reads them while libraries are loaded. Shells change some for
 # each command; programs and temporary folders are looked for when they are needed.
 _FREE_VARIABLES = {
-    *(
-        "_",
-        "PWD",
-        "OLDPWD",
-        "SHLVL",
-        "COLUMNS",
-        "LINES",
-        "PATH",
-        "TMPDIR",
-        "TMP",
-        "TEMP",
-        "TEMPDIR",
-    ),
+    *("_", "PWD", "OLDPWD", "SHLVL", "COLUMNS", "LINES"),
+    *("PATH", "TMPDIR", "TMP", "TEMP", "TEMPDIR"),
     *("MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION", "MLFLOW_EXPERIMENT_NAME"),
     # Set by tracking/client.py before it imports MLflow, which reads all but the first late.
     *("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
