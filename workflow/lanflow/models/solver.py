@@ -111,7 +111,7 @@ class Course:
         return b, self.tau[before] + passed, way, relative_way
 
     def began(self, time: float) -> float:
-        """Where a straight boundary begins that stands in for this one until a time.
+        """Beginning of a straight boundary that stands in for this one until a time.
 
         The tangent, if it begins further out: where all that has come close to the boundary has
         done so lately. A boundary that leaps away at the beginning is never near.

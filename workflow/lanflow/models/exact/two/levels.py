@@ -131,7 +131,7 @@ class TwoLevels:
 
     @cached_property
     def _slope(self) -> Array:
-        """How fast the boundary moves, at the times of its course."""
+        """Slope of the boundary at the times of its course, per second."""
         return np.gradient(self.course.b, self.course.t)
 
     @property
@@ -315,7 +315,7 @@ class _High:
         self.from_now = out(1, at, spent(1, 1 - at))
 
     def waves(self, i: int, q: Array) -> Array:
-        """What obeys the equation of heat, shape (high, low of two sides)."""
+        """A density without drift and motion, shape (high, low of two sides)."""
         return np.asarray(self._enter[i] * q.reshape(len(q), -1))
 
     def moved(self, i: int, waves: Array) -> Array:
@@ -324,7 +324,7 @@ class _High:
         return np.asarray(self._leave[i] * later).reshape(len(later), 2, -1)
 
     def leaving(self, i: int, when: tuple[Array, Array], waves: Array) -> Array:
-        """What leaves at the boundary of each side, shape (2, low)."""
+        """Density of leavers at the boundary of each side, shape (2, low)."""
         size, slopes = when[0][i], when[1][i]
         both = waves.reshape(len(waves), 2, -1)
         most = np.abs(slopes).max() * np.abs(both).max(axis=0)
