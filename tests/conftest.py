@@ -24,7 +24,7 @@ from lanflow.tracking.store import Store, resolve_store
 from lanflow.training import backend as training_backend
 from lanflow.training.backend import Backend
 from lanflow.training.config import TrainingConfig, TrainingFile, select_network
-from lanflow.training.fit import TrainingJob, plan_job
+from lanflow.training.job import TrainingJob, plan_job
 from lanflow.training.run import TrainingOptions
 from tests import prepared_commands
 from tests.cluster.services import missing_packages

@@ -15,7 +15,7 @@ from lanflow.models.simulators import find_model
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import NETWORK_TYPES, Architecture, NetworkTypeName
 from lanflow.training.backend import Weights
-from lanflow.training.fit import initial_weights
+from lanflow.training.job import initial_weights
 from tests.conftest import REPOSITORY, make_backend, training_config
 
 FIXTURES = REPOSITORY / "tests" / "fixtures" / "well_made"

@@ -11,8 +11,8 @@ from gpu_parts.figures import Case, Figure, format_number, read_figure
 
 # What the documentation shows: a heading, and which figures are meant by it.
 _REACHED: dict[str, Callable[[Figure], bool]] = {
-    "lanflow, JAX": lambda f: f.part == "lanflow-jax",
-    "lanflow, Torch": lambda f: f.part == "lanflow-torch",
+    "lanflow, JAX": lambda f: f.part == "lanflow-jax" and "from the host" not in f.what,
+    "lanflow, Torch": lambda f: f.part == "lanflow-torch" and "from the host" not in f.what,
     "bare JAX": lambda f: _is_bare(f, "jax") and "full float32" not in f.what,
     "bare JAX, full float32": lambda f: _is_bare(f, "jax") and "full float32" in f.what,
     "bare Torch": lambda f: _is_bare(f, "torch") and "TF32" not in f.what,
@@ -83,18 +83,19 @@ def shares_table(figures: Sequence[Figure]) -> list[str]:
         if epoch is None or case is None:
             continue
         seconds = case.n_rows / figure.median
-        parts = [epoch["host_s"], epoch["train_block_s"], epoch["evaluate_block_s"]]
+        parts = [epoch["host_s"], epoch["train_s"], epoch["evaluate_s"]]
+        rows_are = figure.what.partition("rows ")[2]
         copy = f"{_row_bytes(case) * case.n_rows / copied[0]:.3f}" if copied else ""
         rows.append(
             [
-                *(figure.part.removeprefix("lanflow-"), f"3 x {case.width}"),
+                *(figure.part.removeprefix("lanflow-"), rows_are, f"3 x {case.width}"),
                 *(f"{case.batch_size:,}", f"{case.n_rows / 1e6:.2f}", f"{seconds:.2f}"),
                 *(f"{part:.3f} ({part / sum(parts):.0%})" for part in parts),
                 *(copy, f"{figure.details['first_epoch_s']:.1f}"),
             ]
         )
-    columns = ["backend", "hidden layers", "batch", "million rows", "seconds an epoch"]
-    columns += ["host: permute and gather", "copies and updates", "validation"]
+    columns = ["backend", "rows", "hidden layers", "batch", "million rows", "seconds an epoch"]
+    columns += ["host alone", "updates", "validation"]
     columns += ["copies alone, by the measured rate", "first epoch, s"]
     return _markdown(columns, rows)
 

@@ -21,15 +21,18 @@ from lanflow.data.dataset import (
     open_data_set,
 )
 from lanflow.models.parameters import Bounds
-from lanflow.training.backend import make_backend
+from lanflow.training.backend import Backend, make_backend
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.config import DEFAULT_PATH, TrainingConfig, TrainingFile, select_network
-from lanflow.training.fit import fit, plan_job
+from lanflow.training.fit import fit
+from lanflow.training.job import plan_job
 
 PARAMETERS = ("v", "a", "z", "t")
 SET_ROWS = 1_000
 # The first epoch compiles and reads the data.
 N_EPOCHS = 5
+# Where the rows lie: on the device all through the training, or in blocks that come from the host.
+KEPT, STREAMED = "rows on the device", "rows from the host"
 
 
 def make_data_set(folder: Path, size: Size) -> None:
@@ -126,15 +129,15 @@ class _Watch:
             raise _EnoughError
 
     def mean_shares(self) -> dict[str, float]:
-        """Seconds of an epoch after the first: in each method of the backend, and elsewhere."""
-        epochs = [
-            {name: s for name, s in share.items() if name.startswith(("train", "evaluate"))}
-            for share in self.shares[1:]
-        ]
-        names = sorted({name for epoch in epochs for name in epoch})
-        mean = {name: sum(e.get(name, 0.0) for e in epochs) / len(epochs) for name in names}
-        whole = sum(epoch.seconds for epoch in self.history[1:]) / len(epochs)
-        return {f"{name}_s": s for name, s in mean.items()} | {"host_s": whole - sum(mean.values())}
+        """Seconds of an epoch after the first: to train, to evaluate, and elsewhere."""
+        n_epochs = len(self.shares) - 1
+        mean = {
+            kind: sum(s for e in self.shares[1:] for name, s in e.items() if name.startswith(kind))
+            / n_epochs
+            for kind in ("train", "evaluate")
+        }
+        whole = sum(epoch.seconds for epoch in self.history[1:]) / n_epochs
+        return {f"{kind}_s": s for kind, s in mean.items()} | {"host_s": whole - sum(mean.values())}
 
 
 def training_config(case: Case, size: Size, *, n_epochs: int = N_EPOCHS) -> TrainingConfig:
@@ -163,26 +166,30 @@ def measure_training(
 ) -> None:
     """Rows per second of an epoch of lanflow's training, after the first epoch."""
     data_set = open_data_set(folder)
-    for case in (*size.batches, size.wide):
+    wanted = [(case, KEPT) for case in (*size.batches, size.wide)]
+    wanted += [(case, STREAMED) for case in (size.batches[-1], size.batches[0])]
+    for case, rows in wanted:
+        made = make_backend(backend, device=device, threads=n_cores())
+        # A CPU keeps no rows by itself, and a GPU all of these.
+        if rows == STREAMED or device == "cpu":
+            vars(made)["bytes_for_rows"] = lambda n=2**40 * (rows == KEPT): n
         record.trying(
-            f"training, batches of {case.batch_size}",
-            partial(
-                _measure_one, backend, record, size, data_set, case, device, ceilings, peak_mib
-            ),
+            f"training, batches of {case.batch_size}, {rows}",
+            partial(_measure_one, made, record, size, data_set, case, rows, ceilings, peak_mib),
         )
 
 
 def _measure_one(
-    backend_name: str,
+    made: Backend,
     record: Recorder,
     size: Size,
     data_set: DataSet,
     case: Case,
-    device: str,
+    rows: str,
     ceilings: Ceilings,
     peak_mib: Any,
 ) -> None:
-    backend = TimedBackend(make_backend(backend_name, device=device, threads=n_cores()))
+    backend = TimedBackend(made)
     job = plan_job(training_config(case, size), data_set, backend)
     watch = _Watch(backend, size.patience_s)
     start = time.perf_counter()
@@ -191,7 +198,7 @@ def _measure_one(
     # What was trained on, without the rows that were held back to validate.
     trained = Case(case.batch_size, len(job.split.train), case.width)
     record.rate(
-        "lanflow",
+        f"lanflow, {rows}",
         trained,
         [epoch.seconds for epoch in watch.history[1:]],
         ceilings,

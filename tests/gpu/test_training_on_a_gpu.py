@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,9 +36,17 @@ KEYS: dict[str, Any] = {
 }
 
 
-def gpu_backend(backend_name: str) -> Backend:
+# Batches so many that a CUDA graph is recorded.
+MANY: dict[str, Any] = {**KEYS, "GPU_BATCH_SIZE": 70}
+PLACES = pytest.mark.parametrize("keeps_rows", [True, False], ids=["kept", "streamed"])
+
+
+def gpu_backend(backend_name: str, *, keeps_rows: bool = True) -> Backend:
     backend = training_backend.make_backend(backend_name, device="gpu", threads=1)
     assert backend.uses_gpu
+    assert backend.bytes_for_rows() > 2**30
+    if not keeps_rows:
+        vars(backend)["bytes_for_rows"] = lambda: 0
     return backend
 
 
@@ -100,27 +109,31 @@ def test_a_network_predicts_on_the_gpu_what_its_export_gives(
     record_testsuite_property(f"{backend_name}: difference of the export", difference)
 
 
+@PLACES
 @pytest.mark.parametrize("backend_name", BACKENDS)
 def test_two_trainings_of_a_process_give_the_same_bytes(
-    backend_name: str, packed: PackedData
+    backend_name: str, keeps_rows: bool, packed: PackedData
 ) -> None:
-    job = training_job(packed, gpu_backend(backend_name), **KEYS)
-    first, second = (fit(replace(job, backend=gpu_backend(backend_name))) for _ in range(2))
+    first, second = (
+        fit(training_job(packed, gpu_backend(backend_name, keeps_rows=keeps_rows), **MANY))
+        for _ in range(2)
+    )
     assert losses_of(first) == losses_of(second)
     assert weights_of(first) == weights_of(second)
 
 
+@PLACES
 @pytest.mark.parametrize("backend_name", BACKENDS)
 def test_a_killed_training_continues_to_the_same_bytes(
-    backend_name: str, packed: PackedData, tmp_path: Path
+    backend_name: str, keeps_rows: bool, packed: PackedData, tmp_path: Path
 ) -> None:
-    backend = gpu_backend(backend_name)
-    whole = fit(training_job(packed, backend, **KEYS))
-    job = training_job(packed, backend, checkpoint_path=tmp_path / "checkpoint", **KEYS)
+    make_backend = partial(gpu_backend, backend_name, keeps_rows=keeps_rows)
+    whole = fit(training_job(packed, make_backend(), **MANY))
+    job = training_job(packed, make_backend(), checkpoint_path=tmp_path / "checkpoint", **MANY)
     with pytest.raises(KeyboardInterrupt):
-        fit(replace(job, backend=gpu_backend(backend_name)), on_epoch=killer(2))
+        fit(replace(job, backend=make_backend()), on_epoch=killer(2))
     assert len(whole.history) == 4
-    continued = fit(replace(job, backend=gpu_backend(backend_name)))
+    continued = fit(replace(job, backend=make_backend()))
     assert losses_of(continued) == losses_of(whole)
     assert weights_of(continued) == weights_of(whole)
 
@@ -129,15 +142,28 @@ def test_a_killed_training_continues_to_the_same_bytes(
 def test_a_training_on_the_gpu_follows_one_on_the_cpu(
     backend_name: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
+    """In the order of rows that the host draws, which is the same for both."""
     cpu = training_backend.make_backend(backend_name, device="cpu", threads=1)
-    on_cpu, on_gpu = (
-        fit(training_job(packed, backend, **KEYS)) for backend in (cpu, gpu_backend(backend_name))
-    )
+    gpu = gpu_backend(backend_name, keeps_rows=False)
+    on_cpu, on_gpu = (fit(training_job(packed, backend, **KEYS)) for backend in (cpu, gpu))
     got, expected = np.array(losses_of(on_gpu)), np.array(losses_of(on_cpu))
     record_testsuite_property(
         f"{backend_name}: difference of the losses", float(np.abs(got / expected - 1).max())
     )
     np.testing.assert_allclose(got, expected, rtol=1e-2)
+
+
+@pytest.mark.parametrize("backend_name", BACKENDS)
+def test_rows_on_the_gpu_train_as_well_as_rows_from_the_host(
+    backend_name: str, packed: PackedData
+) -> None:
+    """Of one batch of all rows, which no order changes, to rounding."""
+    keys = {**KEYS, "GPU_BATCH_SIZE": 10**6}
+    kept, streamed = (
+        fit(training_job(packed, gpu_backend(backend_name, keeps_rows=keeps), **keys))
+        for keeps in (True, False)
+    )
+    np.testing.assert_allclose(losses_of(kept), losses_of(streamed), rtol=1e-3)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

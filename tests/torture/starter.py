@@ -27,8 +27,8 @@ _REPOSITORY = Path(__file__).resolve().parents[2]
 _IMPORTS = (
     "lanflow.cli.main",
     "lanflow.training.run",
-    "lanflow.training.backend_jax",
-    "lanflow.training.backend_torch",
+    "lanflow.training.backends.jax",
+    "lanflow.training.backends.torch",
     "lanflow.networks.onnx",
     "lanflow.networks.runtime",
     "lanflow.core.figures",

@@ -40,10 +40,10 @@ HOMES = {
     "ssms": "models.simulators models.generation models.own.model",
     # experiments: where artifacts go; registry: a model in MLflow's format
     "mlflow": "tracking.client tracking.experiments publish.registry",
-    "jax": "training.backend_jax networks.runtime",  # runtime: a trained network in JAX
-    "flax": "training.backend_jax",
-    "optax": "training.backend_jax",
-    "torch": "training.backend_torch",
+    "jax": "training.backends.jax networks.runtime",  # runtime: a trained network in JAX
+    "flax": "training.backends.jax",
+    "optax": "training.backends.jax",
+    "torch": "training.backends.torch training.backends.torch_layers training.backends.torch_steps",
     "onnx": "networks.graph networks.onnx",  # graph reads files, onnx writes them
     "onnxruntime": "networks.runtime",
     "matplotlib": "core.figures",
@@ -284,9 +284,16 @@ def test_pickles_of_others_are_read_in_one_place() -> None:
     assert importers("data.unpickling") == {"data.training_file", "cli.convert"}
 
 
-@pytest.mark.parametrize("name", ["training.backend_jax", "training.backend_torch"])
+# A backend -> files that it alone is made of.
+PARTS_OF_BACKENDS = {
+    "training.backends.torch": ("training.backends.torch_layers", "training.backends.torch_steps")
+}
+
+
+@pytest.mark.parametrize("name", ["training.backends.jax", "training.backends.torch"])
 def test_a_backend_knows_settings_and_networks_and_no_paths_or_other_backend(name: str) -> None:
-    known = {"core.errors", CHOOSES_BACKEND, "networks.types", "training.config"}
+    known = {"core.errors", CHOOSES_BACKEND, "networks.types"}
+    known |= {"training.config", "training.batches", *PARTS_OF_BACKENDS.get(name, ())}
     assert ours(ANYWHERE[name]) <= known
     assert not {"pathlib.Path", "os.path"} & ANYWHERE[name]
     assert importers(name) == {CHOOSES_BACKEND}
@@ -303,7 +310,7 @@ def test_a_backend_knows_settings_and_networks_and_no_paths_or_other_backend(nam
 def test_training_knows_neither_backends_nor_tracking(name: str) -> None:
     edges = ANYWHERE | {CHOOSES_BACKEND: AT_TOP[CHOOSES_BACKEND]}
     found = reached(name, edges)
-    assert not found & {"training.backend_jax", "training.backend_torch", "training.track"}
+    assert not found & {"training.backends.jax", "training.backends.torch", "training.track"}
     assert "tracking.client" not in found
 
 
@@ -322,7 +329,7 @@ def test_training_knows_neither_backends_nor_tracking(name: str) -> None:
 )
 def test_gates_load_neither_backends_nor_tracking(name: str) -> None:
     found = reached(name, AT_TOP)
-    assert not found & {"training.backend_jax", "training.backend_torch", "tracking.client"}
+    assert not found & {"training.backends.jax", "training.backends.torch", "tracking.client"}
 
 
 @pytest.mark.parametrize("name", ["evaluation.hssm.probe", "evaluation.hssm.sampler"])
@@ -363,7 +370,7 @@ def test_nobody_imports_a_script_and_scripts_import_lanflow_and_pandas_only() ->
 @pytest.mark.parametrize(("backend", "other"), [("jax", "torch"), ("torch", "jax")])
 def test_a_training_on_one_backend_does_not_load_the_other(backend: str, other: str) -> None:
     program = (
-        f"import sys, lanflow.training.run, lanflow.training.backend_{backend}; "
+        f"import sys, lanflow.training.run, lanflow.training.backends.{backend}; "
         f"sys.exit({other!r} in sys.modules or 'mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

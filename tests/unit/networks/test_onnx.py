@@ -18,7 +18,7 @@ from lanflow.networks.types import (
     ContractError,
     NetworkTypeName,
 )
-from lanflow.training.fit import initial_weights
+from lanflow.training.job import initial_weights
 from tests.conftest import BACKENDS, make_backend, training_config
 
 ACTIVATIONS: tuple[tuple[Activation, ...], ...] = (

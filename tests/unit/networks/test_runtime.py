@@ -16,7 +16,7 @@ from lanflow.networks.runtime import (
     rows_of_choices,
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, Architecture, ContractError
-from lanflow.training.fit import initial_weights
+from lanflow.training.job import initial_weights
 from tests import networks
 
 

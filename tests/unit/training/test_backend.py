@@ -8,7 +8,7 @@ import pytest
 
 from lanflow.networks.types import Architecture
 from lanflow.training.backend import Backend
-from lanflow.training.fit import initial_weights
+from lanflow.training.job import initial_weights
 from tests.conftest import BACKENDS, make_backend, training_config
 
 

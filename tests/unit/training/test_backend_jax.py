@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from lanflow.networks.types import Activation, Architecture
-from lanflow.training.backend_jax import JaxBackend, known_options
-from lanflow.training.fit import initial_weights
+from lanflow.training.backends.jax import JaxBackend, known_options
+from lanflow.training.job import initial_weights
 from tests.conftest import training_config
 
 ARCHITECTURE = Architecture("cpn", 4, (8, 7, 6, 1), ("tanh", "relu", "sigmoid"))
@@ -61,7 +61,7 @@ def test_the_same_weights_give_the_same_bytes() -> None:
 
 def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_refused() -> None:
     program = (
-        "from lanflow.training.backend_jax import select_device\n"
+        "from lanflow.training.backends.jax import select_device\n"
         "print(select_device('auto').platform, select_device('cpu').platform)\n"
         "select_device('gpu')\n"
     )

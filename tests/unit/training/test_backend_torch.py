@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from lanflow.networks.types import Activation, Architecture, NetworkTypeName
-from lanflow.training.backend_torch import TorchBackend
-from lanflow.training.fit import initial_weights
+from lanflow.training.backends.torch import TorchBackend
+from lanflow.training.job import initial_weights
 from tests.conftest import training_config
 
 ARCHITECTURE = Architecture("cpn", 4, (8, 7, 6, 1), ("tanh", "relu", "sigmoid"))
@@ -54,7 +54,7 @@ def test_the_same_weights_give_the_same_bytes() -> None:
 
 def test_without_a_gpu_auto_is_the_cpu_and_gpu_is_refused() -> None:
     program = (
-        "from lanflow.training.backend_torch import select_device\n"
+        "from lanflow.training.backends.torch import select_device\n"
         "print(select_device('auto').type, select_device('cpu').type)\n"
         "select_device('gpu')\n"
     )

@@ -229,7 +229,8 @@ from pathlib import Path
 import numpy as np
 from tests.conftest import make_backend, training_config
 from tests.unit.training.test_batches import data_megabytes, write_large_data_set
-from lanflow.training.fit import fit, plan_job
+from lanflow.training.fit import fit
+from lanflow.training.job import plan_job
 
 backend = make_backend("torch")
 config = training_config(

@@ -12,17 +12,11 @@ from lanflow.data.prepare import PackedData
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.types import Architecture
 from lanflow.training.backend import backend_at_work
-from lanflow.training.backend_torch import TorchBackend
+from lanflow.training.backends.torch import TorchBackend
 from lanflow.training.batches import RowMemory
 from lanflow.training.checkpoints import Epoch, load_checkpoint, save_checkpoint
-from lanflow.training.fit import (
-    TrainingError,
-    TrainingJob,
-    TrainingResult,
-    build_architecture,
-    fit,
-    initial_weights,
-)
+from lanflow.training.fit import TrainingError, TrainingResult, fit
+from lanflow.training.job import TrainingJob, build_architecture, initial_weights
 from tests.conftest import BACKENDS, make_backend, training_config, training_job
 
 # 480 rows to train on, in whole batches: one compilation for each network.

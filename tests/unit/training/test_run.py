@@ -17,7 +17,7 @@ from lanflow.data.prepare import PackedData
 from lanflow.tracking.client import connect
 from lanflow.tracking.experiments import ensure_experiment
 from lanflow.tracking.store import Store
-from lanflow.training.fit import plan_job
+from lanflow.training.job import plan_job
 from lanflow.training.run import TrainingOptions, train
 from tests.conftest import (
     BACKENDS,
@@ -305,7 +305,7 @@ def test_the_same_training_twice_gives_the_same_network(options: Options, backen
 def test_a_backend_that_is_not_installed_is_named(
     options: Options, backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delitem(sys.modules, f"lanflow.training.backend_{backend}", raising=False)
+    monkeypatch.delitem(sys.modules, f"lanflow.training.backends.{backend}", raising=False)
     monkeypatch.setitem(sys.modules, backend, None)
     with pytest.raises(
         UserError, match=rf"^{backend}train needs {backend}; install lanflow\[{backend}\]$"

@@ -25,7 +25,8 @@ from lanflow.networks.network import Network
 from lanflow.networks.onnx import ContractError, run_onnx
 from lanflow.networks.types import NETWORK_TYPES
 from lanflow.training.backend import Backend
-from lanflow.training.fit import TrainingJob, TrainingResult, fit
+from lanflow.training.fit import TrainingResult, fit
+from lanflow.training.job import TrainingJob
 from lanflow.training.save import ForeignNetwork, PlannedTraining, convert_network, save_network
 from tests.conftest import REPOSITORY, make_backend, training_job
 

@@ -1,8 +1,9 @@
 """The seam between a training and its backend: what JAX and Torch must each do.
 
-The loop over epochs, the order of rows, learning rates and checkpoints are the same for both (see
-:mod:`lanflow.training.fit`). A backend holds the weights and the optimiser on its device, and gets
-rows in blocks of whole batches.
+The loop over epochs, learning rates and checkpoints are the same for both (see
+:mod:`lanflow.training.fit`). A backend holds the weights and the optimiser on its device. It gets
+rows in blocks of whole batches, in the order to train on them; a GPU gets all rows once if they
+fit, and draws the orders itself.
 """
 
 import contextlib
@@ -10,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from lanflow.core.errors import UserError, explain_import_error
 from lanflow.core.interrupts import defer_signals
 from lanflow.core.processes import require_memory
 from lanflow.networks.types import Architecture, BackendName
+from lanflow.training.batches import HeldRows
 from lanflow.training.config import TrainingConfig
 
 # ``layers_{i}/kernel`` (inputs, outputs) and ``layers_{i}/bias`` (outputs,), float32.
@@ -64,10 +66,43 @@ class Backend(Protocol):
     def start(self, architecture: Architecture, config: TrainingConfig, weights: Weights) -> None:
         """Take initial weights and a fresh optimiser."""
 
+    def bytes_for_rows(self) -> int:
+        """Bytes of rows, and of their order, that the device may keep; 0 where it shall keep none.
+
+        A number of the device, the same whenever it is asked for.
+        """
+
+    def hold_rows(self, rows: HeldRows) -> None:
+        """Copy rows to the device, for :meth:`train_epoch` and :meth:`evaluate_held`."""
+
+    def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
+        """Update the weights once per batch of the rows held, in an order drawn by a seed.
+
+        Parameters
+        ----------
+        seed
+            At least 0 and below 2**31.
+        batch_size
+            Rows of a batch; the last may be smaller.
+        learning_rates
+            One for each batch, float32.
+
+        Returns
+        -------
+        float
+            Loss of every row before the update of its batch, summed.
+        """
+
+    def evaluate_held(self) -> float:
+        """Sum the losses of the rows held to validate on, without an update."""
+
+    def place(self, features: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
+        """Rows as :meth:`train_block` takes them, on their way to the device; from any thread."""
+
     def train_block(
         self,
-        features: np.ndarray,
-        labels: np.ndarray,
+        features: Any,
+        labels: Any,
         *,
         batch_size: int,
         learning_rates: np.ndarray,
@@ -77,7 +112,7 @@ class Backend(Protocol):
         Parameters
         ----------
         features, labels
-            (rows, inputs) and (rows, outputs) float32.
+            (rows, inputs) and (rows, outputs) float32, as :meth:`place` gives them.
         batch_size
             Rows of a batch; the last batch may be smaller.
         learning_rates
@@ -140,11 +175,11 @@ def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
         )
     try:
         if name == "jax":
-            from lanflow.training.backend_jax import JaxBackend
+            from lanflow.training.backends.jax import JaxBackend
 
             return JaxBackend(device=device, threads=threads)
         _bound_spinning()
-        from lanflow.training.backend_torch import TorchBackend
+        from lanflow.training.backends.torch import TorchBackend
 
         return TorchBackend(device=device, threads=threads)
     except ImportError as e:

@@ -52,7 +52,8 @@ from lanflow.training.config import (
     read_training_file,
     select_network,
 )
-from lanflow.training.fit import TrainingResult, fit, plan_job
+from lanflow.training.fit import TrainingResult, fit
+from lanflow.training.job import plan_job
 from lanflow.training.save import PlannedTraining, save_network
 from lanflow.training.track import (
     EpochLog,

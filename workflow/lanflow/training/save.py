@@ -35,7 +35,8 @@ from lanflow.networks.types import (
 )
 from lanflow.training.backend import Weights, make_backend
 from lanflow.training.config import default_config
-from lanflow.training.fit import TrainingJob, TrainingResult
+from lanflow.training.fit import TrainingResult
+from lanflow.training.job import TrainingJob
 from lanflow.training.split import STREAM_PROBES, stream
 
 log = logging.getLogger(__name__)

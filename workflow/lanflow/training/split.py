@@ -76,6 +76,11 @@ class RowRanges:
         lengths[-1] -= int(self._ends[high - 1]) - last
         return type(self)(starts, lengths)
 
+    def positions(self, rows: np.ndarray) -> np.ndarray:
+        """Positions of these row numbers, (rows,) int64; the ranges ascend and hold them all."""
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        return np.asarray((self._ends - self.lengths - self.starts)[which] + rows)
+
     def take(self, chosen: np.ndarray) -> Self:
         """Only these ranges, by their numbers or a mask."""
         return type(self)(self.starts[chosen], self.lengths[chosen])
@@ -96,6 +101,10 @@ class RowRanges:
         return type(self)(
             self.starts[is_first], np.add.reduceat(self.lengths, np.flatnonzero(is_first))
         )
+
+    def ascending(self) -> Self:
+        """The same rows in the order of their numbers; no two ranges may share a row."""
+        return self.take(np.argsort(self.starts)).merged()
 
 
 def ranges_of_equal(numbers: np.ndarray, first: int, n_rows: int) -> tuple[RowRanges, np.ndarray]:

@@ -31,7 +31,8 @@ from lanflow.tracking.store import MODELS_FILE_TAG, SendMode, Store, redact
 from lanflow.tracking.unfinished import record_work
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.config import TrainingConfig
-from lanflow.training.fit import TrainingJob, TrainingResult
+from lanflow.training.fit import TrainingResult
+from lanflow.training.job import TrainingJob
 from lanflow.training.save import PlannedTraining
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from lanflow.networks.network import Network, likelihood_rows
 from lanflow.networks.onnx import export_onnx
 from lanflow.networks.runtime import OnnxSession
 from lanflow.networks.types import Architecture
-from lanflow.training.fit import initial_weights
+from lanflow.training.job import initial_weights
 
 _PROBE = Path(__file__).with_name("probe.py")
 _TIMEOUT = 900  # seconds; HSSM compiles for half a minute

@@ -244,7 +244,8 @@ def test_a_finer_grid_gives_the_same_labels(name: str, seed: int) -> None:
     for choice in range(4):
         known = finer.evaluate(rts, np.full(100, choice))
         off = np.abs(usual.evaluate(rts, np.full(100, choice)) - known)
-        assert (off[known > -60] < 1).all()
+        far = known > -60  # e^-60: a twentieth of its logarithm
+        assert (off < np.maximum(1, -known / 20))[far].all()
 
 
 @pytest.mark.slow
@@ -266,7 +267,7 @@ def test_ssm_simulators_simulates_this_density(name: str) -> None:
     given_to_it |= {"scale": 1.5, "alphaGamma": 1.7, "scaleGamma": 0.5}
     model = find_model(name)
     theta = {parameter: given_to_it[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, 100_000, seed=3, delta_t=step)
+    rts, choices = simulate(model, theta, 30_000, seed=3, delta_t=step)
     moved = theta | {"a": theta["a"] + 0.5826 * np.sqrt(step)}
     assert_simulated(make_density("solver", model, moved, UNTIL), rts, choices)
     if "multinoise" in name:  # its low choice is sometimes read off wrongly

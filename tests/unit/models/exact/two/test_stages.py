@@ -201,7 +201,7 @@ def test_ssm_simulators_simulates_this_density(name: str, step: float) -> None:
     theta = {"vh": HIGH.v, "vl1": LOW[0].v, "vl2": LOW[1].v, "a": A, "t": 0.0, **z}
     theta |= {"theta": 0.5, "alpha": 2.5, "beta": 1.5}
     theta = {parameter: theta[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, 100_000, seed=4, delta_t=step)
+    rts, choices = simulate(model, theta, 30_000 if step < 1e-3 else 100_000, seed=4, delta_t=step)
     further = 0.5826 * np.sqrt(step)
 
     def seen(v: float, share: float) -> Particle:

@@ -1,12 +1,10 @@
 """The Torch backend: the arithmetic of the JAX backend, with Torch's own optimisers.
 
-The backward pass of the layers is written out, into arrays that are made once; autograd would make
-new ones for every batch. It gives the bits that autograd gives (``test_backend_torch``), and
 ``tests/parity`` compares both backends with each other and with the textbook's formulas.
 """
 
 import io
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,19 +21,15 @@ from lanflow.training.backend import (
     cpu_name,
     no_gpu_error,
 )
+from lanflow.training.backends.torch_layers import Layers
+from lanflow.training.backends.torch_steps import DeviceSteps
+from lanflow.training.batches import HeldRows
 from lanflow.training.config import TrainingConfig
 
-_ATEN = torch.ops.aten
-_ACTIVATIONS = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}
-# Given the slope of the loss by an activation's output, and that output: the slope by its input,
-# written over the first.
-_BACKWARD = {
-    "relu": lambda slope, y: _ATEN.threshold_backward.grad_input(slope, y, 0, grad_input=slope),
-    "tanh": lambda slope, y: _ATEN.tanh_backward.grad_input(slope, y, grad_input=slope),
-    "sigmoid": lambda slope, y: _ATEN.sigmoid_backward.grad_input(slope, y, grad_input=slope),
-}
 # Rows of a batch that is only evaluated: its layers' outputs stay in the processor's cache.
 _EVALUATED_ROWS = 2**11
+# Of those that lie on a GPU.
+_EVALUATED_HELD_ROWS = 2**19
 
 
 def select_device(wanted: str) -> torch.device:
@@ -51,61 +45,6 @@ def select_device(wanted: str) -> torch.device:
     if wanted == "gpu":
         raise no_gpu_error("Torch", install="a CUDA build")
     return torch.device("cpu")
-
-
-class Layers:
-    """The layers of a perceptron, forwards and backwards, in arrays that are made once.
-
-    Parameters
-    ----------
-    weights
-        ``layers_{i}/kernel`` (inputs, outputs) and ``layers_{i}/bias`` (outputs,).
-    activations
-        One for each layer but the last.
-
-    Attributes
-    ----------
-    gradients
-        Slopes of the loss by the weights, under their names.
-    """
-
-    def __init__(self, weights: dict[str, torch.Tensor], activations: Sequence[str]) -> None:
-        self._weights, self._activations = weights, activations
-        self.gradients = {name: torch.empty_like(tensor) for name, tensor in weights.items()}
-        self._make_room(0)
-
-    def _make_room(self, n_rows: int) -> None:
-        """Arrays for the outputs of each layer, and for the slopes by those of the hidden ones."""
-        biases = [self._weights[f"layers_{i}/bias"] for i in range(len(self._activations) + 1)]
-        self._n_rows = n_rows
-        self._outputs = [bias.new_empty(n_rows, len(bias)) for bias in biases]
-        self._slopes = [torch.empty_like(output) for output in self._outputs[:-1]]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The last layer's outputs for rows (rows, inputs), which stand until the next call."""
-        if len(x) > self._n_rows:
-            self._make_room(len(x))
-        for i, output in enumerate(self._outputs):
-            kernel, bias = self._weights[f"layers_{i}/kernel"], self._weights[f"layers_{i}/bias"]
-            x = torch.addmm(bias, x, kernel, out=output[: len(x)])
-            if i < len(self._activations):
-                _ACTIVATIONS[self._activations[i]](x)
-        return x.detach()
-
-    def backward(self, x: torch.Tensor, slope: torch.Tensor) -> None:
-        """Fill the gradients, given the slope of the loss by the outputs of :meth:`forward`."""
-        n_rows = len(x)
-        for i in range(len(self._activations), 0, -1):
-            layer_input, name = self._outputs[i - 1][:n_rows], self._activations[i - 1]
-            self._fill_gradients(i, layer_input, slope)
-            kernel = self._weights[f"layers_{i}/kernel"]
-            slope = torch.mm(slope, kernel.t(), out=self._slopes[i - 1][:n_rows])
-            _BACKWARD[name](slope, layer_input)
-        self._fill_gradients(0, x, slope)
-
-    def _fill_gradients(self, i: int, layer_input: torch.Tensor, slope: torch.Tensor) -> None:
-        torch.mm(layer_input.t(), slope, out=self.gradients[f"layers_{i}/kernel"])
-        torch.sum(slope, dim=0, out=self.gradients[f"layers_{i}/bias"])
 
 
 class TorchBackend(Backend):
@@ -130,6 +69,11 @@ class TorchBackend(Backend):
         """Continue from copies taken before."""
         self._weights = self._copies(weights)
         self._layers = Layers(self._weights, self._architecture.activations)
+        # A CUDA graph keeps the arrays that it was recorded with, so evaluation has its own.
+        self._evaluated = self._layers
+        if self.uses_gpu:
+            self._evaluated = Layers(self._weights, self._architecture.activations)
+        self._steps: DeviceSteps | None = None
         self._count = torch.tensor(float(optimizer_state.get("count", 0)), device=self._device)
         zeros = {name: np.zeros_like(array) for name, array in weights.items()}
         self._mu, self._nu = (
@@ -161,25 +105,102 @@ class TorchBackend(Backend):
             labels = torch.cat([labels, rest], dim=1)
         return -(labels * functional.log_softmax(output, dim=1)).sum(dim=1)
 
+    def bytes_for_rows(self) -> int:
+        """Half of a GPU's memory."""
+        return torch.cuda.mem_get_info()[1] // 2 if self.uses_gpu else 0
+
+    def hold_rows(self, rows: HeldRows) -> None:
+        """Copy rows to the device."""
+        shapes = [(len(rows.rows), array.shape[1]) for array in (rows.features, rows.labels)]
+        x, y = (torch.empty(shape, device=self._device) for shape in shapes)
+        first = 0
+        for features, labels in rows.blocks():
+            last = first + len(features)
+            x[first:last], y[first:last] = torch.from_numpy(features), torch.from_numpy(labels)
+            first = last
+        self._held = x, y
+        self._train_rows, self._val_rows = self._number(rows.train), self._number(rows.val)
+        self._parts = None if rows.parts is None else self._number(rows.parts)
+
+    def _number(self, numbers: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(numbers).to(self._device)
+
+    def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
+        """Update once per batch of the rows held; the host waits for the device at the end."""
+        generator = torch.Generator(self._device).manual_seed(seed)
+        order = torch.randperm(
+            len(self._train_rows), generator=generator, device=self._device, dtype=torch.int64
+        )
+        if self._parts is not None:
+            order = order[torch.argsort(self._parts[order], stable=True)]
+        steps = self._make_steps(len(order), batch_size, self._held)
+        return steps.run(self._train_rows[order], learning_rates)
+
+    def _make_steps(
+        self, n_rows: int, batch_size: int, held: tuple[torch.Tensor, torch.Tensor]
+    ) -> DeviceSteps:
+        """The steps of before if these rows fit them, so that a CUDA graph is recorded once."""
+        if self._steps is None or not self._steps.fit(n_rows, batch_size, held):
+            self._steps = DeviceSteps(held, n_rows, batch_size, self._train_batch)
+        return self._steps
+
+    def _train_batch(
+        self, x: torch.Tensor, labels: torch.Tensor, rate: float | torch.Tensor
+    ) -> torch.Tensor:
+        """Update once; the summed loss of the rows before."""
+        loss = self._take_gradients(x, labels)
+        self._update(rate)
+        return loss * (len(x) * self._architecture.n_losses)
+
+    def evaluate_held(self) -> float:
+        """Sum the losses of the rows held to validate on, without an update."""
+        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        with torch.no_grad():
+            for rows in self._val_rows.split(_EVALUATED_HELD_ROWS):
+                x, y = (array.index_select(0, rows) for array in self._held)
+                total += self._loss(self._evaluated.forward(x), y, "sum")
+        return float(total)
+
+    def place(self, features: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rows on the device; a GPU gets them beside what it computes."""
+        arrays = torch.from_numpy(features), torch.from_numpy(labels)
+        if not self.uses_gpu:
+            return arrays
+        beside = torch.cuda.Stream()
+        with torch.cuda.stream(beside):
+            x, y = (a.pin_memory().to(self._device, non_blocking=True) for a in arrays)
+        beside.synchronize()
+        for tensor in (x, y):
+            tensor.record_stream(torch.cuda.default_stream())
+        return x, y
+
     def train_block(
         self,
-        features: np.ndarray,
-        labels: np.ndarray,
+        features: Any,
+        labels: Any,
         *,
         batch_size: int,
         learning_rates: np.ndarray,
     ) -> float:
         """Update once per batch; the host waits for the device once, at the end."""
-        x = torch.from_numpy(features).to(self._device)
-        y = torch.from_numpy(labels).to(self._device)
-        total = torch.zeros((), dtype=torch.float64, device=self._device)
+        x, y = (torch.as_tensor(array, device=self._device) for array in (features, labels))
+        if self.uses_gpu:
+            return self._train_placed(x, y, batch_size, learning_rates)
+        total = torch.zeros((), dtype=torch.float64)
         batches = zip(x.split(batch_size), y.split(batch_size), strict=True)
         with torch.no_grad():
             for (batch, batch_labels), rate in zip(batches, learning_rates.tolist(), strict=True):
-                loss = self._take_gradients(batch, batch_labels)
-                self._update(rate)
-                total += loss * (len(batch) * self._architecture.n_losses)
+                total += self._train_batch(batch, batch_labels, rate)
         return float(total)
+
+    def _train_placed(
+        self, x: torch.Tensor, y: torch.Tensor, batch_size: int, rates: np.ndarray
+    ) -> float:
+        """Train on a block as on rows that the device keeps, in the order in which they lie."""
+        if self._steps is None or not self._steps.fit(len(x), batch_size, None):
+            self._steps = DeviceSteps((x, y), len(x), batch_size, self._train_batch)
+        self._steps.take_rows(x, y)
+        return self._steps.run(torch.arange(len(x), device=self._device), rates)
 
     def _take_gradients(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Fill the gradients of the mean loss of a batch, and give that loss.
@@ -194,7 +215,7 @@ class TorchBackend(Backend):
         self._layers.backward(x, slope)
         return loss.detach()
 
-    def _update(self, rate: float) -> None:
+    def _update(self, rate: float | torch.Tensor) -> None:
         """Change the weights by their gradients: one call for all of them.
 
         ``torch.optim`` does no more, but imports Torch's compiler, which takes a second.
@@ -243,7 +264,7 @@ class TorchBackend(Backend):
         """Outputs of the last layer for rows, before the loss."""
         x = torch.from_numpy(features).to(self._device)
         n_rows = len(x) if self.uses_gpu else _EVALUATED_ROWS
-        return torch.cat([self._layers.forward(part).clone() for part in x.split(n_rows)])
+        return torch.cat([self._evaluated.forward(part).clone() for part in x.split(n_rows)])
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Log-likelihoods or log-probabilities of rows."""

@@ -1,0 +1,1 @@
+"""A training on a device: one chapter for each library that computes it."""
