@@ -76,7 +76,7 @@ its density and names its source.
 | `poisson` | races of Poisson processes |
 | `reflected` | races of diffusions above a reflecting floor, to a bound that is a straight line |
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
-| `two/levels` | a high decision whose process drives the low one, between monotone boundaries |
+| `two/levels` | a high decision whose process drives the low one, between the same boundaries |
 | `two/stages` | two decisions, in sequence or side by side, between the same boundaries |
 | `two/bent` | the same between boundaries that are not straight, from the density of the place |
 | `levy` | one particle with stable noise, between boundaries that are straight lines |
@@ -123,7 +123,9 @@ else:
   Where the boundary has come down since, from `b` to `b_later`, it is the wrong one with the
   probability `(1 - b_later / b) / 2`.
 - `tradeoff_conflict_gamma_no_bias`: its `alphagamma` and `scalegamma` are not the names that the
-  boundary has, so that they change nothing.
+  boundary has, so that they change nothing. With the boundary's own it begins with a jump, and no
+  density is solved; nor for `ddm_mic2_multinoise_conflict_gamma_no_bias`, whose low choice is read
+  off with a boundary that may rise again. Both have labels by `kde`.
 - Diffusions are looked at once a step (0.001 s), as if boundaries were 0.018 further away. The
   densities have no step; the tests correct for that of the simulations.
 

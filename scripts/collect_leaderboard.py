@@ -1,5 +1,9 @@
 """Rule collect_leaderboard: a table of all networks of the study."""
 
+from lanflow.workflow.script import hand_over, log_to
+
+hand_over()  # before what takes seconds to import
+
 import sys
 from pathlib import Path
 
@@ -15,7 +19,6 @@ from lanflow.report.leaderboard import (
 )
 from lanflow.tracking.store import resolve_store
 from lanflow.tracking.sync import sync_if_unsent
-from lanflow.workflow.script import log_to
 
 log_to(snakemake.log[0])
 given = snakemake.input

@@ -1,12 +1,15 @@
 """Rule refresh_manifests: rewrite each manifest whose experiment or folder has changed."""
 
+from lanflow.workflow.script import hand_over, log_to
+
+hand_over()  # before what takes seconds to import
+
 import sys
 
 from lanflow.core.errors import UserError
 from lanflow.study.config import StudyConfig
 from lanflow.tracking.store import resolve_store
 from lanflow.workflow.refresh import refresh_manifests
-from lanflow.workflow.script import log_to
 
 log_to(snakemake.log[0])
 study = StudyConfig.model_validate(snakemake.params.study)

@@ -1,10 +1,13 @@
 """Rule write_report: the report of a study as one page."""
 
+from lanflow.workflow.script import hand_over, log_to
+
+hand_over()  # before what takes seconds to import
+
 import sys
 from pathlib import Path
 
 from lanflow.report.page import write_report
-from lanflow.workflow.script import log_to
 
 log_to(snakemake.log[0])
 given = snakemake.input

@@ -24,7 +24,7 @@ _KEYS = (
     *("tracking.uri", "evaluation.n_sets", "evaluation.rows", "evaluation.reference"),
     *("recover_parameters", "recovery.n_subjects", "recovery.method", "require_gates"),
     *("models.ddm", _DATA, f"{_DATA}.generate", f"{_DATA}.generate.config"),
-    *(f"{_DATA}.generate.chunks", f"{_DATA}.generate.log_files"),
+    *(f"{_DATA}.generate.chunks", f"{_DATA}.generate.log_files", f"{_DATA}.generate.threads"),
     *(f"{_DATA}.path_map", f"{_DATA}.run_ids", f"{_DATA}.max_repeated_sets"),
     *("models.ddm.networks", _NETWORK, f"{_NETWORK}.network_id", f"{_NETWORK}.backends"),
     *(f"{_NETWORK}.seed", f"{_NETWORK}.device", f"{_NETWORK}.memory_mb", f"{_NETWORK}.threads"),

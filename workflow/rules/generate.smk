@@ -61,7 +61,7 @@ rule generate_data:
         f"{RESULTS}/benchmarks/generate_data/{{model}}_{{chunk}}.tsv"
     conda:
         "../../environment.yml"
-    threads: 2
+    threads: lambda w: data_of(w).generate.threads
     resources:
         mem_mb=4000,
         runtime=240,

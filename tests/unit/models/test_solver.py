@@ -147,3 +147,12 @@ def test_steps_begin_before_anybody_decides_and_grow() -> None:
     begun = density_of(Solution(particle)).mass(times[0]).sum()
     assert 0 <= begun < 1e-5
     assert len(step_times(particle, 0.03)) > 1.8 * len(times)
+
+
+def test_a_straight_boundary_that_stands_in_for_one_that_leaps_begins_further_out() -> None:
+    straight = process(a=1.2, slope=0.3).course
+    assert straight.began(0.5) == pytest.approx(1.2, abs=1e-6)
+    leaping = process(boundary=lambda t: 0.3 + 5 * t**0.1).course
+    assert leaping.began(0.2) == pytest.approx(0.3 + 5 * 0.2**0.1 * 0.9, rel=1e-3)
+    rising = process(boundary=lambda t: 0.3 + t**2).course
+    assert rising.began(0.5) == pytest.approx(0.3)

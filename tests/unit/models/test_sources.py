@@ -56,6 +56,7 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("ddm_mic2_ornstein_deadline", "solver"),
         ("tradeoff_weibull_no_bias", "solver"),
         ("ddm_mic2_multinoise_conflict_gamma_no_bias", "kde"),
+        ("ddm_mic2_leak_conflict_gamma_no_bias_no_lowdim_noise", "solver"),
         ("full_ddm", "analytic"),
         ("ddm_st", "analytic"),
         ("ddm_seq2", "analytic"),

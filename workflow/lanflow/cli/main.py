@@ -7,7 +7,7 @@ import click
 
 from lanflow import __version__
 from lanflow.cli.command import WIDTH, Command
-from lanflow.cli.running import declare, explain_unknown, run
+from lanflow.cli.running import declare, explain_unknown, hand_over, run
 
 _ABOUT = "From simulations of a cognitive model to a trained likelihood network."
 _EPILOG = (
@@ -142,4 +142,6 @@ def _show_version(ctx: click.Context, _parameter: click.Parameter, is_asked: boo
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
+    if arguments is None:
+        hand_over("lanflow.cli.main:main")
     return run(program(), "lanflow", arguments)

@@ -59,6 +59,20 @@ def _declare(
     return command
 
 
+def hand_over(entry: str) -> None:
+    """In a build, let a fork of a process that has imported what it needs do the work, and end.
+
+    Parameters
+    ----------
+    entry
+        ``module:function`` of the command.
+    """
+    if os.environ.get("LANFLOW_WARM"):
+        from lanflow.workflow.warm import client
+
+        client.hand_over(entry)
+
+
 def run(command: click.Command, name: str, arguments: list[str] | None = None) -> int:
     """Parse a command line and run the command.
 

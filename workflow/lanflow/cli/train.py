@@ -24,7 +24,7 @@ from lanflow.cli.options import (
     Title,
     parse_path_map,
 )
-from lanflow.cli.running import declare_for_programs, run
+from lanflow.cli.running import declare_for_programs, hand_over, run
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.names import DEFAULT_MEMORY_MB
 from lanflow.networks.types import BackendName
@@ -202,11 +202,15 @@ def training_command(backend: BackendName) -> Command:
 
 def jaxtrain(arguments: list[str] | None = None) -> int:
     """Train with JAX."""
+    if arguments is None:
+        hand_over("lanflow.cli.train:jaxtrain")
     return run(training_command("jax"), "jaxtrain", arguments)
 
 
 def torchtrain(arguments: list[str] | None = None) -> int:
     """Train with Torch."""
+    if arguments is None:
+        hand_over("lanflow.cli.train:torchtrain")
     return run(training_command("torch"), "torchtrain", arguments)
 
 

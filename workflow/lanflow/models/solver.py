@@ -110,6 +110,17 @@ class Course:
         relative_way = self.relative_way[before] + drift * passed * np.sqrt(self.b[before] * b)
         return b, self.tau[before] + passed, way, relative_way
 
+    def began(self, time: float) -> float:
+        """Beginning of a straight boundary that stands in for this one until a time.
+
+        The tangent, if it begins further out: where all that has come close to the boundary has
+        done so lately. A boundary that leaps away at the beginning is never near.
+        """
+        b, slope = (
+            float(np.interp(time, self.t, row)) for row in (self.b, np.gradient(self.b, self.t))
+        )
+        return max(float(self.b[0]), b - slope * time)
+
 
 def _running(parts: Array) -> Array:
     return np.concatenate([[0.0], np.cumsum(parts)])
@@ -216,7 +227,7 @@ def solve(process: Process, times: Array, n_space: int) -> Array:
 def _start(process: Process, x: Array, t: float, b: float, way: float) -> Array:
     """Density of the place shortly after the start: a Gaussian, less what has met a boundary."""
     damped = np.exp(-process.leak * t)
-    a, start = process.course.b[0], (2 * process.start - 1) * process.course.b[0]
+    a, start = process.course.began(t), (2 * process.start - 1) * process.course.b[0]
     mean, variance = start * damped + way * np.sqrt(damped), t * damped
     free = np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
     # Of the bridges from the start to x, those that stay on this side of a straight boundary.

@@ -51,6 +51,9 @@ class GenerateConfig(Settings):
         1, description="jobs; each is one run in {model}-data-generation"
     )
     files_per_chunk: Count = Field(1, description="training files that each job makes")
+    threads: Annotated[Count, Field(le=1024)] = Field(
+        2, description="processor cores of each job; the files are the same with any number"
+    )
     log_files: bool = Field(
         False,
         description="log the files as artifacts of the runs, for machines that do not see them",

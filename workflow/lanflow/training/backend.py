@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -224,16 +224,25 @@ def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
             mapped_bytes=_LOADING_BYTES[name],
         )
     try:
-        if name == "jax":
-            from lanflow.training.backends.jax import JaxBackend
-
-            return JaxBackend(device=device, threads=threads)
-        _bound_spinning()
-        from lanflow.training.backends.torch import TorchBackend
-
-        return TorchBackend(device=device, threads=threads)
+        kind = load_jax() if name == "jax" else load_torch()
+        return kind(device=device, threads=threads)
     except ImportError as e:
         raise UserError(explain_import_error(e, f"{name}train", extra=name)) from e
+
+
+def load_jax() -> Callable[..., Backend]:
+    """Import JAX, and return its backend."""
+    from lanflow.training.backends.jax import JaxBackend
+
+    return JaxBackend
+
+
+def load_torch() -> Callable[..., Backend]:
+    """Import Torch, and return its backend."""
+    _bound_spinning()
+    from lanflow.training.backends.torch import TorchBackend
+
+    return TorchBackend
 
 
 def _bound_spinning() -> None:

@@ -9,6 +9,7 @@ import atexit
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,24 @@ class WorkflowPlace:
         """
         if self.is_module and self.is_main_process:
             atexit.register(self._end, action, Path.cwd())
+
+    def jobs_here(self, without: str) -> Counter[int]:
+        """Count the jobs that Snakemake is about to run on this machine, by their threads.
+
+        They do not count if it submits jobs to a scheduler, runs them in environments or containers
+        of their own, or only touches their files.
+
+        Parameters
+        ----------
+        without
+            A rule that does nothing.
+        """
+        deployment = self._workflow.deployment_settings.deployment_method
+        if not self._workflow.local_exec or deployment or self._workflow.touch:
+            return Counter()
+        name = self._modifier.modify_rulename(without)
+        jobs = self._workflow.dag.needrun_jobs()
+        return Counter(int(job.threads) for job in jobs if job.rule.name != name)
 
     def will_run(self, *rules: str) -> bool:
         """Tell whether Snakemake is about to run a job of one of these rules."""

@@ -1,4 +1,4 @@
-"""The log of a rule that is a script."""
+"""The start of a rule that is a script, and its log."""
 
 import logging
 import os
@@ -6,6 +6,14 @@ import sys
 from pathlib import Path
 
 from lanflow.core.progress import LineFormatter
+
+
+def hand_over() -> None:
+    """Let a fork of a process that has imported what scripts need run this one, and end."""
+    if os.environ.get("LANFLOW_WARM"):
+        from lanflow.workflow.warm import client
+
+        client.hand_over("")
 
 
 def log_to(path: str) -> None:

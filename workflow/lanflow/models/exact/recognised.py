@@ -23,7 +23,7 @@ from lanflow.models.exact.levy import Levy
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
-from lanflow.models.exact.two.levels import MOST_DRIFT, TwoLevels
+from lanflow.models.exact.two.levels import LEAST_SHAPE, MOST_DRIFT, MOST_HEIGHT, TwoLevels
 from lanflow.models.exact.two.stages import CHOICES, Particle, TwoStages
 from lanflow.models.exact.variable import Variable
 from lanflow.models.exact.wald import racing_diffusion
@@ -43,13 +43,14 @@ _STRAIGHT = ("constant", "angle")
 _VARYING = ("full_ddm", "full_ddm_rv")
 # Simulators of two decisions: True if the second waits for the first.
 _TWO_STAGES = {"ddm_flexbound_seq2": True, "ddm_flexbound_par2": False}
-# Simulators of a high decision that drives a low one; boundaries that never rise and fall again.
-_TWO_LEVELS = (
-    "ddm_flexbound_mic2_ornstein",
-    "ddm_flexbound_mic2_multinoise",
-    "ddm_flexbound_tradeoff",
-)
+# Simulators of a high decision that drives a low one, and the boundaries that are solved for each:
+# those that never rise and fall again, and a bump.
 _MONOTONE = ("constant", "angle", "weibull_cdf")
+_TWO_LEVELS = {
+    "ddm_flexbound_mic2_ornstein": (*_MONOTONE, "conflict_gamma"),
+    "ddm_flexbound_mic2_multinoise": _MONOTONE,
+    "ddm_flexbound_tradeoff": _MONOTONE,
+}
 # Half the least width of the non-decision time, seconds: less is taken for it.
 _LEAST_WIDTH = 1e-5
 # Parameters of noise, which is taken for that of the simulator.
@@ -128,21 +129,42 @@ def is_levy(model: Model) -> bool:
 def is_two_levels(model: Model) -> bool:
     """True if a model is a high decision that drives a noisy low one.
 
-    Boundaries that rise and fall are left out: some fall so steeply that the solution is lost in
-    rounding, and where the low choice is read off with the boundary at the high decision, a wrong
-    one has no simple probability. So are bounds of one's own in which the drift is as steep.
+    Left out are bounds in which the solution would be lost in rounding, and boundaries that rise
+    and fall where the low choice is read off with the boundary at the high decision: a wrong one
+    has no simple probability then. So are those of the ``tradeoff`` simulator, whose boundary has
+    other names for its parameters than the model, and jumps.
     """
     if not (
-        model.simulator in _TWO_LEVELS
-        and model.definition.boundary in _MONOTONE
+        model.definition.boundary in _TWO_LEVELS.get(str(model.simulator), ())
         and _is_as_simulated(model, CHOICES)
         and "s_pre_high_level_choice" not in model.parameters
         and {"vh", "a"} <= set(model.parameters)
         and np.abs(model.bounds["vh"]).max() * model.bounds["a"][1] <= MOST_DRIFT
+        and (model.definition.boundary in _MONOTONE or _has_low_bumps(model))
     ):
         return False
     given = simulator_arguments(model, model.bounds.centre())
     return bool(given.get("s_pre_high_level_choice", np.ones(1))[0] == 1)
+
+
+def _has_low_bumps(model: Model) -> bool:
+    """True if a gamma density on top of the boundary is nowhere in the bounds too much of it.
+
+    It is the highest and steepest where the density is the narrowest and nearest to the beginning.
+    """
+    of_bump = {"scale", "alphaGamma", "scaleGamma"}
+    if not of_bump <= set(model.parameters) or model.bounds["alphaGamma"][0] < LEAST_SHAPE:
+        return False
+    steepest = {name: model.bounds[name][int(name in ("a", "scale"))] for name in of_bump | {"a"}}
+    theta = model.bounds.centre() | steepest | {"vh": float(np.abs(model.bounds["vh"]).max())}
+    return _way_up(model, theta) <= MOST_HEIGHT
+
+
+def _way_up(model: Model, theta: Mapping[str, float]) -> float:
+    """The high drift times half the distance of the boundaries where that is the widest."""
+    given = _numbers(model, theta)
+    heights = boundary_of(model, given)(np.geomspace(1e-6, 20, 400))
+    return float(abs(given["vh"]) * np.max(heights))
 
 
 def _family(distribution: Any) -> str:
@@ -328,6 +350,11 @@ def two_levels_of(
     given = _numbers(model, theta)
     if abs(given["vh"]) * theta["a"] > MOST_DRIFT:
         raise ValueError(f"vh * a is above {MOST_DRIFT:g}: the solution is lost in rounding")
+    if _way_up(model, theta) > MOST_HEIGHT:
+        raise ValueError(
+            f"vh times the height of the boundary's bump is above {MOST_HEIGHT:g}: the solution is "
+            "lost in rounding"
+        )
     boundary, d = boundary_of(model, given), given["d"]
     drift, noise, misses = (0.0, 1 - d), (1.0, 0.0), False
     if model.simulator == "ddm_flexbound_tradeoff":

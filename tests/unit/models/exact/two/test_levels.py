@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -5,16 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import cumulative_trapezoid
+from scipy.stats import gamma
 
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array, Density
 from lanflow.models.exact.recognised import is_two_levels, two_levels_of
+from lanflow.models.exact.two.bent import Bent, step_times
 from lanflow.models.exact.two.levels import Solution, TwoLevels
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names, simulate
+from lanflow.models.solver import STEP, Process
 from lanflow.models.sources import best_source, make_density
 from tests.unit.models.exact.agreement import LEVEL, agreement, assert_simulated
 
+Boundary = Callable[[Array], Array]
 UNTIL = 20.0
 NAMES = [name for name in model_names() if name.startswith(("ddm_mic2_", "tradeoff_"))]
 # What a low process has of its drift and noise, as the three simulators have it.
@@ -24,11 +30,26 @@ TRADEOFF = {"drift": (0.3, 0.5), "noise": (0.3, 0.5)}
 quick = settings(deadline=None, max_examples=6)
 
 
-def levels(a: float = 1.2, slope: float = 0.0, **changed: Any) -> TwoLevels:
+# Boundaries of a, slope, and height, shape and scale of a bump: that leaps up, that makes a valley
+# before it, that is high and steep where drifts are (0.2 % of ssm-simulators' draws are steeper).
+LEAP, VALLEY, STEEP = (
+    (0.3, 0.5, 5.0, 1.1, 0.5),
+    (1.0, 0.5, 2.0, 4.0, 0.5),
+    (2.0, 0.3, 4.0, 1.8, 0.6),
+)
+
+
+def bump(a: float, slope: float, height: float, shape: float, scale: float) -> Boundary:
+    return lambda t: a - slope * t + height * gamma.pdf(t, shape, scale=scale)
+
+
+def levels(
+    a: float = 1.2, slope: float = 0.0, boundary: Boundary | None = None, **changed: Any
+) -> TwoLevels:
     given: dict[str, Any] = {"v_high": 0.7, "z_high": 0.45, "leak": 0.0, **ADJUSTED, **changed}
     v_low, z_low = given.pop("v_low", (1.1, -0.6)), given.pop("z_low", (0.6, 0.4))
     return TwoLevels(
-        boundary=lambda t: a - slope * t,
+        boundary=boundary or (lambda t: a - slope * t),
         v_low=np.array(v_low),
         z_low=np.array(z_low),
         until=UNTIL,
@@ -65,6 +86,54 @@ def test_a_low_process_that_knows_nothing_of_the_high_one_makes_a_product(slope:
             for below, most in [(9, 0.05), (6, 0.01), (4, 0.003)]:
                 assert off[known > known.max() - below].max() < most
             assert off[known > -60].max() < 1
+
+
+def product(both: TwoLevels) -> tuple[Array, Array]:
+    """Times, and log densities of choices that know nothing of each other: from one particle each.
+
+    Of another chapter, with four times its steps.
+    """
+    drifts = np.array([both.v_high, *both.v_low])
+    fastest = float(np.abs(drifts).max())
+    one = Process(both.boundary, lambda t: np.full_like(t, fastest), 0.5, 0.0, UNTIL)
+    steps = step_times(one, STEP / 4, is_fed=False)
+    alone = Bent(one.course, drifts, np.full(3, 0.5), n_space=256)
+    (high, *low), t = np.exp(alone.log_arrivals(steps)), steps[::2]
+    out = []
+    for side in range(2):
+        for f_low in low[side]:
+            until = [cumulative_trapezoid(f, t, initial=0) for f in (high[side], f_low)]
+            out.append(high[side] * until[1] + f_low * until[0])
+    return t, np.stack(out)
+
+
+@pytest.mark.parametrize(
+    ("shape", "v", "most"), [(LEAP, 0.1, 0.01), (VALLEY, 1.5, 0.01), (STEEP, 3.5, 0.03)]
+)
+def test_behind_a_bump_too_a_low_process_that_knows_nothing_makes_a_product(
+    shape: tuple[float, ...], v: float, most: float
+) -> None:
+    both = levels(boundary=bump(*shape), drift=(1.0, 0.0), v_high=v, z_high=0.5, z_low=(0.5, 0.5))
+    t, known = product(both)
+    assert np.trapezoid(known.sum(axis=0), t) == pytest.approx(1, abs=1e-3)
+    logs = Solution(both).log_densities(t)
+    for mine, right in zip(logs, known, strict=True):
+        likely = right > right.max() * np.exp(-6)
+        differences = np.abs(mine[likely] - np.log(right[likely]))
+        assert np.average(differences, weights=right[likely] * np.gradient(t)[likely]) < 1e-3
+        assert differences[right[likely] > right.max() * np.exp(-4)].max() < most
+
+
+@pytest.mark.parametrize(
+    ("shape", "v", "lost"),
+    [(LEAP, 0.1, 1e-3), (LEAP, -4.0, 0.01), ((2.5, 0.25, 5.0, 1.1, 0.5), 4.0, 0.02)],
+)
+def test_in_the_steepest_corners_nothing_is_lost_in_rounding(
+    shape: tuple[float, ...], v: float, lost: float
+) -> None:
+    # exp(40) is what the elementary factor spans each way, and exp(45) where the boundary falls.
+    both = levels(boundary=bump(*shape), v_high=v, z_high=0.5, z_low=(0.5, 0.5))
+    assert density_of(both).cumulative[:, -1].sum() == pytest.approx(1, abs=lost)
 
 
 def _running(f: Array, t: Array) -> Array:
@@ -181,13 +250,21 @@ def test_a_finer_grid_gives_the_same_labels(name: str, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["ddm_mic2_ornstein", "ddm_mic2_multinoise_angle_no_bias", "tradeoff_no_bias"]
+    "name",
+    [
+        "ddm_mic2_ornstein",
+        "ddm_mic2_multinoise_angle_no_bias",
+        "tradeoff_no_bias",
+        "ddm_mic2_ornstein_conflict_gamma_no_bias",
+        "ddm_mic2_adj_conflict_gamma_no_bias",
+    ],
 )
 def test_ssm_simulators_simulates_this_density(name: str) -> None:
     # Particles are looked at once a step, as if boundaries were 0.5826 sqrt(step) further away.
     step = 1e-4
     given_to_it = {"vh": 2.0, "vl1": 3.0, "vl2": -2.0, "a": 0.7, "d": 0.4, "t": 0.0}
     given_to_it |= {"zh": 0.4, "zl1": 0.55, "zl2": 0.6, "g": 2.0, "theta": 0.6}
+    given_to_it |= {"scale": 1.5, "alphaGamma": 1.7, "scaleGamma": 0.5}
     model = find_model(name)
     theta = {parameter: given_to_it[parameter] for parameter in model.parameters}
     rts, choices = simulate(model, theta, 30_000, seed=3, delta_t=step)
@@ -200,8 +277,11 @@ def test_ssm_simulators_simulates_this_density(name: str) -> None:
 
 def test_the_models_are_recognised_and_nothing_else() -> None:
     found = {name for name in model_names() if is_two_levels(find_model(name))}
-    assert found == {name for name in NAMES if "conflict_gamma" not in name}
-    assert len(found) == 24
+    assert set(NAMES) - found == {
+        "ddm_mic2_multinoise_conflict_gamma_no_bias",
+        "tradeoff_conflict_gamma_no_bias",
+    }
+    assert len(found) == 29
     assert best_source(find_model("tradeoff_angle_no_bias_deadline")) == "solver"
 
 
@@ -230,6 +310,16 @@ def test_a_drift_that_would_be_lost_in_rounding_is_not_solved() -> None:
     assert best_source(steeper) == "kde"
     with pytest.raises(ValueError, match=r"vh \* a is above 18"):
         make_density("solver", model, model.bounds.centre() | {"vh": 8.0, "a": 2.5}, UNTIL)
+
+
+def test_a_bump_that_is_too_high_or_begins_with_a_jump_is_not_solved() -> None:
+    model = find_model("ddm_mic2_adj_conflict_gamma_no_bias")
+    for bounds in ({"scale": (0.0, 6.0)}, {"scaleGamma": (0.4, 5.0)}, {"alphaGamma": (1.0, 5.0)}):
+        assert best_source(model.with_bounds(bounds, "PARAM_BOUNDS")) == "kde"
+    assert best_source(model.with_bounds({"vh": (-3.0, 3.0)}, "PARAM_BOUNDS")) == "solver"
+    steep = model.bounds.centre() | {"vh": 4.0, "scale": 9.0, "alphaGamma": 1.1, "scaleGamma": 0.5}
+    with pytest.raises(ValueError, match=r"vh times the height .* is above 45"):
+        make_density("solver", model, steep, UNTIL)
 
 
 def test_without_noise_before_the_high_decision_there_is_none_to_solve() -> None:

@@ -250,8 +250,9 @@ def test_earliest_decisions_before_a_rising_boundary_go_straight_to_it(is_sequen
     one = Particle(0.0, 0.5)
     density = density_of(TwoStages(one, (one, one), rising, False, is_sequence, 20.0))
     for t in (0.2, 0.5):
-        # Both from the middle, one after the other in half of the time each, or at once.
-        ends = rising(np.array([t / 2, t]))
-        nats = ends @ ends / t if is_sequence else ends[1] ** 2 / t
+        # Both from the middle, one after the other at the best time for it, or at once.
+        end, s = rising(np.array([t]))[0], t * np.linspace(0.02, 0.98, 97)
+        in_turn = (rising(s) ** 2 / s + end**2 / (t - s)).min() / 2
+        nats = in_turn if is_sequence else end**2 / t
         logs = [density.log_density(np.array([t]), choice)[0] for choice in CHOICES]
         np.testing.assert_allclose(logs, -nats, atol=6)

@@ -153,7 +153,8 @@ class Bent:
     def _begin(self, time: float) -> Array:
         """``u`` of those that started at the beginning, as if on straight lines until then."""
         (b,), (slope,), _ = self._walls(np.array([time]))
-        first, start, v = self.course.b[0], 2 * self.starts[:, None] - 1, self.drifts[:, None]
+        first, v = self.course.began(time), self.drifts[:, None]
+        start = (2 * self.starts[:, None] - 1) * self.course.b[0] / first
         chord, tau, y = (b - first) / time, time / (first * b), self._y
         total = np.exp(-((y - start) ** 2) / (2 * tau))
         for wall in (-1, 1):

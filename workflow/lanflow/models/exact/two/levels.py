@@ -31,9 +31,16 @@ Interpolated is the ratio to ``exp(-D**2 / 2t) / t``, ``D`` the length of the sh
 decisions, in which the noise of each place is the measure. Before the solution begins to be
 accurate the ratio is a straight line in time, behind its end one in the clock.
 
-The elementary factor spans ``exp(v b)`` to ``exp(-v b)``, and more where a boundary falls steeply:
-beyond ``exp(18)`` or so each way (:data:`MOST_DRIFT`), rounding is all that is left. In
-ssm-simulators' bounds only the bumps of ``conflict_gamma`` fall so steeply.
+The elementary factor spans ``exp(v b)`` to ``exp(-v b)``, and ``exp(-b b' / 2)`` at a boundary that
+falls. What rounding leaves of waves that cancel would grow by it, so that sums in which all but
+:data:`_ROUNDING` cancels are nothing: that is far from where the high process is, at that time. So
+``v b`` may be up to :data:`MOST_DRIFT` at the beginning, and :data:`MOST_HEIGHT` on a bump (of
+``conflict_gamma``), with more places the larger it is. The time of a step is short against that in
+which drift and boundary pass through the width that the places have by then, the square root of
+the time: without that, what is decided early behind a bump was off by percents.
+
+A bump of little shape leaps up at the beginning, far from the straight line between what the
+boundary was and is; the tangent stands in for it (:meth:`lanflow.models.solver.Course.began`).
 """
 
 from collections.abc import Callable
@@ -46,21 +53,30 @@ from lanflow.models.density import Array
 from lanflow.models.exact.normal import between_boundaries, log
 from lanflow.models.solver import POLE, RESIDUE, Course, Process
 
-# Drift times half the distance of boundaries, at most: of the high process.
-MOST_DRIFT = 18.0
+# Drift times half the distance of boundaries, at most: of the high process, when it begins, and
+# where boundaries are the furthest apart. A bump's shape, at least: below, it would be a step.
+MOST_DRIFT, MOST_HEIGHT, LEAST_SHAPE = 18.0, 45.0, 1.1
 # Intervals between the boundaries, and how much of the clock a step of the finer solution takes.
 N_HIGH = 48
 N_LOW = 64
 STEP = 0.1
 # Steps grow by this share of the clock behind one, where the slowest waves are all there is, and
 # are short against the time in which drift and leak lead from one boundary to another.
-_GROWTH = 0.3
+_GROWTH = 0.2
 _PER_WAY = 0.3
+# And against the time in which drift and boundary pass through the places that there are.
+_PASSING = 0.5
 # The places start as Gaussians when they are this many standard deviations from a boundary, or
 # this share of it wide; so many intervals are a standard deviation at least.
 _START_STDS, _WIDEST_START = 5.0, 0.1
 _HIGH_INTERVALS, _LOW_INTERVALS = 1.2, 1.9
+# Intervals are so many times the drift, in units of half the distance, at least; and a boundary
+# that falls adds so much of its exponent to that of the waves that are left out at the start.
+_HIGH_PER_DRIFT, _LOW_PER_DRIFT = 6.0, 10.0
+_PER_FALL = 1.5
 _MOST_INTERVALS = 256
+# Sums of waves in which more than this is cancelled are rounding.
+_ROUNDING = 1e-13
 # Until which clock it is solved; what is decided later is below exp(-30) of the whole.
 _SOLVED_TAU = 25.0
 # The solution is taken from where it is at most this much, in logarithms, below its peak.
@@ -113,6 +129,11 @@ class TwoLevels:
         """The boundary; its integrals of the drift are those of a drift of one."""
         return Process(self.boundary, np.ones_like, 0.5, 0.0, self.until).course
 
+    @cached_property
+    def _slope(self) -> Array:
+        """Slope of the boundary at the times of its course, per second."""
+        return np.gradient(self.course.b, self.course.t)
+
     @property
     def first_places(self) -> tuple[float, Array]:
         """Starts as places at the time zero."""
@@ -135,10 +156,16 @@ class TwoLevels:
     @property
     def intervals(self) -> tuple[int, int]:
         """Intervals between the boundaries, of the high and of the low process, both even."""
-        t = self.first_time
+        t, course = self.first_time, self.course
         std = np.sqrt(t) / float(np.interp(t, self.course.t, self.course.b))
-        n_high = max(N_HIGH, 2 * _HIGH_INTERVALS / std)
-        n_low = max(N_LOW, 2 * _LOW_INTERVALS / (std * max(sum(self.noise) / 2, 0.5)))
+        fall = max(-float(np.interp(t, course.t, course.b * self._slope)), 0.0)
+        narrow = std / np.sqrt(1 + fall * std**2)
+        at_wall = np.sqrt(_HIGH_INTERVALS**2 + _PER_FALL * fall / np.pi**2)
+        widest = float(course.b[course.tau <= 1].max())
+        steep = abs(self.v_high) * widest, float(np.abs(self.v_low).max()) * widest
+        n_high = max(N_HIGH, 2 * at_wall / narrow, _HIGH_PER_DRIFT * steep[0])
+        n_low = 2 * _LOW_INTERVALS / (std * max(sum(self.noise) / 2, 0.5))
+        n_low = max(N_LOW, n_low, _LOW_PER_DRIFT * steep[1])
         finer = np.sqrt(self.refinement) / 2
         n_high, n_low = (2 * int(np.ceil(min(n, _MOST_INTERVALS) * finer)) for n in (n_high, n_low))
         return n_high, n_low + n_low % 4
@@ -149,11 +176,14 @@ class TwoLevels:
         t, b, tau = self.course.t, self.course.b, self.course.tau
         first = self.first_time
         fastest = max(abs(self.v_high), float(np.abs(self.v_low).max()))
+        motion = np.abs(self._slope)
         young = np.minimum(tau + np.interp(first, t, tau), 1.0)
         old = 1 + _GROWTH * np.maximum(tau - 1, 0)
         pulled = _PER_WAY * (fastest * b + self.leak * b**2)
         scale = np.maximum(1 / young, pulled) / (b**2 * old)
-        rate = np.maximum(scale, np.abs(np.gradient(np.log(b), t)))
+        width = np.minimum(np.sqrt(np.maximum(t, first)), b)
+        passing = _PASSING * (fastest / old + motion) / width
+        rate = np.maximum.reduce([scale, motion / b, passing])
         parts = (rate[1:] + rate[:-1]) / 2 * np.diff(t)
         steps = np.concatenate([[0.0], np.cumsum(parts)]) * self.refinement / STEP
         ends = np.interp([first, np.interp(_SOLVED_TAU, tau, t)], t, steps)
@@ -195,6 +225,7 @@ class TwoLevels:
         """
         (high, low), b_first = self.first_places, self.course.b[0]
         b = float(np.interp(t, self.course.t, self.course.b))
+        bounds = self.course.began(t), b
         damped = np.exp(-self.leak * t)
         first, now = self.share(np.array([high / b_first])), self.share(y_high)
         share = self.drift[0] + self.drift[1] * (first + now) / 2
@@ -203,7 +234,7 @@ class TwoLevels:
         off = (self.noise[1] / (2 * b)) ** 2 * t / 6
         variance = ((s_first**2 + s_first * s + s**2) / 3 + off) * t * damped
         variance = variance + (self.v_low * self.drift[1] / (2 * b)) ** 2 * t**3 / 12
-        bounds, ahead = (b_first, b), high + self.v_high * t
+        ahead = high + self.v_high * t
         places = between_boundaries(b * y_high, high, ahead, t, bounds)
         moved = mean[..., None], variance[..., None]
         below = between_boundaries(b * y_low, low[:, None], *moved, bounds)
@@ -249,9 +280,9 @@ def _gone(rates: Array, dtau: Array) -> Array:
 class _High:
     """The high process's steps, each from the middle of a low one's to the middle of the next.
 
-    ``moves`` are matrices of densities; ``now`` and ``until_now``, ``from_now`` give, of a density
-    when the step begins, what leaves at the lower and the upper boundary: at the low process's
-    time, before and after it.
+    Of a density when a step begins, ``waves`` obey the equation of heat. From them come the density
+    when the step ends (``moved``) and what leaves at the boundary of the own side (``leaving``):
+    at the low process's time, before and after it (``now``, ``until_now``, ``from_now``).
     """
 
     def __init__(self, levels: TwoLevels, times: Array, n: int) -> None:
@@ -265,14 +296,14 @@ class _High:
         factor = _factors(np.array(levels.v_high), b, np.diff(knots), dtau)
         at = (tau - knots_tau[:-1]) / dtau
         y, sines, k, slopes = _sines(n)
-        back = 2 / n * sines / np.exp(factor(y, 0.0))[:, None, :]
-        waves = np.exp(-(k**2) / 2 * dtau[:, None])[..., None] * back
-        self.moves = np.exp(factor(y, 1.0))[..., None] * (sines @ waves)
+        self._enter = np.exp(-factor(y, 0.0))[..., None]
+        self._leave = np.exp(factor(y, 1.0))[..., None]
+        self._heat = sines @ (np.exp(-(k**2) / 2 * dtau[:, None])[..., None] * sines) * (2 / n)
         ends = [factor(_SIGNS, share) for share in (0.0, at, 1.0)]
 
-        def out(begin: int, length: Array, amounts: Array) -> Array:
+        def out(begin: int, length: Array, amounts: Array) -> tuple[Array, Array]:
             waves = slopes / 2 * np.exp(-(k**2) / 2 * (length * dtau)[:, None])[:, None, :]
-            return np.asarray((np.exp(ends[begin])[..., None] * waves * amounts) @ back)
+            return np.exp(ends[begin])[..., None], waves * amounts @ sines * (2 / n)
 
         def spent(begin: int, share: Array) -> Array:
             width = np.maximum(share * dtau, 1e-300)[:, None, None]
@@ -282,6 +313,27 @@ class _High:
         self.now = out(1, at, np.ones(1))
         self.until_now = out(0, 0 * at, spent(0, at))
         self.from_now = out(1, at, spent(1, 1 - at))
+
+    def waves(self, i: int, q: Array) -> Array:
+        """A density without drift and motion, shape (high, low of two sides)."""
+        return np.asarray(self._enter[i] * q.reshape(len(q), -1))
+
+    def moved(self, i: int, waves: Array) -> Array:
+        """The density at the end of a step, shape (high, 2, low)."""
+        later = _cut(self._heat[i] @ waves, np.abs(waves).max(axis=0))
+        return np.asarray(self._leave[i] * later).reshape(len(later), 2, -1)
+
+    def leaving(self, i: int, when: tuple[Array, Array], waves: Array) -> Array:
+        """Density of leavers at the boundary of each side, shape (2, low)."""
+        size, slopes = when[0][i], when[1][i]
+        both = waves.reshape(len(waves), 2, -1)
+        most = np.abs(slopes).max() * np.abs(both).max(axis=0)
+        return np.asarray(size * _cut(np.einsum("sh,hsl->sl", slopes, both), most))
+
+
+def _cut(sums: Array, most: Array) -> Array:
+    """Sums of numbers up to ``most``, or nothing where that is less than rounding may leave."""
+    return np.where(np.abs(sums) > _ROUNDING * most, sums, 0.0)
 
 
 class _Low:
@@ -350,20 +402,18 @@ def _solved(levels: TwoLevels, times: Array, n_high: int, n_low: int) -> Array:
     entering = np.zeros((2, n_low - 1))
     out, left = np.empty((len(times), 2, 2)), np.empty((len(times) - 1, 2, 2))
     for i in range(len(times)):
-        entering = entering + np.einsum("sh,hsl->sl", high.until_now[i], both)
+        waves = high.waves(i, both)
+        entering = entering + high.leaving(i, high.until_now, waves)
         if i > 0:
             weights = np.array([1.0, 1 / np.sqrt(b[i - 1] * b[i])])[:, None, None]
             then, met = after.step(i - 1, then, weights * entering)
             left[i - 1] = _read_off(met, np.sqrt(b[i - 1] * b[i])) if levels.misses else met[0]
-        out[i] = np.einsum("sh,hsl->sl", high.now[i], alone) / b[i] ** 2
-        entering = np.einsum("sh,hsl->sl", high.from_now[i], both)
+        entering = high.leaving(i, high.from_now, waves)
+        waves_alone = high.waves(i, alone)
+        out[i] = high.leaving(i, high.now, waves_alone) / b[i] ** 2
         if i < len(times) - 1:
-            both, alone = (
-                (high.moves[i] @ one.reshape(n_high - 1, -1)).reshape(one.shape)
-                for one in (both, alone)
-            )
-            both, met = low.step(i, both)
-            alone += met
+            both, met = low.step(i, high.moved(i, waves))
+            alone = high.moved(i, waves_alone) + met
     # Leavers of a step are a density in its middle; the ratio to the base is a smooth one.
     middles = (times[1:] + times[:-1]) / 2
     logs = log(left / np.diff(times)[:, None, None]).reshape(-1, 4).T

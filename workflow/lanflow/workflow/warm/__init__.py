@@ -1,0 +1,1 @@
+"""Jobs that start at once: forked from a process that has imported what takes seconds."""
