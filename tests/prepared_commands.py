@@ -36,6 +36,11 @@ _KEPT = {
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_COMPILATION_CACHE_MAX_SIZE": "1000000000",
 }
+# Libraries set these when a test imports them; a command would have none of them.
+OF_LIBRARIES = (
+    *("TF_CPP_MIN_LOG_LEVEL", "TPU_SKIP_MDS_QUERY", "NPROC"),
+    *("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK"),
+)
 # Jobs of Snakemake have as many threads; its own process and commands without it, one.
 _THREADS = ("1", "2")
 
@@ -51,7 +56,7 @@ _started: list[WarmProcesses] = []  # for as long as tests run
 # What stands in a command's file. A process that is not like the warm ones does the work itself.
 _COMMAND = """#!{python}
 import os, sys
-for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+for name in [name for name in os.environ if name.startswith("PYTEST_") or name in {foreign!r}]:
     del os.environ[name]
 os.environ |= {variables!r}
 for name in {threads!r}:
@@ -76,7 +81,11 @@ def start(folder: Path, *, owner: int) -> None:
     warm_folder = private_folder()
     assert warm_folder is not None
     kept = {**_KEPT, "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled")}
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("PYTEST_") and name not in OF_LIBRARIES
+    }
     preloaded = [*PRELOADED, *_OF_SNAKEMAKE, *(n for names in OF_BACKENDS.values() for n in names)]
     warm = WarmProcesses(warm_folder, ends_with_us=False)
     _started.append(warm)
@@ -98,6 +107,7 @@ def start(folder: Path, *, owner: int) -> None:
                 python=sys.executable,
                 variables=kept | {VARIABLE: str(warm_folder)},
                 threads=THREAD_VARIABLES,
+                foreign=OF_LIBRARIES,
                 module=module,
                 function=function,
             )

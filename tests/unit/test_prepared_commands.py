@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.prepared_commands import OF_LIBRARIES
+
 SNAKEFILE = """\
 rule all:
     input: "one.json", "two.json"
@@ -29,7 +31,12 @@ print(json.dumps(Path(os.environ["LANFLOW_WARM"], likeness()).is_socket()))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="commands are no forks elsewhere")
-def test_jobs_of_snakemake_are_like_a_warm_process(tmp_path: Path, quick_commands: Path) -> None:
+def test_jobs_of_snakemake_are_like_a_warm_process(
+    tmp_path: Path, quick_commands: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As tests of this process leave them, that import libraries.
+    for name in OF_LIBRARIES:
+        monkeypatch.setenv(name, "1")
     (tmp_path / "Snakefile").write_text(SNAKEFILE.format(python=sys.executable))
     (tmp_path / "look.py").write_text(LOOK)
     command = [quick_commands / "snakemake", "--cores", "2"]

@@ -20,7 +20,11 @@ def likeness(*before: str, env: dict[str, str] | None = None, cwd: Path | None =
 
 @pytest.mark.parametrize(
     "env",
-    [{"PATH": "/nowhere"}, {"TMPDIR": "/x"}, {"LANFLOW_X": "1"}, {"MLFLOW_TRACKING_URI": "x"}],
+    [
+        *({"PATH": "/nowhere"}, {"TMPDIR": "/x"}, {"LANFLOW_X": "1"}, {"MLFLOW_TRACKING_URI": "x"}),
+        # What lanflow itself sets when it needs it, and a process that did hands on.
+        *({"NPROC": "1"}, {"MLFLOW_ALLOW_FILE_STORE": "true"}),
+    ],
 )
 def test_what_a_fork_is_given_anew_does_not_count(env: dict[str, str], tmp_path: Path) -> None:
     assert likeness() == likeness(env=env, cwd=tmp_path)

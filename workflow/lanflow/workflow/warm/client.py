@@ -119,7 +119,8 @@ def _wait(server: socket.socket) -> int:
     handlers = {**dict.fromkeys(_PASSED_ON, pass_on), signal.SIGTSTP: stop}
     before = {number: signal.getsignal(number) for number in handlers}
     for number, handler in handlers.items():
-        if before[number] != signal.SIG_IGN:
+        # The fork ignores what this process ignores, unless the job has a handler of its own.
+        if number != signal.SIGTSTP or before[number] != signal.SIG_IGN:
             signal.signal(number, handler)
     answer = b""
     while not answer.endswith(b"\n") and (part := server.recv(16)):

@@ -22,7 +22,8 @@ _FREE_VARIABLES = {
     # Set by tracking/client.py before it imports MLflow, which reads all but the first late.
     *("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"),
     *("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "MLFLOW_HTTP_REQUEST_MAX_RETRIES"),
-    "MLFLOW_HTTP_REQUEST_TIMEOUT",
+    *("MLFLOW_HTTP_REQUEST_TIMEOUT", "MLFLOW_ALLOW_FILE_STORE"),
+    "NPROC",  # XLA reads it when its CPU backend starts, and JAX's backend sets it before
 }
 _OWN_PREFIX = "LANFLOW_"  # lanflow reads these when it needs them
 
