@@ -201,7 +201,7 @@ def test_ssm_simulators_simulates_this_density(name: str, step: float) -> None:
     theta = {"vh": HIGH.v, "vl1": LOW[0].v, "vl2": LOW[1].v, "a": A, "t": 0.0, **z}
     theta |= {"theta": 0.5, "alpha": 2.5, "beta": 1.5}
     theta = {parameter: theta[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, 30_000 if step < 1e-3 else 100_000, seed=4, delta_t=step)
+    rts, choices = simulate(model, theta, 100_000, seed=4, delta_t=step)
     further = 0.5826 * np.sqrt(step)
 
     def seen(v: float, share: float) -> Particle:
@@ -256,3 +256,26 @@ def test_earliest_decisions_before_a_rising_boundary_go_straight_to_it(is_sequen
         nats = in_turn if is_sequence else end**2 / t
         logs = [density.log_density(np.array([t]), choice)[0] for choice in CHOICES]
         np.testing.assert_allclose(logs, -nats, atol=6)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"alphaGamma": 1.6}, {"scaleGamma": 0.8}, {"a": 1.2}], ids=str
+)
+@pytest.mark.parametrize("kind", ["par2", "seq2"])
+def test_behind_a_high_bump_nothing_is_lost(kind: str, more: dict[str, float]) -> None:
+    model = find_model(f"ddm_{kind}_conflict_gamma_no_bias")
+    theta = {"vh": -2.2, "vl1": 3.2, "vl2": 3.0, "a": 2.5, "t": 0.0, "theta": 0.5}
+    theta |= {"scale": 5.0, "alphaGamma": 1.2, "scaleGamma": 0.5} | more
+    usual, finer = (make_density("solver", model, theta, 20.0, refinement=r) for r in (1, 4))
+    rows = finer.sample(300, random_state=1)
+    assert np.abs(usual.evaluate(**rows) - finer.evaluate(**rows)).mean() < 2e-3
+    assert usual.mass(20.0).sum() == pytest.approx(1.0, abs=2e-3)
+
+
+def test_where_the_first_densities_are_below_all_numbers_none_are_made_up() -> None:
+    model = find_model("ddm_seq2_conflict_gamma_no_bias")
+    theta = {"vh": -2.869, "vl1": -3.585, "vl2": 2.262, "a": 0.58, "t": 0.0, "theta": 0.251}
+    theta |= {"scale": 3.102, "alphaGamma": 1.566, "scaleGamma": 0.931}
+    density = make_density("solver", model, theta, 20.0)
+    assert density.mass(20.0).sum() == pytest.approx(1.0, abs=1e-4)
+    assert (density.evaluate(np.linspace(1e-4, 0.1, 500), np.zeros(500)) < -20).all()
