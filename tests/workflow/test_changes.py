@@ -25,13 +25,11 @@ TABLE = read_table()
 N_SLICES, BATCH = 4, 250
 # Two changes may make a study that says two things at once; it is refused.
 CONTRADICTION = r"'root' and 'path_map' say where recorded folders are, but 'folder' already says"
-# One row for each effect is paired with every other; with this variable (`make changes`, half an
-# hour of one core) every row is.
+# One row for each kind of file and effect is paired with every other; with this variable (`make
+# changes`, half an hour of one core) every row is.
 EVERY_PAIR = bool(os.environ.get("LANFLOW_EVERY_PAIR"))
-EFFECTS = {change.says: change for change in reversed(TABLE)}
-PAIRS = list(itertools.combinations(TABLE if EVERY_PAIR else reversed(EFFECTS.values()), 2))
-# One row for each kind of file and effect is built.
 KINDS = {(change.section, change.says): change for change in reversed(TABLE)}
+PAIRS = list(itertools.combinations(TABLE if EVERY_PAIR else reversed(KINDS.values()), 2))
 
 
 @pytest.fixture(scope="session")

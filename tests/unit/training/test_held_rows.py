@@ -11,7 +11,7 @@ import pytest
 
 from lanflow.data.prepare import PackedData
 from lanflow.training.backend import Backend
-from lanflow.training.batches import HeldRows, ahead
+from lanflow.training.batches import ahead
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.fit import TrainingResult, fit
 from lanflow.training.job import TrainingJob
@@ -108,13 +108,11 @@ def test_the_seed_decides_the_bytes_and_every_epoch_has_an_order_of_its_own(
     job = keeping_job(packed, name, N_EPOCHS=1)
     fit(job)
     orders = []
+    start, rates = job.backend.weights(), np.full(math.ceil(480 / 70), 0.01, np.float32)
     for seed in (1, 2, 1):
-        job.backend.restore(job.backend.weights(), {})
-        start = job.backend.weights()
-        rates = np.full(math.ceil(480 / 70), 0.01, np.float32)
-        job.backend.train_epoch(seed, batch_size=70, learning_rates=rates)
-        orders.append(job.backend.weights()["layers_0/kernel"].copy())
         job.backend.restore(start, {})
+        job.backend.train_epoch(seed, batch_size=70, learning_rates=rates)
+        orders.append(job.backend.weights()["layers_0/kernel"])
     assert (orders[0] == orders[2]).all()
     assert (orders[0] != orders[1]).any()
 
@@ -143,6 +141,15 @@ def test_a_killed_training_continues_to_the_same_bytes(
     assert weights_of(fit(replace(job, backend=keeping_backend(name)))) == weights_of(whole)
 
 
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_finished_training_copies_no_row(packed: PackedData, name: str, tmp_path: Path) -> None:
+    job = replace(keeping_job(packed, name), checkpoint_path=tmp_path / "checkpoint")
+    finished = fit(job)
+    again = replace(job, backend=keeping_backend(name))
+    vars(again.backend)["hold_rows"] = lambda *_: pytest.fail("rows are copied for nothing")
+    assert weights_of(fit(again)) == weights_of(finished)
+
+
 def test_a_training_goes_on_in_the_order_it_began_with(packed: PackedData) -> None:
     kept, given = (make(packed, "torch") for make in (keeping_job, block_job))
     assert kept.fingerprint() != given.fingerprint()
@@ -162,7 +169,6 @@ def test_held_rows_are_those_of_the_split(packed: PackedData) -> None:
     for positions, ranges in ((held.train, job.split.train), (held.val, job.split.val)):
         np.testing.assert_array_equal(features[positions], job.arrays()[0][ranges.rows()])
     assert len(features) == len(held.train) + len(held.val)
-    assert isinstance(held, HeldRows)
 
 
 def test_blocks_are_made_ahead_in_their_order_and_errors_are_not_lost() -> None:

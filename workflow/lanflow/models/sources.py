@@ -25,7 +25,7 @@ from lanflow.models.exact.recognised import (
     two_stages_of,
     variable_of,
 )
-from lanflow.models.exact.two.levels import Solution as TwoLevelSolution
+from lanflow.models.exact.two.levels_solved import Solution as TwoLevelSolution
 from lanflow.models.model import Model
 from lanflow.models.simulators import is_one_particle, process_of
 from lanflow.models.solver import N_SPACE, STEP, Solution

@@ -82,21 +82,9 @@ class Backend(Protocol):
         """Forget the rows held, so that the device has room for those of another training."""
 
     def train_epoch(self, seed: int, *, batch_size: int, learning_rates: np.ndarray) -> float:
-        """Update the weights once per batch of the rows held, in an order drawn by a seed.
+        """Update the weights as :meth:`train_block` does, by the rows held, in an order of a seed.
 
-        Parameters
-        ----------
-        seed
-            At least 0 and below 2**31.
-        batch_size
-            Rows of a batch; the last may be smaller.
-        learning_rates
-            One for each batch, float32.
-
-        Returns
-        -------
-        float
-            Loss of every row before the update of its batch, summed.
+        The seed is at least 0 and below 2**31.
         """
 
     def evaluate_held(self) -> float:

@@ -198,6 +198,14 @@ def fit(job: TrainingJob, *, on_epoch: OnEpoch = lambda _: None) -> TrainingResu
         If a loss is not finite.
     """
     training = OngoingTraining.begin(job, on_epoch)
+    if not training.is_over:  # or rows would be copied to a device for nothing
+        _train_epochs(training)
+    return training.result
+
+
+def _train_epochs(training: OngoingTraining) -> None:
+    """Train until the last epoch is done."""
+    job = training.job
     with backend_at_work():
         rows = None if job.keeps_rows_on_device else job.rows()
         if rows is None:
@@ -213,7 +221,6 @@ def fit(job: TrainingJob, *, on_epoch: OnEpoch = lambda _: None) -> TrainingResu
             learning_rate=float(rates[-1]),
             seconds=time.perf_counter() - start,
         )
-    return training.result
 
 
 def _begin(job: TrainingJob) -> None:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 # Measured for 9 million weights (torch 2.13, jax 0.10): 47 and 52 bytes for each, which are copies
 # of the weights and of adam's moments while a checkpoint is written.
 _BYTES_PER_WEIGHT = 48
-# What a training of next to no weights takes: MLflow, onnx and figures are loaded on the way.
+# A training of next to no weights takes this: MLflow, onnx and figures are loaded on the way.
 _LEAST_BYTES = 250 * 2**20
 
 # Standard deviation of a standard normal that is cut at two.

@@ -30,9 +30,7 @@ from lanflow.networks.types import BackendName
 from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.store import SendMode, Store, resolve_store, training_experiment
 from lanflow.training.backend import make_backend
-from lanflow.training.checkpoints import (
-    read_start,
-)
+from lanflow.training.checkpoints import read_start
 from lanflow.training.config import (
     DEFAULT_PATH,
     TrainingConfig,
@@ -42,11 +40,7 @@ from lanflow.training.config import (
 )
 from lanflow.training.job import plan_job
 from lanflow.training.save import PlannedTraining
-from lanflow.training.track import (
-    Tracking,
-    interrupted_run_uuid,
-    recorded_run_uuid,
-)
+from lanflow.training.track import Tracking, interrupted_run_uuid, recorded_run_uuid
 
 log = logging.getLogger(__name__)
 

@@ -199,7 +199,7 @@ def test_ssm_simulators_simulates_this_density(name: str, more: dict[str, float]
     # A tenth of the usual step: the way by which a walk overshoots its boundaries is then 0.1 %.
     theta = {"v": 2.5, "a": 0.6, "z": 0.4, "alpha": 1.3, "t": 0.3, **more}
     model = find_model(name)
-    rts, choices = simulate(model, theta, 30_000, seed=3, delta_t=1e-4)
+    rts, choices = simulate(model, theta, 100_000, seed=3, delta_t=1e-4)
     density = make_density("solver", model, theta, UNTIL)
     assert_simulated(density, rts - theta["t"], choices)
 

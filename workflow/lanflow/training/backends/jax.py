@@ -101,12 +101,11 @@ class JaxBackend(Backend):
             self.held = tuple(jnp.concatenate(arrays) for arrays in zip(*blocks, strict=True))
         else:
             self.held = held_by.held
-        parts = None if rows.parts is None else jax.device_put(rows.parts, self._device)
-        self.trained = jax.device_put(rows.train, self._device), parts
+        parts = None if rows.parts is None else self.put(rows.parts)
+        self.trained = self.put(rows.train), parts
         n_rows = max(_EVALUATED_BYTES // (4 * sum(a.shape[1] for a in self.held)), 1)
         self._val_rows = [
-            jax.device_put(rows.val[first : first + n_rows], self._device)
-            for first in range(0, len(rows.val), n_rows)
+            self.put(rows.val[first : first + n_rows]) for first in range(0, len(rows.val), n_rows)
         ]
 
     def drop_rows(self) -> None:
@@ -122,8 +121,8 @@ class JaxBackend(Backend):
             self._state,
             self.held,
             self.trained,
-            jax.device_put(jax.random.key(seed), self._device),
-            jax.device_put(learning_rates, self._device),
+            self.put(jax.random.key(seed)),
+            self.put(learning_rates),
             batch_size=batch_size,
             optimizer=self.optimizer,
             architecture=self.architecture,
@@ -157,19 +156,19 @@ class JaxBackend(Backend):
         """Rows on their way to a GPU; the CPU takes them as they are."""
         if not self.uses_gpu:
             return features, labels
-        x, y = (jax.device_put(array, self._device) for array in (features, labels))
+        x, y = (self.put(array) for array in (features, labels))
         return x, y
 
-    def put(self, array: Any) -> jax.Array:
-        """The array on the device."""
-        return jax.device_put(array, self._device)
+    def put(self, arrays: Any) -> Any:
+        """An array on the device, or a tree of them."""
+        return jax.device_put(arrays, self._device)
 
     def _put_all(self, arrays: Weights) -> Tree:
         return {name: self.put(jnp.array(array)) for name, array in arrays.items()}
 
     def _fresh_state(self) -> Any:
         # On the same device as the weights, or the second call would be compiled anew.
-        return jax.device_put(self.optimizer.init(self._weights), self._device)
+        return self.put(self.optimizer.init(self._weights))
 
     def train_block(
         self,
@@ -191,19 +190,19 @@ class JaxBackend(Backend):
             if len(rates) == 0:
                 continue
             x, y = (a.reshape(len(rates), -1, a.shape[1]) for a in (x, y))
-            x, y, rates = (jax.device_put(a, self._device) for a in (x, y, rates))
+            x, y, rates = (self.put(a) for a in (x, y, rates))
             self._weights, self._state, loss = self._train(self._weights, self._state, x, y, rates)
             losses.append(loss)
         return float(sum(np.asarray(loss, dtype=np.float64).sum() for loss in losses))
 
     def evaluate_block(self, features: np.ndarray, labels: np.ndarray) -> float:
         """Sum the losses of rows, without an update."""
-        x, y = (jax.device_put(a, self._device) for a in (features, labels))
+        x, y = (self.put(a) for a in (features, labels))
         return float(self._evaluate(self._weights, x, y))
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Log-likelihoods or log-probabilities of rows."""
-        x = jax.device_put(np.asarray(features, dtype=np.float32), self._device)
+        x = self.put(np.asarray(features, dtype=np.float32))
         return np.asarray(self._predict(self._weights, x))
 
     def weights(self) -> Weights:
@@ -235,7 +234,7 @@ class JaxBackend(Backend):
             self._state = self._fresh_state()
             return
         restored = optax.ScaleByAdamState(
-            count=jax.device_put(jnp.array(optimizer_state["count"], jnp.int32), self._device),
+            count=self.put(jnp.array(optimizer_state["count"], jnp.int32)),
             mu=self._put_all({name: optimizer_state[f"mu/{name}"] for name in weights}),
             nu=self._put_all({name: optimizer_state[f"nu/{name}"] for name in weights}),
         )

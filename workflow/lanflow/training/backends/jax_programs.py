@@ -3,7 +3,7 @@
 An epoch of several networks is that of one, mapped over a first axis of weights and states.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
@@ -251,12 +251,7 @@ def compiled(options: Options, precise_options: Options) -> tuple[Any, Any, Any]
 @cache
 def compiled_epoch(options: Options) -> Any:
     """An epoch of rows that the device keeps, as JAX compiles it with these options of XLA's."""
-    return jax.jit(
-        _train_epoch,
-        compiler_options=dict(options),
-        static_argnames=("batch_size", "optimizer", "architecture"),
-        donate_argnames=("weights", "state"),
-    )
+    return _compiled_training(_train_epoch, options, donated=("weights", "state"))
 
 
 @cache
@@ -268,8 +263,15 @@ def compiled_gathered_loss(options: Options) -> Any:
 @cache
 def compiled_epochs(options: Options) -> Any:
     """An epoch of several networks, as JAX compiles it with these options of XLA's."""
+    return _compiled_training(_train_epochs, options)
+
+
+def _compiled_training(
+    function: Callable[..., Any], options: Options, donated: Sequence[str] = ()
+) -> Any:
     return jax.jit(
-        _train_epochs,
+        function,
         compiler_options=dict(options),
         static_argnames=("batch_size", "optimizer", "architecture"),
+        donate_argnames=tuple(donated),
     )

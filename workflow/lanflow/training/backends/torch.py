@@ -97,6 +97,7 @@ class TorchBackend(Backend):
 
     def hold_rows(self, rows: HeldRows, *, held_by: Any = None) -> None:
         """Copy rows to the device, unless another backend did."""
+        self._steps = None
         self.held = self._copy_rows(rows) if held_by is None else held_by.held
         self._train_rows, self._val_rows = self._number(rows.train), self._number(rows.val)
         self._parts = None if rows.parts is None else self._number(rows.parts)
@@ -140,7 +141,7 @@ class TorchBackend(Backend):
         self, n_rows: int, batch_size: int, held: tuple[torch.Tensor, torch.Tensor]
     ) -> DeviceSteps:
         """The steps of before if these rows fit them, so that a CUDA graph is recorded once."""
-        if self._steps is None or not self._steps.fit(n_rows, batch_size, held):
+        if self._steps is None or not self._steps.fit(n_rows, batch_size):
             self._steps = DeviceSteps(held, n_rows, batch_size, self._train_batch)
         return self._steps
 
@@ -197,10 +198,9 @@ class TorchBackend(Backend):
         self, x: torch.Tensor, y: torch.Tensor, batch_size: int, rates: np.ndarray
     ) -> float:
         """Train on a block as on rows that the device keeps, in the order in which they lie."""
-        if self._steps is None or not self._steps.fit(len(x), batch_size, None):
-            self._steps = DeviceSteps((x, y), len(x), batch_size, self._train_batch)
-        self._steps.take_rows(x, y)
-        return float(self._steps.run(torch.arange(len(x), device=self._device), rates))
+        steps = self._make_steps(len(x), batch_size, (x, y))
+        steps.take_rows(x, y)
+        return float(steps.run(torch.arange(len(x), device=self._device), rates))
 
     def _update(self, rate: float | torch.Tensor) -> None:
         """Change the weights by their gradients: one call for all of them.

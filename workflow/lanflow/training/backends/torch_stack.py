@@ -21,14 +21,11 @@ class TorchStack(Stack):
     """
 
     def __init__(self, backends: Sequence[TorchBackend], *, size: int) -> None:
-        first = backends[0]
-        self._backends, self._architecture, self._config = (
-            backends,
-            first.architecture,
-            first.config,
-        )
+        first, self._backends = backends[0], backends
+        self._architecture, self._config = first.architecture, first.config
         self._shapes = {name: array.shape for name, array in first.weights().items()}
-        self._count, device = torch.zeros(size, device=first.held[0].device), first.held[0].device
+        device = first.held[0].device
+        self._count = torch.zeros(size, device=device)
         n_weights = sum(map(math.prod, self._shapes.values()))
         # Adam's own step, for a learning rate of 1, comes in an array of its own.
         self._weights, self._gradients, self._mu, self._nu, self._step = (

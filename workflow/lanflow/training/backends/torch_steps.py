@@ -59,10 +59,9 @@ class DeviceSteps:
         self._aside = torch.cuda.Stream() if device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
 
-    def fit(self, n_rows: int, batch_size: int, held: _Rows | None) -> bool:
-        """Tell whether so many rows, of these arrays if they are named, are for these steps."""
-        are_held = held is None or all(map(torch.Tensor.is_set_to, held, self._held))
-        return are_held and batch_size == self._batch_size and n_rows <= self._order.shape[-1]
+    def fit(self, n_rows: int, batch_size: int) -> bool:
+        """Tell whether so many rows, in batches of this size, are for these steps."""
+        return batch_size == self._batch_size and n_rows <= self._order.shape[-1]
 
     def take_rows(self, features: torch.Tensor, labels: torch.Tensor) -> None:
         """Put other rows where those of before lie."""
@@ -76,9 +75,14 @@ class DeviceSteps:
         Parameters
         ----------
         order
-            Numbers of rows, (rows,) int64.
+            Numbers of rows, (rows,) or (networks, rows) int64.
         rates
-            Learning rate of each batch, float32.
+            Learning rate of each batch, (batches,) or (networks, batches) float32.
+
+        Returns
+        -------
+        numpy.ndarray
+            () or (networks,) float64.
         """
         n_rows, n_steps = order.shape[-1], rates.shape[-1]
         n_whole = n_rows // self._batch_size

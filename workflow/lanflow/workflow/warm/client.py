@@ -20,7 +20,7 @@ from lanflow.workflow.warm.likeness import likeness
 VARIABLE = "LANFLOW_WARM"
 # The warm process has the whole request; the job leaves it the work; then its status follows.
 READY, GO = b"+", b"!"
-# What is passed on to the fork. SIGKILL, which cannot be, closes the socket.
+# Signals that are passed on to the fork. SIGKILL, which cannot be, closes the socket.
 _PASSED_ON = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
     *(signal.SIGUSR1, signal.SIGUSR2, signal.SIGCONT),

@@ -20,9 +20,8 @@ THREAD_VARIABLES = (
     *("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
     *("VECLIB_MAXIMUM_THREADS", "NUMEXPR_NUM_THREADS"),
 )
-# What jobs import, the first ones first; MLflow after the file that says how it is used. Not
-# onnxruntime: it starts a thread when it is imported,
-# which a fork would not have.
+# Jobs import these, the first ones first; MLflow after the file that says how it is used. Not
+# onnxruntime: it starts a thread when it is imported, which a fork would not have.
 PRELOADED = (
     *("click", "yaml", "pydantic", "numpy", "lanflow.tracking.client", "mlflow.tracking"),
     *("mlflow.store.tracking.sqlalchemy_store", "alembic.command", "pandas", "tqdm", "jinja2"),

@@ -13,7 +13,8 @@ from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array, Density
 from lanflow.models.exact.recognised import is_two_levels, two_levels_of
 from lanflow.models.exact.two.bent import Bent, step_times
-from lanflow.models.exact.two.levels import Solution, TwoLevels
+from lanflow.models.exact.two.levels import TwoLevels
+from lanflow.models.exact.two.levels_solved import Solution
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names, simulate
 from lanflow.models.solver import STEP, Process
@@ -244,8 +245,7 @@ def test_a_finer_grid_gives_the_same_labels(name: str, seed: int) -> None:
     for choice in range(4):
         known = finer.evaluate(rts, np.full(100, choice))
         off = np.abs(usual.evaluate(rts, np.full(100, choice)) - known)
-        far = known > -60  # e^-60: a twentieth of its logarithm
-        assert (off < np.maximum(1, -known / 20))[far].all()
+        assert (off[known > -60] < 1).all()
 
 
 @pytest.mark.slow
@@ -267,7 +267,7 @@ def test_ssm_simulators_simulates_this_density(name: str) -> None:
     given_to_it |= {"scale": 1.5, "alphaGamma": 1.7, "scaleGamma": 0.5}
     model = find_model(name)
     theta = {parameter: given_to_it[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, 30_000, seed=3, delta_t=step)
+    rts, choices = simulate(model, theta, 100_000, seed=3, delta_t=step)
     moved = theta | {"a": theta["a"] + 0.5826 * np.sqrt(step)}
     assert_simulated(make_density("solver", model, moved, UNTIL), rts, choices)
     if "multinoise" in name:  # its low choice is sometimes read off wrongly
