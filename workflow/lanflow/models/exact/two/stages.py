@@ -154,7 +154,7 @@ class TwoStages:
 
     @cached_property
     def _fineness(self) -> float:
-        """How much finer the grids are than the usual ones, in time and in space."""
+        """Factor by which the grids are finer than the usual ones, in time and in space."""
         widest = self._course.b[self._course.tau <= 1].max()
         fastest = max(abs(one.v) for one in (self.high, *self.low))
         return float(self.refinement * max(fastest * widest / _USUAL_DRIFT, 1.0))
