@@ -7,8 +7,19 @@ variants with an angle or a deadline.
 The Fokker-Planck equation is solved in ``y = X / boundary(t)``, so that the domain stands still at
 [-1, 1] and no grid point is ever lost to a boundary. Space has central differences in conservation
 form; time has steps of Radau's method, which leaves no waves behind that would cover a tail, with
-coefficients integrated over the step, so that a jump of the drift inside one does no harm. It is
-solved twice, on a grid and on one of half as many points in space and time, and extrapolated.
+coefficients averaged over the step. It is solved twice, on a grid and on one of half as many points
+in space and time, and extrapolated.
+
+The drift towards a boundary decides how the density bends there: ``q'' = 2 drift q'``. Where the
+drift jumps by ``d``, what arrives goes on like ``1 + 2 d sqrt(2 t / pi)``, ``t`` after the jump. So
+a step ends at each jump, those after it are short and grow, and what is interpolated is smooth in
+``sqrt(t)``. Averages over steps of ``h`` are small jumps, too. On a half line, with Radau's
+``R(z)`` for ``exp(-z)``, a drift that grows by ``d`` a step gives what arrives at its end as
+``1 + e``,
+
+    e = d sqrt(h) sqrt(2) / pi int (1 / z - 1 / 2 - R / (1 - R)) / z**1.5 dz = -d sqrt(h / 12),
+
+by which it is corrected. (With ``exp(-z)`` itself, ``-1.60 * 0.208 d sqrt(h)``.)
 
 What is interpolated is not the density but its ratio to that of straight boundaries and constant
 drift with the same averages until then, which is known exactly (:mod:`lanflow.models.analytic`). It
@@ -16,6 +27,8 @@ has the singularity at short times and the exponential tail of the density, so t
 smooth, and one for the ddm and for angle.
 """
 
+import functools
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,8 +44,25 @@ STEP = 0.06
 _N_LOOKS = 4001
 # The particle starts as a Gaussian when it is this many standard deviations from a boundary.
 _START_STDS = 5.0
+# The boundaries' signs.
+SIDES = np.array([-1.0, 1.0])[:, None]
+# The grid is finer where speed times boundary is above this, so that the density is steep at a
+# boundary, or the start is nearer to one than this share of their distance; and at most so often.
+_STEEP, _NEAR = 12.0, 0.15
+_FINEST = 8.0
 # Boundaries closer than this share of their first distance have met.
 _CLOSED = 1e-3
+# The logarithm of what arrives is not corrected by more.
+_MOST_LAG = 0.5
+# A step's scale, of the time in which a packet of particles passes a boundary: its inverse is taken
+# for so much.
+_PASSING = 0.5
+# Jumps of the drift by less do no harm. They are told from steep slopes by halving a look so often.
+_LEAST_JUMP = 0.01
+_HALVINGS = 24
+# After a jump by d a step of the usual length takes this share of the time since, and to begin with
+# this times the same share of 1 / d**2.
+_SINCE, _FIRST_SINCE = 5.0, 0.0175
 # A step takes (1 - z / 3) / (1 + 2 z / 3 + z**2 / 6) for exp(-z), which is of third order and goes
 # to zero for the fastest waves (Radau IIA). It is 2 Re(residue / (z - pole)): one system to solve.
 POLE = -2 + 2**0.5 * 1j
@@ -76,23 +106,59 @@ class Process:
             met = np.flatnonzero(self._boundary(t) <= _CLOSED * self._boundary(t[:1]))
             until = t[met[0]] if len(met) else until
         t = until * (1 - (1 - grid**3) ** 3)
+        drift = self._drift(t)
+        jumps = _jumps(self._drift, t, drift)
+        if jumps.size:
+            t = np.union1d(t, jumps)
+            drift = self._drift(t)
         b = np.maximum(self._boundary(t), _CLOSED / 2 * self._boundary(t[:1]))
         widths, ends = np.diff(t), b[1:] * b[:-1]
         # Exact where the boundary is straight, as it is between two times.
         tau = _running(widths / ends)
         last = min(int(np.searchsorted(tau, _LAST_TAU)) + 1, len(t))
-        drift = np.broadcast_to(np.asarray(self.drift(t), float), t.shape)
         mean = (drift[1:] + drift[:-1]) / 2
-        rows = t, b, tau, _running(mean * widths), _running(mean * widths / np.sqrt(ends)), drift
-        return Course(*(row[:last] for row in rows))
+        way, relative_way = _running(mean * widths), _running(mean * widths / np.sqrt(ends))
+        t, b, tau, way, relative_way, drift = (
+            row[:last] for row in (t, b, tau, way, relative_way, drift)
+        )
+        return Course(t, b, tau, way, relative_way, drift, jumps[:, jumps[1] < t[-1]])
 
     def _boundary(self, t: Array) -> Array:
         return np.broadcast_to(np.asarray(self.boundary(t), float), t.shape)
 
+    def _drift(self, t: Array) -> Array:
+        return np.broadcast_to(np.asarray(self.drift(t), float), t.shape)
+
+
+def _jumps(drift: Callable[[Array], Array], t: Array, values: Array) -> Array:
+    """Times before and after each jump of the drift, next to each other, shape (2, jumps).
+
+    A change between two looks is halved again and again: a jump stays, a slope gets small. A drift
+    may look at the first and the last of its times, so that it always gets those.
+    """
+    found = np.flatnonzero(np.abs(np.diff(values)) > _LEAST_JUMP)
+    ends = np.stack([t[found], t[found + 1], values[found], values[found + 1]])
+    for _ in range(_HALVINGS):
+        if not ends.size:
+            break
+        before, after, low, high = ends
+        middle = (before + after) / 2
+        value = drift(np.concatenate([t[:1], middle, t[-1:]]))[1:-1]
+        earlier, later = (
+            np.stack([before, middle, low, value]),
+            np.stack([middle, after, value, high]),
+        )
+        ends = np.where(np.abs(value - low) > np.abs(high - value), earlier, later)
+        ends = ends[:, np.abs(ends[3] - ends[2]) > _LEAST_JUMP]
+    return ends[:2]
+
 
 @dataclass(frozen=True)
 class Course:
-    """Boundary ``b``, clock ``tau = int 1 / b**2``, and integrals of the drift, on a fine grid."""
+    """Boundary ``b``, clock ``tau = int 1 / b**2``, and integrals of the drift, on a fine grid.
+
+    Two of its times stand before and after each jump of the drift: ``jumps``, shape (2, jumps).
+    """
 
     t: Array
     b: Array
@@ -100,6 +166,7 @@ class Course:
     way: Array
     relative_way: Array
     drift: Array
+    jumps: Array
 
     def at(self, times: Array) -> tuple[Array, Array, Array, Array]:
         """``b``, ``tau``, ``way``, ``relative_way`` at times."""
@@ -109,6 +176,21 @@ class Course:
         drift = (self.drift[before] + self.drift[before + 1]) / 2
         relative_way = self.relative_way[before] + drift * passed * np.sqrt(self.b[before] * b)
         return b, self.tau[before] + passed, way, relative_way
+
+    @property
+    def speed(self) -> Array:
+        """Speed of particle and boundary towards each other."""
+        return np.asarray(np.abs(self.drift) + np.abs(np.gradient(self.b, self.t)))
+
+    def rates_after_jumps(self) -> Array:
+        """Inverse of the time that has passed since jumps of the drift, per second."""
+        rates = np.zeros_like(self.t)
+        for before, after in self.jumps.T:
+            since = self.t >= after
+            jump = np.diff(self.drift[np.searchsorted(self.t, [before, after])])[0]
+            passed = self.t[since] - after + _FIRST_SINCE / jump**2
+            rates[since] = np.maximum(rates[since], 1 / (_SINCE * passed))
+        return rates
 
     def began(self, time: float) -> float:
         """Beginning of a straight boundary that stands in for this one until a time.
@@ -156,7 +238,7 @@ def first_time(process: Process) -> float:
     return float(course.t[max(first_hit - 1, 1)])
 
 
-def step_times(process: Process, step: float, *more_rates: Array) -> Array:
+def step_times(process: Process, step: float) -> Array:
     """Times of the steps: short against every scale of time that there is at that moment.
 
     Parameters
@@ -165,28 +247,47 @@ def step_times(process: Process, step: float, *more_rates: Array) -> Array:
         The particle.
     step
         Share of a scale of time that a step may take.
-    more_rates
-        Inverses of other scales, per second, at the times of the process's course.
     """
     course = process.course
     t, b, tau = course.t, course.b, course.tau
     t0 = first_time(process)
     motion = np.abs(np.gradient(np.log(b), t))
+    width = np.minimum(np.sqrt(np.maximum(t, t[1])), b)
     rate = np.maximum.reduce(
         [
             1 / (b**2 * np.minimum(tau + np.interp(t0, t, tau), 1.0)),
             np.abs(course.drift) / b,
             motion,
             1 / (0.3 + 0.5 * t),
-            *more_rates,
+            _PASSING * course.speed / width,
+            course.rates_after_jumps(),
         ]
     )
     steps = _integral(rate, t) / step
-    first, last = np.interp([t0, np.interp(_SOLVED_TAU, tau, t)], t, steps)
-    n_steps = 2 * int(np.ceil((last - first) / 2))  # even, for the coarser solution
-    times = np.interp(np.linspace(first, last, n_steps + 1), steps, t)
-    times[0] = t0
+    last = max(float(np.interp(_SOLVED_TAU, tau, t)), t0)
+    ends = np.unique(
+        [t0, *course.jumps[1][(course.jumps[1] > t0) & (course.jumps[1] < last)], last]
+    )
+    pieces = [_even_steps(first, last, steps, t) for first, last in itertools.pairwise(ends)]
+    return np.concatenate([ends[:1], *pieces])
+
+
+def _even_steps(first: float, last: float, steps: Array, t: Array) -> Array:
+    """Ends of an even number of steps, for the coarser solution, between two times."""
+    begin, end = np.interp([first, last], t, steps)
+    n_steps = max(2 * int(np.ceil((end - begin) / 2)), 2)
+    times = np.interp(np.linspace(begin, end, n_steps + 1)[1:], steps, t)
+    times[-1] = last
     return times
+
+
+def _fineness(process: Process) -> float:
+    """By how much the grid has to be finer than usual."""
+    course = process.course
+    solved = (course.t >= first_time(process)) & (course.tau <= _SOLVED_TAU)
+    steepness = np.max((course.speed * course.b)[solved], initial=0.0)
+    share = min(process.start, 1 - process.start)
+    return float(np.clip(max(steepness / _STEEP, _NEAR / share), 1, _FINEST))
 
 
 def solve(process: Process, times: Array, n_space: int) -> Array:
@@ -221,7 +322,22 @@ def solve(process: Process, times: Array, n_space: int) -> Array:
         part = zgtsv(below, centre, above, q.astype(complex), 1, 1, 1, 1)[3]
         q = 2 * (RESIDUE * part).real
         out[:, i + 1] = _slopes(q, h)
+    out[:, 1:] *= np.exp(_lag(process, times))
     return out / (2 * b**2)
+
+
+def _lag(process: Process, times: Array) -> Array:
+    """Corrections of the slopes at the ends of steps, logarithms of factors, shape (2, steps)."""
+    course = process.course
+    b, tau, *_ = course.at(times)
+    jumped = np.isin(course.t, course.jumps[1])
+    smooth = course.drift - np.cumsum(np.where(jumped, np.diff(course.drift, prepend=0.0), 0.0))
+    drift, slope = (
+        np.interp(times, course.t, row) for row in (smooth, np.gradient(course.b, course.t))
+    )
+    outward = SIDES * b * drift - b * slope - process.leak * b**2
+    lag = np.diff(outward, axis=1) * np.sqrt(np.diff(tau) / 12)
+    return np.asarray(np.clip(lag, -_MOST_LAG, _MOST_LAG))
 
 
 def _start(process: Process, x: Array, t: float, b: float, way: float) -> Array:
@@ -257,6 +373,7 @@ class Solution:
     def __init__(self, process: Process, *, n_space: int = N_SPACE, step: float = STEP) -> None:
         self._process = process
         steps = step_times(process, step)
+        n_space = 2 * int(np.ceil(n_space / 2 * _fineness(process)))
         fine = solve(process, steps, n_space)[:, ::2]
         coarse = solve(process, steps[::2], n_space // 2)
         self._densities = (4 * fine - coarse) / 3
@@ -271,17 +388,14 @@ class Solution:
 
     def _ratio(self, choice: int) -> Callable[[Array], Array]:
         """Logarithm of the ratio to the base, at times; constant outside of what is solved."""
-        from scipy.interpolate import CubicSpline
-
         density = self._densities[(choice + 1) // 2]
         base = log_base(self._process, self._steps, choice)
         solved = np.arange(len(base)) >= np.argmax(base > base.max() - _BELOW_PEAK)
         solved &= density > 0
         if solved.sum() < 2:
             return np.zeros_like
-        at = np.log(self._steps[solved])
-        spline = CubicSpline(at, np.log(density[solved]) - base[solved])
-        return lambda times: spline(np.clip(np.log(times), at[0], at[-1]))
+        at, values = self._steps[solved], np.log(density[solved]) - base[solved]
+        return _smooth(at, values, self._process.course.jumps[1])
 
     def log_density(self, times: Array, choice: int) -> Array:
         """Logarithm of the joint density; ``-inf`` where it is zero or behind the end."""
@@ -290,3 +404,33 @@ class Solution:
         t = np.asarray(times, float)[inside]
         out[inside] = log_base(self._process, t, choice) + self._ratios[choice](t)
         return out
+
+
+def _smooth(at: Array, values: Array, jumps: Array) -> Callable[[Array], Array]:
+    """Splines through values at times, one from each jump to the next; constant outside.
+
+    They are smooth in the logarithm of the time, and in the root of the time since a jump.
+    """
+    from scipy.interpolate import CubicSpline
+
+    jumps = np.intersect1d(jumps, at[1:-1])
+    cuts = [0, *np.searchsorted(at, jumps), len(at) - 1]
+    scales: list[Callable[[Array], Array]] = [np.log]
+    scales += [functools.partial(_root_since, jump) for jump in jumps]
+    splines = [
+        CubicSpline(scale(at[first : last + 1]), values[first : last + 1])
+        for scale, (first, last) in zip(scales, itertools.pairwise(cuts), strict=True)
+    ]
+
+    def smooth(times: Array) -> Array:
+        times = np.clip(times, at[0], at[-1])
+        out, after = np.empty_like(times), np.searchsorted(jumps, times, side="right")
+        for index, (scale, spline) in enumerate(zip(scales, splines, strict=True)):
+            out[after == index] = spline(scale(times[after == index]))
+        return out
+
+    return smooth
+
+
+def _root_since(jump: float, times: Array) -> Array:
+    return np.sqrt(times - jump)

@@ -31,7 +31,7 @@ import numpy.typing as npt
 
 from lanflow.models.density import Array
 from lanflow.models.exact.normal import log
-from lanflow.models.solver import POLE, RESIDUE, Course, Process
+from lanflow.models.solver import POLE, RESIDUE, SIDES, Course, Process
 from lanflow.models.solver import step_times as steps_of
 
 # Parts of a step, whose pole is complex.
@@ -45,15 +45,12 @@ _STAGES = (1 / 3, 1.0)
 _SOURCES = tuple(
     6 * (c0 + c1 * POLE) / (2 * 2**0.5 * 1j) for c0, c1 in ((3 / 4, 0), (1 / 4, 1 / 6))
 )
-# Of the time in which a packet of particles passes a boundary: its inverse is taken for so much.
-_PASSING = 0.5
 # Sources begin at this share of the time until which a Gaussian would be all inside.
 _EARLIER = 0.25
 # A ratio is taken from where the solution is at most this much, in logarithms, below its peak.
 _BELOW_PEAK = 12.0
 # Slope at a wall behind which u continues with the opposite sign, of sixth order.
 _SLOPE = np.array([45.0, -9.0, 1.0]) / 30
-_SIDES = np.array([-1.0, 1.0])[:, None]
 
 
 def step_times(process: Process, step: float, *, is_fed: bool) -> Array:
@@ -68,10 +65,7 @@ def step_times(process: Process, step: float, *, is_fed: bool) -> Array:
     is_fed
         Begin earlier: all particles come from a source.
     """
-    course = process.course
-    speed = np.abs(course.drift) + np.abs(np.gradient(course.b, course.t))
-    width = np.minimum(np.sqrt(np.maximum(course.t, course.t[1])), course.b)
-    times = steps_of(process, step, _PASSING * speed / width)
+    times = steps_of(process, step)
     if not is_fed:
         return times
     n = 2 * int(np.ceil(-np.log(_EARLIER) / step / 2))
@@ -127,7 +121,7 @@ class Bent:
             u = _solved(nothing, self._sources(times, rates), *bands)
         # The last of the places of each kind is the upper wall.
         ends = np.stack([u[..., :3] @ _SLOPE, u[..., -2:-5:-1] @ _SLOPE])
-        tilt = self.drifts[:, None, None] * _SIDES * b - slope * b / 2
+        tilt = self.drifts[:, None, None] * SIDES * b - slope * b / 2
         ends = np.moveaxis(ends, (0, 1, 2), (1, 2, 0)) * self.n_space / 4
         return np.asarray(ends * np.exp(tilt) / b**1.5)
 
