@@ -116,3 +116,16 @@ def test_mass_before_time_zero_and_outputs_that_are_no_number_are_found() -> Non
     gate = judge("tails", edge_numbers(broken, DDM.model, bounds, seed=1), EDGE_LIMITS)
     assert gate.verdict == "failed"
     assert "values that are not finite at corners" in gate.reason
+
+
+def test_corners_that_no_parameters_are_at_are_not_judged() -> None:
+    lba = find_model("lba3")
+
+    def impossible(features: np.ndarray) -> np.ndarray:
+        """All its mass before time zero where a start is above its bound."""
+        is_above = features[:, :1] > features[:, 1:2]
+        early = np.where(features[:, -2:-1] < -0.05, 0.0, -16.0)
+        return np.where(is_above, early, -16.0)
+
+    numbers = edge_numbers(impossible, lba, lba.bounds, seed=1)
+    assert judge("tails", numbers, EDGE_LIMITS).verdict == "passed"

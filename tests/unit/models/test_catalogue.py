@@ -14,7 +14,12 @@ from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import TrainingFileContent, own_definition, read_training_file
 from lanflow.evaluation.reference import choose_reference
-from lanflow.models.simulators import draw_parameters, find_model, model_names
+from lanflow.models.simulators import (
+    draw_parameters,
+    find_model,
+    model_names,
+    possible_corners,
+)
 
 TINY = {
     "PIPELINE": {"N_PARAMETER_SETS": 6},
@@ -73,6 +78,26 @@ def test_a_particle_of_the_lba_starts_below_its_bound(name: str, above: str, bel
     drawn = draw_parameters(model, model.bounds, 200, seed=1)
     columns = [drawn[:, model.parameters.index(p)] for p in (above, below)]
     assert (columns[0] > columns[1]).all()
+
+
+def test_corners_that_cannot_be_are_moved_to_where_parameters_can_be() -> None:
+    lba = find_model("lba3")
+    corners = possible_corners(lba, lba.bounds, seed=1)
+    a, b = (corners[:, lba.parameters.index(name)] for name in ("A", "b"))
+    assert (b >= a).all()
+    assert len(corners) == 24  # of 32, a quarter with the bound below the start
+    summing = find_model("lba_3_vs_constraint")
+    corners = possible_corners(summing, summing.bounds, seed=1)
+    drifts = [summing.parameters.index(name) for name in ("v0", "v1", "v2")]
+    np.testing.assert_allclose(corners[:, drifts].sum(axis=1), 1)
+    varying = find_model("full_ddm_rv")
+    corners = possible_corners(varying, varying.bounds, seed=1)
+    st, t = (corners[:, varying.parameters.index(name)] for name in ("st", "t"))
+    assert (st <= t).all()
+    assert set(t) == set(varying.bounds["t"])
+    ddm = find_model("ddm")
+    found = possible_corners(ddm, ddm.bounds, seed=1)
+    np.testing.assert_array_equal(found, np.unique(ddm.bounds.corners(seed=1), axis=0))
 
 
 def test_a_bound_that_is_another_parameter_is_its_bound_in_the_data(tmp_path: Path) -> None:

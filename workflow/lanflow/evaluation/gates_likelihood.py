@@ -17,7 +17,7 @@ from lanflow.models.density import Array, Density
 from lanflow.models.kde import OMISSION
 from lanflow.models.model import Model
 from lanflow.models.parameters import Bounds, Theta
-from lanflow.models.simulators import draw_parameters, simulate
+from lanflow.models.simulators import draw_parameters, possible_corners, simulate
 from lanflow.networks.network import Outputs
 
 # Probability of each choice until given rts, shape (choices, rts).
@@ -184,7 +184,7 @@ def _reference_distance(
 def edge_numbers(network: Outputs, model: Model, bounds: Bounds, *, seed: int) -> dict[str, float]:
     """A network's density where there should be none, and at the corners of its bounds."""
     inside = draw_parameters(model, bounds, _N_EDGE_SETS, seed=seed)
-    outside = bounds.corners(seed=seed)
+    outside = possible_corners(model, bounds, seed=seed)
     before = [
         implied_density(network, vector, model.choices, _BEFORE_ZERO).mass for vector in inside
     ]

@@ -11,7 +11,7 @@ from lanflow.evaluation.scores import Scores
 from lanflow.models.density import Array
 from lanflow.models.model import Model
 from lanflow.models.parameters import Bounds, Theta
-from lanflow.models.simulators import draw_parameters, simulate
+from lanflow.models.simulators import draw_parameters, possible_corners, simulate
 from lanflow.networks.network import Outputs
 from lanflow.networks.types import NetworkTypeName
 
@@ -120,7 +120,7 @@ def edge_numbers(network: Outputs, model: Model, bounds: Bounds, *, seed: int) -
     one where there may be no choice in time.
     """
     inside = draw_parameters(model, bounds, _N_EDGE_SETS, seed=seed)
-    vectors = np.concatenate([inside, bounds.corners(seed=seed)])
+    vectors = np.concatenate([inside, possible_corners(model, bounds, seed=seed)])
     outputs = network(vectors).astype(float)
     finite = outputs[np.isfinite(outputs)]
     numbers = {

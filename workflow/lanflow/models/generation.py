@@ -121,6 +121,13 @@ def describe_constraints(model: Model) -> str:
 
 def constrain(model: Model, theta: Theta) -> Theta:
     """The parameters as the model's constraints on draws make them; most models have none."""
+    theta, space = dict(theta), model.config["param_bounds_dict"]
+    for name in drawing_order(space):
+        low, high = space[name]
+        if isinstance(low, str):
+            theta[name] = max(theta[name], theta[low])
+        if isinstance(high, str):
+            theta[name] = min(theta[name], theta[high])
     arrays: dict[str, Any] = {name: np.array([value]) for name, value in theta.items()}
     for constraint in _constraints(model):
         arrays = constraint.apply(arrays)

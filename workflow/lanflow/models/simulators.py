@@ -13,7 +13,7 @@ import numpy.typing as npt
 from lanflow.core.errors import UserError
 from lanflow.core.settings import suggest
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
-from lanflow.models.generation import make_sampler, neutral
+from lanflow.models.generation import constrain, make_sampler, neutral
 from lanflow.models.kde import OMISSION
 from lanflow.models.model import Model, ModelNotAtHandError
 from lanflow.models.models_file import ModelsFile, at_hand, base_name
@@ -380,3 +380,23 @@ def draw_parameters(
         drawn = sampler.sample(1)
         out.append([float(drawn[name][0]) for name in model.parameters])
     return np.array(out).reshape(n_sets, len(model.parameters))
+
+
+def possible_corners(model: Model, bounds: Bounds, *, seed: int) -> npt.NDArray[np.float64]:
+    """Corners of the bounds, those that cannot be as the model's constraints make them.
+
+    Parameters
+    ----------
+    model, bounds
+        Where parameters are drawn.
+    seed
+        Decides which corners, where there are many.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (corners, parameters), in the model's order, each once.
+    """
+    corners = [constrain(model, bounds.named(corner)) for corner in bounds.corners(seed=seed)]
+    vectors = np.array([list(corner.values()) for corner in corners])
+    return np.unique(vectors[np.isfinite(vectors).all(axis=1)], axis=0)
