@@ -48,7 +48,7 @@ releases: newest
 # PYENV_VERSION is for those who have their Pythons from pyenv.
 .venv-%/.installed: constraints-%.txt pyproject.toml $(VENV)/.installed-dev
 	PYENV_VERSION=$* $(BIN)/uv venv --quiet --clear --python python$* .venv-$*
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python .venv-$*/bin/python constraints-$*.txt
+	$(BIN)/uv pip sync --quiet --python .venv-$*/bin/python constraints-$*.txt
 	$(BIN)/uv pip install --quiet --no-deps --python .venv-$*/bin/python --editable .
 	touch $@
 
