@@ -366,7 +366,7 @@ def record_run(
     experiment, name, tags
         Of the run.
     send_mode
-        Whether the store must answer at the start (``now``), is tried (``try``), or is not
+        Whether the store must be there at the start (``now``), is tried (``try``), or is not
         contacted (``later``).
     key
         Key of an interrupted run that is to be continued.
