@@ -4,7 +4,7 @@ LANfactory and HSSM need other versions than ours, so each has an environment of
 from pinned requirements, and is only ever run as a command.
 
 Most of what they need is installed already, for us, in the very version that they pin. Those files
-are linked, which takes a second where installing takes minutes; uv, which takes a tenth of pip's
+are linked, which takes a second where installing takes minutes; uv, which takes a quarter of pip's
 time, then checks them and installs what is missing.
 """
 
