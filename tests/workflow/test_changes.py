@@ -95,7 +95,7 @@ def surprises_of(finished: Path, pairs: Sequence[tuple[Change, Change]]) -> list
     receiver, sender = context.Pipe(duplex=False)
 
     def tell() -> None:
-        gc.freeze()  # all that was imported is not looked through again and again
+        gc.disable()  # between plans, too: all is gone with this process
         sender.send([text for pair in pairs if (text := surprises(finished, pair))])
 
     process = context.Process(target=tell)
