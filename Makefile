@@ -41,14 +41,16 @@ newest-%: .venv-%/.installed
 		--no-loadscope-reorder -m "$(MARKS_own) or newest" --junitxml=build/newest-$*.xml \
 		$(NEWEST_TESTS)
 
-# docs/releases.md, from those runs.
+# docs/releases.md, from those runs and one on 3.11, whose peers have environments of their own.
 releases: newest
-	$(BIN)/python -m tests.newest.page $(NEWEST:%=build/newest-%.xml)
+	$(PYTEST) tests/peers tests/unit/models tests/unit/test_releases.py \
+		--junitxml=build/newest-3.11.xml
+	$(BIN)/python -m tests.newest.page build/newest-3.11.xml $(NEWEST:%=build/newest-%.xml)
 
 # PYENV_VERSION is for those who have their Pythons from pyenv.
 .venv-%/.installed: constraints-%.txt pyproject.toml $(VENV)/.installed-dev
 	PYENV_VERSION=$* $(BIN)/uv venv --quiet --clear --python python$* .venv-$*
-	$(BIN)/uv pip sync --quiet --compile-bytecode --python .venv-$*/bin/python constraints-$*.txt
+	$(BIN)/uv pip sync --quiet --python .venv-$*/bin/python constraints-$*.txt
 	$(BIN)/uv pip install --quiet --no-deps --python .venv-$*/bin/python --editable .
 	touch $@
 

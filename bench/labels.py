@@ -47,6 +47,9 @@ def main() -> None:
         "--visits", type=int, default=20_000_000, help="rows trained on, repeats too"
     )
     parser.add_argument("--n-sets", type=int, help="parameter vectors of the score")
+    parser.add_argument(
+        "--n-samples", type=int, default=20_000, help="simulated trials of each kernel density"
+    )
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # numeric warnings of single simulations
     print(
@@ -76,7 +79,7 @@ def settings(options: argparse.Namespace, folder: Path, source: str) -> Generati
         "MODEL": options.model,
         "GENERATOR_APPROACH": "lan",
         "PIPELINE": {"N_PARAMETER_SETS": SETS_PER_FILE, "N_SUBRUNS": 1},
-        "SIMULATOR": {"N_SAMPLES": 20_000, "DELTA_T": 0.001},
+        "SIMULATOR": {"N_SAMPLES": options.n_samples, "DELTA_T": 0.001},
         "TRAINING": {"N_SAMPLES_PER_PARAM": ROWS[source]},
         "ESTIMATOR": {"TYPE": source},
     }

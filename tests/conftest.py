@@ -1,8 +1,14 @@
 """What tests share: training files made by hand, packed data sets, training settings."""
 
+import os
+
+# Files of tests run side by side: threads that spin while they wait would take cores from others.
+# OpenBLAS's always spin, and it decides on their number when numpy is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import gc
 import hashlib
-import os
 import pickle
 import shutil
 import signal
@@ -31,9 +37,6 @@ from tests.cluster.services import missing_packages
 from tests.hub import Hub, serve
 from tests.scheduling import GroupScheduling, group_of, rank
 from tests.shared import made_once
-
-# Files of tests run side by side: threads that spin while they wait would take cores from others.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # A test run in the background ignores SIGINT, and so would the commands that tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

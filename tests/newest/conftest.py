@@ -61,7 +61,8 @@ class OneEnvironment:
     store
         Tracked them.
     ours, theirs
-        By network type: our network's folder; the files that LANfactory's command wrote.
+        By network type: our network's folder; the files that LANfactory's command wrote. Its cpn
+        is trained on files that lanflow's command simulated.
     """
 
     data: Path
@@ -80,17 +81,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> OneEnvironment:
     options += ["--mlflow-tracking-uri", store]
     run([*entry_point("ssm-simulators", "generate"), *options], folder)
     data = next(folder.rglob("training_data_*.pickle")).parent
+    command = [*entry_point("lanflow", "lanflow"), "generate", *options[:2], "--n-files", "4"]
+    run([*command, "--model", "ddm", "--output", "our_data", "--processes", "1"], folder)
+    their_data = {"lan": data, "cpn": folder / "our_data" / "training_data"}
     ours, theirs = {}, {}
     for kind in ROWS_PER_BATCH:
         path = folder / f"{kind}.yaml"
         path.write_text(yaml.safe_dump(_training_yaml(kind)))
-        given = ["--config-path", path, "--training-data-folder", data]
+        given = ["--config-path", path, "--networks-path-base"]
         lineage = ["--data-generation-experiment-id", "1", "--mlflow-tracking-uri", store]
-        command = [*entry_point("lanflow", "jaxtrain"), *given, *lineage]
-        printed = run([*command, "--networks-path-base", "ours"], folder)
+        command = [*entry_point("lanflow", "jaxtrain"), *given, "ours", *lineage]
+        printed = run([*command, "--training-data-folder", data], folder)
         ours[kind] = Path(environments.last_line(printed)["network_folder"])
-        command = [*entry_point("lanfactory", "jaxtrain"), *given]
-        run([*command, "--networks-path-base", "theirs"], folder)
+        command = [*entry_point("lanfactory", "jaxtrain"), *given, "theirs"]
+        run([*command, "--training-data-folder", their_data[kind]], folder)
         theirs[kind] = sorted((folder / "theirs" / kind).rglob("*.*"))
     return OneEnvironment(data, store, ours, theirs)
 

@@ -1,7 +1,8 @@
 """Writes docs/releases.md: what was run across which releases, from the records of test runs.
 
 ``make newest`` leaves ``build/newest-3.12.xml`` and ``build/newest-3.13.xml``; ``make releases``
-runs both and writes the page.
+runs both, and the same on Python 3.11 with the peers of its time, and writes the page. The records
+of ``.ci/run``, ``build/tests.xml`` among them, do as well.
 """
 
 import re
@@ -18,12 +19,13 @@ _PACKAGES = ("ssm-simulators", "lanfactory", "hssm", "jax", "flax", "numpy", "ml
 _COLUMNS = {
     "models, labels": r"tests\.unit\.models\.",
     "older files read": r"tests\.unit\.test_releases\.",
-    "`generate`, our `jaxtrain`": r"test_one_environment\..*hold_sets_of_their_own",
-    "LANfactory loads ours": r"test_one_environment\..*(lanfactory_loads|same_names|upload)",
-    "LANfactory's network judged": r"test_one_environment\..*judged_here",
-    "HSSM: ONNX, gate": r"test_one_environment\..*asks_hssm",
-    "HSSM: VI, our JAX function": r"test_one_environment\..*vi_and_gradients",
-    "HSSM: NUTS, recovery": r"test_one_environment\..*nuts",
+    "`generate`, our `jaxtrain`": r"hold_sets_of_their_own",
+    "LANfactory loads ours": r"lanfactory_loads|_names|upload|our_network_config",
+    "LANfactory trains on ours": r"commands?_trains?_on_our",
+    "LANfactory's network here": r"judged_here|is_converted",
+    "HSSM: ONNX, gate": r"asks_hssm|gives_our_log_density|scores_trials_without",
+    "HSSM: gradients, our JAX function": r"vi_and_gradients|hssm_differentiates",
+    "HSSM: NUTS, recovery": r"test_nuts",
     "nothing new": r"test_drift\.",
 }
 _HEAD = """\
@@ -35,29 +37,35 @@ or `constraints-3.13.txt` in the very versions that were tested. Both lanflow an
 commands `jaxtrain` and `torchtrain`: of those, the package that was installed last has its own;
 `lanflow train --backend jax` is lanflow's whatever was installed.
 
-`make test TESTS=all` tests Python 3.11 (ssm-simulators 0.12.5, torch; LANfactory 0.7.0 and HSSM
-0.3.0 in environments of their own). The newer ones, which `make newest` tests, go without torch,
-whose wheels there come with gigabytes of CUDA; LANfactory's JAX part then runs with a stand-in for
-torch's loader of files. `make releases` runs them and writes this table: tests passed of tests run.
+On Python 3.11, LANfactory and HSSM have environments of their own; `make test TESTS=all` runs these
+tests and all others. The newer Pythons, which `make newest` tests, go without torch, whose wheels
+there come with gigabytes of CUDA; LANfactory's JAX part then runs with a stand-in for torch's
+loader of files. `make releases` runs it all and writes this table: tests passed of tests run.
 
 """
 
 
 def row(path: Path) -> list[str]:
     """One run's row of the table."""
-    python = path.stem.removeprefix("newest-")
-    pins = dict(
-        line.split("==")
-        for line in (REPOSITORY / f"constraints-{python}.txt").read_text().splitlines()
-        if "==" in line
-    )
-    pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
+    python = path.stem.removeprefix("newest-") if path.stem.startswith("newest-") else "3.11"
+    if python == "3.11":  # its peers have environments of their own
+        peers = {name: _pins(f"tests/peers/{name}.txt")[name] for name in ("lanfactory", "hssm")}
+        pins = _pins("constraints.txt") | peers
+    else:
+        pins = _pins(f"constraints-{python}.txt")
     cases = list(ET.parse(path).iter("testcase"))
     return [
         python,
         *(pins.get(name, "-") for name in _PACKAGES),
         *(_outcome(cases, pattern) for pattern in _COLUMNS.values()),
     ]
+
+
+def _pins(name: str) -> dict[str, str]:
+    """The version of each package in a file of this repository."""
+    lines = (REPOSITORY / name).read_text().splitlines()
+    pins = (line.partition(";")[0].split("==") for line in lines if "==" in line)
+    return {name.lower().replace("_", "-"): version.strip() for name, version in pins}
 
 
 def _outcome(cases: list[ET.Element], pattern: str) -> str:

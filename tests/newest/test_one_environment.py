@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 
 from lanflow.publish.bundle import bundle_files, write_bundle
@@ -74,6 +75,13 @@ def test_its_files_and_ours_have_the_same_names_and_keys(kind: str, made: OneEnv
     config, their_config = (d["train_data_model_config"] for d in (details, their_details))
     for key in config:
         assert config[key] == their_config[key]
+
+
+def test_lanfactorys_command_trains_on_our_files(made: OneEnvironment) -> None:
+    (history,) = (path for path in made.theirs["cpn"] if path.name.endswith("history.csv"))
+    losses = pd.read_csv(history)["val_loss"]
+    assert len(losses) == 2  # epochs
+    assert np.isfinite(losses).all()
 
 
 def test_a_network_of_lanfactory_is_judged_here(made: OneEnvironment, tmp_path: Path) -> None:

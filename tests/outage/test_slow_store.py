@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,58 @@ def test_a_store_that_does_not_answer_holds_no_epoch_up_and_gets_everything_once
     assert work.sync()["n_runs_sent"] == 1
     sent = work.read_record("never")
     assert content_of_run(client, sent["mlflow_run_id"]) == expected
+
+
+@pytest.mark.slow
+def test_a_slow_server_does_not_hold_the_first_epoch_up(
+    slow: SlowStore,
+    tmp_path: Path,
+    packed: PackedData,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "lanflow")
+    monkeypatch.setattr(recorder, "_SECONDS_TO_BEGIN", 0.1)
+    work, client = Work(tmp_path, packed), MlflowClient(tracking_uri=slow.url)
+    expected = content_of_run(client, work.train("quick")["mlflow_run_id"])
+    slow.delay = 1.0
+    n_requests: list[int] = []
+    slow.requests.clear()
+    with at_lines({"epoch 1/": lambda: n_requests.append(len(slow.requests))}):
+        late = work.train("late")
+    assert "takes its time; work begins" in caplog.text
+    assert n_requests[0] < len(slow.requests)
+    assert content_of_run(client, late["mlflow_run_id"]) == expected
+
+
+@pytest.mark.slow
+def test_a_slow_server_that_refuses_ends_a_training_that_goes_on_when_it_takes_the_run(
+    slow: SlowStore,
+    tmp_path: Path,
+    packed: PackedData,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(recorder, "_SECONDS_TO_BEGIN", 0.0)
+    work, client = Work(tmp_path, packed), MlflowClient(tracking_uri=slow.url)
+    experiment = client.get_run(work.train("first")["mlflow_run_id"]).info.experiment_id
+    client.delete_experiment(experiment)
+    slow.delay = 0.2
+    slow.requests.clear()
+    with at_lines({"epoch 1/": lambda: wait_for_answer(slow, "get-by-name")}):
+        assert torchtrain(work.training("refused")) != 0
+    assert "is deleted" in caplog.text
+    assert work.read_record("refused")["status"] == "FAILED"
+    client.restore_experiment(experiment)
+    finished = work.train("refused")
+    assert client.get_run(finished["mlflow_run_id"]).info.status == "FINISHED"
+
+
+def wait_for_answer(store: SlowStore, path: str) -> None:
+    """Wait until the store has answered a request, and what asked has taken the answer."""
+    while not any(path in asked for _, asked in store.requests):
+        time.sleep(0.1)
+    time.sleep(store.delay + 1.0)
 
 
 def silence(store: SlowStore) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.conftest import TRAINING_YAML
-from tests.environments import last_line, peer_environment, run
+from tests.environments import last_line, peer_environment, run_ours
 
 HERE = Path(__file__).parent
 
@@ -138,9 +138,9 @@ def training_data(
         data[model] = TrainingData(folder / "chunk" / "training_data", f"sqlite:///{folder}/m.db")
         command = quick_commands / "lanflow"
         options = ["--config-path", "generation.yaml", "--model", model, "--output", "chunk"]
-        options += ["--n-files", "4", "--processes", "2", "--mlflow-on"]
+        options += ["--n-files", "4", "--processes", "1", "--mlflow-on"]
         options += ["--mlflow-tracking-uri", data[model].store]
-        run([command, "generate", *options], folder=folder)
+        run_ours([command, "generate", *options], folder=folder)
     return data
 
 
@@ -161,7 +161,7 @@ def networks(
         options += ["--training-data-folder", training_data[model].folder]
         options += ["--networks-path-base", folder, "--network-name", name]
         command = quick_commands / f"{backend}train"
-        record = last_line(run([command, *options], folder=folder))
+        record = last_line(run_ours([command, *options], folder=folder))
         trained[name] = Network(
             model, network_type, backend, Path(record["network_folder"]), record["run_uuid"]
         )

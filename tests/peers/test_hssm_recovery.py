@@ -18,6 +18,7 @@ def test_nuts_finds_parameters_again(hssm: Path, tmp_path: Path) -> None:
     folder = networks.write_network(tmp_path / "net", networks.well_made("lan"))
     command = [Path(sys.executable).with_name("lanflow"), "recover", folder]
     options = ["--hssm-python", hssm / "python", "--n-subjects", "4", "--n-trials", "300", "--json"]
+    options += ["--processes", "1"]  # each imports HSSM, which takes as long as half a subject
     output = ["--output", tmp_path / "recovery.json", "--plot", tmp_path / "recovery.png"]
     line = last_line(run([*command, *options, *output], folder=tmp_path))
     record = json.loads((tmp_path / "recovery.json").read_text())

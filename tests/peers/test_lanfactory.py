@@ -5,7 +5,7 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,11 @@ from tests.peers.conftest import HERE, NETWORKS, Network, TrainingData, training
 # One worker, where the networks are trained once.
 pytestmark = pytest.mark.peers
 
+TRAINED_BY_BOTH = ("ddm-lan-jax", "ddm-lan-torch", "ddm-cpn-jax", "ddm-cpn-torch")
+# Ends of the names of LANfactory's files, ours and its own.
+WEIGHTS = {"jax": "train_state.jax", "torch": "train_state_dict.pt"}
+CONFIG = "network_config.pickle"
+
 
 @dataclass(frozen=True)
 class TheirTraining:
@@ -32,9 +37,13 @@ class TheirTraining:
 
     def read(self, ending: str) -> tuple[Any, Any]:
         """The pickles or tables with this ending: theirs and ours."""
-        (theirs,) = [path for path in self.files if path.name.endswith(ending)]
         reader = _read_table if ending.endswith("csv") else _read_pickle
-        return reader(theirs), reader(self.ours.lanfactory_file(ending))
+        return reader(_one(self.files, ending)), reader(self.ours.lanfactory_file(ending))
+
+
+def _one(files: Sequence[Path], ending: str) -> Path:
+    (path,) = [path for path in files if path.name.endswith(ending)]
+    return path
 
 
 def _read_pickle(path: Path) -> Any:
@@ -57,55 +66,69 @@ def _train_theirs(
     return [path for path in base.rglob("*") if path.is_file()]
 
 
-@pytest.fixture(
-    scope="session", params=["ddm-lan-jax", "ddm-lan-torch", "ddm-cpn-jax", "ddm-cpn-torch"]
-)
-def their_training(
-    request: pytest.FixtureRequest,
+@pytest.fixture(scope="session")
+def their_trainings(
     lanfactory: Path,
     training_data: Mapping[str, TrainingData],
     networks: Mapping[str, Network],
     tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, TheirTraining]:
+    """LANfactory's trainings on our training files, by the names of ours."""
+    made = {}
+    for name in TRAINED_BY_BOTH:
+        ours = networks[name]
+        path = tmp_path_factory.mktemp(name) / "training.yaml"
+        path.write_text(yaml.safe_dump(training_yaml(ours.network_type)))
+        files = _train_theirs(lanfactory, ours.backend, training_data["ddm"], path, [])
+        made[name] = TheirTraining(files, ours)
+    return made
+
+
+@pytest.fixture(params=TRAINED_BY_BOTH)
+def their_training(
+    request: pytest.FixtureRequest, their_trainings: Mapping[str, TheirTraining]
 ) -> TheirTraining:
-    """LANfactory's training on our training files."""
-    ours = networks[request.param]
-    path = tmp_path_factory.mktemp(request.param) / "training.yaml"
-    path.write_text(yaml.safe_dump(training_yaml(ours.network_type)))
-    files = _train_theirs(lanfactory, ours.backend, training_data["ddm"], path, [])
-    return TheirTraining(files, ours)
+    """One of LANfactory's trainings."""
+    return their_trainings[request.param]
 
 
 @pytest.fixture(scope="session")
 def their_outputs(
-    lanfactory: Path, networks: Mapping[str, Network], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    """What LANfactory's loaders make of each of our networks; one process a backend."""
+    lanfactory: Path,
+    networks: Mapping[str, Network],
+    their_trainings: Mapping[str, TheirTraining],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[Path, Any]:
+    """What LANfactory's loaders make of files of weights, ours and its own; a process a backend."""
     folder = tmp_path_factory.mktemp("loaded")
-    outputs = {}
-    for backend, weights in (("jax", "train_state.jax"), ("torch", "train_state_dict.pt")):
-        chosen = {name: net for name, net in networks.items() if net.backend == backend}
+    known = [(network, network.lanfactory_files()) for network in networks.values()]
+    known += [(training.ours, training.files) for training in their_trainings.values()]
+    outputs: dict[Path, Any] = {}
+    for backend, ending in WEIGHTS.items():
+        chosen = [(network, files) for network, files in known if network.backend == backend]
         cases = [
             {
-                "network_config": str(network.lanfactory_file("network_config.pickle")),
-                "weights": str(network.lanfactory_file(weights)),
+                "network_config": str(_one(files, CONFIG)),
+                "weights": str(_one(files, ending)),
                 "rows": network.draw_rows(50).tolist(),
             }
-            for network in chosen.values()
+            for network, files in chosen
         ]
         (folder / "cases.json").write_text(json.dumps(cases))
         script = HERE / "scripts" / f"load_{backend}.py"
         output = run([lanfactory / "python", script, "cases.json"], folder=folder)
-        outputs |= dict(zip(chosen, last_line(output), strict=True))
+        outputs |= zip((_one(files, ending) for _, files in chosen), last_line(output), strict=True)
     return outputs
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_lanfactory_loads_our_network_and_gives_our_outputs(
-    name: str, their_outputs: Mapping[str, Any], networks: Mapping[str, Network]
+    name: str, their_outputs: Mapping[Path, Any], networks: Mapping[str, Network]
 ) -> None:
     network = networks[name]
     ours = network.run_onnx(network.draw_rows(50))
-    np.testing.assert_allclose(their_outputs[name], ours, rtol=1e-5, atol=1e-5)
+    weights = network.lanfactory_file(WEIGHTS[network.backend])
+    np.testing.assert_allclose(their_outputs[weights], ours, rtol=1e-5, atol=1e-5)
 
 
 def test_lanfactorys_commands_train_on_our_training_files(their_training: TheirTraining) -> None:
@@ -127,27 +150,20 @@ def test_our_files_have_the_names_of_lanfactorys(their_training: TheirTraining) 
 
 
 def test_a_network_of_lanfactorys_is_converted_to_the_numbers_it_gives(
-    their_training: TheirTraining, lanfactory: Path, tmp_path: Path
+    their_training: TheirTraining, their_outputs: Mapping[Path, Any], tmp_path: Path
 ) -> None:
     ours, folder = their_training.ours, tmp_path / "converted"
-    ending = {"jax": ".jax", "torch": ".pt"}[ours.backend]
-    named = {}
-    for key, end in (("weights", ending), ("network_config", "network_config.pickle")):
-        (named[key],) = [str(path) for path in their_training.files if path.name.endswith(end)]
-    options = ["--network-config", named["network_config"], "--network-type", ours.network_type]
-    options += ["--model", "ddm", "--output", str(folder)]
-    assert main(["convert", named["weights"], *options]) == 0
-    rows = ours.draw_rows(50)
-    (tmp_path / "cases.json").write_text(json.dumps([{**named, "rows": rows.tolist()}]))
-    script = HERE / "scripts" / f"load_{ours.backend}.py"
-    output = run([lanfactory / "python", script, "cases.json"], folder=tmp_path)
+    weights = _one(their_training.files, WEIGHTS[ours.backend])
+    options = ["--network-config", str(_one(their_training.files, CONFIG))]
+    options += ["--network-type", ours.network_type, "--model", "ddm", "--output", str(folder)]
+    assert main(["convert", str(weights), *options]) == 0
     session = onnxruntime.InferenceSession(folder / "model.onnx")
-    given = [session.run(None, {"input": row[None]})[0] for row in rows]
-    np.testing.assert_allclose(np.concatenate(given), last_line(output)[0], rtol=1e-5, atol=1e-6)
+    given = [session.run(None, {"input": row[None]})[0] for row in ours.draw_rows(50)]
+    np.testing.assert_allclose(np.concatenate(given), their_outputs[weights], rtol=1e-5, atol=1e-6)
 
 
 def test_our_network_config_is_lanfactorys(their_training: TheirTraining) -> None:
-    theirs, ours = their_training.read("network_config.pickle")
+    theirs, ours = their_training.read(CONFIG)
     assert ours == theirs
 
 

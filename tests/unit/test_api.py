@@ -109,6 +109,21 @@ def test_objects_show_themselves_in_a_notebook(
     assert "failed" in shown.text
 
 
+def test_objects_show_themselves_in_one_line_of_a_terminal(
+    data: lanflow.DataSet, net: lanflow.Network
+) -> None:
+    rows = "2,000 lan rows, 40 cpn rows, 40 opn rows, 40 gonogo rows of 40 parameter sets"
+    assert repr(data) == f"<DataSet ddm: {rows}, {data.folder}>"
+    assert repr(net) == f"<Network ddm lan: layers {net.own_card.layer_sizes}, {net.path}>"
+    alone = lanflow.load(net.path, model="ddm")
+    assert repr(alone) == f"<Network ddm lan: {net.path}>"
+    result = lanflow.evaluate(alone, n_sets=10, rows=20, n_simulated_sets=2)
+    assert result.scores is not None
+    score = f"{result.scores.mean_abs_error:.3g}"
+    assert repr(result) == f"<Evaluation ddm lan: failed, mean |error| {score}>"
+    assert str(result) == result.summary()
+
+
 def test_a_network_comes_back_from_its_folder_or_its_file(net: lanflow.Network) -> None:
     loaded = lanflow.load(net.own_folder)
     assert loaded.sha256 == net.sha256

@@ -8,7 +8,7 @@ from tests.conftest import REPOSITORY
 
 @pytest.mark.slow
 def test_the_benchmark_of_labels_trains_and_scores_each_source_in_one_run() -> None:
-    size = ["--seconds", "0.1", "--visits", "20000", "--n-sets", "10"]
+    size = ["--seconds", "0.1", "--visits", "20000", "--n-sets", "10", "--n-samples", "1000"]
     shown = subprocess.run(
         [sys.executable, str(REPOSITORY / "bench" / "labels.py"), *size],
         capture_output=True,

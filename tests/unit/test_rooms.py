@@ -381,6 +381,11 @@ def test_a_training_on_one_backend_does_not_load_the_other(backend: str, other: 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+def test_a_training_does_not_load_splines_and_linear_algebra() -> None:
+    assert "models.exact.recognised" in reached("training.run", AT_TOP)
+    assert "models.exact.levy" not in reached("training.run", AT_TOP)
+
+
 def test_the_page_of_the_architecture_has_this_table() -> None:
     text = (REPOSITORY / "docs" / "architecture.md").read_text()
     rows = re.findall(r"^\| `(\w+)` \| .* \| (.*?) ?\|$", text, re.MULTILINE)

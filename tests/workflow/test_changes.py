@@ -1,5 +1,6 @@
 """What a change of a finished study makes again: exactly what the table says, in one call."""
 
+import contextlib
 import gc
 import itertools
 import multiprocessing
@@ -17,6 +18,7 @@ from snakemake.exceptions import WorkflowError
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.study.config import StudyConfig
 from lanflow.training.config import TrainingFile
+from tests.workflow.changes import plan as plans
 from tests.workflow.changes.page import PATH, page
 from tests.workflow.changes.plan import build, make_finished_study, plan
 from tests.workflow.changes.table import Change, changed, read_table
@@ -67,6 +69,16 @@ def test_a_change_makes_what_the_table_says(finished: Path, change: Change) -> N
     assert not surprises(finished, (change,))
 
 
+@pytest.mark.parametrize("change", TABLE[::40], ids=lambda change: change.id)
+def test_what_is_kept_from_plan_to_plan_changes_none(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, change: Change
+) -> None:
+    with changed(finished, (change,)) as edited:
+        kept = plan(finished, edited.environment)
+        monkeypatch.setattr(plans, "answers_kept", contextlib.nullcontext)
+        assert plan(finished, edited.environment) == kept
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("change", KINDS.values(), ids=lambda change: change.id)
 def test_after_the_build_of_a_change_nothing_is_left_to_do(
@@ -95,7 +107,7 @@ def surprises_of(finished: Path, pairs: Sequence[tuple[Change, Change]]) -> list
     receiver, sender = context.Pipe(duplex=False)
 
     def tell() -> None:
-        gc.freeze()  # all that was imported is not looked through again and again
+        gc.disable()  # between plans, too: all is gone with this process
         sender.send([text for pair in pairs if (text := surprises(finished, pair))])
 
     process = context.Process(target=tell)

@@ -82,3 +82,18 @@ def test_a_shell_completes_commands_options_and_choices(line: str, offered: set[
         check=True,
     )
     assert {entry.split(",")[1] for entry in done.stdout.splitlines()} == offered
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")])
+def test_a_command_takes_one_core_for_products_before_numpy_is_loaded(
+    given: dict[str, str], kept: str
+) -> None:
+    program = (
+        "import os, sys; from lanflow.cli.main import main; main(['--version'])\n"
+        "print('numpy' in sys.modules, os.environ['OPENBLAS_NUM_THREADS'])"
+    )
+    before = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS")}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env={**before, **given}
+    )
+    assert done.stdout.splitlines()[-1] == f"False {kept}", done.stderr

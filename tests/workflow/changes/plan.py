@@ -6,16 +6,17 @@ writes down that they were made by these jobs with these params.
 """
 
 import contextlib
+import gc
 import io
 import logging
 import os
-import unittest.mock
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lanflow.tracking import store as exported
+from tests.workflow.changes.kept import answers_kept
 from tests.workflow.changes.table import Edited, Job, write_files
 from tests.workflow.conftest import make_checkout
 
@@ -38,19 +39,28 @@ def build(
     """Let Snakemake believe that the jobs which it would run were run."""
     from snakemake.settings.types import ExecutionSettings
 
-    with _dag(folder, environment) as dag:
-        outputs = [output for job in dag.jobs for output in job.output]
-    for output in outputs:
+    with _workflow(folder, environment or {}, forceall=forceall) as api:
+        workflow = api.workflow_api._workflow
+        build_dag = workflow._build_dag
+
+        def build_dag_and_outputs() -> None:
+            build_dag()
+            _write_outputs(folder, workflow.dag.jobs)
+
+        workflow._build_dag = build_dag_and_outputs
+        api.execute_workflow(
+            executor="touch", execution_settings=ExecutionSettings(lock=False, no_hooks=True)
+        )
+
+
+def _write_outputs(folder: Path, jobs: Iterable[Any]) -> None:
+    for output in [output for job in jobs for output in job.output]:
         path = folder / str(output)
         if output.is_directory:
             path.mkdir(parents=True, exist_ok=True)
         elif not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(str(output))
-    with _workflow(folder, environment or {}, forceall=forceall) as workflow:
-        workflow.execute_workflow(
-            executor="touch", execution_settings=ExecutionSettings(lock=False, no_hooks=True)
-        )
 
 
 def plan(folder: Path, environment: Mapping[str, str]) -> tuple[set[Job], set[Job]]:
@@ -107,6 +117,8 @@ def _workflow(
 def _as_before(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
     """The variables given and no trace afterwards: the workflow sets some for its jobs."""
     before, here = dict(os.environ), Path.cwd()
+    collects = gc.isenabled()
+    gc.disable()  # Snakemake keeps all of a plan; looking for garbage in it finds none
     exported._exported.clear()
     os.environ.update(environment)
     os.chdir(folder)
@@ -114,7 +126,7 @@ def _as_before(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stderr(io.StringIO()),
-            unittest.mock.patch("snakemake.workflow.parse", _parse),
+            answers_kept(),
         ):
             warnings.simplefilter("ignore")
             yield
@@ -123,21 +135,5 @@ def _as_before(folder: Path, environment: Mapping[str, str]) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(before)
         logging.getLogger("snakemake").handlers.clear()
-
-
-# What Snakemake's parser makes of a file, by path, text, and how many rules stand before it.
-_PARSED: dict[tuple[str, str, int], tuple[str, int, dict[int, int]]] = {}
-
-
-def _parse(path: Any, workflow: Any, linemap: dict[int, int], rulecount: int) -> tuple[str, int]:
-    """Snakemake's parser, asked once for a text: it takes a quarter of the time of a plan."""
-    from snakemake.parser import parse
-
-    with workflow.sourcecache.open(path) as file:
-        key = path.get_path_or_uri(secret_free=True), file.read(), rulecount
-    if key not in _PARSED:
-        lines: dict[int, int] = {}
-        _PARSED[key] = (*parse(path, workflow, lines, rulecount=rulecount), lines)
-    code, n_rules, lines = _PARSED[key]
-    linemap |= lines
-    return code, n_rules
+        if collects:
+            gc.enable()

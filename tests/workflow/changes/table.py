@@ -16,6 +16,7 @@ from tests.conftest import TRAINING_YAML
 from tests.workflow.conftest import GENERATION_YAML
 
 PATH = Path(__file__).with_name("table.yaml")
+_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 # A job: its rule, and what it is of ("ddm/lan/jax", "ddm/0", "jax_gpu", "").
 Job = tuple[str, str]
@@ -194,4 +195,6 @@ def write_files(edited: Edited) -> None:
     for name, content in edited.files.items():
         head = "# only a comment\n" if name in edited.comments else ""
         (edited.folder / name).parent.mkdir(exist_ok=True)
-        (edited.folder / name).write_text(head + yaml.safe_dump(content, sort_keys=False))
+        (edited.folder / name).write_text(
+            head + yaml.dump(content, Dumper=_DUMPER, sort_keys=False)
+        )

@@ -74,7 +74,7 @@ class SendOption(OptionGroup):
 
     mlflow_send: Annotated[
         Literal["now", "try", "later"] | None,
-        "now: the store must answer at the start; try: if it does not, the run is kept beside the "
+        "now: the store must be there at the start; try: if not, the run is kept beside the "
         "results for 'lanflow sync'; later: it is kept there, the store is not asked "
         "(LANFLOW_MLFLOW_SEND, then now)",
     ] = None

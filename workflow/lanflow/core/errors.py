@@ -24,6 +24,10 @@ class StoreError(UserError):
     """An MLflow store that refuses a request or does not answer."""
 
 
+class StoreSilentError(StoreError):
+    """An MLflow store that has taken a request, and has not answered for as long as was waited."""
+
+
 class StoreUnavailableError(StoreError):
     """An MLflow store that does not answer now but may do so later."""
 

@@ -48,9 +48,10 @@ class Drawing(Figure):
     def png(self) -> bytes:
         """Return the figure as a PNG; the same numbers always give the same bytes."""
         buffer = io.BytesIO()
-        FigureCanvasAgg(self)
+        canvas: Any = FigureCanvasAgg(self)
         with mpl.rc_context(_STYLE):
-            self.savefig(buffer, format="png", metadata={"Software": None})
+            # Not savefig, which draws twice, the first time for the layout alone.
+            canvas.print_png(buffer, metadata={"Software": None})
         return buffer.getvalue()
 
     def _repr_png_(self) -> bytes:

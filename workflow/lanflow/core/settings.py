@@ -262,12 +262,14 @@ def _settings_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def suggest(word: str, accepted: Sequence[str]) -> str:
     """Make the end of an error message: the nearest accepted word, and all accepted words."""
-    if not accepted:
-        return ""
+    return f"{nearest(word, accepted)} (accepted: {', '.join(accepted)})" if accepted else ""
+
+
+def nearest(word: str, accepted: Sequence[str]) -> str:
+    """Ask, in an error message, about the accepted word that is nearest, if one is near."""
     in_lower_case = {name.lower(): name for name in accepted}
     near = difflib.get_close_matches(word.lower(), in_lower_case, n=1)
-    hint = f"; did you mean {in_lower_case[near[0]]!r}?" if near else ""
-    return f"{hint} (accepted: {', '.join(accepted)})"
+    return f"; did you mean {in_lower_case[near[0]]!r}?" if near else ""
 
 
 def parse_number(value: object) -> object:

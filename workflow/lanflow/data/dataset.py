@@ -53,7 +53,7 @@ class PackedFile:
     rows: Mapping[str, tuple[int, int]]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, repr=False, config=_STRICT)
 class DataSet:
     """A data set on disk; ``data_set.json`` holds all of it but the folder.
 
@@ -107,6 +107,11 @@ class DataSet:
     def repeated_share(self) -> float:
         """Share of the parameter vectors that are repeats of others."""
         return 1 - self.n_sets / self.n_claimed_sets
+
+    def __repr__(self) -> str:
+        """The data in one line."""
+        rows = ", ".join(f"{shape[0]:,} {kind} rows" for kind, shape in self.shapes.items())
+        return f"<DataSet {self.model}: {rows} of {self.n_sets:,} parameter sets, {self.folder}>"
 
     def _repr_html_(self) -> str:
         """Summary of the data for a notebook."""

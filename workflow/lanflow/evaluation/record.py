@@ -99,6 +99,15 @@ class Evaluation(Settings):
         """Gates with numbers and limits, scores, the verdict, as a table for a person."""
         return format_evaluation(self)
 
+    def __str__(self) -> str:
+        """The summary."""
+        return self.summary()
+
+    def __repr__(self) -> str:
+        """The verdict in one line."""
+        score = f", mean |error| {self.scores.mean_abs_error:.3g}" if self.scores else ""
+        return f"<Evaluation {self.model} {self.network_type}: {self.verdict}{score}>"
+
     def _repr_html_(self) -> str:
         """The same, as a notebook shows it."""
         from lanflow.core.templates import Table, Verdict, notebook_html

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lanflow.core.errors import UserError
-from lanflow.core.settings import suggest
+from lanflow.core.settings import nearest
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
 from lanflow.models.generation import constrain, make_sampler, neutral
 from lanflow.models.kde import OMISSION
@@ -36,7 +36,7 @@ def find_model(name: str, models_file: ModelsFile | None = None) -> Model:
     """
     from ssms.config import ModelConfigBuilder
 
-    if models_file is not None:
+    if models_file is not None and models_file.mentions(name):
         own = own_models(models_file).get(base_name(name))
         if own is not None:
             return _own_model(name, own, models_file)
@@ -99,17 +99,17 @@ def _own_model(name: str, own: OwnModel, models_file: ModelsFile) -> Model:
 
 def _not_known(name: str, models_file: ModelsFile | None) -> str:
     """Say where a model was not found, and how it is brought in."""
-    from ssms.config import model_config as catalogue
-
+    names = model_names()
+    theirs = f"one of the {len(names)} of ssm-simulators (docs/models.md lists them)"
     if models_file is None:
         return (
-            f"model {name!r} is not one of ssm-simulators'{suggest(name, sorted(catalogue))}; a "
-            "model of your own is brought in with --models-file (models_file: in a study)"
+            f"model {name!r} is not {theirs}{nearest(name, names) or '.'} A model of your own is "
+            "brought in with --models-file (models_file: in a study)"
         )
-    names = sorted(own_models(models_file))
+    own = sorted(own_models(models_file))
     return (
-        f"model {name!r} is neither in {models_file} ({', '.join(names)}) nor one of "
-        f"ssm-simulators'{suggest(name, names + sorted(catalogue))}"
+        f"model {name!r} is neither in {models_file} ({', '.join(own)}) nor {theirs}"
+        f"{nearest(name, own + names)}"
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float64]
 Outputs = Callable[[npt.ArrayLike], npt.NDArray[np.float32]]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Network:
     """A trained network, from the folder of a training or from an ONNX file alone.
 
@@ -56,15 +56,15 @@ class Network:
         What the card says of a model that is not ssm-simulators' own.
     """
 
-    onnx: bytes = field(repr=False)
+    onnx: bytes
     model_name: str
     network_type: NetworkType
     trained_bounds: Bounds
     path: Path
-    card: Card | None = field(default=None, repr=False)
+    card: Card | None = None
     folder: Path | None = None
-    models_file: ModelsFile | None = field(default=None, repr=False)
-    definition: Definition | None = field(default=None, repr=False)
+    models_file: ModelsFile | None = None
+    definition: Definition | None = None
 
     @classmethod
     def from_folder(cls, folder: Path, *, models_file: ModelsFile | None = None) -> "Network":
@@ -160,6 +160,11 @@ class Network:
         """Model, type and backend, for people."""
         trained_by = f" ({self.backend})" if self.backend else ""
         return f"{self.model_name} {self.network_type.name}{trained_by}"
+
+    def __repr__(self) -> str:
+        """The network in one line."""
+        layers = f"layers {self.card.layer_sizes}, " if self.card else ""
+        return f"<Network {self.model_name} {self.network_type.name}: {layers}{self.path}>"
 
     def _repr_html_(self) -> str:
         """Summary of the network for a notebook."""

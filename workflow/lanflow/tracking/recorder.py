@@ -9,13 +9,20 @@ hold the work up: the record stays, and ``lanflow sync`` sends it later.
 import contextlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lanflow.core import interrupts
-from lanflow.core.errors import StoreError, UserError
+from lanflow.core.errors import (
+    StoreError,
+    StoreSilentError,
+    StoreUnavailableError,
+    UserError,
+)
 from lanflow.core.files import explain_os_error
 from lanflow.tracking.record import (
     Artifact,
@@ -43,13 +50,14 @@ T = TypeVar("T")
 # Metrics are written to disk so rarely that the writing slows the work down by a fiftieth at most,
 # but not more rarely than every second.
 _PAUSE_PER_SAVE, _LONGEST_PAUSE = 50, 1.0
-# With the send mode "try", the work waits this long for the run's id.
-_SECONDS_TO_BEGIN = 5.0
+# The work waits this long for a server to have the run, and then begins all the same. A database
+# without a server is waited for: it is slow while its schema is made, and damage shows at once.
+_SECONDS_TO_BEGIN = 3.0
 # A job that must stop waits this long for the store: Slurm kills it 30 s after its signal.
 _SECONDS_TO_STOP = 20.0
-# At the end, a store that has not answered for this time is not waited for any longer, once the
-# user's patience is over: over HTTP MLflow itself gives a request up after 30 s. A database may be
-# busy with other processes, and a large file takes its time.
+# At the end, a store that has not answered for this time, nor for the user's patience, is given
+# up: over HTTP MLflow itself gives a request up after 30 s. A database may be busy with
+# other processes, and a large file takes its time.
 _LONGEST_SILENCE, _LONGEST_SILENCE_OF_DATABASE = 35.0, 300.0
 _SLOWEST_BYTES_PER_SECOND = 2**20
 
@@ -57,7 +65,8 @@ _SLOWEST_BYTES_PER_SECOND = 2**20
 class RunRecorder:
     """Writes the record of one run and has it sent to the store.
 
-    Once the run began, a store that refuses or does not answer raises nothing here.
+    Once the run began, a store that does not answer raises nothing here. One that refuses raises as
+    long as the run is not in it, if the send mode is ``now``.
 
     Parameters
     ----------
@@ -79,6 +88,7 @@ class RunRecorder:
         self._sender = None if send_mode == "later" else _make_sender(store, record, folder)
         self._known = {(point[0], point[3]) for point in record.metrics}
         self._began = self._is_unsure = False
+        self._first_answer: Future[None] | None = None
         self._next_save = 0.0
         self.pending: Path | None = None
 
@@ -156,37 +166,74 @@ class RunRecorder:
     def begin(self) -> None:
         """Send everything recorded so far; from here on the work does not wait for the store.
 
+        A server that takes its time is not waited for here either. If it refuses later what was
+        recorded so far, what is recorded next raises that.
+
         Raises
         ------
         StoreError
-            If the store refuses or does not answer, and the send mode is ``now``.
+            If the store refuses or cannot be reached, and the send mode is ``now``.
         UserError
             If the run or its experiment was deleted.
         """
         self._folder.save(self._record)
         self._folder.remove_sent()
-        if (sender := self._sender) is None:
-            pass
-        elif self._send_mode == "now":
-            with_retries(lambda: sender.ask(sender.delivery.send))
-        else:
-            try:
-                sender.ask(sender.delivery.send, seconds=_SECONDS_TO_BEGIN)
-            except StoreError as e:
-                sender.fall_behind(e)
-                sender.notify()
+        if self._sender is not None:
+            self._send_beginning(self._sender)
         self._began = True
         self._folder.save(self._record)
+
+    def _send_beginning(self, sender: "Sender") -> None:
+        must_answer = self._send_mode == "now"
+        seconds = _SECONDS_TO_BEGIN if self._is_http or not must_answer else math.inf
+
+        def send() -> None:
+            self._first_answer = sender.begin(sender.delivery.send)
+            sender.wait(self._first_answer, seconds=seconds)
+            self._raise_refusal()
+
+        try:
+            with_retries(send, seconds=None if must_answer else 0)
+        except StoreSilentError:
+            log.info("MLflow store %s takes its time; work begins", self._record.tracking_uri)
+            sender.notify()
+        except StoreError as e:
+            if must_answer:
+                raise
+            sender.fall_behind(e)
+            sender.notify()
+
+    @property
+    def _is_http(self) -> bool:
+        return self._record.tracking_uri.startswith("http")
+
+    def _raise_refusal(self) -> None:
+        """Raise an error of the first request, if there was one by now."""
+        answer = self._first_answer
+        if answer is not None and answer.done():
+            self._first_answer = None
+            answer.result()
+
+    def _notice_refusal(self) -> None:
+        """Raise a refusal that came after the work had begun, if the store must take the run."""
+        try:
+            self._raise_refusal()
+        except StoreUnavailableError:  # the sender goes on asking
+            pass
+        except StoreError as e:
+            if self._send_mode == "now":
+                raise
+            assert self._sender is not None
+            self._sender.fall_behind(e)
 
     def _ask_for(self, request: Callable[[], T]) -> Callable[[], T]:
         """Return a function that lets the sender make a request, and waits while it is answered."""
         sizes = [artifact.size_bytes for artifact in self._record.artifacts]
-        is_http = self._record.tracking_uri.startswith("http")
-        silence = _LONGEST_SILENCE if is_http else _LONGEST_SILENCE_OF_DATABASE
+        silence = _LONGEST_SILENCE if self._is_http else _LONGEST_SILENCE_OF_DATABASE
         silence += max(sizes, default=0) / _SLOWEST_BYTES_PER_SECOND
         sender = self._sender
         assert sender is not None
-        return lambda: sender.ask(request, seconds=retry_seconds(), silence=silence)
+        return lambda: sender.ask(request, seconds=0, silence=max(silence, retry_seconds()))
 
     def ensure_id(self) -> str | None:
         """Return the run's id, retrying for a while; None if the store does not give one."""
@@ -208,6 +255,7 @@ class RunRecorder:
             end = time.monotonic()
             self._next_save = end + min(_PAUSE_PER_SAVE * (end - start), _LONGEST_PAUSE)
         if self._sender is not None:
+            self._notice_refusal()
             self._sender.notify()
 
     def end(self, status: Status, failure: str | None = None, *, seconds: float | None) -> None:
@@ -318,7 +366,7 @@ def record_run(
     experiment, name, tags
         Of the run.
     send_mode
-        Whether the store must answer at the start (``now``), is tried (``try``), or is not
+        Whether the store must be there at the start (``now``), is tried (``try``), or is not
         contacted (``later``).
     key
         Key of an interrupted run that is to be continued.

@@ -19,7 +19,7 @@ from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from lanflow.core import interrupts
-from lanflow.core.errors import StoreError, StoreUnavailableError, UserError
+from lanflow.core.errors import StoreError, StoreSilentError, StoreUnavailableError, UserError
 from lanflow.tracking.delivery import Delivery
 
 log = logging.getLogger(__name__)
@@ -72,11 +72,17 @@ class Sender:
 
         Raises
         ------
-        StoreUnavailableError
+        StoreSilentError
             If time is up. The thread goes on with the request.
         UserError
             As the request does.
         """
+        answer = self.begin(request)
+        self.wait(answer, seconds=seconds, silence=silence)
+        return answer.result()
+
+    def begin(self, request: Callable[[], T]) -> Future[T]:
+        """Let the thread make a request, as :meth:`ask`; return at once the answer to come."""
         answer: Future[T] = Future()
 
         def carry_out() -> None:
@@ -87,8 +93,7 @@ class Sender:
 
         self._start()
         self._calls.put(carry_out)
-        self._wait(answer, seconds, silence)
-        return answer.result()
+        return answer
 
     def notify(self) -> None:
         """Have what the record has gained sent soon; this returns at once."""
@@ -112,8 +117,8 @@ class Sender:
         if self._thread.ident is None:
             self._thread.start()
 
-    def _wait(self, answer: Future[T], seconds: float, silence: float) -> None:
-        """Return when there is an answer, or raise when time is up."""
+    def wait(self, answer: Future[T], *, seconds: float = math.inf, silence: float = 0.0) -> None:
+        """Return when there is an answer, or raise when time is up; arguments as :meth:`ask`."""
         start = line = time.monotonic()
         while not answer.done():
             if not self._thread.is_alive():  # of a fault in lanflow, which Python has printed
@@ -121,7 +126,7 @@ class Sender:
             now = time.monotonic()
             left = max(start + seconds, self._silent_since(start) + silence) - now
             if left <= 0:
-                raise StoreUnavailableError(
+                raise StoreSilentError(
                     f"MLflow store {self._shown_uri}: no answer within {now - start:.0f} s"
                 )
             if now - line >= _SECONDS_BETWEEN_LINES:

@@ -25,7 +25,7 @@ SEND_MODE_VARIABLE = "LANFLOW_MLFLOW_SEND"
 # The folder with a file for each store that jobs of a study have reached; the workflow sets it.
 CONTACTS_VARIABLE = "LANFLOW_STORE_CONTACTS"
 
-# When a job starts, the store must answer (now), is tried (try), or is not contacted (later).
+# When a job starts, the store must be there (now), is tried (try), or is not contacted (later).
 SendMode = Literal["now", "try", "later"]
 SEND_MODES: tuple[str, ...] = get_args(SendMode)
 

@@ -151,6 +151,8 @@ def prepare(options: TrainingOptions, data: PackedData | None = None) -> Prepare
     """
     _check_options(options)
     file, config = _read_config(options)
+    if data is None and options.settings is None and options.config_path is None:
+        log.warning("no --config-path given; using LANfactory's default configuration")
     store = resolve_store(
         uri=options.mlflow_tracking_uri, artifact_location=options.mlflow_artifact_location
     )
@@ -191,8 +193,6 @@ def _check_options(options: TrainingOptions) -> None:
 
 def _read_config(options: TrainingOptions) -> tuple[TrainingFile, TrainingConfig]:
     path = options.config_path or DEFAULT_PATH
-    if options.settings is None and options.config_path is None:
-        log.warning("no --config-path given; using LANfactory's default configuration")
     file = options.settings or read_training_file(path)
     config = select_network(
         file,

@@ -21,7 +21,7 @@ from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import _file_content, generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import TrainingFileContent, read_training_file
-from lanflow.models.simulators import find_model
+from lanflow.models.simulators import find_model, model_names
 from tests.conftest import sha256
 
 N_SETS, N_FILES = 3, 2
@@ -288,9 +288,9 @@ def test_an_unknown_model_is_refused_with_the_nearest(
 ) -> None:
     with pytest.raises(UserError) as caught:
         generate_chunk(plan_of(MODEL=model), tmp_path / "chunk", n_processes=1)
-    assert str(caught.value).startswith(
-        f"model {model!r} is not one of ssm-simulators'; did you mean {nearest!r}? (accepted: "
-    )
+    theirs = f"the {len(model_names())} of ssm-simulators (docs/models.md lists them)"
+    said = f"model {model!r} is not one of {theirs}; did you mean {nearest!r}? A model of your"
+    assert str(caught.value).startswith(said)
     assert not (tmp_path / "chunk").exists()
 
 

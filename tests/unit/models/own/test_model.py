@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lanflow.core.errors import UserError
+from lanflow.models.model import ModelNotAtHandError
 from lanflow.models.models_file import ModelsFile
 from lanflow.models.own.model import own_models
 from lanflow.models.simulators import find_model, process_of, simulate
@@ -150,6 +151,20 @@ def test_another_process_finds_the_model_by_its_file() -> None:
     assert again.definition == model.definition
 
 
+def test_a_model_that_the_file_lacks_is_told_with_those_that_it_has() -> None:
+    with pytest.raises(ModelNotAtHandError) as caught:
+        find_model("mime", of(BOUND))
+    assert str(caught.value).startswith("model 'mime' is neither in my_model.py (mine) nor one of")
+    assert str(caught.value).endswith("; did you mean 'mine'?")
+
+
+def test_a_damaged_file_is_told_even_if_it_does_not_mention_the_model() -> None:
+    damaged = models_file("def bound(t) return t")
+    with pytest.raises(UserError, match=r"^my_model.py:1: SyntaxError"):
+        find_model("mine", damaged)
+    assert find_model("ddm", damaged).models_file is None
+
+
 @pytest.mark.parametrize(
     ("base", "changed", "said"),
     [
@@ -178,6 +193,11 @@ def test_another_process_finds_the_model_by_its_file() -> None:
         (BOUND, {"boundary": "lambda a, tau: a"}, "must take the time as its argument t"),
         (BOUND, {"boundary": "lambda t, a, b: a"}, "takes 'b', which is not among params (v, a,"),
         (BOUND, {"boundary": "lambda t, a, tau: a / 0"}, "fails: ZeroDivisionError"),
+        (
+            BOUND,
+            {"boundary": "lambda t, a, tau: a if t < tau else 0 * t"},
+            "; t is an array of times: use numpy's functions, and np.where for if",
+        ),
         (BOUND, {"boundary": "lambda t, a, tau: -a"}, "expected a positive number at t = 0"),
         (BOUND, {"boundary": "lambda t, a: a + 0 * t"}, "params: 'tau' is used by nothing"),
         (BOUND, {"choices": "[0, 1]"}, "choices: are [0, 1]; this simulator gives -1 (lower)"),

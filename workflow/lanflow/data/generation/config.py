@@ -113,10 +113,9 @@ class GenerationConfig(_Section):
         return self._models_file
 
     def with_models_file(self, file: ModelsFile | None) -> Self:
-        """The same settings with a models file; one that does not mention the model is none."""
+        """The same settings with a models file, which decides numbers if it mentions the model."""
         changed = self.model_copy()
-        if file is not None and file.mentions(self.model_name):
-            changed._models_file = file
+        changed._models_file = file
         return changed
 
     def settings_dict(self) -> dict[str, object]:
@@ -126,7 +125,9 @@ class GenerationConfig(_Section):
             excluded["param_bounds"] = True
         settings = self.model_dump(mode="json", exclude=excluded)
         file = self._models_file
-        return settings if file is None else {**settings, "models_file_sha256": file.sha256}
+        if file is None or not file.mentions(self.model_name):
+            return settings
+        return {**settings, "models_file_sha256": file.sha256}
 
     @property
     def digest(self) -> str:

@@ -83,7 +83,7 @@ def generate(
     log_files
         Make the files artifacts of the run, too, for machines that do not see its folder.
     send_mode
-        Whether the store must answer at the start, is tried, or is left alone.
+        Whether the store must be there at the start, is tried, or is left alone.
 
     Returns
     -------

@@ -8,7 +8,7 @@ concern of the densities.
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from lanflow.models.exact.ballistic import (
     faster_of_two_race,
     joined_later_race,
 )
-from lanflow.models.exact.levy import Levy
 from lanflow.models.exact.poisson import poisson_race
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
@@ -33,6 +32,9 @@ from lanflow.models.simulators import (
     simulator_arguments,
     simulator_distributions,
 )
+
+if TYPE_CHECKING:
+    from lanflow.models.exact.levy import Levy
 
 # Simulators with a closed form. Those of the LBA take their noise from the catalogue's names.
 _BALLISTIC = ("lba_vanilla", "lba_angle", "rlwm_lba_race", "rlwm_lba_pw_v1")
@@ -307,7 +309,9 @@ def two_stages_of(
     )
 
 
-def levy_of(model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1) -> Levy:
+def levy_of(
+    model: Model, theta: Mapping[str, float], until: float, *, refinement: int = 1
+) -> "Levy":
     """The particle with stable noise of a model at given parameters.
 
     Parameters
@@ -321,6 +325,9 @@ def levy_of(model: Model, theta: Mapping[str, float], until: float, *, refinemen
     refinement
         How many times finer than usual the solution is.
     """
+    # It loads SciPy's splines and linear algebra, half a second that trainings need not wait for.
+    from lanflow.models.exact.levy import Levy
+
     given = _numbers(model, theta)
     slope = float(np.tan(given["theta"])) if model.definition.boundary == "angle" else 0.0
     return Levy(given["v"], given["a"], given["z"], given["alpha"], slope, until, refinement)

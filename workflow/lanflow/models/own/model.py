@@ -6,6 +6,7 @@ parameters that gives rts and choices (:class:`~lanflow.models.own.simulator.Own
 labels from a kernel density.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -214,7 +215,12 @@ class _Definition(GivenValues):
             made = function.function(t=times, **{name: middle[name] for name in function.takes})
             values = np.broadcast_to(np.asarray(made, float), times.shape)
         except Exception as e:  # whatever a function of a user's raises
-            self._refuse(part, f"{_shown(function.function)} fails: {type(e).__name__}: {e}")
+            hint = ""
+            with contextlib.suppress(Exception):
+                function.function(t=0.5, **{name: middle[name] for name in function.takes})
+                hint = "; t is an array of times: use numpy's functions, and np.where for if"
+            said = f"{type(e).__name__}: {e}{hint}"
+            self._refuse(part, f"{_shown(function.function)} fails: {said}")
         if not np.isfinite(values).all() or (part == "boundary" and values[0] <= 0):
             what = "a positive number at t = 0" if part == "boundary" else "numbers"
             self._refuse(part, f"{_shown(function.function)} gives {values}; expected {what}")

@@ -6,7 +6,7 @@ optimiser state between calls.
 """
 
 import os
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import flax
@@ -78,7 +78,7 @@ class JaxBackend(Backend):
         """Take initial weights and a fresh optimiser."""
         self.optimizer = make_optimizer(config.optimizer, config.weight_decay)
         self._weights = self._put_all(weights)
-        self._state = self._fresh_state()
+        self._forget_state()
         self.architecture = architecture
         train, evaluate, predict = compiled(
             tuple(self._options.items()), tuple(self._precise_options.items())
@@ -166,9 +166,15 @@ class JaxBackend(Backend):
     def _put_all(self, arrays: Weights) -> Tree:
         return {name: self.put(jnp.array(array)) for name, array in arrays.items()}
 
-    def _fresh_state(self) -> Any:
+    @cached_property
+    def _state(self) -> Any:
+        """The optimiser's; made by the first to need it, which a prediction does not."""
         # On the same device as the weights, or the second call would be compiled anew.
         return self.put(self.optimizer.init(self._weights))
+
+    def _forget_state(self) -> None:
+        """Begin with a fresh one."""
+        vars(self).pop("_state", None)
 
     def train_block(
         self,
@@ -231,7 +237,7 @@ class JaxBackend(Backend):
         """Continue from copies taken before."""
         self._weights = self._put_all(weights)
         if not optimizer_state:
-            self._state = self._fresh_state()
+            self._forget_state()
             return
         restored = optax.ScaleByAdamState(
             count=self.put(jnp.array(optimizer_state["count"], jnp.int32)),

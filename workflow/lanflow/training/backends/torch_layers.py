@@ -107,7 +107,9 @@ class Layers:
         with torch.enable_grad():
             output.requires_grad_()
             means = mean_loss(architecture, output, labels)
-            (slope,) = torch.autograd.grad(means, output, torch.ones_like(means))
+            # Of one number: with a tensor of ones, Torch would load what its compiler needs.
+            total = means.sum() if means.ndim else means
+            (slope,) = torch.autograd.grad(total, output)
         self.backward(x, slope)
         return means.detach()
 
