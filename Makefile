@@ -77,7 +77,7 @@ lint: $(VENV)/.installed-dev
 changes: $(VENV)/.installed-dev
 	LANFLOW_EVERY_PAIR=1 $(PYTEST) tests/workflow/test_changes.py
 
-# A network of every model through evaluation, figures and bundle (hours of one core).
+# A network of every model through evaluation, figures and bundle (an hour of one core).
 models: $(VENV)/.installed-dev
 	LANFLOW_EVERY_MODEL=build/models $(PYTEST) tests/unit/test_every_model.py
 	$(BIN)/python -m tests.every_model build/models docs/models.json

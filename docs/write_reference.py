@@ -196,8 +196,8 @@ _MODELS_HEAD = """\
 # Every model
 
 The {n} models of ssm-simulators {version}; each also has the variant `NAME_deadline`. `make models`
-takes them through all of lanflow at the smallest size (about ten seconds of a core each): simulate,
-pack, audit, train, evaluate, draw, bundle, report. What came of it is in `models.json`, from which
+takes them through all of lanflow at the smallest size (about 15 s of a core each): simulate, pack,
+audit, train, evaluate, draw, bundle, report. What came of it is in `models.json`, from which
 `make generated` writes this page. `make test` does so with one of them, and takes every model
 through generation and reading back.
 
