@@ -21,6 +21,7 @@ from lanflow.core.settings import Settings
 from lanflow.core.tables import markdown_table
 from lanflow.data.manifest import Manifest
 from lanflow.models.generation import describe_constraints
+from lanflow.models.models_file import base_name
 from lanflow.models.simulators import find_model, model_names
 from lanflow.models.sources import best_source
 from lanflow.study.config import StudyConfig
@@ -236,7 +237,31 @@ def model_table(record: Path) -> str:
     said = _MODELS_HEAD.format(
         n=len(names), version=version("ssm-simulators"), counts=counts.removesuffix(";") + "."
     )
-    return f"{said}{table}\n"
+    pins = record.parents[1] / "constraints-3.12.txt"
+    return f"{said}{table}\n{_newer_models(outcomes, pins.read_text())}"
+
+
+def _newer_models(outcomes: dict[str, Any], pins: str) -> str:
+    """The models that only newer releases of ssm-simulators have."""
+    known = set(model_names())
+    newer = sorted(name for name in outcomes if base_name(name) not in known)
+    rows = [
+        (
+            f"`{name}`",
+            outcomes[name]["kind"],
+            outcomes[name]["labels"],
+            _networks(outcomes[name]),
+            "; ".join(sorted(_sayings(outcomes[name]))),
+        )
+        for name in newer
+    ]
+    if not rows:
+        return ""
+    release = re.search(r"^ssm-simulators==(\S+)$", pins, re.MULTILINE)
+    assert release is not None
+    head = ["model", "outcome", "labels", "networks", "remarks"]
+    said = f"ssm-simulators {release[1]} has these as well; they were tried on Python 3.12:"
+    return f"\n{said}\n\n{markdown_table(head, rows)}\n"
 
 
 def _n_of_kind(names: list[str], outcomes: dict[str, Any], kind: str) -> int:
@@ -246,12 +271,7 @@ def _n_of_kind(names: list[str], outcomes: dict[str, Any], kind: str) -> int:
 def _model_row(name: str, outcomes: dict[str, Any]) -> tuple[str, ...]:
     model = find_model(name)
     both = [outcomes[each] for each in (name, f"{name}_deadline") if each in outcomes]
-    remarks = {
-        f"{kind}: {said}" if kind else said
-        for outcome in both
-        for kind, said in [("", outcome["remark"]), *outcome["networks"].items()]
-        if said
-    }
+    remarks = {said for outcome in both for said in _sayings(outcome)}
     return (
         f"`{name}`",
         ", ".join(model.parameters),
@@ -261,6 +281,12 @@ def _model_row(name: str, outcomes: dict[str, Any]) -> tuple[str, ...]:
         describe_constraints(model),
         "; ".join(sorted(remarks)),
     )
+
+
+def _sayings(outcome: dict[str, Any]) -> list[str]:
+    """Remarks on a model and on its networks."""
+    said = [("", outcome["remark"]), *outcome["networks"].items()]
+    return [f"{kind}: {text}" if kind else text for kind, text in said if text]
 
 
 def _networks(outcome: dict[str, Any] | None) -> str:

@@ -5,6 +5,7 @@ comes of it is an :class:`Outcome`: everything, or the one message that says why
 such a message is an error of ours, and ends it.
 """
 
+import importlib.util
 import io
 import sys
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from lanflow.models.simulators import find_model
 from lanflow.models.sources import best_source
 from lanflow.networks import folder as network_folder
 from lanflow.networks.network import Network
-from lanflow.networks.types import NetworkTypeName
+from lanflow.networks.types import BackendName, NetworkTypeName
 from lanflow.publish.bundle import bundle_files
 from lanflow.report.figures import densities, sweeps
 from lanflow.report.figures.network import FIGURES, draw_figure
@@ -53,6 +54,8 @@ GENERATION = {
 }
 # Trials of a simulation, vectors of a sweep, times of its picture: the least that shows all.
 N_TRIALS, N_SWEPT, N_TIMES = 400, 3, 11
+# Torch starts an epoch sooner; the newest Pythons are tested without it.
+BACKEND: BackendName = "torch" if importlib.util.find_spec("torch") else "jax"
 # The figures of an opn and of a gonogo are those of a cpn, and a deadline changes little in them.
 DRAWN = ("lan", "cpn")
 DRAWN_WITH_DEADLINE = ("density",)
@@ -179,11 +182,11 @@ def _trained(data: PackedData, kind: NetworkTypeName, base: Path) -> Network:
     }
     result = train(
         TrainingOptions(
-            backend="torch",
+            backend=BACKEND,
             networks_path_base=base,
             settings=parse_settings(TrainingFile, TRAINING_YAML | keys, "training.yaml"),
             data_set=data_set.folder,
-            network_name="net_torch",
+            network_name=f"net_{BACKEND}",
             device="cpu",
         )
     )
