@@ -34,12 +34,15 @@ test: $(VENV)/.installed-dev
 # without torch, which has no small build there: tests of what they take from one another, and a cut
 # of the others. `make newest NEWEST=3.13` for one of them.
 NEWEST ?= 3.12 3.13
-NEWEST_TESTS := tests/newest tests/unit/models tests/unit/test_releases.py
+NEWEST_TESTS := tests/newest tests/unit/test_releases.py
+# The proofs of exact densities, in models/exact, have the same numpy, scipy and simulators on both.
+NEWEST_MODELS_3.12 := tests/unit/models
+NEWEST_MODELS_3.13 := $(wildcard tests/unit/models/test_*.py)
 newest: $(NEWEST:%=newest-%)
 newest-%: .venv-%/.installed
 	.venv-$*/bin/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
 		--no-loadscope-reorder -m "$(MARKS_own) or newest" --junitxml=build/newest-$*.xml \
-		$(NEWEST_TESTS)
+		$(NEWEST_TESTS) $(NEWEST_MODELS_$*)
 
 # docs/releases.md, from those runs and one on 3.11, whose peers have environments of their own.
 releases: newest
