@@ -20,7 +20,7 @@ _COLUMNS = {
     "models, labels": r"tests\.unit\.models\.",
     "older files read": r"tests\.unit\.test_releases\.",
     "`generate`, our `jaxtrain`": r"hold_sets_of_their_own",
-    "LANfactory loads ours": r"lanfactory_loads|_names|upload|our_network_config",
+    "LANfactory loads ours": r"(test_one|peers).*(lanfactory_loads|_names|upload|our_network)",
     "LANfactory trains on ours": r"commands?_trains?_on_our",
     "LANfactory's network here": r"judged_here|is_converted",
     "HSSM: ONNX, gate": r"asks_hssm|gives_our_log_density|scores_trials_without",
