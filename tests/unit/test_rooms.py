@@ -55,6 +55,7 @@ HOMES = {
     "jinja2": "core.templates",
     "tqdm": "core.progress",
     "loky": "core.processes",
+    "threadpoolctl": "core.processes",
     "cloudpickle": "data.generation.generate",
     "hssm": "evaluation.hssm.probe evaluation.hssm.sampler",  # run by HSSM's own interpreter
     # All but core.settings write YAML: a site file, the header of a README, a study's record.

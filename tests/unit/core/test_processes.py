@@ -7,13 +7,17 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import threadpoolctl
 
 from lanflow.core.errors import UserError
 from lanflow.core.processes import (
+    ONE_CORE,
     WorkerDiedError,
     cgroup_bytes,
     memory_limits,
+    one_core,
     require_memory,
     worker_pool,
 )
@@ -76,10 +80,30 @@ def test_what_has_not_begun_is_dropped_when_the_body_ends() -> None:
     assert time.monotonic() - begun < 60
 
 
-def test_the_environment_is_that_of_the_processes_alone() -> None:
-    with worker_pool(1, environment={"LANFLOW_OF_A_WORKER": "yes"}) as pool:
-        assert list(pool.map(os.getenv, ["LANFLOW_OF_A_WORKER"])) == ["yes"]
-    assert "LANFLOW_OF_A_WORKER" not in os.environ
+def threads_of_products(_: object = None) -> set[int]:
+    """Threads that each library of linear algebra takes here."""
+    assert np.linalg.norm(np.ones((2, 2)) @ np.ones(2)) > 0  # numpy's is loaded
+    known = threadpoolctl.threadpool_info()
+    return {library["num_threads"] for library in known if library["user_api"] == "blas"}
+
+
+def test_a_worker_takes_one_core_whatever_this_process_was_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ONE_CORE:
+        monkeypatch.setenv(name, "2")
+    with worker_pool(1) as pool:
+        assert list(pool.map(threads_of_products, [None])) == [{1}]
+        assert set(pool.map(os.getenv, list(ONE_CORE))) == {"1"}
+    assert {os.environ[name] for name in ONE_CORE} == {"2"}
+
+
+def test_a_process_takes_one_core_where_a_worker_may_do_the_same() -> None:
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        before = threads_of_products()
+        with one_core():
+            assert threads_of_products() == {1}
+        assert threads_of_products() == before
 
 
 LEADER = """

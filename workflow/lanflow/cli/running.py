@@ -91,8 +91,8 @@ def run(command: click.Command, name: str, arguments: list[str] | None = None) -
         The exit status: 0; 1 for an error, of the user or of lanflow; 2 for options that make no
         sense; 3 for networks that did not pass their gates; 130 after an interruption.
     """
-    # Numpy's products are small here. More threads would not make them quicker, and OpenBLAS's
-    # spin while they wait: on a busy machine they take up to ten times the processor's time.
+    # Numpy's products are small here: more threads gain a third at most, and OpenBLAS's spin while
+    # they wait. On a busy machine a command took ten times the processor's time for that.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = command.main(arguments, prog_name=name, standalone_mode=False)

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# Variables of a process that has one core for itself, where others have theirs: libraries read them
+# as they are loaded. Threads beyond the cores wait for one another, and OpenBLAS's spin meanwhile.
+ONE_CORE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 # Seconds between two looks of a worker for its parent.
 _WATCH_SECONDS = 0.5
@@ -267,13 +271,27 @@ class WorkerPool:
 
 
 @contextmanager
+def one_core() -> Iterator[None]:
+    """Let numpy's products take one core in the body, as in a worker.
+
+    Where work is done partly here and partly by workers, or by either: sums that are split among
+    cores differ in their last digits.
+    """
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
+@contextmanager
 def worker_pool(
     n_processes: int,
     start: Callable[..., None] | None = None,
     *arguments: Any,
-    environment: Mapping[str, str] | None = None,
 ) -> Iterator[WorkerPool]:
     """Start worker processes for the body; at its end, tasks that have begun are finished.
+
+    Each uses one core, whatever this process was told: a job of four threads has four of them.
 
     The script that runs is not loaded again in the processes, so it needs no
     ``if __name__ == "__main__"``.
@@ -284,8 +302,6 @@ def worker_pool(
         Number of processes.
     start
         Called with ``arguments`` in each process before its first task.
-    environment
-        Variables of the processes, set before they load anything.
     """
     from loky import ProcessPoolExecutor
 
@@ -293,7 +309,7 @@ def worker_pool(
         n_processes,
         initializer=_start,
         initargs=(os.getpid(), start, arguments),
-        env=dict(environment or {}),
+        env=ONE_CORE,  # set before they load anything
     )
     with tempfile.TemporaryDirectory(prefix="lanflow_results_") as folder:
         pool = WorkerPool(executor, Path(folder))

@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 import numpy as np
 
 from lanflow.core.errors import UserError, explain_import_error
-from lanflow.core.processes import worker_pool
+from lanflow.core.processes import one_core, worker_pool
 from lanflow.data.training_file import TrainingFileContent
 from lanflow.models.definition import Definition
 from lanflow.models.density import FLOOR, labels
@@ -93,7 +93,8 @@ def relabeller(
     if source is None:
         yield lambda file, _: file
     elif n_processes == 1:
-        yield partial(_relabel, source, models_file, map)
+        with one_core():
+            yield partial(_relabel, source, models_file, map)
     else:
         with worker_pool(n_processes) as pool:
             run = partial(pool.map, chunksize=_TASKS_AT_A_TIME)

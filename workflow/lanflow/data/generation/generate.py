@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import shutil
 import sys
 import time
@@ -29,7 +28,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.files import link_or_copy, replace_folder, write_bytes, write_json
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.names import FINISHED, SENT_RUNS, UNFINISHED, UNSENT_RUNS
-from lanflow.core.processes import WorkerPool, require_memory, worker_pool
+from lanflow.core.processes import WorkerPool, one_core, require_memory, worker_pool
 from lanflow.data.generation.pipelines import make_pipeline
 from lanflow.data.generation.plan import ChunkPlan, SetDraw
 from lanflow.models.generation import default_generator_config
@@ -104,12 +103,6 @@ def _use(plan: ChunkPlan) -> None:
     """
     global _pipeline_here
     _pipeline_here = make_pipeline(plan.label_source, _generator_config(plan), plan.model)
-
-
-def _start_worker(plan: ChunkPlan) -> None:
-    """Prepare a worker process; each uses one core."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    _use(plan)
 
 
 def _generate_set(draw: SetDraw) -> dict[str, Any]:
@@ -309,10 +302,11 @@ def _workers(
     """Runs sets in order: here at first, on ``n_processes`` processes what takes longer."""
     end = math.inf if n_processes == 1 else time.monotonic() + HEAD_START
     with ExitStack() as stack:
+        stack.enter_context(one_core())
 
         @cache
         def pool() -> WorkerPool:
-            return stack.enter_context(worker_pool(n_processes, _start_worker, plan))
+            return stack.enter_context(worker_pool(n_processes, _use, plan))
 
         def run(draws: list[SetDraw]) -> Iterator[dict[str, Any]]:
             n_done = 0

@@ -124,10 +124,6 @@ def _starts(likelihood: TrialLikelihood, *, seed: int) -> Array:
     return np.asarray(places[np.sort(best)])
 
 
-# Matrices are small and cores have a fit each: processes split no sums.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
 @dataclass(frozen=True)
 class FittedSubject:
     """The fit of one subject.
@@ -167,10 +163,7 @@ def fit_subjects(
     fits = []
     # One process, too, so that its sums are the same.
     n_processes = min(n_processes, len(subjects))
-    environment = dict.fromkeys(_THREAD_VARIABLES, "1")
-    with worker_pool(
-        n_processes, _start_worker, network.onnx, network.bounds, environment=environment
-    ) as pool:
+    with worker_pool(n_processes, _start_worker, network.onnx, network.bounds) as pool:
         for one in pool.map(_fit_subject, subjects):
             fits.append(one)
             on_subject()

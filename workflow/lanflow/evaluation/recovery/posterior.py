@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lanflow.core.errors import UserError
+from lanflow.core.processes import ONE_CORE
 from lanflow.evaluation.hssm.interpreter import hssm_environment, interpreter
 from lanflow.evaluation.hssm.sampler import Case, Draws, SubjectCase
 from lanflow.evaluation.recovery.subjects import Subject
@@ -24,11 +25,9 @@ from lanflow.networks.network import Network
 _SCRIPT = Path(__file__).parents[1] / "hssm" / "sampler.py"
 N_CHAINS, N_TUNE, N_DRAWS = 2, 500, 500
 
-# A core has a process of its own: more threads each would wait for one another.
-_ONE_THREAD = {
+_ONE_CORE = {
+    **ONE_CORE,
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
 }
 
 # A line of JSON of one subject, or why there will be none.
@@ -165,7 +164,7 @@ def _sampler(python: str, case: Path, results: Results) -> Iterator[None]:
             stderr=stderr,
             text=True,
             cwd=case.parent,
-            env={**hssm_environment(), **_ONE_THREAD},
+            env={**hssm_environment(), **_ONE_CORE},
             # Ctrl-C goes to lanflow alone, which ends the process.
             start_new_session=True,
         )
