@@ -5,7 +5,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow.tracking import MlflowClient
@@ -26,22 +28,37 @@ def slow(lasting_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sl
         yield store
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Trainings, and the run of one of them whose store answered at once."""
+
+    work: Work
+    client: MlflowClient
+    expected: dict[str, Any]
+
+
+@pytest.fixture
+def compared(
+    slow: SlowStore, tmp_path: Path, packed: PackedData, caplog: pytest.LogCaptureFixture
+) -> Compared:
+    caplog.set_level(logging.INFO, "lanflow")
+    work, client = Work(tmp_path, packed), MlflowClient(tracking_uri=slow.url)
+    expected = content_of_run(client, work.train("whole")["mlflow_run_id"])
+    slow.requests.clear()
+    return Compared(work, client, expected)
+
+
 @pytest.mark.slow
 def test_a_store_that_does_not_answer_holds_no_epoch_up_and_gets_everything_once(
     slow: SlowStore,
-    tmp_path: Path,
-    packed: PackedData,
+    compared: Compared,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "lanflow")
-    work = Work(tmp_path, packed)
-    client = MlflowClient(tracking_uri=slow.url)
-    expected = content_of_run(client, work.train("whole")["mlflow_run_id"])
+    work, client, expected = compared.work, compared.client, compared.expected
     assert [step for step, _ in expected["history"]["val_loss"]] == list(range(1, 7))
 
     # It is silent from the first epoch to the last, and nothing is lost, late or sent twice.
-    slow.requests.clear()
     with at_lines({"epoch 1/": lambda: silence(slow), "epoch 6/": lambda: answer(slow)}):
         held = work.train("held")
     assert held["mlflow_pending"] is None
@@ -65,47 +82,45 @@ def test_a_store_that_does_not_answer_holds_no_epoch_up_and_gets_everything_once
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ["now", "try"])
 def test_a_slow_server_does_not_hold_the_first_epoch_up(
+    mode: str,
     slow: SlowStore,
-    tmp_path: Path,
-    packed: PackedData,
+    compared: Compared,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "lanflow")
     monkeypatch.setattr(recorder, "_SECONDS_TO_BEGIN", 0.1)
-    work, client = Work(tmp_path, packed), MlflowClient(tracking_uri=slow.url)
-    expected = content_of_run(client, work.train("quick")["mlflow_run_id"])
     slow.delay = 1.0
     n_requests: list[int] = []
-    slow.requests.clear()
     with at_lines({"epoch 1/": lambda: n_requests.append(len(slow.requests))}):
-        late = work.train("late")
+        late = compared.work.train("late", mode)
     assert "takes its time; work begins" in caplog.text
     assert n_requests[0] < len(slow.requests)
-    assert content_of_run(client, late["mlflow_run_id"]) == expected
+    assert content_of_run(compared.client, late["mlflow_run_id"]) == compared.expected
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("mode", ["now", "try"])
 def test_a_slow_server_that_refuses_ends_a_training_that_goes_on_when_it_takes_the_run(
+    mode: str,
     slow: SlowStore,
-    tmp_path: Path,
-    packed: PackedData,
+    compared: Compared,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(recorder, "_SECONDS_TO_BEGIN", 0.0)
-    work, client = Work(tmp_path, packed), MlflowClient(tracking_uri=slow.url)
-    experiment = client.get_run(work.train("first")["mlflow_run_id"]).info.experiment_id
+    work, client = compared.work, compared.client
+    experiment = compared.expected["experiment"]
     client.delete_experiment(experiment)
     slow.delay = 0.2
     slow.requests.clear()
     with at_lines({"epoch 1/": lambda: wait_for_answer(slow, "get-by-name")}):
-        assert torchtrain(work.training("refused")) != 0
+        assert torchtrain(work.training("refused", mode)) != 0
     assert "is deleted" in caplog.text
     assert work.read_record("refused")["status"] == "FAILED"
     client.restore_experiment(experiment)
-    finished = work.train("refused")
+    finished = work.train("refused", mode)
     assert client.get_run(finished["mlflow_run_id"]).info.status == "FINISHED"
 
 

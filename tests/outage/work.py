@@ -53,16 +53,16 @@ class Work:
         (folder / "training.yaml").write_text(yaml.safe_dump({**TRAINING_YAML, **keys}))
         (folder / "generation.yaml").write_text(yaml.safe_dump(GENERATION_YAML))
 
-    def training(self, name: str) -> list[str]:
-        """The command line of a training into the folder of that name."""
+    def training(self, name: str, mode: str = "try") -> list[str]:
+        """The command line of a training into the folder of that name, with this send mode."""
         given = ["--config-path", str(self.folder / "training.yaml"), "--network-name", "net"]
         given += ["--networks-path-base", str(self.folder / name), "--data-set"]
         given += [str(self._data_set), "--manifest", str(self._data_set / "manifest.json")]
         given += ["--device", "cpu", "--threads", "1", "--run-uuid", "0a1b"]
-        return [*given, "--mlflow-on", "--mlflow-send", "try"]
+        return [*given, "--mlflow-on", "--mlflow-send", mode]
 
-    def train(self, name: str) -> dict[str, Any]:
-        return last_line(torchtrain, self.training(name))
+    def train(self, name: str, mode: str = "try") -> dict[str, Any]:
+        return last_line(torchtrain, self.training(name, mode))
 
     def read_record(self, name: str) -> dict[str, Any]:
         """Read ``run.json`` of the network in the folder of that name."""

@@ -1,4 +1,6 @@
 import threading
+from concurrent.futures import wait
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,63 @@ def test_an_interrupted_run_whose_store_is_silent_keeps_its_record(
     found = client.get_run(str(run.id))
     assert (found.info.status, found.data.metrics) == ("KILLED", {"val_loss": 1.0})
     assert len(client.get_metric_history(str(run.id), "val_loss")) == 1
+
+
+@pytest.mark.parametrize("send_mode", ["now", "try"])
+def test_a_server_that_refuses_late_ends_the_work_where_it_must_take_the_run(
+    send_mode: Any, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuses, refused = threading.Event(), threading.Event()
+
+    def refuse(_: Delivery) -> None:
+        refuses.wait(60)
+        refused.set()
+        raise StoreError("no")
+
+    def work(run: RunRecorder) -> None:
+        run.begin()
+        run.log_metrics({"val_loss": 1.0}, step=0)  # before the store has answered
+        refuses.set()
+        assert refused.wait(60)
+        wait([run._first_answer] if run._first_answer else [], timeout=60)
+        run.log_metrics({"val_loss": 0.5}, step=1)
+
+    monkeypatch.setattr(RunRecorder, "_is_http", True)
+    monkeypatch.setattr(recorder, "_SECONDS_TO_BEGIN", 0.0)
+    monkeypatch.setattr(Delivery, "send", refuse)
+    recording = record_run(store, tmp_path, send_mode=send_mode, **NAMES)
+    ends = pytest.raises(StoreError, match=r"^no$") if send_mode == "now" else nullcontext()
+    with ends, recording as run:
+        work(run)
+    (left,) = find_records([tmp_path])
+    record = left.read()
+    assert record.status == ("FAILED" if send_mode == "now" else "FINISHED")
+    assert len(record.metrics) == 2
+
+
+def test_patience_with_a_silent_store_counts_from_its_silence(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_points, hangs, answer = MlflowRun.log_points, threading.Event(), threading.Event()
+
+    def log(run: MlflowRun, points: Any) -> None:
+        hangs.set()
+        answer.wait(60)
+        log_points(run, points)
+
+    monkeypatch.setattr(MlflowRun, "log_points", log)
+    monkeypatch.setenv("LANFLOW_STORE_PATIENCE", "3600")  # from the end of the work, an hour
+    with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
+        run.begin()
+        run.log_metrics({"val_loss": 1.0}, step=0)
+        assert hangs.wait(60)
+        sending = run._sender
+        assert sending is not None
+        assert sending._unanswered_since is not None
+        sending._unanswered_since -= 7200
+        sending.delivery.last_answer -= 7200
+    assert run.pending is not None
+    answer.set()
 
 
 def test_files_of_a_folder_are_sent_side_by_side_and_the_next_folder_after_them(

@@ -50,14 +50,14 @@ T = TypeVar("T")
 # Metrics are written to disk so rarely that the writing slows the work down by a fiftieth at most,
 # but not more rarely than every second.
 _PAUSE_PER_SAVE, _LONGEST_PAUSE = 50, 1.0
-# The work waits this long for a server to have the run, and then begins all the same. A database
-# without a server is waited for: it is slow while its schema is made, and damage shows at once.
+# The work waits this long for the store to have the run, and then begins all the same; with "now"
+# for a server alone. A database without one is slow while its schema is made.
 _SECONDS_TO_BEGIN = 3.0
 # A job that must stop waits this long for the store: Slurm kills it 30 s after its signal.
 _SECONDS_TO_STOP = 20.0
-# At the end, a store that has not answered for this time, nor for the user's patience, is given
-# up: over HTTP MLflow itself gives a request up after 30 s. A database may be busy with
-# other processes, and a large file takes its time.
+# At the end, a store is given up that has not answered for this time, nor for the user's patience.
+# Over HTTP MLflow itself gives a request up after 30 s. A database may be busy with others, and a
+# large file takes its time.
 _LONGEST_SILENCE, _LONGEST_SILENCE_OF_DATABASE = 35.0, 300.0
 _SLOWEST_BYTES_PER_SECOND = 2**20
 
@@ -184,6 +184,7 @@ class RunRecorder:
         self._folder.save(self._record)
 
     def _send_beginning(self, sender: "Sender") -> None:
+        """Have the run made, and wait for that as long as its send mode says."""
         must_answer = self._send_mode == "now"
         seconds = _SECONDS_TO_BEGIN if self._is_http or not must_answer else math.inf
 
@@ -196,7 +197,6 @@ class RunRecorder:
             with_retries(send, seconds=None if must_answer else 0)
         except StoreSilentError:
             log.info("MLflow store %s takes its time; work begins", self._record.tracking_uri)
-            sender.notify()
         except StoreError as e:
             if must_answer:
                 raise
@@ -218,13 +218,9 @@ class RunRecorder:
         """Raise a refusal that came after the work had begun, if the store must take the run."""
         try:
             self._raise_refusal()
-        except StoreUnavailableError:  # the sender goes on asking
-            pass
-        except StoreError as e:
-            if self._send_mode == "now":
+        except StoreError as e:  # the sender goes on asking
+            if self._send_mode == "now" and not isinstance(e, StoreUnavailableError):
                 raise
-            assert self._sender is not None
-            self._sender.fall_behind(e)
 
     def _ask_for(self, request: Callable[[], T]) -> Callable[[], T]:
         """Return a function that lets the sender make a request, and waits while it is answered."""
