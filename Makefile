@@ -80,13 +80,14 @@ lint: $(VENV)/.installed-dev
 changes: $(VENV)/.installed-dev
 	LANFLOW_EVERY_PAIR=1 $(PYTEST) tests/workflow/test_changes.py
 
-# A network of every model through evaluation, figures and bundle (an hour of one core).
+# A network of every model through evaluation, figures and bundle (an hour of one core); one that was
+# interrupted goes on.
 models: $(VENV)/.installed-dev .venv-3.12/.installed
-	rm -rf build/models
 	LANFLOW_EVERY_MODEL=build/models $(PYTEST) tests/unit/test_every_model.py
 	LANFLOW_EVERY_MODEL=build/models .venv-3.12/bin/python -m pytest \
 		--numprocesses $(TEST_PROCESSES) tests/unit/test_every_model.py
 	$(BIN)/python -m tests.every_model build/models docs/models.json
+	rm -r build/models
 	$(BIN)/python docs/write_reference.py
 
 # Default configuration, schema, key and option tables, from the code.
