@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array, Density
 from lanflow.models.simulators import find_model
-from lanflow.models.solver import Process, Solution, first_time, log_base, step_times
+from lanflow.models.solver import (
+    N_SPACE,
+    STEP,
+    Process,
+    Solution,
+    first_time,
+    log_base,
+    step_times,
+)
 from lanflow.models.sources import make_density
 
 UNTIL = 20.0
@@ -124,9 +132,15 @@ def test_a_drift_that_is_reached_by_a_jump_agrees_with_a_simulation() -> None:
 
 
 def log_density_after_a_jump(
-    particle: Diffusion, later_drift: float, jump: float, since: Array, choice: int
+    particle: Diffusion,
+    later_drift: float,
+    jump: float,
+    since: Array,
+    choice: int,
+    *,
+    later_slope: float = 0.0,
 ) -> Array:
-    """Log density at times since a jump of the drift, from all the places there were then.
+    """Log density at times since the drift jumps and boundaries bend, from all places then.
 
     Between boundaries that stand still the places are known as a series, and for each of them the
     density of what is left.
@@ -138,7 +152,7 @@ def log_density_after_a_jump(
     free = (parts @ np.exp(-(waves**2) * jump / 2)) / a
     there = free * np.exp(v * (places - first) - v**2 * jump / 2)
     left = [
-        np.exp(Diffusion(later_drift, a, share).log_density(since, choice))
+        np.exp(Diffusion(later_drift, a, share, later_slope).log_density(since, choice))
         for share in (nodes + 1) / 2
     ]
     return np.log((a * weights * there) @ np.array(left))
@@ -163,6 +177,46 @@ def test_right_after_a_jump_of_the_drift_the_density_is_the_exact_one(
         assert np.abs(jumped[2:]).min() > 0.03
         exact = particle.log_density(before, choice)
         assert np.abs(solution.log_density(before, choice) - exact).max() < 3e-3
+
+
+@pytest.mark.parametrize(("later", "slope"), [(0.5, 1.0), (0.5, -1.5), (-2.0, 0.8)])
+def test_right_after_a_kink_of_the_boundary_the_density_is_the_exact_one(
+    later: float, slope: float
+) -> None:
+    since = np.array([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 0.7])
+    bent = process(
+        boundary=lambda t: 1.2 - slope * np.maximum(t - 0.4, 0),
+        drift=lambda t: np.where(t >= 0.4, later, 0.5),
+    )
+    solution, particle = Solution(bent), Diffusion(0.5, 1.2, 0.4)
+    for choice in (-1, 1):
+        truth = log_density_after_a_jump(particle, later, 0.4, since, choice, later_slope=slope)
+        off = np.abs(solution.log_density(0.4 + since, choice) - truth)
+        assert off.max() < 0.02
+        assert off[4:].max() < 3e-3
+        # The kink shows: without it, all would be off by more.
+        bent_by = truth - particle.log_density(0.4 + since, choice)
+        assert np.abs(bent_by[2:]).min() > 0.03
+
+
+@pytest.mark.parametrize(
+    "boundary",
+    [
+        lambda t: np.where(t < 0.4, 1.5, np.maximum(1.5 - 1.2 * (t - 0.4), 0.01)),
+        lambda t: np.maximum(1.5 - np.maximum(t - 0.5, 0), 0.05),
+        lambda t: 1 + np.minimum(t, 0.6) * 2 - np.maximum(t - 0.6, 0) * 0.2,
+    ],
+    ids=["delayed", "to a floor", "tent"],
+)
+def test_a_boundary_with_kinks_agrees_with_a_finer_grid(
+    boundary: Callable[[Array], Array],
+) -> None:
+    bent = process(boundary=boundary)
+    truth = density_of(Solution(bent, n_space=4 * N_SPACE, step=STEP / 4))
+    off = error(Solution(bent), truth)
+    assert off.mean() < 2e-3
+    assert np.quantile(off, 0.99) < 0.02
+    assert truth.choice_probabilities.sum() == pytest.approx(1, abs=1e-3)
 
 
 def test_jumps_of_the_drift_are_told_from_slopes() -> None:

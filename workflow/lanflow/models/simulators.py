@@ -184,6 +184,9 @@ def resolve_model(
     return model
 
 
+# Parameter vectors at which a boundary of the user's is followed for leaps, for so long.
+_N_LEAP_SETS, _LEAP_SECONDS = 8, 20.0
+
 _COPIES = "A copy is models_file.py in the folder of each network of it, and in its bundle"
 
 
@@ -207,6 +210,15 @@ def is_one_particle(model: Model) -> bool:
         and not {"s", "sd"} & set(model.parameters)
         and len(model.choices) == 2
     )
+
+
+def has_leaping_boundary(model: Model) -> bool:
+    """True if a boundary of the user's own leaps, at any of some parameters within the bounds."""
+    if "boundary" not in model.definition.own:
+        return False
+    vectors = draw_parameters(model, model.bounds, _N_LEAP_SETS, seed=0)
+    thetas = (dict(zip(model.parameters, vector.tolist(), strict=True)) for vector in vectors)
+    return any(process_of(model, theta, _LEAP_SECONDS).leaps.size for theta in thetas)
 
 
 def process_of(model: Model, theta: Mapping[str, float], until: float) -> Process:

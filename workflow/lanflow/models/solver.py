@@ -10,12 +10,12 @@ form; time has steps of Radau's method, which leaves no waves behind that would 
 coefficients averaged over the step. It is solved twice, on a grid and on one of half as many points
 in space and time, and extrapolated.
 
-The drift towards a boundary decides how the density bends there: ``q'' = 2 drift q'``. Where the
-drift jumps by ``d``, what arrives goes on like ``1 + 2 d sqrt(2 t / pi)``, ``t`` after the jump. So
-a step ends at each jump, those after it are short and grow, and what is interpolated is smooth in
-``sqrt(t)``. Averages over steps of ``h`` are small jumps, too. On a half line, with Radau's
-``R(z)`` for ``exp(-z)``, a drift that grows by ``d`` a step gives what arrives at its end as
-``1 + e``,
+The drift towards a boundary decides how the density bends there: ``q'' = 2 drift q'``. It is that
+of the particle and of the boundary, which may have a kink. Where it jumps by ``d``, what arrives
+goes on like ``1 + 2 d sqrt(2 t / pi)``, ``t`` after the jump. So a step ends at each jump, those
+after it are short and grow, and what is interpolated is smooth in ``sqrt(t)``. Averages over steps
+of ``h`` are small jumps, too. On a half line, with Radau's ``R(z)`` for ``exp(-z)``, a drift that
+grows by ``d`` a step gives what arrives at its end as ``1 + e``,
 
     e = d sqrt(h) sqrt(2) / pi int (1 / z - 1 / 2 - R / (1 - R)) / z**1.5 dz = -d sqrt(h / 12),
 
@@ -35,6 +35,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lanflow.core.errors import UserError
 from lanflow.models.analytic import Array, log_unit_density
 
 # Steps in space of the finer grid, and how much of a scale of time one of its steps may take.
@@ -60,6 +61,8 @@ _PASSING = 0.5
 # Jumps of the drift by less do no harm. They are told from steep slopes by halving a look so often.
 _LEAST_JUMP = 0.01
 _HALVINGS = 24
+# The slope of a boundary is taken over this time, seconds; its kinks are told by fewer halvings.
+_SLOPE_SPAN, _KINK_HALVINGS = 1e-6, 10
 # After a jump by d a step of the usual length takes this share of the time since, and to begin with
 # this times the same share of 1 / d**2.
 _SINCE, _FIRST_SINCE = 5.0, 0.0175
@@ -97,20 +100,40 @@ class Process:
     until: float
 
     @cached_property
-    def course(self) -> "Course":
-        """Boundary and drift, looked at on times that are dense at the start and at the end."""
+    def _looks(self) -> Array:
+        """Times at which boundary and drift are looked at, dense at the start and at the end."""
         grid = np.linspace(0, 1, _N_LOOKS)
         until = self.until
         for _ in range(2):  # the second time within the interval in which the boundaries meet
             t = until * grid
             met = np.flatnonzero(self._boundary(t) <= _CLOSED * self._boundary(t[:1]))
             until = t[met[0]] if len(met) else until
-        t = until * (1 - (1 - grid**3) ** 3)
-        drift = self._drift(t)
-        jumps = _jumps(self._drift, t, drift)
-        if jumps.size:
-            t = np.union1d(t, jumps)
-            drift = self._drift(t)
+        return until * (1 - (1 - grid**3) ** 3)
+
+    @property
+    def leaps(self) -> Array:
+        """Times after the start at which the boundary leaps, seconds."""
+        before, _ = _jumps(self._boundary, self._looks)
+        return np.asarray(before[before > 0])
+
+    @cached_property
+    def course(self) -> "Course":
+        """Boundary and drift.
+
+        Raises
+        ------
+        UserError
+            If the boundary leaps: where it leaps at particles there is no density.
+        """
+        if self.leaps.size:
+            raise UserError(
+                f"the boundary leaps at {self.leaps[0]:.4g} s, which the solver is not for; labels "
+                "from 'kde' (ESTIMATOR.TYPE) are for any boundary"
+            )
+        t = self._looks
+        jumps = np.hstack([_jumps(self._drift, t), _jumps(self._slope, t, halvings=_KINK_HALVINGS)])
+        t = np.union1d(t, jumps)
+        drift, slope = self._drift(t), self._slope(t)
         b = np.maximum(self._boundary(t), _CLOSED / 2 * self._boundary(t[:1]))
         widths, ends = np.diff(t), b[1:] * b[:-1]
         # Exact where the boundary is straight, as it is between two times.
@@ -118,32 +141,39 @@ class Process:
         last = min(int(np.searchsorted(tau, _LAST_TAU)) + 1, len(t))
         mean = (drift[1:] + drift[:-1]) / 2
         way, relative_way = _running(mean * widths), _running(mean * widths / np.sqrt(ends))
-        t, b, tau, way, relative_way, drift = (
-            row[:last] for row in (t, b, tau, way, relative_way, drift)
+        t, b, tau, way, relative_way, drift, slope = (
+            row[:last] for row in (t, b, tau, way, relative_way, drift, slope)
         )
-        return Course(t, b, tau, way, relative_way, drift, jumps[:, jumps[1] < t[-1]])
+        jumps = jumps[:, (jumps[0] > 0) & (jumps[1] < t[-1])]
+        return Course(t, b, tau, way, relative_way, drift, slope, jumps)
 
     def _boundary(self, t: Array) -> Array:
         return np.broadcast_to(np.asarray(self.boundary(t), float), t.shape)
+
+    def _slope(self, t: Array) -> Array:
+        """Slope of the boundary."""
+        before, after = np.maximum(t - _SLOPE_SPAN, 0.0), t + _SLOPE_SPAN
+        return np.asarray((self._boundary(after) - self._boundary(before)) / (after - before))
 
     def _drift(self, t: Array) -> Array:
         return np.broadcast_to(np.asarray(self.drift(t), float), t.shape)
 
 
-def _jumps(drift: Callable[[Array], Array], t: Array, values: Array) -> Array:
-    """Times before and after each jump of the drift, next to each other, shape (2, jumps).
+def _jumps(function: Callable[[Array], Array], t: Array, *, halvings: int = _HALVINGS) -> Array:
+    """Times before and after each jump of a function, next to each other, shape (2, jumps).
 
     A change between two looks is halved again and again: a jump stays, a slope gets small. A drift
     may look at the first and the last of its times, so that it always gets those.
     """
+    values = function(t)
     found = np.flatnonzero(np.abs(np.diff(values)) > _LEAST_JUMP)
     ends = np.stack([t[found], t[found + 1], values[found], values[found + 1]])
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         if not ends.size:
             break
         before, after, low, high = ends
         middle = (before + after) / 2
-        value = drift(np.concatenate([t[:1], middle, t[-1:]]))[1:-1]
+        value = function(np.concatenate([t[:1], middle, t[-1:]]))[1:-1]
         earlier, later = (
             np.stack([before, middle, low, value]),
             np.stack([middle, after, value, high]),
@@ -157,7 +187,8 @@ def _jumps(drift: Callable[[Array], Array], t: Array, values: Array) -> Array:
 class Course:
     """Boundary ``b``, clock ``tau = int 1 / b**2``, and integrals of the drift, on a fine grid.
 
-    Two of its times stand before and after each jump of the drift: ``jumps``, shape (2, jumps).
+    Two of its times stand before and after each jump of the drift and kink of the boundary:
+    ``jumps``, shape (2, jumps).
     """
 
     t: Array
@@ -166,6 +197,7 @@ class Course:
     way: Array
     relative_way: Array
     drift: Array
+    slope: Array
     jumps: Array
 
     def at(self, times: Array) -> tuple[Array, Array, Array, Array]:
@@ -180,14 +212,15 @@ class Course:
     @property
     def speed(self) -> Array:
         """Speed of particle and boundary towards each other."""
-        return np.asarray(np.abs(self.drift) + np.abs(np.gradient(self.b, self.t)))
+        return np.asarray(np.abs(self.drift) + np.abs(self.slope))
 
     def rates_after_jumps(self) -> Array:
-        """Inverse of the time that has passed since jumps of the drift, per second."""
+        """Inverse of the time that has passed since jumps, per second."""
         rates = np.zeros_like(self.t)
         for before, after in self.jumps.T:
             since = self.t >= after
-            jump = np.diff(self.drift[np.searchsorted(self.t, [before, after])])[0]
+            around = np.searchsorted(self.t, [before, after])
+            jump = sum(abs(float(np.diff(row[around])[0])) for row in (self.drift, self.slope))
             passed = self.t[since] - after + _FIRST_SINCE / jump**2
             rates[since] = np.maximum(rates[since], 1 / (_SINCE * passed))
         return rates
@@ -331,9 +364,11 @@ def _lag(process: Process, times: Array) -> Array:
     course = process.course
     b, tau, *_ = course.at(times)
     jumped = np.isin(course.t, course.jumps[1])
-    smooth = course.drift - np.cumsum(np.where(jumped, np.diff(course.drift, prepend=0.0), 0.0))
     drift, slope = (
-        np.interp(times, course.t, row) for row in (smooth, np.gradient(course.b, course.t))
+        np.interp(
+            times, course.t, row - np.cumsum(np.where(jumped, np.diff(row, prepend=0.0), 0.0))
+        )
+        for row in (course.drift, course.slope)
     )
     outward = SIDES * b * drift - b * slope - process.leak * b**2
     lag = np.diff(outward, axis=1) * np.sqrt(np.diff(tau) / 12)

@@ -27,7 +27,7 @@ from lanflow.models.exact.recognised import (
 )
 from lanflow.models.exact.two.levels_solved import Solution as TwoLevelSolution
 from lanflow.models.model import Model
-from lanflow.models.simulators import is_one_particle, process_of
+from lanflow.models.simulators import has_leaping_boundary, is_one_particle, process_of
 from lanflow.models.solver import N_SPACE, STEP, Solution
 
 Source = Literal["analytic", "solver", "kde", "exact_kde", "pyddm"]
@@ -48,7 +48,7 @@ def has_source(source: Source, model: Model) -> bool:
             )
         case "solver":
             return (
-                is_one_particle(model)
+                (is_one_particle(model) and not has_leaping_boundary(model))
                 or is_reflected_race(model)
                 or is_levy(model)
                 or is_two_stages(model, is_straight=False)

@@ -76,6 +76,30 @@ def test_the_solver_gives_the_density_of_an_own_boundary_and_drift() -> None:
     assert np.mean((choices == 1) & (rts_made < 1.0)) == pytest.approx(upper, abs=0.02)
 
 
+@pytest.mark.parametrize(
+    ("boundary", "source"),
+    [
+        ("a - np.minimum(t, tau) * 0.1", "solver"),  # a kink
+        ("a * np.where(t < tau, 1, np.exp(-(t - tau)))", "solver"),
+        ("a * np.where(t < tau, 1, 0.6)", "kde"),
+        ("np.where(t < tau, a, 0)", "kde"),
+        ("np.where(t < 1 + 1e-6 * tau, a, a + 0.2)", "kde"),
+    ],
+)
+def test_a_boundary_may_bend_but_one_that_leaps_gets_kernel_densities(
+    boundary: str, source: str
+) -> None:
+    file = of(BOUND, boundary=f"lambda t, a, tau: {boundary}")
+    model = find_model("mine", file)
+    assert best_source(model) == source
+    theta = {"v": 0.5, "a": 1.2, "t": 0.2, "tau": 1.1}
+    if source == "solver":
+        assert make_density("solver", model, theta, 20.0).mass(20.0).sum() <= 1.002
+    else:
+        with pytest.raises(UserError, match=r"the boundary leaps at 1(\.1)? s"):
+            make_density("solver", model, theta, 20.0)
+
+
 def test_a_straight_own_boundary_has_the_likelihood_of_angle() -> None:
     text = text_of(BOUND, params='["v", "a", "z", "t", "theta"]', boundary="straight")
     text = text.replace(BOUND["param_bounds"], "[[-1, 1, 0.3, 0.1, 0], [1, 2, 0.7, 0.5, 0.5]]")

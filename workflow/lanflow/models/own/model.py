@@ -217,7 +217,8 @@ class _Definition(GivenValues):
         except Exception as e:  # whatever a function of a user's raises
             hint = ""
             with contextlib.suppress(Exception):
-                function.function(t=0.5, **{name: middle[name] for name in function.takes})
+                for time in times:
+                    function.function(t=time, **{name: middle[name] for name in function.takes})
                 hint = "; t is an array of times: use numpy's functions, and np.where for if"
             said = f"{type(e).__name__}: {e}{hint}"
             self._refuse(part, f"{_shown(function.function)} fails: {said}")
