@@ -31,7 +31,7 @@ from lanflow.evaluation import gates_likelihood
 from lanflow.evaluation import reference as truth
 from lanflow.evaluation.evaluate import evaluate, find_reference, scores_of, write_evaluation
 from lanflow.evaluation.record import Evaluation, EvaluationSettings
-from lanflow.models.simulators import find_model
+from lanflow.models.simulators import find_model, has_times
 from lanflow.models.sources import best_source
 from lanflow.networks import folder as network_folder
 from lanflow.networks.network import Network
@@ -110,7 +110,8 @@ def _small_png(drawing: Drawing) -> bytes:
 
 def network_types(name: str) -> list[NetworkTypeName]:
     """The types of network that are made of a model's data."""
-    return ["lan", "cpn", "opn", "gonogo"] if name.endswith("_deadline") else ["lan", "cpn"]
+    types: list[NetworkTypeName] = ["lan"] if has_times(find_model(name)) else []
+    return [*types, "cpn", "opn", "gonogo"] if name.endswith("_deadline") else [*types, "cpn"]
 
 
 def take_through(name: str, folder: Path) -> Outcome:

@@ -21,6 +21,8 @@ from lanflow.models.density import FLOOR, Array
 
 # ssm-simulators' rt of a trial without an answer.
 OMISSION = -999.0
+# Its rt of every trial of a model of choices alone.
+NO_TIME = -1.0
 
 CELLS_PER_BANDWIDTH = 16
 # A kernel is below 1e-31 of its peak beyond it, and labels end at 1e-29.

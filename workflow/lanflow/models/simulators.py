@@ -14,7 +14,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.settings import nearest
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
 from lanflow.models.generation import constrain, make_sampler, neutral
-from lanflow.models.kde import OMISSION
+from lanflow.models.kde import NO_TIME, OMISSION
 from lanflow.models.model import Model, ModelNotAtHandError
 from lanflow.models.models_file import ModelsFile, at_hand, base_name
 from lanflow.models.own.model import PARTICLES, OwnModel, own_models
@@ -186,6 +186,8 @@ def resolve_model(
 
 # Parameter vectors at which a boundary of the user's is followed for leaps, for so long.
 _N_LEAP_SETS, _LEAP_SECONDS = 8, 20.0
+# Trials that tell whether a model has times.
+_N_TOLD = 10
 
 _COPIES = "A copy is models_file.py in the folder of each network of it, and in its bundle"
 
@@ -344,6 +346,16 @@ def simulate(
     rts, choices = made["rts"].ravel().astype(float), made["choices"].ravel().astype(float)
     choices[rts == OMISSION] = OMISSION
     return rts, choices
+
+
+def has_times(model: Model) -> bool:
+    """False of a model of choices alone, such as ``inv_temp_softmax_2``: each of its rts is -1.
+
+    A few trials somewhere within the bounds tell.
+    """
+    (vector,) = draw_parameters(model, model.bounds, 1, seed=0)
+    rts, _ = simulate(model, model.bounds.named(vector), _N_TOLD, seed=0)
+    return not (rts == NO_TIME).all()
 
 
 def _run_simulator(model: Model, **given: Any) -> dict[str, Any]:

@@ -289,6 +289,14 @@ def test_likely_trials_before_time_zero_are_warned_of(tmp_path: Path) -> None:
     assert warning.startswith("5 trials before time zero")
 
 
+def test_labels_that_are_all_the_same_are_warned_of(tmp_path: Path) -> None:
+    def same(labels: np.ndarray) -> np.ndarray:
+        return np.where(np.arange(len(labels)) % 3, -8.7, -66.77497).astype(labels.dtype)
+
+    (warning,) = warnings_of(tmp_path, lan_labels=same)
+    assert warning.startswith("every label of lan above the floor is -8.7, from which")
+
+
 def test_labels_of_another_model_are_warned_of(tmp_path: Path) -> None:
     audit = audit_of(tmp_path, training_file_content())
     assert audit.label_error is not None

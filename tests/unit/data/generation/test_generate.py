@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from lanflow.models.simulators import find_model, model_names
 from tests.conftest import sha256
+from tests.own_models import models_file
 
 N_SETS, N_FILES = 3, 2
 # Of this model a parameter, theta, is also a key of a training file.
@@ -46,14 +48,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def read(path: Path) -> TrainingFileContent:
     return read_training_file(path.read_bytes(), path)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Keep what generating sets in this process from the tests after these."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -405,3 +399,26 @@ def test_labels_that_a_model_has_not_are_refused_before_anything_is_made(tmp_pat
     with pytest.raises(UserError, match="no analytic likelihood is known for model 'levy'"):
         generate_chunk(plan, tmp_path / "chunk", n_processes=1)
     assert not (tmp_path / "chunk").exists()
+
+
+SOFTMAX = """
+import numpy as np
+def softmax(beta, q0, q1, n_samples, rng):
+    share = 1 / (1 + np.exp(beta * (q0 - q1)))
+    return np.full(n_samples, -1.0), rng.binomial(1, share, n_samples)
+MODELS = [{"name": "softmax", "params": ["beta", "q0", "q1"], "choices": [0, 1],
+           "param_bounds": {"beta": (0, 10), "q0": (0, 1), "q1": (0, 1)}, "simulator": softmax}]
+"""
+
+
+def test_files_of_a_model_of_choices_alone_are_for_a_cpn(tmp_path: Path) -> None:
+    keys = {"MODEL": "softmax", "SIMULATOR": {"N_SAMPLES": 10_000, "DELTA_T": 0.01}}
+    plan = plan_of(n_files=1, **keys)
+    plan = replace(plan, config=plan.config.with_models_file(models_file(SOFTMAX)))
+    generate_chunk(plan, tmp_path, n_processes=1)
+    (path,) = (tmp_path / "training_data").iterdir()
+    arrays = read(path).arrays
+    assert set(arrays) == {"cpn", "opn", "gonogo"}
+    vectors, shares = arrays["cpn"]
+    beta, q0, q1 = vectors.T
+    np.testing.assert_allclose(shares[:, 0], 1 / (1 + np.exp(beta * (q0 - q1))), atol=0.02)

@@ -253,6 +253,16 @@ def test_a_damaged_file_is_told_even_if_it_does_not_mention_the_model() -> None:
             {"simulator": "lambda m, t, n_samples: always(0.1, n_samples)"},
             "returns the rt 0.1 s, before the non-decision time t",
         ),
+        (
+            SIMULATOR,
+            {"simulator": "lambda m, t, n_samples: always(-1.0, n_samples)"},
+            "returns the rt -1 s, before the non-decision time t",
+        ),
+        (
+            SIMULATOR | {"params": '["m"]', "param_bounds": '{"m": (0.5, 2)}'},
+            {"simulator": "lambda m, n_samples: always(-0.5, n_samples)"},
+            "returns the rt -0.5 s; expected seconds, -999 for a trial without an answer, or -1",
+        ),
         (SIMULATOR, {"boundary": "bound"}, "boundary: bound() takes 'a'"),
         (SIMULATOR, {"parameter_transforms": "[1]"}, "parameter_transforms: expected"),
     ],

@@ -14,6 +14,8 @@ AUDIT_VERSION: Literal[1] = 1
 # A log-likelihood (nats) above which a trial is called likely: kernel densities reach a little
 # below time zero. A mean error of labels above which they are another model's, or wrong.
 LIKELY, _FAR_OFF = -5.0, 0.5
+# Labels are the same if they differ by no more, nats.
+_SAME = 1e-3
 
 
 class SetCounts(Settings):
@@ -178,6 +180,11 @@ def _warnings_of_values(audit: Audit) -> Iterator[str]:
                 f"{trials.n_likely_before_zero:,} trials before time zero have a log-likelihood "
                 f"above {LIKELY:g}, where nothing can happen"
             )
+    if audit.labels is not None and _are_all_the_same(audit.labels):
+        yield (
+            f"every label of lan above the floor is {audit.labels.max:.4g}, from which a network "
+            f"learns nothing: has {audit.model} no times?"
+        )
     if error is not None and error.mean_absolute > _FAR_OFF:
         yield (
             f"labels are {error.mean_absolute:.2g} nats off the exact log-likelihood of "
@@ -190,3 +197,9 @@ def _warnings_of_values(audit: Audit) -> Iterator[str]:
                 f"no trial of {audit.model} is an omission: every label of opn is 0, from which a "
                 "network learns nothing"
             )
+
+
+def _are_all_the_same(labels: LabelSummary) -> bool:
+    """True if no label is between the floor and the highest."""
+    mean = labels.floor * labels.floor_share + labels.max * (1 - labels.floor_share)
+    return labels.floor_share < 1 and abs(labels.mean - mean) < _SAME

@@ -51,6 +51,9 @@ _OWN = (
 # Seeds, draws and records of a parameter set; a worker process that has loaded what it needs.
 _BYTES_PER_SET, _WORKER_BYTES = 1000, 100 * 2**20
 
+# Beginnings of the keys that are left out of files of a model of choices alone.
+_OF_TIMES = ("lan_", "binned_")
+
 # Seconds of work before other processes are started for it: each takes as long to import what it
 # needs, and is not worth it for a few sets of a known likelihood.
 HEAD_START = 2.0
@@ -131,6 +134,8 @@ def _file_content(plan: ChunkPlan, results: list[dict[str, Any]]) -> bytes:
         )
     data: dict[str, Any] = {}
     for key in sorted(good[0]):
+        if not plan.has_times and key.startswith(_OF_TIMES):
+            continue
         arrays = [entry[key] for entry in good if entry[key] is not None]
         data[key] = np.concatenate(arrays).astype(np.float32) if arrays else None
     data["generator_config"] = _generator_config(plan)

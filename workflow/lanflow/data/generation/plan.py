@@ -10,7 +10,7 @@ import numpy as np
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.models.model import Model
 from lanflow.models.parameters import sobol_points
-from lanflow.models.simulators import find_model
+from lanflow.models.simulators import find_model, has_times
 from lanflow.models.sources import Source, label_source
 
 # Of a parameter set: seeds of the parameters and of the simulator.
@@ -67,6 +67,11 @@ class ChunkPlan:
             If the model has no such source.
         """
         return label_source(self.config.estimator.type, self.model)
+
+    @cached_property
+    def has_times(self) -> bool:
+        """False of a model of choices alone: its files are for a cpn, not for a lan."""
+        return self.label_source in ("analytic", "solver") or has_times(self.model)
 
     def file_name(self, index: int) -> str:
         """Name of a file of the chunk, from what decides its content.

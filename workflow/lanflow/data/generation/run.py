@@ -106,6 +106,11 @@ def generate(
         )
     try:
         log.info("%s: labels from %s", plan.model.name, plan.label_source)
+        if not plan.has_times:
+            log.info(
+                "%s has choices alone, no times: its files are for a cpn, not for a lan",
+                plan.model.name,
+            )
     except ImportError as e:
         raise UserError(explain_import_error(e, "generating data", extra="generate")) from e
     require_chunk_folder(plan, folder)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lanflow.core.errors import UserError
-from lanflow.models.kde import OMISSION
+from lanflow.models.kde import NO_TIME, OMISSION
 
 # Arguments that ssm-simulators gives beside parameters, and others that one of ours may take.
 OF_A_RUN = ("n_samples", "delta_t", "max_t", "random_state")
@@ -155,12 +155,19 @@ class OwnSimulator:
             return f"returns the choice {strange[0]:g}; the model's are {list(self._choices)}"
         if not np.isfinite(rts).all():
             return "returns rts that are not finite"
-        if len(rts) and (rts.min() < 0 or rts.min() < shift * (1 - 1e-6)):
+        if not len(rts) or rts.min() >= shift * (1 - 1e-6):
+            return None
+        if shift > 0:
             return (
                 f"returns the rt {rts.min():.4g} s, before the non-decision time t; give a "
                 "parameter that is none another name"
             )
-        return None
+        if (rts == NO_TIME).all():
+            return None
+        return (
+            f"returns the rt {rts.min():.4g} s; expected seconds, {OMISSION:g} for a trial without "
+            f"an answer, or {NO_TIME:g} for each trial of a model of choices alone"
+        )
 
 
 def arguments_of(function: Callable[..., Any]) -> tuple[list[str], list[str], bool]:
