@@ -31,7 +31,7 @@ from lanflow.evaluation import gates_likelihood
 from lanflow.evaluation import reference as truth
 from lanflow.evaluation.evaluate import evaluate, find_reference, scores_of, write_evaluation
 from lanflow.evaluation.record import Evaluation, EvaluationSettings
-from lanflow.models.simulators import find_model, has_times
+from lanflow.models.simulators import covariates_remark, find_model, has_times
 from lanflow.models.sources import best_source
 from lanflow.networks import folder as network_folder
 from lanflow.networks.network import Network
@@ -135,7 +135,8 @@ def take_through(name: str, folder: Path) -> Outcome:
         _report(whole, folder)
     except UserError as e:
         return Outcome(model=name, labels=labels, networks=networks, remark=str(e))
-    return Outcome(model=name, labels=labels, networks=networks)
+    remark = covariates_remark(find_model(name)) or ""
+    return Outcome(model=name, labels=labels, networks=networks, remark=remark)
 
 
 def _simulated(name: str, folder: Path) -> PackedData:

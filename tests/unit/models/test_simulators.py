@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -17,7 +18,15 @@ from lanflow.models.generation import (
     simulation_pipeline,
 )
 from lanflow.models.kde import OMISSION, KernelDensity
-from lanflow.models.simulators import find_model, is_one_particle, process_of, simulate
+from lanflow.models.simulators import (
+    covariates_remark,
+    find_model,
+    has_times,
+    is_one_particle,
+    model_names,
+    process_of,
+    simulate,
+)
 from lanflow.models.solver import Solution
 
 
@@ -165,3 +174,19 @@ def test_a_simulated_trial_behind_its_deadline_is_an_omission() -> None:
     assert (choices[late] == OMISSION).all()
     assert rts[~late].max() <= 1.0
     assert set(choices[~late]) <= {-1, 1}
+
+
+def test_a_simulator_that_draws_covariates_is_told() -> None:
+    model = find_model("ddm")
+    assert covariates_remark(model) is None
+    drawing = replace(model, definition=model.definition.model_copy(update={"simulator": "addm"}))
+    remark = covariates_remark(drawing)
+    assert remark is not None
+    assert remark.startswith("each trial's fixations and values are drawn")
+    if "addm" in model_names():  # since ssm-simulators 0.15
+        assert covariates_remark(find_model("addm_deadline")) == remark
+
+
+@pytest.mark.parametrize("name", ["ddm", "race_no_bias_3", "lba_3_vs_constraint"])
+def test_a_model_with_times_has_them(name: str) -> None:
+    assert has_times(find_model(name))

@@ -186,6 +186,8 @@ def resolve_model(
 
 # Parameter vectors at which a boundary of the user's is followed for leaps, for so long.
 _N_LEAP_SETS, _LEAP_SECONDS = 8, 20.0
+# Simulators that draw covariates of a trial, unless they are given, and these.
+_DRAWS_COVARIATES = {"addm": "fixations and values"}
 # Trials that tell whether a model has times.
 _N_TOLD = 10
 
@@ -346,6 +348,14 @@ def simulate(
     rts, choices = made["rts"].ravel().astype(float), made["choices"].ravel().astype(float)
     choices[rts == OMISSION] = OMISSION
     return rts, choices
+
+
+def covariates_remark(model: Model) -> str | None:
+    """A line on labels that do not know what varies over trials besides parameters; or None."""
+    if model.simulator not in _DRAWS_COVARIATES:
+        return None
+    drawn = _DRAWS_COVARIATES[model.simulator]
+    return f"each trial's {drawn} are drawn by its simulator; labels are averages over them"
 
 
 def has_times(model: Model) -> bool:

@@ -22,6 +22,7 @@ from lanflow.data.generation.generate import (
     require_chunk_memory,
 )
 from lanflow.data.generation.plan import ChunkPlan
+from lanflow.models.simulators import covariates_remark
 from lanflow.networks import folder as network_folder
 from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.recorder import RunRecorder
@@ -106,6 +107,9 @@ def generate(
         )
     try:
         log.info("%s: labels from %s", plan.model.name, plan.label_source)
+        remark = covariates_remark(plan.model)
+        if remark is not None:
+            log.warning("%s: %s", plan.model.name, remark)
         if not plan.has_times:
             log.info(
                 "%s has choices alone, no times: its files are for a cpn, not for a lan",
