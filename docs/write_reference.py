@@ -215,8 +215,8 @@ what lanflow said.
 
 _KINDS = {
     "whole": "all of it works",
-    "told": "a network was refused, is not as HSSM takes it, or does not know all that one may think, "
-    "with the remark that is shown",
+    "told": "a network was refused, is not as HSSM takes it, or does not know all that one may "
+    "think, with the remark that is shown",
     "impossible": "cannot be simulated",
 }
 

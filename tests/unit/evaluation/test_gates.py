@@ -59,6 +59,14 @@ def test_inputs_of_another_model_fail_the_structure() -> None:
     assert structure(b"no network", LAN).verdict == "failed"
 
 
+def test_a_network_of_another_type_is_told() -> None:
+    lan, cpn = (export_onnx(*networks.well_made(kind)) for kind in ("lan", "cpn"))
+    assert structure(cpn, LAN).reason.endswith(
+        "; one of type cpn, opn or gonogo has as many inputs (--network-type)"
+    )
+    assert structure(lan, CPN).reason.endswith("; a lan has as many inputs (--network-type)")
+
+
 def heads(network: object) -> dict[str, object]:
     architecture, weights = network  # type: ignore[misc]
     config = training_config(LAYER_SIZES=[[1]], ACTIVATIONS=[[]])

@@ -93,7 +93,7 @@ def structure(content: bytes, input_names: Sequence[str]) -> Gate:
         if numbers != expected:
             reason = (
                 f"{n_inputs} input(s) and {n_outputs} output(s), expected {len(input_names)} "
-                f"({', '.join(input_names)}) and 1"
+                f"({', '.join(input_names)}) and 1{_other_type(n_inputs - len(input_names))}"
             )
     except ContractError as e:
         reason = str(e)
@@ -105,6 +105,14 @@ def structure(content: bytes, input_names: Sequence[str]) -> Gate:
         numbers=numbers,
         limits={},
     )
+
+
+def _other_type(more_inputs: int) -> str:
+    """A hint where a network has the inputs of another type: a lan's are rt and choice too."""
+    types = {-2: "one of type cpn, opn or gonogo", 2: "a lan"}
+    if more_inputs not in types:
+        return ""
+    return f"; {types[more_inputs]} has as many inputs (--network-type)"
 
 
 def parity(
