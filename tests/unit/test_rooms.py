@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, write_training_file
 
 PACKAGE = REPOSITORY / "workflow" / "lanflow"
 
@@ -380,6 +380,16 @@ def test_a_training_on_one_backend_does_not_load_the_other(backend: str, other: 
         f"sys.exit({other!r} in sys.modules or 'mlflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_training_on_files_does_not_load_ssm_simulators(tmp_path: Path) -> None:
+    write_training_file(tmp_path / "files" / "training_data_1.pickle")
+    program = (
+        "import sys, lanflow; "
+        "lanflow.read_data(sys.argv[1], folder=sys.argv[2]); sys.exit('ssms' in sys.modules)"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "files"), str(tmp_path / "packed")]
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 def test_a_training_does_not_load_splines_and_linear_algebra() -> None:

@@ -3,6 +3,9 @@
 ``make models`` evaluates and draws a network of each, too, and writes docs/models.md.
 """
 
+import json
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +17,15 @@ from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import TrainingFileContent, own_definition, read_training_file
 from lanflow.evaluation.reference import choose_reference
+from lanflow.models import catalogue
 from lanflow.models.simulators import (
     draw_parameters,
     find_model,
+    has_times,
     model_names,
     possible_corners,
 )
+from tests.catalogue import installed
 
 TINY = {
     "PIPELINE": {"N_PARAMETER_SETS": 6},
@@ -45,8 +51,9 @@ def test_a_model_is_simulated_written_read_back_and_has_a_reference(
     assert file.parameters == model.parameters
     assert dict(file.bounds) == dict(model.bounds)
     assert own_definition(file) is None  # it is the catalogue's
-    features = file.arrays["lan"][0]
-    assert set(np.unique(features[:, -1])) <= set(model.choices)
+    assert ("lan" in file.arrays) == has_times(model)
+    features = file.arrays["lan" if has_times(model) else "cpn"][0]
+    assert not has_times(model) or set(np.unique(features[:, -1])) <= set(model.choices)
     assert len(np.unique(features[:, : len(model.parameters)], axis=0)) == 6
     reference = choose_reference(model)
     for vector in draw_parameters(model, model.bounds, 2, seed=1):
@@ -102,3 +109,21 @@ def test_corners_that_cannot_be_are_moved_to_where_parameters_can_be() -> None:
 
 def test_a_bound_that_is_another_parameter_is_its_bound_in_the_data(tmp_path: Path) -> None:
     assert generated("full_ddm_rv", tmp_path).bounds["st"] == (0.001, 2.25)
+
+
+def test_its_record_is_what_the_installed_release_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = json.loads(catalogue.CATALOGUE_PATH.read_text())[version("ssm-simulators")]
+    assert recorded == installed(), "run 'python -m tests.catalogue'"
+    names = [name + ending for name in model_names() for ending in ("", "_deadline")]
+    asked = [catalogue.ask_for_entry(name) for name in (*names, "my_model")]
+    monkeypatch.delitem(sys.modules, "ssms")
+    assert [catalogue.catalogue_entry(name) for name in (*names, "my_model")] == asked
+    assert "ssms" not in sys.modules
+    assert asked[-1] is None
+
+
+def test_a_release_that_is_not_recorded_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = catalogue.ask_for_entry("angle_deadline")
+    monkeypatch.setattr(catalogue, "_recorded", lambda: None)
+    assert catalogue.catalogue_entry("angle_deadline") == expected
+    assert catalogue.catalogue_entry("anglo") is None

@@ -19,11 +19,10 @@ from lanflow.core.processes import require_memory
 from lanflow.core.settings import parse_settings
 from lanflow.data.pickled_values import Placeholder
 from lanflow.data.unpickling import read_pickle
+from lanflow.models.catalogue import catalogue_entry
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
 from lanflow.models.density import FLOOR
-from lanflow.models.model import ModelNotAtHandError
 from lanflow.models.parameters import Bounds
-from lanflow.models.simulators import find_model, is_built_in
 from lanflow.networks.types import NETWORK_TYPES, NetworkType, NetworkTypeName
 
 # The logarithm of a density that no trial has: e^100 per second.
@@ -387,10 +386,9 @@ def own_definition(file: TrainingFileContent) -> Definition | None:
 def _is_in_catalogue(file: TrainingFileContent) -> bool:
     """True if the model is the one that ssm-simulators has by its name, as far as the file says."""
     try:
-        known = find_model(file.model)
+        known = catalogue_entry(file.model)
     except ImportError:
         return not file.definition.own
-    except ModelNotAtHandError:
+    if known is None or tuple(file.parameters) != known.parameters:
         return False
-    is_same = is_built_in(file.model) and list(file.parameters) == list(known.parameters)
-    return is_same and not file.definition.differences(known.definition)
+    return not file.definition.differences(known.definition)
