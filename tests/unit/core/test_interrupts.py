@@ -1,10 +1,14 @@
+import importlib
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from lanflow.core import interrupts
 from lanflow.core.interrupts import check, defer_signals, interruptible, is_handling_interrupt
 from tests.conftest import lose_an_interruption
 
@@ -226,3 +230,41 @@ def test_nothing_is_left_of_an_interruption_when_its_work_has_ended() -> None:
     check()
     with interruptible():
         check()
+
+
+@pytest.fixture
+def slow_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A module that is interrupted while it is imported."""
+    text = "import signal\nsignal.raise_signal(signal.SIGTERM)\nis_whole = True\n"
+    (tmp_path / "interrupted_module.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield "interrupted_module"
+    sys.modules.pop("interrupted_module", None)
+
+
+def test_an_interruption_waits_for_the_end_of_an_import(slow_module: str) -> None:
+    def work() -> None:
+        with interruptible():
+            importlib.import_module(slow_module)
+            time.sleep(10)
+
+    with pytest.raises(KeyboardInterrupt, match="SIGTERM"):
+        work()
+    assert sys.modules[slow_module].is_whole
+
+
+def test_an_import_that_never_ends_is_interrupted_all_the_same(
+    slow_module: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "_MOST_TIMES", 1)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        importlib.import_module(slow_module)
+    assert slow_module not in sys.modules
+
+
+def test_work_that_ends_before_the_signal_comes_again_is_not_interrupted(slow_module: str) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with interruptible():
+        importlib.import_module(slow_module)
+    time.sleep(0.2)
+    assert signal.getsignal(signal.SIGTERM) is before

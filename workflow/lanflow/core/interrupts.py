@@ -7,7 +7,8 @@ a library's ``except:``, the work goes on. So the handler also notes the interru
 is not reported.
 
 An exception in a callback from C++, of which JAX and others have many, even aborts the process. So
-such libraries are imported and used inside :func:`defer_signals`, block by block.
+such libraries are used inside :func:`defer_signals`, block by block. A library that is half
+imported can crash as the process ends, so that an interruption waits for the end of an import.
 """
 
 import contextlib
@@ -15,11 +16,16 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # Names of the signals that asked this process to stop since `interruptible` was entered.
 _pending: list[str] = []
+
+# Seconds after which a signal that came during an import is sent again, and how often it is.
+_AGAIN, _MOST_TIMES = 0.05, 200
+_IMPORT = "<frozen importlib._bootstrap>"
 
 
 def is_handling_interrupt() -> bool:
@@ -44,12 +50,30 @@ def check() -> None:
         raise KeyboardInterrupt(_pending[0])
 
 
-def _interrupt(number: int, _frame: object) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
     _pending.append(signal.Signals(number).name)
     # Schedulers repeat SIGTERM; the work that the first one ended must still be recorded.
     if number == signal.SIGTERM and is_handling_interrupt():
         return
+    if _is_importing(frame) and len(_pending) < _MOST_TIMES:
+        again = threading.Timer(_AGAIN, _send_again, [number])
+        again.daemon = True
+        again.start()
+        return
     raise KeyboardInterrupt(_pending[-1])
+
+
+def _send_again(number: int) -> None:
+    if _pending:  # else the work has ended meanwhile
+        signal.raise_signal(number)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == _IMPORT:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextlib.contextmanager

@@ -212,8 +212,9 @@ def make_backend(name: BackendName, *, device: str, threads: int) -> Backend:
             mapped_bytes=_LOADING_BYTES[name],
         )
     try:
-        kind = load_jax() if name == "jax" else load_torch()
-        return kind(device=device, threads=threads)
+        with defer_signals():
+            kind = load_jax() if name == "jax" else load_torch()
+            return kind(device=device, threads=threads)
     except ImportError as e:
         raise UserError(explain_import_error(e, f"{name}train", extra=name)) from e
 
