@@ -19,7 +19,7 @@ STUDY ?= config/examples/first.yaml
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
 
-# `make test` runs nine tests of ten, in ten minutes on two cores. `make test TESTS=all` is what CI
+# `make test` runs nine tests of ten, in some ten minutes on two cores. `make test TESTS=all` is what CI
 # runs: also those that take long, those of a Slurm cluster (.ci/install-system-packages), and those
 # against LANfactory, HSSM and without MLflow, in environments that they build for themselves.
 # `make test TESTS=gpu` runs those that need a GPU, only.

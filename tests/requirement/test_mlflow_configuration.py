@@ -360,6 +360,7 @@ def test_practice_production_server_with_s3_artifacts(
     }
 
 
+@pytest.mark.slow
 def test_practice_files_that_a_run_logged_to_s3_are_fetched_on_another_machine(
     place: Place, server_with_s3: tuple[str, dict[str, str]]
 ) -> None:

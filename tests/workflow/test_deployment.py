@@ -38,6 +38,7 @@ def deployment(tmp_path: Path, quick_commands: Path) -> Checkout:
     return Checkout(tmp_path, commands=quick_commands)
 
 
+@pytest.mark.slow
 def test_a_fresh_deployment_plans_the_first_study_with_the_files_that_were_copied(
     deployment: Checkout,
 ) -> None:

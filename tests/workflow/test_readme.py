@@ -51,6 +51,7 @@ def test_commands_that_need_other_things_are_run_elsewhere() -> None:
         assert f'commands_with("{key}")' in (REPOSITORY / path).read_text()
 
 
+@pytest.mark.slow
 def test_every_path_named_in_the_tables_exists(tiny: Checkout) -> None:
     for name in re.findall(r"\| `(results/[^`]*|mlflow\.db)` \|", PAGES):
         pattern = re.sub(r"\{[a-z]+\}", "*", name).replace("_...", "_*").rstrip("/")

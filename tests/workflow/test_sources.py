@@ -71,6 +71,7 @@ def _files(generated: Path) -> list[Path]:
     return sorted((generated / "data").rglob("*.pickle"))
 
 
+@pytest.mark.slow
 def test_mlflow_first_finds_the_folders_and_trains(elsewhere: Checkout, generated: Path) -> None:
     study = _study(elsewhere, generated, experiment=EXPERIMENT, root=str(generated))
     elsewhere.snakemake(_network("jax"), study=study)
@@ -225,6 +226,7 @@ def _traditional(checkout: Checkout, **data: Any) -> str:
     return checkout.write_yaml("study.yaml", {**QUICK, "models": models})
 
 
+@pytest.mark.slow
 def test_a_folder_alone_trains_without_lineage_and_refreshes(tracked: Checkout) -> None:
     for i in range(2):
         write_training_file(tracked.folder / f"files/training_data_{i}.pickle", seed=i)
@@ -249,6 +251,7 @@ def test_a_folder_alone_trains_without_lineage_and_refreshes(tracked: Checkout) 
     assert not tracked.planned(study=study)
 
 
+@pytest.mark.slow
 def test_existing_data_is_relabelled_and_trained_on(tracked: Checkout) -> None:
     for i in range(2):
         write_training_file(tracked.folder / f"files/training_data_{i}.pickle", seed=i)

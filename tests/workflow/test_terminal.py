@@ -99,6 +99,7 @@ echo $!
 """
 
 
+@pytest.mark.slow
 def test_of_jobs_that_are_one_for_a_scheduler_the_one_that_failed_is_named(build: Checkout) -> None:
     submit = build.folder / "submit"
     submit.write_text(SUBMIT)
@@ -124,6 +125,7 @@ def test_a_job_without_its_output_is_named_at_the_end(build: Checkout) -> None:
     assert "1 of 1 jobs failed: silent" in output
 
 
+@pytest.mark.slow
 def test_quiet_shows_failures_alone_and_verbose_what_snakemake_says(build: Checkout) -> None:
     assert snakemake(build, "--quiet") == ""
     output = snakemake(build, "b.txt", "--quiet", check=False)

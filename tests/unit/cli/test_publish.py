@@ -162,6 +162,7 @@ def publish(place: Path, hub: Hub, commands: Path, *, answer: str | None = None)
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_publish_asks_on_a_terminal_and_only_there(
     place: Path, hub: Hub, quick_commands: Path
 ) -> None:

@@ -437,6 +437,7 @@ def test_a_training_that_is_stopped_while_it_starts_ends_without_a_traceback(
     assert {run.info.status for run in client.search_runs(experiments)} <= {"KILLED"}
 
 
+@pytest.mark.slow
 def test_a_password_is_shown_nowhere(tmp_path: Path, packed: PackedData, store: Store) -> None:
     """Neither that of a server that is not there nor one inside the URI of a store."""
     for uri, status in (

@@ -35,6 +35,7 @@ def test_the_experiments_are_made_and_it_is_done_once(exported: Store, tmp_path:
     assert find_experiment(client, exported, "three").name == "three"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["uri", "artifact_location"])
 def test_another_store_or_place_for_artifacts_is_made_ready_too(
     exported: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str

@@ -249,6 +249,7 @@ def upload_and_die(plan: ChunkPlan, folder: Path, store: Store) -> None:
     run_chunk(plan, folder, store, log_files=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", ["kept", "removed by Snakemake"])
 def test_a_chunk_that_is_killed_while_it_uploads_simulates_nothing_again(
     tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, outputs: str

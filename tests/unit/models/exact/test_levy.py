@@ -155,6 +155,7 @@ def test_a_finer_solution_gives_the_same_labels_and_nothing_is_lost(
     assert (np.diff(usual.cumulative, axis=1) >= 0).all()
 
 
+@pytest.mark.slow
 def test_the_density_is_as_close_as_labels_must_be() -> None:
     model = find_model("levy_angle")
     off = []

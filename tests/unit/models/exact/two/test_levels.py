@@ -228,6 +228,7 @@ def test_nothing_is_lost_and_the_high_choice_is_that_of_one_particle(
     assert (np.abs(shares - known) < 2e-3 + undecided).all()
 
 
+@pytest.mark.slow
 @quick
 @given(
     st.sampled_from(NAMES).filter(lambda name: is_two_levels(find_model(name))),

@@ -193,7 +193,7 @@ N_TRIALS = {
     "ddm_par2_weibull_no_bias": 85_000,
 }
 STEPS = [
-    *((name, 1e-3) for name in CASES),
+    *((name, 1e-3) for name in ("ddm_seq2_angle_no_bias", "ddm_par2_weibull_no_bias")),
     *(pytest.param(name, 1e-4, marks=pytest.mark.slow) for name in CASES),
 ]
 
