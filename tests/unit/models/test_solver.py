@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array, Density
@@ -197,6 +198,35 @@ def test_right_after_a_kink_of_the_boundary_the_density_is_the_exact_one(
         # The kink shows: without it, all would be off by more.
         bent_by = truth - particle.log_density(0.4 + since, choice)
         assert np.abs(bent_by[2:]).min() > 0.03
+
+
+def switch(before: float, after: float, width: float) -> Callable[[Array], Array]:
+    """A logistic curve at 0.4 s."""
+    return lambda t: before + (after - before) * expit((np.asarray(t) - 0.4) / width)
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        {"drift": switch(2.0, -2.0, 0.02)},
+        {"drift": switch(0.0, 3.0, 0.005)},
+        {"drift": switch(2.0, -2.0, 0.001)},
+        {"boundary": switch(1.5, 0.8, 0.02)},
+        {"boundary": switch(0.8, 1.5, 0.005)},
+    ],
+    ids=["drift", "quick drift", "nearly a jump", "boundary", "quick boundary"],
+)
+def test_a_switch_that_is_quick_and_no_jump_agrees_with_a_finer_grid(
+    curve: dict[str, Callable[[Array], Array]],
+) -> None:
+    switched = process(**curve)
+    truth = density_of(Solution(switched, n_space=4 * N_SPACE, step=STEP / 4))
+    usual = density_of(Solution(switched))
+    rows = truth.sample(2000, random_state=1)
+    off = np.abs(usual.evaluate(**rows) - truth.evaluate(**rows))
+    assert off.mean() < 6e-4  # without short steps there: 1e-3 to 4e-2
+    assert np.quantile(off, 0.99) < 5e-3
+    assert usual.mass(UNTIL).sum() == pytest.approx(1, abs=5e-4)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,9 @@ _SLOPE_SPAN, _KINK_HALVINGS = 1e-6, 10
 # After a jump by d a step of the usual length takes this share of the time since, and to begin with
 # this times the same share of 1 / d**2.
 _SINCE, _FIRST_SINCE = 5.0, 0.0175
+# Near a change that is no jump: spans of time, seconds, and the share that a step takes of them.
+_SPANS = 2.0 ** np.arange(-13, 0)
+_NEAR_CHANGES = 2.5
 # A step takes (1 - z / 3) / (1 + 2 z / 3 + z**2 / 6) for exp(-z), which is of third order and goes
 # to zero for the fastest waves (Radau IIA). It is 2 Re(residue / (z - pole)): one system to solve.
 POLE = -2 + 2**0.5 * 1j
@@ -225,6 +228,23 @@ class Course:
             rates[since] = np.maximum(rates[since], 1 / (_SINCE * passed))
         return rates
 
+    def rates_near_changes(self) -> Array:
+        """Inverse of the time to quick changes of drift and slope, before and after, per second.
+
+        Those of a drift that follows a steep curve instead of jumping. A change is looked for over
+        spans of time; only quick ones matter, since a small one does no harm.
+        """
+        rates = np.zeros_like(self.t)
+        for row in (self.drift, self.slope):
+            if np.ptp(row) < _LEAST_JUMP:
+                continue
+            for span in _SPANS:
+                before, after = (np.interp(self.t + d, self.t, row) for d in (-span, span))
+                change = np.maximum(np.maximum(np.abs(row - before), np.abs(after - row)), 1e-9)
+                near = 1 / (_NEAR_CHANGES * (span + _FIRST_SINCE / change**2))
+                rates = np.maximum(rates, near)
+        return rates
+
     def began(self, time: float) -> float:
         """Beginning of a straight boundary that stands in for this one until a time.
 
@@ -294,6 +314,7 @@ def step_times(process: Process, step: float) -> Array:
             1 / (0.3 + 0.5 * t),
             _PASSING * course.speed / width,
             course.rates_after_jumps(),
+            course.rates_near_changes(),
         ]
     )
     steps = _integral(rate, t) / step
