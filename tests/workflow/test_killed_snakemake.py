@@ -146,6 +146,8 @@ def test_after_kill_9_of_snakemake_there_is_one_training_and_one_finished_run(
         if is_refused:
             refused(story, orphan)
         if end == "killed":
+            # On a busy machine a training begins before the store has its run.
+            wait_for(story.runs, "its run")
             os.kill(orphan, signal.SIGKILL)
         wait_for(lambda: not Path(f"/proc/{orphan}").exists(), "the training to end")
     (run,) = story.runs()
