@@ -9,7 +9,7 @@ from scipy.special import betainc, gamma
 
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array, Density
-from lanflow.models.exact.levy import Levy
+from lanflow.models.exact.levy import _MOST, Levy
 from lanflow.models.exact.recognised import is_levy
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, simulate
@@ -48,7 +48,7 @@ def particle(
 
 
 @pytest.mark.parametrize("alpha", [1.0, 1.2, 1.6, 2.0])
-@pytest.mark.parametrize("z", [0.1, 0.35, 0.5])
+@pytest.mark.parametrize("z", [0.02, 0.1, 0.35, 0.5])
 def test_without_drift_choices_and_mean_times_are_those_known(alpha: float, z: float) -> None:
     # Blumenthal, Getoor & Ray 1961: chances of leaving an interval above, and mean times.
     density = density_of(particle(a=1.4, z=z, alpha=alpha))
@@ -170,6 +170,14 @@ def test_the_density_is_as_close_as_labels_must_be() -> None:
     assert errors.mean() < 2e-3
     assert np.quantile(errors, 0.99) < 2e-2
     assert errors.max() < 1
+
+
+@pytest.mark.parametrize("alpha", [1.0, 1.16, 1.3])
+def test_the_finest_solution_there_is_loses_nothing(alpha: float) -> None:
+    # Polynomials and hats are nearly sums of one another there.
+    one = Levy(-0.9, 2.0, 0.44, alpha, 0.0, UNTIL, refinement=4)
+    assert one._n == _MOST
+    assert density_of(one).cumulative[:, -1].sum() == pytest.approx(1, abs=1e-3)
 
 
 def test_a_mirror_image_has_the_mirrored_density() -> None:
