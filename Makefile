@@ -119,7 +119,7 @@ bench-training: $(LANFACTORY)/made_of.sha256
 bench-workflow: $(LANFACTORY)/made_of.sha256
 	$(BIN)/python bench/workflow.py --lanfactory $(LANFACTORY)/bin --output benchmarks/workflow.json
 
-# Cost and error of exact densities, and differences to HSSM's, to docs/exact.md (some minutes). The
+# Cost and error of exact densities, and differences to HSSM's, to docs/exact.md (half an hour). The
 # environment that has HSSM is one of those that `make test TESTS=all` builds.
 HSSM_PYTHON ?= $(wildcard .cache/peers/hssm/bin/python)
 bench-exact: $(VENV)/.installed-dev
