@@ -135,6 +135,7 @@ def broken(tmp_path: Path) -> Store:
     return store
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [connect, lambda store: prepare(store, ["x"])])
 def test_a_store_that_an_earlier_start_broke_is_recognised_with_the_way_out(
     broken: Store, tmp_path: Path, command: Any
