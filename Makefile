@@ -19,9 +19,9 @@ STUDY ?= config/examples/first.yaml
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
 
-# `make test` runs nine tests of ten, in some ten minutes on two cores. `make test TESTS=all` is what CI
-# runs: also those that take long, those of a Slurm cluster (.ci/install-system-packages), and those
-# against LANfactory, HSSM and without MLflow, in environments that they build for themselves.
+# `make test` runs nine tests of ten, in some ten minutes on two cores. `make test TESTS=all` is what
+# CI runs: also those that take long, those of a Slurm cluster (.ci/install-system-packages), and
+# those against LANfactory, HSSM and without MLflow, in environments that they build for themselves.
 # `make test TESTS=gpu` runs those that need a GPU, only.
 TESTS ?= own
 MARKS_own := not slow and not cluster and not peers and not browser and not gpu and not newest
@@ -120,10 +120,12 @@ bench-workflow: $(LANFACTORY)/made_of.sha256
 	$(BIN)/python bench/workflow.py --lanfactory $(LANFACTORY)/bin --output benchmarks/workflow.json
 
 # Cost and error of exact densities, and differences to HSSM's, to docs/exact.md (half an hour). The
-# environment that has HSSM is one of those that `make test TESTS=all` builds.
+# environment that has HSSM is one of those that `make test TESTS=all` builds; REMARK="..." is a
+# sentence on the machine.
 HSSM_PYTHON ?= $(wildcard .cache/peers/hssm/bin/python)
 bench-exact: $(VENV)/.installed-dev
-	$(BIN)/python bench/exact.py $(if $(HSSM_PYTHON),--hssm $(HSSM_PYTHON)) --output docs/exact.md
+	$(BIN)/python bench/exact.py $(if $(HSSM_PYTHON),--hssm $(HSSM_PYTHON)) \
+		$(if $(REMARK),--remark "$(REMARK)") --output docs/exact.md
 
 # Rows per second on this machine's GPU, beside bare loops and ceilings (five minutes).
 bench-gpu: $(VENV)/.installed-dev

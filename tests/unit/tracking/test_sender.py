@@ -1,6 +1,7 @@
 import threading
 from concurrent.futures import wait
 from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,39 @@ from lanflow.tracking.store import Store
 from lanflow.tracking.sync import sync_runs
 
 NAMES: dict[str, Any] = {"experiment": "e", "name": "a name", "tags": {"phase": "train"}}
+
+
+@dataclass(frozen=True)
+class Silence:
+    """A store that answers to metrics when it may.
+
+    Attributes
+    ----------
+    hangs
+        It was asked.
+    answer
+        It may answer.
+    sizes
+        Points of each request.
+    """
+
+    hangs: threading.Event = field(default_factory=threading.Event)
+    answer: threading.Event = field(default_factory=threading.Event)
+    sizes: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def silence(monkeypatch: pytest.MonkeyPatch) -> Silence:
+    log_points, silent = MlflowRun.log_points, Silence()
+
+    def log(run: MlflowRun, points: Any) -> None:
+        silent.sizes.append(len(points))
+        silent.hangs.set()
+        silent.answer.wait(60)
+        log_points(run, points)
+
+    monkeypatch.setattr(MlflowRun, "log_points", log)
+    return silent
 
 
 @pytest.fixture
@@ -76,27 +110,17 @@ def test_a_fault_in_the_thread_is_no_wait_without_end(
 
 
 def test_what_accumulates_while_the_store_answers_is_one_request(
-    tmp_path: Path, store: Store, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Store, client: MlflowClient, silence: Silence
 ) -> None:
     """The work goes on while a request hangs; all that it logs meanwhile goes in the next one."""
-    log_points, sizes = MlflowRun.log_points, []
-    hangs, answer = threading.Event(), threading.Event()
-
-    def log(run: MlflowRun, points: Any) -> None:
-        sizes.append(len(points))
-        hangs.set()
-        answer.wait(60)
-        log_points(run, points)
-
-    monkeypatch.setattr(MlflowRun, "log_points", log)
     with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
         run.begin()
         run.log_metrics({"val_loss": 1.0}, step=0)
-        assert hangs.wait(60)
+        assert silence.hangs.wait(60)
         for step in range(1, 100):
             run.log_metrics({"val_loss": 1 / (step + 1)}, step=step)
-        answer.set()
-    assert sizes == [1, 99]
+        silence.answer.set()
+    assert silence.sizes == [1, 99]
     history = client.get_metric_history(str(run.id), "val_loss")
     assert [(point.step, point.value) for point in history] == [
         (step, 1 / (step + 1)) for step in range(100)
@@ -137,29 +161,25 @@ def test_a_status_never_arrives_before_what_was_recorded_before_it(
 
 
 def test_an_interrupted_run_whose_store_is_silent_keeps_its_record(
-    tmp_path: Path, store: Store, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    store: Store,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    silence: Silence,
 ) -> None:
-    log_points, hangs, answer = MlflowRun.log_points, threading.Event(), threading.Event()
-
-    def log(run: MlflowRun, points: Any) -> None:
-        hangs.set()
-        answer.wait(60)
-        log_points(run, points)
-
     monkeypatch.setattr(recorder, "_SECONDS_TO_STOP", 0.01)
-    monkeypatch.setattr(MlflowRun, "log_points", log)
 
     def interrupt(run: RunRecorder) -> None:
         run.begin()
         run.log_metrics({"val_loss": 1.0}, step=0)
-        assert hangs.wait(60)
+        assert silence.hangs.wait(60)
         raise KeyboardInterrupt
 
     recording = record_run(store, tmp_path, send_mode="now", **NAMES)
     with pytest.raises(KeyboardInterrupt), recording as run:
         interrupt(run)
     assert run.pending is not None
-    answer.set()
+    silence.answer.set()
     (left,) = find_records([tmp_path])
     assert left.read().status == "KILLED"
     assert sync_runs([tmp_path], uri=store.uri).run_ids == [run.id]
@@ -201,28 +221,20 @@ def test_a_server_that_refuses_late_ends_the_work_where_it_must_take_the_run(
 
 
 def test_patience_with_a_silent_store_counts_from_its_silence(
-    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch, silence: Silence
 ) -> None:
-    log_points, hangs, answer = MlflowRun.log_points, threading.Event(), threading.Event()
-
-    def log(run: MlflowRun, points: Any) -> None:
-        hangs.set()
-        answer.wait(60)
-        log_points(run, points)
-
-    monkeypatch.setattr(MlflowRun, "log_points", log)
     monkeypatch.setenv("LANFLOW_STORE_PATIENCE", "3600")  # from the end of the work, an hour
     with record_run(store, tmp_path, send_mode="now", **NAMES) as run:
         run.begin()
         run.log_metrics({"val_loss": 1.0}, step=0)
-        assert hangs.wait(60)
+        assert silence.hangs.wait(60)
         sending = run._sender
         assert sending is not None
         assert sending._unanswered_since is not None
         sending._unanswered_since -= 7200
         sending.delivery.last_answer -= 7200
     assert run.pending is not None
-    answer.set()
+    silence.answer.set()
 
 
 def test_files_of_a_folder_are_sent_side_by_side_and_the_next_folder_after_them(

@@ -62,15 +62,12 @@ def generate(
     send: SendOption,
 ) -> Outcome:
     """Simulate training files, as one MLflow run."""
-    from lanflow.core.interrupts import defer_signals
-
-    with defer_signals():
-        from lanflow.core.processes import n_cores
-        from lanflow.core.tables import count_of
-        from lanflow.data.generation.config import read_generation_file
-        from lanflow.data.generation.plan import ChunkPlan
-        from lanflow.data.generation.run import generate
-        from lanflow.tracking.store import generation_experiment
+    from lanflow.core.processes import n_cores
+    from lanflow.core.tables import count_of
+    from lanflow.data.generation.config import read_generation_file
+    from lanflow.data.generation.plan import ChunkPlan
+    from lanflow.data.generation.run import generate
+    from lanflow.tracking.store import generation_experiment
 
     config = read_generation_file(config_path, model=model, models_file=models.read())
     tracked = mlflow_on or mlflow_run_name

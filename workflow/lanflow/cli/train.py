@@ -215,13 +215,10 @@ def torchtrain(arguments: list[str] | None = None) -> int:
 
 
 def _train(backend: BackendName, given: dict[str, Any], beside: Sequence[Beside] = ()) -> Outcome:
-    from lanflow.core.interrupts import defer_signals
-
     if beside and given["start_from"] is not None:
         raise UsageError("--beside: a network that goes on --from another is trained alone")
-    with defer_signals():
-        from lanflow.training.run import train
-        from lanflow.training.together.beside import train_beside
+    from lanflow.training.run import train
+    from lanflow.training.together.beside import train_beside
 
     options = _options(backend, given)
     result = train_beside(options, beside) if beside else train(options)
@@ -231,10 +228,7 @@ def _train(backend: BackendName, given: dict[str, Any], beside: Sequence[Beside]
 def _train_several(
     backend: BackendName, given: dict[str, Any], several: Mapping[str, Sequence[int]]
 ) -> Outcome:
-    from lanflow.core.interrupts import defer_signals
-
-    with defer_signals():
-        from lanflow.training.together.run import options_of_each, train_together
+    from lanflow.training.together.run import options_of_each, train_together
 
     endings = train_together(options_of_each(_options(backend, given), **several))
     n_failed = sum(ending["status"] == "FAILED" for ending in endings)
@@ -260,12 +254,9 @@ def _check_several(several: Mapping[str, Sequence[int]], given: Mapping[str, Any
 def _options(backend: BackendName, given: dict[str, Any]) -> "TrainingOptions":
     import importlib.util
 
-    from lanflow.core.interrupts import defer_signals
-
-    with defer_signals():
-        from lanflow.core.processes import n_cores
-        from lanflow.tracking.store import resolve_send_mode
-        from lanflow.training.prepare import TrainingOptions
+    from lanflow.core.processes import n_cores
+    from lanflow.tracking.store import resolve_send_mode
+    from lanflow.training.prepare import TrainingOptions
 
     # An option sets the field of TrainingOptions that has its name; this one sets none.
     del given["dl_workers"]

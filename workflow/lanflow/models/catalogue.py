@@ -6,7 +6,6 @@ of any other, ssm-simulators is asked. ``python -m tests.catalogue`` adds the in
 """
 
 import json
-import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,7 +34,7 @@ def catalogue_entry(name: str) -> CatalogueEntry | None:
     ImportError
         If ssm-simulators is not installed.
     """
-    recorded = None if "ssms" in sys.modules else _recorded()
+    recorded = _recorded()
     return ask_for_entry(name) if recorded is None else _entry(recorded.get(base_name(name)), name)
 
 

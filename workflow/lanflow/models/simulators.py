@@ -221,8 +221,8 @@ def has_leaping_boundary(model: Model) -> bool:
     if "boundary" not in model.definition.own:
         return False
     vectors = draw_parameters(model, model.bounds, _N_LEAP_SETS, seed=0)
-    thetas = (dict(zip(model.parameters, vector.tolist(), strict=True)) for vector in vectors)
-    return any(process_of(model, theta, _LEAP_SECONDS).leaps.size for theta in thetas)
+    processes = (process_of(model, model.bounds.named(v), _LEAP_SECONDS) for v in vectors)
+    return any(process.leaps.size for process in processes)
 
 
 def process_of(model: Model, theta: Mapping[str, float], until: float) -> Process:

@@ -13,7 +13,8 @@ in space and time, and extrapolated.
 The drift towards a boundary decides how the density bends there: ``q'' = 2 drift q'``. It is that
 of the particle and of the boundary, which may have a kink. Where it jumps by ``d``, what arrives
 goes on like ``1 + 2 d sqrt(2 t / pi)``, ``t`` after the jump. So a step ends at each jump, those
-after it are short and grow, and what is interpolated is smooth in ``sqrt(t)``. Averages over steps
+near it are short, and what is interpolated is smooth in ``sqrt(t)``. Steps are short near steep
+curves, too. Averages over steps
 of ``h`` are small jumps, too. On a half line, with Radau's ``R(z)`` for ``exp(-z)``, a drift that
 grows by ``d`` a step gives what arrives at its end as ``1 + e``,
 
@@ -63,12 +64,10 @@ _LEAST_JUMP = 0.01
 _HALVINGS = 24
 # The slope of a boundary is taken over this time, seconds; its kinks are told by fewer halvings.
 _SLOPE_SPAN, _KINK_HALVINGS = 1e-6, 10
-# After a jump by d a step of the usual length takes this share of the time since, and to begin with
-# this times the same share of 1 / d**2.
-_SINCE, _FIRST_SINCE = 5.0, 0.0175
-# Near a change that is no jump: spans of time, seconds, and the share that a step takes of them.
+# Near a change by d, the scale of a step is _TO_CHANGE * (time to it + _AT_CHANGE / d**2), seconds.
+# Changes are looked for over these spans of time, seconds.
+_TO_CHANGE, _AT_CHANGE = 2.5, 0.0175
 _SPANS = 2.0 ** np.arange(-13, 0)
-_NEAR_CHANGES = 2.5
 # A step takes (1 - z / 3) / (1 + 2 z / 3 + z**2 / 6) for exp(-z), which is of third order and goes
 # to zero for the fastest waves (Radau IIA). It is 2 Re(residue / (z - pole)): one system to solve.
 POLE = -2 + 2**0.5 * 1j
@@ -217,22 +216,10 @@ class Course:
         """Speed of particle and boundary towards each other."""
         return np.asarray(np.abs(self.drift) + np.abs(self.slope))
 
-    def rates_after_jumps(self) -> Array:
-        """Inverse of the time that has passed since jumps, per second."""
-        rates = np.zeros_like(self.t)
-        for before, after in self.jumps.T:
-            since = self.t >= after
-            around = np.searchsorted(self.t, [before, after])
-            jump = sum(abs(float(np.diff(row[around])[0])) for row in (self.drift, self.slope))
-            passed = self.t[since] - after + _FIRST_SINCE / jump**2
-            rates[since] = np.maximum(rates[since], 1 / (_SINCE * passed))
-        return rates
-
     def rates_near_changes(self) -> Array:
-        """Inverse of the time to quick changes of drift and slope, before and after, per second.
+        """Inverse of the time to changes of drift and slope, before and after them, per second.
 
-        Those of a drift that follows a steep curve instead of jumping. A change is looked for over
-        spans of time; only quick ones matter, since a small one does no harm.
+        Jumps and steep curves: what changes slowly is small over any span that matters.
         """
         rates = np.zeros_like(self.t)
         for row in (self.drift, self.slope):
@@ -241,7 +228,7 @@ class Course:
             for span in _SPANS:
                 before, after = (np.interp(self.t + d, self.t, row) for d in (-span, span))
                 change = np.maximum(np.maximum(np.abs(row - before), np.abs(after - row)), 1e-9)
-                near = 1 / (_NEAR_CHANGES * (span + _FIRST_SINCE / change**2))
+                near = 1 / (_TO_CHANGE * (span + _AT_CHANGE / change**2))
                 rates = np.maximum(rates, near)
         return rates
 
@@ -313,7 +300,6 @@ def step_times(process: Process, step: float) -> Array:
             motion,
             1 / (0.3 + 0.5 * t),
             _PASSING * course.speed / width,
-            course.rates_after_jumps(),
             course.rates_near_changes(),
         ]
     )

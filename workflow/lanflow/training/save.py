@@ -145,8 +145,7 @@ def save_network(
 def _products(training: PlannedTraining, result: TrainingResult) -> dict[str, bytes]:
     """Name -> content: the exported network, the weights in the backend's format, the curve."""
     job, backend = training.job, training.job.backend
-    with defer_signals():
-        from lanflow.core.figures import draw_training_curve
+    from lanflow.core.figures import draw_training_curve
 
     products = {}
     if training.export_onnx:

@@ -289,12 +289,13 @@ def test_likely_trials_before_time_zero_are_warned_of(tmp_path: Path) -> None:
     assert warning.startswith("5 trials before time zero")
 
 
-def test_labels_that_are_all_the_same_are_warned_of(tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", [-8.7, -66.77497])
+def test_labels_that_are_all_the_same_are_warned_of(tmp_path: Path, label: float) -> None:
     def same(labels: np.ndarray) -> np.ndarray:
-        return np.where(np.arange(len(labels)) % 3, -8.7, -66.77497).astype(labels.dtype)
+        return np.where(np.arange(len(labels)) % 3, label, -66.77497).astype(labels.dtype)
 
     (warning,) = warnings_of(tmp_path, lan_labels=same)
-    assert warning.startswith("every label of lan above the floor is -8.7, from which")
+    assert warning.startswith(f"every label of lan is {label:.4g} or the floor, from which")
 
 
 def test_labels_of_another_model_are_warned_of(tmp_path: Path) -> None:

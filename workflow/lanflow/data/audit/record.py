@@ -182,7 +182,7 @@ def _warnings_of_values(audit: Audit) -> Iterator[str]:
             )
     if audit.labels is not None and _are_all_the_same(audit.labels):
         yield (
-            f"every label of lan above the floor is {audit.labels.max:.4g}, from which a network "
+            f"every label of lan is {audit.labels.max:.4g} or the floor, from which a network "
             f"learns nothing: has {audit.model} no times?"
         )
     if error is not None and error.mean_absolute > _FAR_OFF:
@@ -202,4 +202,4 @@ def _warnings_of_values(audit: Audit) -> Iterator[str]:
 def _are_all_the_same(labels: LabelSummary) -> bool:
     """True if no label is between the floor and the highest."""
     mean = labels.floor * labels.floor_share + labels.max * (1 - labels.floor_share)
-    return labels.floor_share < 1 and abs(labels.mean - mean) < _SAME
+    return abs(labels.mean - mean) < _SAME
