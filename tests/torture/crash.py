@@ -93,18 +93,23 @@ def run(seed: int, trials: int, folder: Path) -> list[Trial]:
 def _kill(
     name: str, inputs: _Inputs, starter: Starter, folder: Path, *, seed: int, n: int
 ) -> list[Trial]:
-    """Kill one command at ``n`` of its crash points, one after the other."""
+    """Kill one command ``n`` times, each time at another of its crash points.
+
+    With fewer points than that, the rest are killed at two: at one, and started again at another.
+    """
     undisturbed = _new_place(folder / "undisturbed", inputs)
     started = starter.start(inputs.command(name, undisturbed), undisturbed)
     if started.status != 0:
         raise RuntimeError(f"{name} fails undisturbed: {started.log}")
     expected = _read_outcome(undisturbed)
     points = list(range(1, _n_until_finished(started.points) + 1))
-    chosen = sorted(random.Random(f"{seed} {name}").sample(points, min(n, len(points))))
+    chance = random.Random(f"{seed} {name}")
+    chosen = [[point] for point in sorted(chance.sample(points, min(n, len(points))))]
+    chosen += sorted(chance.choices(points, k=2) for _ in range(n - len(chosen)))
     made = []
-    for point in chosen:
-        place = _new_place(folder / f"at_{point}", inputs)
-        made.append(_try_one(name, inputs, starter, place, point, expected))
+    for number, kills in enumerate(chosen):
+        place = _new_place(folder / f"{number}_at_{'_'.join(map(str, kills))}", inputs)
+        made.append(_try_one(name, inputs, starter, place, kills, expected))
         if made[-1].is_clean:
             shutil.rmtree(place)
     return made
@@ -129,15 +134,20 @@ def _try_one(
     inputs: _Inputs,
     starter: Starter,
     place: Path,
-    point: int,
+    kills: Sequence[int],
     expected: _Outcome,
 ) -> Trial:
-    """Kill a command at a crash point, start it again, and compare."""
+    """Kill a command at crash points, one a start, until it ends by itself, and compare."""
     command = inputs.command(name, place)
-    killed = starter.start(command, place, kill_at=point)
-    again = killed if killed.status == 0 else starter.start(command, place)
-    hangs = sum(started.status is None for started in (killed, again))
-    where = f"killed at crash point {point} ({killed.points[-1].replace(f'{place}/', '')})"
+    starts: list[Started] = []
+    for point in (*kills, None):
+        starts.append(starter.start(command, place, kill_at=point))
+        if starts[-1].status == 0:
+            break
+    again = starts[-1]
+    hangs = sum(started.status is None for started in starts)
+    at = [started.points[-1] for started in starts if started.status != 0][: len(kills)]
+    where = f"killed at crash point {', then '.join(at)}".replace(f"{place}/", "")
     if again.status != 0:
         return Trial("crash", name, False, hangs=hangs, remark=f"{where}: {_last_line(again)}")
     found = _read_outcome(place)
