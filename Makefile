@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 # this machine. So pip installs these two, and everything where uv cannot.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	--constraint constraints.txt
-INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt $(1) || \
-	$(PIP_INSTALL) $(1)
+INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
+	--editable ".[$(EXTRAS)]" || $(PIP_INSTALL) --editable ".[$(EXTRAS)]"
 # Files of tests share the cores; each file stays in one process, where its fixtures are.
 TEST_PROCESSES ?= auto
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
@@ -152,16 +152,18 @@ screenshot:
 
 setup: $(VENV)/.installed
 
+$(VENV)/.installed: EXTRAS := all
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lanflow needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing lanflow and what it needs into $(VENV) (a minute or so, once)"
 	$(PIP_INSTALL) uv torch
-	$(call INSTALL,--editable ".[all]")
+	$(INSTALL)
 	touch $@
 
+$(VENV)/.installed-dev: EXTRAS := all,dev
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(call INSTALL,--editable ".[all,dev]")
+	$(INSTALL)
 	touch $@
 
 # Set-up and caches; results and the tracking store stay.
