@@ -154,17 +154,17 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: EXTRAS := all
 $(VENV)/.installed: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lanflow needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "lanflow needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing lanflow and what it needs into $(VENV) (a minute or so, once)"
-	$(PIP_INSTALL) uv torch
-	$(INSTALL)
-	touch $@
+	@$(PIP_INSTALL) uv torch
+	@$(INSTALL)
+	@touch $@
 
 $(VENV)/.installed-dev: EXTRAS := all,dev
 $(VENV)/.installed-dev: $(VENV)/.installed
-	$(INSTALL)
-	touch $@
+	@$(INSTALL)
+	@touch $@
 
 # Set-up and caches; results and the tracking store stay.
 clean:
