@@ -331,11 +331,17 @@ def test_what_is_no_secret_is_shown() -> None:
         assert redact(text).replace("***", "x") == text
 
 
-@pytest.mark.parametrize("word", ["databricks", "databricks-uc", "uc", "databricks://profile"])
+@pytest.mark.parametrize("word", ["databricks", "databricks://profile"])
 def test_mlflows_own_words_are_no_folders(word: str) -> None:
     store = resolve_store(uri=word)
     assert store.uri == word
     assert not store.is_folder
+
+
+@pytest.mark.parametrize("word", ["databricks-uc", "uc", "databricks-uc://profile", "uc:http://h"])
+def test_a_catalogue_of_models_is_no_store_of_runs(word: str) -> None:
+    with pytest.raises(UserError, match="is a Unity Catalog, which holds models and no runs; acc"):
+        resolve_store(uri=word)
 
 
 def test_no_line_that_a_library_logs_shows_a_secret() -> None:

@@ -52,8 +52,8 @@ _SECRET_OPTION = re.compile(
     (?:(?!%(?:25)*(?:26|3B))[^&;\s'"])+             # which goes on to the next option""",
     re.IGNORECASE | re.VERBOSE,
 )
-# MLflow's own words for its managed stores, which are no folders.
-_WORDS = ("databricks", "databricks-uc", "uc")
+# MLflow's own word for its managed store, which is no folder; and for catalogues of models alone.
+_MANAGED, _CATALOGUE = "databricks", re.compile(r"(databricks-)?uc(:|$)")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Store:
     @property
     def is_folder(self) -> bool:
         """True for MLflow's outdated store of files in a folder."""
-        is_path = "://" not in self.uri and self.uri not in _WORDS
+        is_path = "://" not in self.uri and self.uri != _MANAGED
         return self.uri.startswith("file:") or is_path
 
     @property
@@ -181,10 +181,17 @@ def resolve_store(
     Raises
     ------
     UserError
-        If one of them holds a blank or a control character.
+        If one of them holds a blank or a control character, or the URI is that of a catalogue of
+        models.
     """
     folder = Path.cwd() if folder is None else folder
     uri = _stripped(uri or environment.get(URI_VARIABLE), URI_VARIABLE) or DEFAULT_URI
+    if _CATALOGUE.match(uri):
+        raise UserError(
+            f"{URI_VARIABLE}: {redact(uri)[:200]!a} is a Unity Catalog, which holds models and no "
+            "runs; accepted are databricks, a server (https://host), a database (sqlite:///path, "
+            "postgresql://host/name) or a folder"
+        )
     location = _stripped(artifact_location or environment.get(ARTIFACT_VARIABLE), ARTIFACT_VARIABLE)
     return Store(
         uri=_absolute_uri(uri, folder),
@@ -208,7 +215,7 @@ def _absolute_uri(uri: str, folder: Path) -> str:
         if path in ("", ":memory:"):
             return uri
         return f"{match[1]}:////{str((folder / path).absolute()).lstrip('/')}{match['query'] or ''}"
-    is_whole = _SCHEME.match(uri) or uri in _WORDS
+    is_whole = _SCHEME.match(uri) or uri == _MANAGED
     return uri if is_whole else str((folder / uri).absolute())
 
 
