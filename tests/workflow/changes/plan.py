@@ -37,8 +37,10 @@ def build(
     folder: Path, environment: Mapping[str, str] | None = None, *, forceall: bool = False
 ) -> None:
     """Let Snakemake believe that the jobs which it would run were run."""
+    from snakemake.executors import touch
     from snakemake.settings.types import ExecutionSettings
 
+    touch.Executor.SLEEPING_TIME = 0  # it waits before each job, for whole seconds of old disks
     with _workflow(folder, environment or {}, forceall=forceall) as api:
         workflow = api.workflow_api._workflow
         build_dag = workflow._build_dag
