@@ -34,7 +34,7 @@ def run(seed: int, trials: int, folder: Path) -> list[Trial]:
     # Simulations with a kernel density: long enough that the workers are started.
     slow = {**GENERATION_YAML, "ESTIMATOR": {"TYPE": "kde"}}
     slow |= {
-        "PIPELINE": {"N_PARAMETER_SETS": 150},
+        "PIPELINE": {"N_PARAMETER_SETS": 30},
         "SIMULATOR": {"N_SAMPLES": 4000, "DELTA_T": 0.001},
     }
     (inputs / "generation.yaml").write_text(yaml.safe_dump(slow))
