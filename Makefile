@@ -9,8 +9,9 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -
 	--constraint constraints.txt
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
 	--editable ".[$(EXTRAS)]" || $(PIP_INSTALL) --editable ".[$(EXTRAS)]"
-# Files of tests share the cores; each file stays in one process, where its fixtures are.
-TEST_PROCESSES ?= auto
+# Files of tests share the cores; each file stays in one process, where its fixtures are. One process
+# more than cores: some wait, for a store, a scheduler or a process that they started.
+TEST_PROCESSES ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
 	--no-loadscope-reorder
 # The one place where the study of `make run` is named.
@@ -39,15 +40,16 @@ test: $(VENV)/.installed-dev
 # without torch, which has no small build there: tests of what they take from one another, and a cut
 # of the others. `make newest NEWEST=3.13` for one of them.
 NEWEST ?= 3.12 3.13
-NEWEST_TESTS := tests/newest tests/unit/test_releases.py
-# The proofs of exact densities, in models/exact, have the same numpy, scipy and simulators on both.
-NEWEST_MODELS_3.12 := tests/unit/models
-NEWEST_MODELS_3.13 := $(wildcard tests/unit/models/test_*.py)
+# Both have the same versions of everything. So what asks those, and not Python, runs on one: proofs
+# of exact densities, the catalogue, samplers of HSSM's, what is new in the peers, the container.
+NEWEST_TESTS_3.12 := tests/newest tests/unit/models
+NEWEST_TESTS_3.13 := tests/newest/test_one_environment.py \
+	$(filter-out %/test_catalogue.py,$(wildcard tests/unit/models/test_*.py))
 newest: $(NEWEST:%=newest-%)
 newest-%: .venv-%/.installed
 	.venv-$*/bin/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadscope \
 		--no-loadscope-reorder -m "$(MARKS_own) or newest" --junitxml=build/newest-$*.xml \
-		$(NEWEST_TESTS) $(NEWEST_MODELS_$*)
+		tests/unit/test_releases.py $(NEWEST_TESTS_$*)
 
 # docs/releases.md, from those runs and one on 3.11, whose peers have environments of their own.
 releases: newest

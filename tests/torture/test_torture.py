@@ -8,15 +8,18 @@ from tests.torture.__main__ import existing_parts, run_part
 from tests.torture.trial import Trial, rows, write_page
 
 # Trials of each command or case: a second or two each.
-N_TRIALS = {"crash": 3}
+N_TRIALS = {"crash": 2}
 
 
 # Where address space ends within a library, the library may end the process: how much each needs
 # differs from machine to machine, so random sizes are for a person to look at.
-PARTS = [part for part in existing_parts() if part != "memory"]
+PARTS = [
+    pytest.param(part, marks=[] if part == "crash" else pytest.mark.slow)
+    for part in existing_parts()
+    if part != "memory"
+]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_nothing_is_lost(part: str, tmp_path: Path) -> None:
     trials = run_part(part, seed=1, trials=N_TRIALS.get(part, 1), folder=tmp_path)
