@@ -284,7 +284,7 @@ def test_pickles_of_others_are_read_in_one_place() -> None:
     reading = re.compile(r"pickle\.loads?\(")
     # The results of this process's own workers, in a folder that nobody else can write to.
     assert {n for n, p in PATHS.items() if reading.search(p.read_text())} == {"core.processes"}
-    assert importers("data.unpickling") == {"data.training_file", "cli.convert"}
+    assert importers("data.unpickling") == {"data.training_file", "cli.evaluate"}
 
 
 # A backend -> files that it alone is made of.
