@@ -71,7 +71,6 @@ FOREIGN = {
     "cluster.site": "limits of a partition, as the executor plugin for Slurm has them",
     "data.generation.config": "a YAML that people write for ssm-simulators of any version",
     "data.generation.generate": "ssm-simulators' configuration, and what its pipelines return",
-    "data.generation.pipelines": "the same",
     "data.manifest": "ssm-simulators' configuration, as a training file has it",
     "evaluation.scores": "keywords of numpy.savez",
     "models.density": "simulations and metadata of ssm-simulators",
