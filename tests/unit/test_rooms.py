@@ -82,7 +82,7 @@ FOREIGN = {
     "report.leaderboard": "params and metrics that MLflow answers",
     "training.config": "a YAML that people write for LANfactory of any version",
     "workflow.configuration": "a study's YAML before it is checked",
-    "workflow.terminal.joblog": "the JSON that a command printed",
+    "workflow.terminal.job": "the JSON that a command printed",
 }
 
 # The parity gate runs a network on the backends that trained it; that of HSSM draws the weights of
