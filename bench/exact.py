@@ -30,7 +30,7 @@ import numpy as np
 
 from lanflow.core.tables import markdown_table
 from lanflow.models.density import Array, Density, labels
-from lanflow.models.exact import ballistic, variable, wald
+from lanflow.models.exact import ballistic, closed_races, variable
 from lanflow.models.exact.normal import quadrature
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names
@@ -44,8 +44,7 @@ LIKELY = -12.0
 # Of each simulator: the chapter that has its density, which has a test of its own.
 CHAPTERS = {
     **dict.fromkeys(("lba_vanilla", "lba_angle", "rlwm_lba_race", "rlwm_lba_pw_v1"), "ballistic"),
-    "racing_diffusion_model": "wald",
-    "poisson_race": "poisson",
+    **dict.fromkeys(("racing_diffusion_model", "poisson_race"), "closed_races"),
     "race_model": "reflected",
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
     **dict.fromkeys(("ddm_flexbound_seq2", "ddm_flexbound_par2"), "two/stages"),
@@ -57,7 +56,7 @@ CHAPTERS = {
 # Numbers of quadrature nodes, and names of nodes and weights, of each chapter.
 NODES: dict[ModuleType, dict[int, tuple[str, str]]] = {
     ballistic: {100: ("_NODES", "_WEIGHTS"), 30: ("_PART", "_PART_WEIGHTS")},
-    wald: {100: ("_NODES", "_WEIGHTS")},
+    closed_races: {100: ("_NODES", "_WEIGHTS")},
     variable: {48: ("_STARTS", "_START_WEIGHTS"), 60: ("_NODES", "_WEIGHTS")},
 }
 HEAD = """\
@@ -73,8 +72,7 @@ its density and names its source.
 | chapter | densities |
 | --- | --- |
 | `ballistic` | linear ballistic accumulators, with an angle, and with two processes each |
-| `wald` | racing diffusions from variable starts, without a floor |
-| `poisson` | races of Poisson processes |
+| `closed_races` | racing diffusions from variable starts without a floor; Poisson processes |
 | `reflected` | races of diffusions above a reflecting floor, to a bound that is a straight line |
 | `variable` | one particle whose start, drift and non-decision time vary over trials |
 | `two/levels` | a high decision whose process drives the low one, between the same boundaries |

@@ -33,7 +33,7 @@ _IMPORTS = (
     "lanflow.networks.runtime",
     "lanflow.core.figures",
     "lanflow.data.generation.run",
-    "lanflow.data.generation.pipelines",
+    "lanflow.data.generation.generate",
     "lanflow.models.analytic",
     "lanflow.data.prepare",
     "lanflow.tracking.delivery",

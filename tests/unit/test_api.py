@@ -44,15 +44,6 @@ def test_generated_data_is_a_data_set_with_the_best_labels(data: lanflow.DataSet
     assert lanflow.read_data(files, model="ddm").digest == data.digest
 
 
-@pytest.mark.parametrize(
-    ("n_sets", "n_files"), [(1, 1), (40, 1), (2_000, 2), (10_000, 10), (1_500, 2), (10_007, 1)]
-)
-def test_parameter_sets_are_shared_evenly_by_few_files(n_sets: int, n_files: int) -> None:
-    from lanflow.api import _n_files
-
-    assert _n_files(n_sets) == n_files
-
-
 def test_simulated_trials_are_as_hssm_takes_them_and_of_the_parameters_that_were_named(
     tmp_path: Path,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lanflow.report.layout import MOST_ON_ONE_PAGE
+from lanflow.report.html import MOST_ON_ONE_PAGE
 from tests.conftest import REPOSITORY, TRAINING_YAML
 from tests.workflow.conftest import Checkout
 

@@ -13,7 +13,7 @@ from tests.workflow.conftest import Checkout, make_checkout
 RUN_BY_CI = ["make run", "make test"]
 # What needs other things than a checkout, and the tests that run it.
 RUN_ELSEWHERE = {
-    "lanflow convert": "tests/unit/cli/test_convert.py",
+    "lanflow convert": "tests/unit/cli/test_evaluate_convert.py",
     "lanflow site": "tests/cluster/conftest.py",
     "mlflow server": "tests/cluster/services.py",
     "lanflow register": "tests/unit/cli/test_publish.py",

@@ -5,13 +5,11 @@ returns an object. Files go to the folder that is given; where none is, to a new
 which the object names.
 """
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lanflow.core.errors import UsageError, UserError
-from lanflow.core.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,16 +17,9 @@ if TYPE_CHECKING:
     from lanflow.core.figures import Drawing
     from lanflow.data.dataset import DataSet
     from lanflow.evaluation.record import Evaluation
-    from lanflow.models.models_file import ModelsFile
     from lanflow.models.sources import BestSource, Source
     from lanflow.networks.network import Network
     from lanflow.networks.types import BackendName, NetworkTypeName
-
-# Parameter sets of a training file: fewer files are quicker to read, and one must fit in memory.
-_MOST_SETS_OF_FILE, _FEWEST_SETS_OF_FILE = 1000, 100
-
-# In a folder of data, beside its manifest.
-_GENERATION, _DATA_SET = "generation", "data_set"
 
 PlotName = Literal["density", "sweep", "error", "calibration"]
 
@@ -87,33 +78,27 @@ def generate(
     """
     from lanflow.core.processes import n_cores
     from lanflow.core.progress import Progress
-    from lanflow.core.settings import parse_settings
-    from lanflow.data.generation.config import GenerationConfig
+    from lanflow.data.generation.config import config_of_keywords, read_models_file
     from lanflow.data.generation.generate import FILES_NAME, generate_chunk
-    from lanflow.data.generation.plan import ChunkPlan
+    from lanflow.data.generation.plan import ChunkPlan, n_even_files
+    from lanflow.data.prepare import GENERATION_NAME, own_folder
 
-    n_files = _n_files(n_sets)
-    content = {
-        "MODEL": model,
-        "PIPELINE": {"N_PARAMETER_SETS": n_sets // n_files, "PARAMETER_SAMPLING": sampling},
-        "SIMULATOR": {"N_SAMPLES": n_simulations, "DELTA_T": delta_t},
-        "TRAINING": {"N_SAMPLES_PER_PARAM": rows_per_set},
-        "ESTIMATOR": {"TYPE": labels},
-    }
-    config = parse_settings(GenerationConfig, content, "generate")
-    config = config.with_models_file(_models_file(models_file))
-    place = _data_folder(folder)
+    n_files = n_even_files(n_sets)
+    config = config_of_keywords(
+        model,
+        n_sets=n_sets // n_files,
+        rows_per_set=rows_per_set,
+        labels=labels,
+        sampling=sampling,
+        n_simulations=n_simulations,
+        delta_t=delta_t,
+    ).with_models_file(read_models_file(models_file))
+    place = own_folder(folder)
+    made = place / GENERATION_NAME
     plan = ChunkPlan(config, seed=seed, chunk=0, n_files=n_files)
     with Progress(n_sets, f"{model}: generating", "parameter set") as progress:
-        generate_chunk(
-            plan,
-            place / _GENERATION,
-            n_processes=n_processes or n_cores(),
-            on_set=progress.advance,
-        )
-    return read_data(
-        place / _GENERATION / FILES_NAME, model=model, models_file=models_file, folder=place
-    )
+        generate_chunk(plan, made, n_processes=n_processes or n_cores(), on_set=progress.advance)
+    return read_data(made / FILES_NAME, model=model, models_file=models_file, folder=place)
 
 
 def simulate(
@@ -155,10 +140,11 @@ def simulate(
     """
     import pandas as pd
 
+    from lanflow.data.generation.config import read_models_file
     from lanflow.models.simulators import find_model
     from lanflow.models.simulators import simulate as run_simulator
 
-    found = find_model(model, _models_file(models_file))
+    found = find_model(model, read_models_file(models_file))
     if theta.keys() != set(found.parameters):
         raise UserError(
             f"simulate: {model} takes {', '.join(found.parameters)}; given were "
@@ -207,29 +193,21 @@ def read_data(
     UserError
         If there are no training files, or they are damaged or of another model.
     """
-    from lanflow.core.processes import n_cores
     from lanflow.data.dataset import RECORD_NAME, open_data_set
-    from lanflow.data.locate import Places
-    from lanflow.data.packing import materialise
-    from lanflow.data.prepare import MANIFEST_NAME, freeze
+    from lanflow.data.generation.config import read_models_file
+    from lanflow.data.prepare import own_folder, pack_folder
 
     source = Path(source)
     if (source / RECORD_NAME).exists():
         return open_data_set(source)
-    place = _data_folder(folder)
-    own = _models_file(models_file)
-    manifest = freeze(
-        query=None,
-        places=Places(folder=source),
+    return pack_folder(
+        source,
+        own_folder(folder),
         model=model,
         relabel=relabel,
-        models_file=own,
+        models_file=read_models_file(models_file),
         drop_invalid=drop_invalid,
     )
-    n_processes = n_cores() if relabel else 1
-    data = materialise(manifest, place / _DATA_SET, n_processes=n_processes, models_file=own)
-    write_json(place / MANIFEST_NAME, manifest.model_dump())
-    return data
 
 
 def train(
@@ -293,13 +271,15 @@ def train(
     UserError
         If a setting is not known, or the data has no rows for such a network.
     """
+    from lanflow.core.folders import given_or_temporary
     from lanflow.core.processes import n_cores
     from lanflow.networks.network import Network
     from lanflow.training.config import file_of_keywords
     from lanflow.training.prepare import TrainingOptions
     from lanflow.training.run import train as run_training
 
-    start = _network_folder(start_from)
+    start = start_from.own_folder if isinstance(start_from, Network) else start_from
+    start = None if start is None else Path(start)
     file = file_of_keywords(
         network,
         layers=layers,
@@ -314,7 +294,7 @@ def train(
     result = run_training(
         TrainingOptions(
             backend=backend,
-            networks_path_base=_folder(folder),
+            networks_path_base=given_or_temporary(folder),
             settings=file,
             model=data.model,
             start_from=start,
@@ -356,11 +336,12 @@ def load(
     UserError
         If it cannot be read, is no network of its model, or an ONNX file comes without its model.
     """
+    from lanflow.data.generation.config import read_models_file
     from lanflow.networks.network import Network
 
     path = Path(path)
     if path.is_dir():
-        return Network.from_folder(path, models_file=_models_file(models_file))
+        return Network.from_folder(path, models_file=read_models_file(models_file))
     if model is None:
         raise UsageError(f"{path}: give model=, the model's name in ssm-simulators")
     loaded = Network.from_onnx(
@@ -368,7 +349,7 @@ def load(
         model=model,
         network_type=network,
         card_path=None if card is None else Path(card),
-        models_file=_models_file(models_file),
+        models_file=read_models_file(models_file),
     )
     loaded.require_inputs()
     return loaded
@@ -464,40 +445,3 @@ def plot(net: "Network", name: PlotName = "error", *, seed: int = 1) -> "Drawing
         return scores_of(net, reference, seed=seed)
 
     return draw_figure(name, net, reference, scores, seed=seed)
-
-
-def _models_file(given: Path | str | None) -> "ModelsFile | None":
-    from lanflow.models.models_file import ModelsFile
-
-    return None if given is None else ModelsFile.read(given)
-
-
-def _network_folder(given: "Network | Path | str | None") -> Path | None:
-    if given is None or isinstance(given, Path | str):
-        return None if given is None else Path(given)
-    return given.own_folder
-
-
-def _folder(given: Path | str | None) -> Path:
-    return Path(tempfile.mkdtemp(prefix="lanflow_")) if given is None else Path(given)
-
-
-def _data_folder(given: Path | str | None) -> Path:
-    """The folder of data; refused if anything else is there."""
-    from lanflow.core.folders import refuse_foreign_files
-    from lanflow.data.prepare import MANIFEST_NAME
-
-    folder = _folder(given)
-    own = (f"{_GENERATION}/", f"{_DATA_SET}/", MANIFEST_NAME)
-    refuse_foreign_files(folder, own, what="data")
-    return folder
-
-
-def _n_files(n_sets: int) -> int:
-    """The least number of files that share the parameter sets evenly, none of them too long."""
-    if n_sets < 1:
-        raise UserError(f"generate: n_sets must be at least 1, got {n_sets}")
-    for n_files in range(1, n_sets // _FEWEST_SETS_OF_FILE + 1):
-        if n_sets % n_files == 0 and n_sets // n_files <= _MOST_SETS_OF_FILE:
-            return n_files
-    return 1

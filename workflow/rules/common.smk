@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from lanflow.networks import folder as network_folder
-from lanflow.report import layout
+from lanflow.report.html import PAGES, has_pages
 from lanflow.study.trainings import trained_beside
 from lanflow.tracking.store import (
     export_environment,
@@ -18,7 +18,7 @@ MODEL_DIR = f"{RESULTS}/{{model}}"
 NETWORK_DIR = f"{RESULTS}/networks/{{network_type}}/{{model}}/{{network}}_{{backend}}"
 LEADERBOARD = f"{RESULTS}/leaderboard.csv"
 REPORT = f"{RESULTS}/report.html"
-REPORT_PAGES = f"{RESULTS}/{layout.PAGES}"
+REPORT_PAGES = f"{RESULTS}/{PAGES}"
 STUDY_RECORD = f"{RESULTS}/study.yaml"
 GATES = f"{RESULTS}/gates.json"
 REGISTERED = f"{RESULTS}/registered.json"
@@ -39,7 +39,7 @@ CHECKED = f"{RESULTS}/tracking/node_{{device}}.json"
 RECORDED = f"{RESULTS}/tracking/recorded.json"
 CHUNK = f"{MODEL_DIR}/generation/chunk_{{chunk}}"
 
-MANY_NETWORKS = layout.has_pages(len(TRAININGS))
+MANY_NETWORKS = has_pages(len(TRAININGS))
 
 TRAINING_OF = {
     (t.config.network_type, t.model, t.network, t.backend): t for t in TRAININGS

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lanflow.cli.main import main
+from lanflow.core.names import DEFAULT_LICENCE
 from lanflow.networks import folder as network_folder
-from lanflow.publish.licence import DEFAULT_LICENCE
 from lanflow.tracking.client import connect
 from lanflow.tracking.store import Store
 from tests.evaluated import FAILED_GATE, write_evaluation, write_network

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lanflow.cluster.profile import ProfilePlace
-from lanflow.cluster.site import Site, enter_profile, write_site
+from lanflow.cluster.site import ProfilePlace, Site, enter_profile, write_site
 from lanflow.core.errors import UserError
 
 URI, LOCATION = "MLFLOW_TRACKING_URI", "MLFLOW_ARTIFACT_LOCATION"

@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from lanflow.evaluation.evaluate import evaluate
-from lanflow.evaluation.measures import SCORE_KEYS
 from lanflow.evaluation.published import accuracy_limits
-from lanflow.evaluation.record import Evaluation, EvaluationSettings, format_evaluation
+from lanflow.evaluation.record import SCORE_KEYS, Evaluation, EvaluationSettings, format_evaluation
 from lanflow.models.parameters import Bounds
 from lanflow.networks.network import Network
 from lanflow.networks.onnx import export_onnx

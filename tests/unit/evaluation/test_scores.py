@@ -15,9 +15,9 @@ from lanflow.evaluation.scores import (
     write_scores,
 )
 from lanflow.models.simulators import draw_parameters, find_model, simulate
-from lanflow.networks.network import Network, likelihood_rows
+from lanflow.networks.network import Network
 from lanflow.networks.onnx import export_onnx
-from lanflow.networks.runtime import OnnxSession
+from lanflow.networks.runtime import OnnxSession, likelihood_rows
 from tests import networks
 from tests.made_networks import MadeNetwork, exact, exact_choice, reference_of
 

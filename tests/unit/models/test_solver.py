@@ -12,34 +12,13 @@ from lanflow.models.simulators import find_model
 from lanflow.models.solver import (
     N_SPACE,
     STEP,
-    Process,
     Solution,
     first_time,
     log_base,
     step_times,
 )
 from lanflow.models.sources import make_density
-
-UNTIL = 20.0
-
-
-def process(
-    *,
-    a: float = 1.2,
-    v: float = 0.5,
-    start: float = 0.4,
-    slope: float = 0.0,
-    leak: float = 0.0,
-    boundary: Callable[[Array], Array] | None = None,
-    drift: Callable[[Array], Array] | None = None,
-) -> Process:
-    return Process(
-        boundary=boundary or (lambda t: a - slope * t),
-        drift=drift or (lambda t: np.full_like(t, v)),
-        start=start,
-        leak=leak,
-        until=UNTIL,
-    )
+from tests.unit.models.exact.particle import UNTIL, process, switching
 
 
 def weibull(t: Array) -> Array:
@@ -249,20 +228,9 @@ def test_a_boundary_with_kinks_agrees_with_a_finer_grid(
     assert truth.choice_probabilities.sum() == pytest.approx(1, abs=1e-3)
 
 
-def test_jumps_of_the_drift_are_told_from_slopes() -> None:
-    def drift(t: Array) -> Array:
-        jumping = np.where(t >= 0.3, 1.5, 0.0) + np.where(t > 1.7, -0.5, 0.0)
-        return np.asarray(jumping + 3 * np.tanh((t - 0.9) / 0.002))
-
-    course = process(drift=drift).course
-    before, after = course.jumps
-    np.testing.assert_allclose(before, [0.3, 1.7], atol=1e-9)
-    assert (before < [0.3, np.nextafter(1.7, 2)]).all()
-    assert (after >= [0.3, 1.7]).all()
-    assert np.isin(course.jumps, course.t).all()
-    assert process(drift=lambda t: 3 * np.sin(20 * t)).course.jumps.size == 0
-    times = step_times(process(drift=drift), 0.06)
-    assert np.isin(after, times[::2]).all()
+def test_a_step_ends_at_each_jump_of_the_drift() -> None:
+    times = step_times(process(drift=switching), 0.06)
+    assert np.isin(process(drift=switching).course.jumps[1], times[::2]).all()
     assert len(times) % 2 == 1
     assert (np.diff(times) > 0).all()
 
@@ -400,12 +368,3 @@ def test_steps_begin_before_anybody_decides_and_grow() -> None:
     begun = density_of(Solution(particle)).mass(times[0]).sum()
     assert 0 <= begun < 1e-5
     assert len(step_times(particle, 0.03)) > 1.8 * len(times)
-
-
-def test_a_straight_boundary_that_stands_in_for_one_that_leaps_begins_further_out() -> None:
-    straight = process(a=1.2, slope=0.3).course
-    assert straight.began(0.5) == pytest.approx(1.2, abs=1e-6)
-    leaping = process(boundary=lambda t: 0.3 + 5 * t**0.1).course
-    assert leaping.began(0.2) == pytest.approx(0.3 + 5 * 0.2**0.1 * 0.9, rel=1e-3)
-    rising = process(boundary=lambda t: 0.3 + t**2).course
-    assert rising.began(0.5) == pytest.approx(0.3)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lanflow.core.errors import UserError
-from lanflow.data.generation.pipelines import make_pipeline
+from lanflow.data.generation.generate import make_pipeline
 from lanflow.models.analytic import choice_probability, diffusion
 from lanflow.models.density import FLOOR
 from lanflow.models.generation import default_generator_config

@@ -22,7 +22,7 @@ from lanflow.networks.folder import read_history
 from lanflow.networks.network import Network
 from lanflow.report.content import NetworkResults, ReportedData, read_data, read_network
 from lanflow.report.figures.records import draw_audit
-from lanflow.report.layout import MOST_ON_ONE_PAGE, PAGES
+from lanflow.report.html import MOST_ON_ONE_PAGE, PAGES
 from lanflow.report.leaderboard import Row, build_leaderboard
 from lanflow.report.page import Study, render_report, write_report
 from lanflow.report.sections import lineage_section

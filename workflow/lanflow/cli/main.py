@@ -27,11 +27,11 @@ class Entry(NamedTuple):
 # By panel of the help.
 PANELS = {
     "Commands": {
-        "generate": Entry("generate", "generate", "simulate training files, as one MLflow run"),
+        "generate": Entry("data", "generate", "simulate training files, as one MLflow run"),
         "train": Entry("train", "train", "train one network on simulated data, or several"),
         "evaluate": Entry("evaluate", "evaluate", "lead a network through its gates, and score it"),
         "convert": Entry(
-            "convert", "convert", "make ONNX and a card of a network that LANfactory trained"
+            "evaluate", "convert", "make ONNX and a card of a network that LANfactory trained"
         ),
         "plot": Entry("evaluate", "plot", "draw how a network compares with its model"),
         "recover": Entry("evaluate", "recover", "find the parameters of simulated subjects again"),
@@ -46,7 +46,7 @@ PANELS = {
         ),
     },
     "Steps of the workflow": {
-        "prepare": Entry("generate", "prepare", "create, upgrade and check the MLflow store, once"),
+        "prepare": Entry("data", "prepare", "create, upgrade and check the MLflow store, once"),
         "check-node": Entry(
             "cluster",
             "check_node_command",

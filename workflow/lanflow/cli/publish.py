@@ -15,7 +15,7 @@ from lanflow.cli.options import (
     StoreOptions,
     Text,
 )
-from lanflow.publish.licence import DEFAULT_LICENCE, parse_licence
+from lanflow.core.names import DEFAULT_LICENCE, parse_licence
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 

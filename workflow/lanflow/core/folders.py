@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -40,6 +41,11 @@ def find_leftovers(
             if left and left["name"] in names:
                 found.append(folder / entry.name)
     return found
+
+
+def given_or_temporary(given: Path | str | None) -> Path:
+    """Return the folder that is given, or make a temporary one."""
+    return Path(tempfile.mkdtemp(prefix="lanflow_")) if given is None else Path(given)
 
 
 def refuse_foreign_files(folder: Path, own: Iterable[str], *, what: str) -> None:

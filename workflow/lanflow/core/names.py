@@ -1,7 +1,9 @@
-"""Names of files and folders, and limits of what a person may give.
+"""Names of files, folders, runs and licences, and limits of what a person may give.
 
 A name that could lead outside its folder is refused.
 """
+
+import re
 
 from lanflow.core.errors import UserError
 
@@ -17,6 +19,9 @@ ACCEPTED = (
 LARGEST_COUNT, LARGEST_SEED = 10**9, 2**63 - 1
 # Megabytes that the rows of a training may take, unless told otherwise.
 DEFAULT_MEMORY_MB = 4000
+# As LANfactory publishes networks, and as the repository is licensed that HSSM downloads from.
+DEFAULT_LICENCE = "bsd-2-clause"
+_LICENCE = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 
 UNFINISHED = "unfinished.json"  # names the run to continue if the same work starts again
 # The checkpoint and that file once the work has finished. If its results are removed, they are
@@ -84,6 +89,21 @@ def check_title(text: str) -> str:
         raise ValueError(
             f"{_shown(text)} cannot be a name in MLflow; accepted is one line of at most "
             f"{MAX_TITLE_LENGTH} printable characters"
+        )
+    return text
+
+
+def parse_licence(text: str) -> str:
+    """Check that a text can be one of the hub's identifiers of licences.
+
+    Raises
+    ------
+    ValueError
+        For anything else, such as a licence's title.
+    """
+    if not _LICENCE.fullmatch(text):
+        raise ValueError(
+            f"{text!r} is not an identifier of a licence such as mit, bsd-3-clause or cc-by-4.0"
         )
     return text
 

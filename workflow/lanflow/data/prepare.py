@@ -18,8 +18,9 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import write_json
-from lanflow.core.folders import refuse_foreign_files
+from lanflow.core.folders import given_or_temporary, refuse_foreign_files
 from lanflow.core.locks import lock_path, locked
+from lanflow.core.processes import n_cores
 from lanflow.core.progress import Progress
 from lanflow.data.dataset import ARRAYS_NAME, DATA_SET_FILES, RECORD_NAME, DataSet, open_data_set
 from lanflow.data.download import download_files, plan_downloads, runs_to_download
@@ -41,6 +42,8 @@ from lanflow.tracking.store import Store
 log = logging.getLogger(__name__)
 
 MANIFEST_NAME = "manifest.json"
+# In a folder of data that no study made, beside its manifest.
+GENERATION_NAME, DATA_SET_NAME = "generation", "data_set"
 
 
 @dataclass(frozen=True)
@@ -196,6 +199,61 @@ def freeze(
         relabel, manifest.model, definition=manifest.definition, models_file=models_file
     )
     return manifest.relabelled(source)
+
+
+def own_folder(given: Path | str | None) -> Path:
+    """The folder of data that no study makes: the one that is given, or a temporary one.
+
+    Raises
+    ------
+    UserError
+        If anything else is there.
+    """
+    folder = given_or_temporary(given)
+    own = (f"{GENERATION_NAME}/", f"{DATA_SET_NAME}/", MANIFEST_NAME)
+    refuse_foreign_files(folder, own, what="data")
+    return folder
+
+
+def pack_folder(
+    source: Path,
+    folder: Path,
+    *,
+    model: str | None,
+    relabel: str | None,
+    models_file: ModelsFile | None,
+    drop_invalid: bool,
+) -> DataSet:
+    """Freeze a folder of training files, and pack it into a folder of data that no study makes.
+
+    Parameters
+    ----------
+    source
+        The folder of training files.
+    folder
+        As :func:`own_folder` gives it.
+    model, relabel, models_file, drop_invalid
+        As :func:`freeze` has them.
+
+    Raises
+    ------
+    UserError
+        If there are no training files, or they are damaged or of another model.
+    """
+    manifest = freeze(
+        query=None,
+        places=Places(folder=source),
+        model=model,
+        relabel=relabel,
+        models_file=models_file,
+        drop_invalid=drop_invalid,
+    )
+    n_processes = n_cores() if relabel else 1
+    data = materialise(
+        manifest, folder / DATA_SET_NAME, n_processes=n_processes, models_file=models_file
+    )
+    write_json(folder / MANIFEST_NAME, manifest.model_dump())
+    return data
 
 
 def materialise_once(manifest: Manifest, cache: Path) -> PackedData:

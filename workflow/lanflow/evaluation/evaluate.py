@@ -42,7 +42,8 @@ from lanflow.evaluation.scores import (
 from lanflow.models.model import Model, ModelNotAtHandError
 from lanflow.models.simulators import draw_parameters
 from lanflow.models.sources import BestSource
-from lanflow.networks.network import Network, likelihood_rows
+from lanflow.networks.network import Network
+from lanflow.networks.runtime import likelihood_rows
 from lanflow.networks.types import ContractError
 
 log = logging.getLogger(__name__)

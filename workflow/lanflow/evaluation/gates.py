@@ -11,8 +11,7 @@ import numpy.typing as npt
 from lanflow.core.errors import UserError
 from lanflow.core.files import read_json
 from lanflow.core.settings import parse_settings
-from lanflow.evaluation.measures import measure_name
-from lanflow.evaluation.record import Gate
+from lanflow.evaluation.record import Gate, measure_name
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card
 from lanflow.networks.folder import read_part

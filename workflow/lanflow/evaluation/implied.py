@@ -7,7 +7,8 @@ from functools import cached_property
 import numpy as np
 
 from lanflow.models.density import FLOOR, Array
-from lanflow.networks.network import Outputs, likelihood_rows
+from lanflow.networks.network import Outputs
+from lanflow.networks.runtime import likelihood_rows
 
 FIRST_TIME = 1e-4
 _LOG_STEPS, _LINEAR_STEPS = 400, 50

@@ -25,7 +25,8 @@ from lanflow.models.density import Array
 from lanflow.models.parameters import Bounds
 from lanflow.models.simulators import draw_parameters
 from lanflow.networks import folder as network_folder
-from lanflow.networks.network import Network, Outputs, likelihood_rows
+from lanflow.networks.network import Network, Outputs
+from lanflow.networks.runtime import likelihood_rows
 from lanflow.networks.types import NetworkTypeName
 
 # Labels are cut off here in training; trials that are less likely under the truth are left out.

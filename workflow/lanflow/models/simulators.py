@@ -13,6 +13,7 @@ import numpy.typing as npt
 from lanflow.core.errors import UserError
 from lanflow.core.settings import nearest
 from lanflow.models.definition import Definition, ModelsFileRecord, choices_of, define
+from lanflow.models.exact.course import Process
 from lanflow.models.generation import constrain, make_sampler, neutral
 from lanflow.models.kde import NO_TIME, OMISSION
 from lanflow.models.model import Model, ModelNotAtHandError
@@ -20,7 +21,6 @@ from lanflow.models.models_file import ModelsFile, at_hand, base_name
 from lanflow.models.own.model import PARTICLES, OwnModel, own_models
 from lanflow.models.own.simulator import numpy_seeded
 from lanflow.models.parameters import Bounds, sobol_points
-from lanflow.models.solver import Process
 
 
 @cache

@@ -139,13 +139,7 @@ class Network:
 
     @property
     def own_folder(self) -> Path:
-        """The folder of a network that was trained by lanflow.
-
-        Raises
-        ------
-        UserError
-            If the network is an ONNX file alone.
-        """
+        """The folder of a network that was trained by lanflow; raises as :attr:`own_card` does."""
         if self.folder is None:
             raise UserError(f"{self.path}: is an ONNX file alone; give the folder of a training")
         return self.folder
@@ -430,55 +424,25 @@ class Network:
             (``log_probability`` for other types), and returns a JAX array, shape (trials,).
         """
         from lanflow.networks.graph import read_whole_graph
-        from lanflow.networks.runtime import jax_outputs
+        from lanflow.networks.runtime import jax_outputs, require_names
 
-        names = self.input_names
+        names, title = self.input_names, self.title
         is_graph = self.takes_choice
         outputs = jax_outputs(read_whole_graph(self.onnx) if is_graph else self.perceptron.steps)
 
         def function(**inputs: Any) -> Any:
-            self._require_names(inputs, names)
+            require_names(inputs, names, network=title)
             return outputs([inputs[name] for name in names])
 
         return function
 
     def _rows(self, theta: Mapping[str, npt.ArrayLike], *trial: npt.ArrayLike) -> Array:
         """Rows of inputs, each argument broadcast to as many as the longest."""
+        from lanflow.networks.runtime import named_rows
+
         has_trial = self.network_type.has_trial
         if bool(trial) != has_trial:
             other = "log_likelihood" if has_trial else "log_probability"
             raise UserError(f"a {self.network_type.name} network has {other}()")
         names = list(self.bounds) if trial else self.input_names
-        self._require_names(theta, names)
-        columns = [theta[name] for name in names] + list(trial)
-        return np.stack(np.broadcast_arrays(*map(np.atleast_1d, columns)), axis=1).astype(float)
-
-    def _require_names(self, given: Mapping[str, Any], names: list[str]) -> None:
-        if given.keys() != set(names):
-            raise UserError(
-                f"the {self.title} network takes {', '.join(names)}; given were "
-                f"{', '.join(given) or 'none'}"
-            )
-
-
-def likelihood_rows(
-    vector: Array, rts: npt.ArrayLike, choices: npt.ArrayLike
-) -> npt.NDArray[np.float32]:
-    """A likelihood network's inputs for trials at one parameter vector.
-
-    Parameters
-    ----------
-    vector
-        Shape (parameters,).
-    rts, choices
-        Shape (trials,), seconds and the model's codes; one choice for all is enough.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (trials, parameters + 2).
-    """
-    times = np.asarray(rts, float)
-    rows = np.empty((len(times), len(vector) + 2), np.float32)
-    rows[:, :-2], rows[:, -2], rows[:, -1] = vector, times, choices
-    return rows
+        return named_rows(theta, names, *trial, network=self.title)

@@ -1,4 +1,4 @@
-"""Networks as functions of rows: by onnxruntime, with a gradient in numpy, and in JAX.
+"""Networks as functions of rows: by onnxruntime, with a gradient in numpy, in JAX; and the rows.
 
 The single-trial contract's input has one row. Its operators work on any number of them, so
 onnxruntime is given the network with a free first dimension, and the result is compared with that
@@ -288,3 +288,75 @@ def rows_of_choices(vectors: npt.ArrayLike, choices: Sequence[float]) -> npt.NDA
     repeated = np.repeat(vectors, len(choices), axis=0)
     codes = np.tile(np.asarray(choices, np.float32), len(vectors))
     return np.column_stack([repeated, codes])
+
+
+def likelihood_rows(
+    vector: Array, rts: npt.ArrayLike, choices: npt.ArrayLike
+) -> npt.NDArray[np.float32]:
+    """A likelihood network's inputs for trials at one parameter vector.
+
+    Parameters
+    ----------
+    vector
+        Shape (parameters,).
+    rts, choices
+        Shape (trials,), seconds and the model's codes; one choice for all is enough.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (trials, parameters + 2).
+    """
+    times = np.asarray(rts, float)
+    rows = np.empty((len(times), len(vector) + 2), np.float32)
+    rows[:, :-2], rows[:, -2], rows[:, -1] = vector, times, choices
+    return rows
+
+
+def named_rows(
+    given: Mapping[str, npt.ArrayLike],
+    names: Sequence[str],
+    *more: npt.ArrayLike,
+    network: str,
+) -> Array:
+    """Inputs of a network by their names, each broadcast to as many rows as the longest has.
+
+    Parameters
+    ----------
+    given
+        One number or shape (rows,) for each name.
+    names
+        In the order of the network's inputs.
+    *more
+        Inputs that follow, rt and choice of a likelihood network.
+    network
+        Its title, for the error.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (rows, inputs).
+
+    Raises
+    ------
+    UserError
+        If names are missing or too many.
+    """
+    require_names(given, names, network=network)
+    columns = [*(given[name] for name in names), *more]
+    return np.stack(np.broadcast_arrays(*map(np.atleast_1d, columns)), axis=1).astype(float)
+
+
+def require_names(given: Mapping[str, object], names: Sequence[str], *, network: str) -> None:
+    """Refuse inputs that a network does not have, or that lack one that it has.
+
+    Raises
+    ------
+    UserError
+        Naming what it takes, and what was given.
+    """
+    if given.keys() != set(names):
+        raise UserError(
+            f"the {network} network takes {', '.join(names)}; given were "
+            f"{', '.join(given) or 'none'}"
+        )

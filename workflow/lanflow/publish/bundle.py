@@ -17,13 +17,13 @@ from typing import Any
 
 from lanflow.core.errors import UserError
 from lanflow.core.files import replace_folder, write_bytes
+from lanflow.core.names import DEFAULT_LICENCE
 from lanflow.evaluation.record import Evaluation
 from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT
 from lanflow.networks.folder import read_part
 from lanflow.networks.network import Network
 from lanflow.publish.lanfactory import MANIFEST, REPORT, add_to_manifest, validation_report
-from lanflow.publish.licence import DEFAULT_LICENCE
 from lanflow.publish.readme import of_choice, of_choice_name, onnx_name, write_readme
 
 README = "README.md"

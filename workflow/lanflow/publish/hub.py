@@ -16,11 +16,11 @@ from typing import Any
 
 from lanflow import __version__
 from lanflow.core.errors import UserError
+from lanflow.core.names import DEFAULT_LICENCE
 from lanflow.evaluation.record import Evaluation, require_passed
 from lanflow.networks.network import Network
 from lanflow.publish.bundle import README, bundle_files
 from lanflow.publish.lanfactory import MANIFEST, add_to_manifest
-from lanflow.publish.licence import DEFAULT_LICENCE
 from lanflow.publish.readme import onnx_name
 from lanflow.tracking.store import redact
 

@@ -2,8 +2,7 @@
 
 from lanflow.core.tables import markdown_table
 from lanflow.core.templates import Templates
-from lanflow.evaluation.measures import MEASURES, SCORE_KEYS
-from lanflow.evaluation.record import Evaluation, Gate, describe_gate
+from lanflow.evaluation.record import MEASURES, SCORE_KEYS, Evaluation, Gate, describe_gate
 from lanflow.networks.card import Card
 from lanflow.networks.hssm import hssm_code, hssm_model
 from lanflow.networks.network import Network

@@ -1,17 +1,56 @@
-"""Figures as objects, addresses of files, and the templates that put all into a page."""
+"""A report's pages: their places, figures as objects, addresses, and the templates they fill in.
+
+There is one page, or an index beside a folder with a page for each network. The Snakefile asks for
+these places, so templates are loaded when the first is filled in.
+"""
 
 import base64
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from markupsafe import Markup
+from lanflow.networks.types import NETWORK_TYPES
 
-from lanflow.core.templates import Templates
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
+    from lanflow.core.templates import Templates
+
+# More networks than these have a page each; all figures in one page would take too long to open.
+MOST_ON_ONE_PAGE = 10
+# The folder of the pages, beside the report.
+PAGES = "report_pages"
+_DATA = "data"
+# All that lanflow writes there.
+IN_PAGES = (*(f"{name}/" for name in NETWORK_TYPES), f"{_DATA}/")
 # A PNG says its size in bytes 16 to 24, width first.
 _PNG_HEAD = 24
+
+
+def has_pages(n_networks: int) -> bool:
+    """Tell whether a report of so many networks is an index with a page for each."""
+    return n_networks > MOST_ON_ONE_PAGE
+
+
+def network_page(report: Path, *, model: str, network_type: str, name: str) -> Path:
+    """Return the file of the page of one network.
+
+    Parameters
+    ----------
+    report
+        ``report.html``.
+    model, network_type, name
+        Of the network; the name of its folder.
+    """
+    return report.with_name(PAGES) / network_type / model / f"{name}.html"
+
+
+def data_page(report: Path, model: str) -> Path:
+    """Return the file of the page of a model's training data."""
+    return report.with_name(PAGES) / _DATA / f"{model}.html"
 
 
 @dataclass(frozen=True)
@@ -68,10 +107,14 @@ def relative_address(path: Path | str, page: Path) -> str:
     return quote(Path(relative).as_posix())
 
 
-_TEMPLATES = Templates("lanflow.report")
+@cache
+def _templates() -> "Templates":
+    from lanflow.core.templates import Templates
+
+    return Templates("lanflow.report")
 
 
-def render(template: str, **content: object) -> Markup:
+def render(template: str, **content: object) -> "Markup":
     """Fill in a template of this folder's ``templates``; what is filled in is escaped.
 
     Parameters
@@ -81,4 +124,6 @@ def render(template: str, **content: object) -> Markup:
     **content
         What it asks for, by name.
     """
-    return Markup(_TEMPLATES.render(template, content))  # noqa: S704 (the template has escaped it)
+    from markupsafe import Markup
+
+    return Markup(_templates().render(template, content))  # noqa: S704 (the template has escaped it)

@@ -11,8 +11,7 @@ from pydantic import BeforeValidator
 from lanflow.core.errors import UserError
 from lanflow.core.settings import Settings, parse_settings
 from lanflow.core.tables import csv_table, plain_table, printable, read_csv_table
-from lanflow.evaluation.measures import SCORE_KEYS
-from lanflow.evaluation.record import Evaluation
+from lanflow.evaluation.record import SCORE_KEYS, Evaluation
 from lanflow.evaluation.track import COST, SCORES, VERDICT_TAG
 from lanflow.networks.network import Network
 from lanflow.tracking.store import FoundRun, Store, redact, training_experiment

@@ -15,8 +15,7 @@ from lanflow.core.files import replace_folder, write_text
 from lanflow.core.folders import refuse_foreign_files
 from lanflow.core.tables import count_of
 from lanflow.report.content import NetworkResults, ReportedData, read_data, read_network
-from lanflow.report.html import relative_address, render
-from lanflow.report.layout import IN_PAGES, PAGES, data_page, has_pages
+from lanflow.report.html import IN_PAGES, PAGES, data_page, has_pages, relative_address, render
 from lanflow.report.leaderboard import Row, read_leaderboard
 from lanflow.report.pictures import Pictures, figures_section
 from lanflow.report.sections import (
@@ -79,7 +78,7 @@ def write_report(
     """Write the report, and the study's configuration as it was run beside it.
 
     A study of many networks has a page for each in a folder beside the report, which then is an
-    index (:mod:`lanflow.report.layout`).
+    index (:mod:`lanflow.report.html`).
 
     Parameters
     ----------

@@ -13,8 +13,7 @@ from lanflow.models.definition import PARTS
 from lanflow.networks.hssm import hssm_code
 from lanflow.report.content import NetworkResults, ReportedData
 from lanflow.report.families import families_table, find_families
-from lanflow.report.html import relative_address, render
-from lanflow.report.layout import data_page, network_page
+from lanflow.report.html import data_page, network_page, relative_address, render
 from lanflow.report.leaderboard import PAGE_HEADINGS, Row
 from lanflow.report.pictures import AUDIT_CAPTION, Pictures
 from lanflow.report.verdict import group_networks, measured_table

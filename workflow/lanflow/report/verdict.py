@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from lanflow.core.templates import Cell, Table, Verdict
-from lanflow.evaluation.measures import measure_name
-from lanflow.evaluation.record import Gate, stops, without_folders
+from lanflow.evaluation.record import Gate, measure_name, stops, without_folders
 from lanflow.report.content import NetworkResults
 from lanflow.report.html import render
 

@@ -1,7 +1,7 @@
 """The configuration of a study: its models, the data of each, and the networks to train on it."""
 
 import os.path
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
@@ -36,7 +36,7 @@ from lanflow.data.generation.config import (
     read_models_file,
 )
 from lanflow.networks.types import BackendName
-from lanflow.study.nested_keys import check_nesting, explain_text
+from lanflow.study.nested_keys import check_nested_keys
 from lanflow.tracking.store import redact
 
 RecordedPrefix = Annotated[Word, StringConstraints(pattern="^[^=]+$")]
@@ -364,7 +364,7 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
         If a key or value is wrong; names the file and the key.
     """
     where = partial(_file_of_key, config_paths, content)
-    _check_keys_inside_keys(content, where)
+    check_nested_keys(content, where)
     study = parse_settings(StudyConfig, content, where)
     if not study.models:
         raise UserError(
@@ -372,18 +372,6 @@ def load_study(content: Mapping[str, Any], config_paths: Sequence[Path | str]) -
             "train; name a study, for example --configfile config/examples/first.yaml"
         )
     return study
-
-
-def _check_keys_inside_keys(
-    content: Mapping[str, Any], where: Callable[[Sequence[Any]], str]
-) -> None:
-    """Raise, with the right form, for keys and texts that are meant as nested keys."""
-    check_nesting(content, where)
-    for key in ("tracking", "evaluation", "recovery", "models"):
-        text = content.get(key)
-        if isinstance(text, str) and (right_form := explain_text(key, text)):
-            message = f"{key}: expected keys and values, got {text!r}; {right_form}"
-            raise UserError(f"{where([key])}: {message}")
 
 
 def _file_of_key(

@@ -11,6 +11,8 @@ from lanflow.core.errors import UserError
 
 # Keys inside these are folders, whose names may hold dots and colons.
 _FREE_KEYS = {"path_map"}
+# Keys of a study that have keys inside them.
+_OUTER_KEYS = ("tracking", "evaluation", "recovery", "models")
 _READ_AS_IT_IS = re.compile(r"[-+]?\d[\d.e+-]*|true|false|null|[\[{].*", re.IGNORECASE)
 
 
@@ -31,6 +33,29 @@ def explain_nesting(path: Sequence[str], value: str) -> str:
         f"a key inside another is written {path[0]}: {text} in a file and "
         f"--config {shlex.quote(f'{path[0]}={text}')} on the command line"
     )
+
+
+def check_nested_keys(content: Mapping[str, Any], where: Callable[[Sequence[Any]], str]) -> None:
+    """Raise, with the right form, for keys and texts of a study that are meant as nested keys.
+
+    Parameters
+    ----------
+    content
+        The study's keys and values.
+    where
+        Returns the file of a key, for errors.
+
+    Raises
+    ------
+    UserError
+        With the right form of the key.
+    """
+    check_nesting(content, where)
+    for key in _OUTER_KEYS:
+        text = content.get(key)
+        if isinstance(text, str) and (right_form := _explain_text(key, text)):
+            message = f"{key}: expected keys and values, got {text!r}; {right_form}"
+            raise UserError(f"{where([key])}: {message}")
 
 
 def check_nesting(
@@ -65,7 +90,7 @@ def check_nesting(
             check_nesting(value, where, place)
 
 
-def explain_text(key: str, text: str) -> str | None:
+def _explain_text(key: str, text: str) -> str | None:
     """Explain the right form of ``key: "inner:value"``; None if the text is no such thing."""
     parts = _split(text)
     if parts is None:

@@ -179,7 +179,7 @@ def make_stack(backends: Sequence[Backend], *, size: int) -> Stack:
         Places of the stack, at least as many. Sums are rounded as their number decides.
     """
     if backends[0].name == "jax":
-        from lanflow.training.backends.jax_stack import JaxStack
+        from lanflow.training.backends.jax import JaxStack
 
         return JaxStack(cast("Any", backends), size=size)
     from lanflow.training.backends.torch_stack import TorchStack

@@ -8,7 +8,7 @@ from lanflow.core.errors import UserError
 from lanflow.core.settings import parse_settings
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.data.generation.generate import generate_chunk
-from lanflow.data.generation.plan import ChunkPlan
+from lanflow.data.generation.plan import ChunkPlan, n_even_files
 from lanflow.data.training_file import read_training_file
 from lanflow.models.simulators import find_model
 
@@ -126,3 +126,10 @@ def test_files_have_another_name_when_auto_means_another_source(
     after = plan_of(ESTIMATOR=auto).file_name(0), plan_of(ESTIMATOR=named).file_name(0)
     assert before[0] != after[0]
     assert before[1] == after[1]
+
+
+@pytest.mark.parametrize(
+    ("n_sets", "n_files"), [(1, 1), (40, 1), (2_000, 2), (10_000, 10), (1_500, 2), (10_007, 1)]
+)
+def test_parameter_sets_are_shared_evenly_by_few_files(n_sets: int, n_files: int) -> None:
+    assert n_even_files(n_sets) == n_files

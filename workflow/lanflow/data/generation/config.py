@@ -151,6 +151,42 @@ def read_models_file(path: Path | str | None) -> ModelsFile | None:
     return None if path is None else ModelsFile.read(path)
 
 
+def config_of_keywords(
+    model: str,
+    *,
+    n_sets: int,
+    rows_per_set: int,
+    labels: str,
+    sampling: str,
+    n_simulations: int,
+    delta_t: float,
+) -> GenerationConfig:
+    """Settings of data generation from keywords, as Python has them.
+
+    Parameters
+    ----------
+    model
+        The file's ``MODEL``.
+    n_sets
+        Parameter vectors of a training file.
+    rows_per_set, labels, sampling, n_simulations, delta_t
+        As :func:`lanflow.api.generate` has them.
+
+    Raises
+    ------
+    UserError
+        If a value is wrong.
+    """
+    content = {
+        "MODEL": model,
+        "PIPELINE": {"N_PARAMETER_SETS": n_sets, "PARAMETER_SAMPLING": sampling},
+        "SIMULATOR": {"N_SAMPLES": n_simulations, "DELTA_T": delta_t},
+        "TRAINING": {"N_SAMPLES_PER_PARAM": rows_per_set},
+        "ESTIMATOR": {"TYPE": labels},
+    }
+    return parse_settings(GenerationConfig, content, "generate")
+
+
 def read_generation_file(
     path: Path | str, *, model: str | None = None, models_file: ModelsFile | None = None
 ) -> GenerationConfig:

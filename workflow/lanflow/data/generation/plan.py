@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lanflow.core.errors import UserError
 from lanflow.data.generation.config import GenerationConfig
 from lanflow.models.model import Model
 from lanflow.models.parameters import sobol_points
@@ -17,6 +18,26 @@ from lanflow.models.sources import Source, label_source
 SetSeeds = tuple[list[int], int]
 # And the point of the unit cube that the parameters are at, unless they are drawn from the seed.
 SetDraw = tuple[SetSeeds, list[float] | None]
+
+
+# Parameter sets of a training file: fewer files are quicker to read, and one must fit in memory.
+_MOST_SETS_OF_FILE, _FEWEST_SETS_OF_FILE = 1000, 100
+
+
+def n_even_files(n_sets: int) -> int:
+    """The least number of files that share the parameter sets evenly, none of them too long.
+
+    Raises
+    ------
+    UserError
+        If there are no parameter sets.
+    """
+    if n_sets < 1:
+        raise UserError(f"generate: n_sets must be at least 1, got {n_sets}")
+    for n_files in range(1, n_sets // _FEWEST_SETS_OF_FILE + 1):
+        if n_sets % n_files == 0 and n_sets // n_files <= _MOST_SETS_OF_FILE:
+            return n_files
+    return 1
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from lanflow.models.kde import OMISSION
 from lanflow.models.model import Model
 from lanflow.models.parameters import Bounds, Theta
 from lanflow.models.simulators import draw_parameters
-from lanflow.networks.network import Network, likelihood_rows
+from lanflow.networks.network import Network
 from lanflow.networks.onnx import export_onnx
-from lanflow.networks.runtime import OnnxSession
+from lanflow.networks.runtime import OnnxSession, likelihood_rows
 from lanflow.networks.types import Architecture
 from lanflow.training.job import initial_weights
 

@@ -3,8 +3,7 @@
 The density of the choice ``i`` at the time ``t`` is ``f_i(t)`` times the product of ``S_j(t)`` over
 the others: ``f`` the density of an accumulator's own finishing time, ``S`` its chance of not having
 finished. The kinds of accumulators have a chapter each: :mod:`~lanflow.models.exact.ballistic`,
-:mod:`~lanflow.models.exact.wald`, :mod:`~lanflow.models.exact.poisson` and
-:mod:`~lanflow.models.exact.reflected`.
+:mod:`~lanflow.models.exact.closed_races` and :mod:`~lanflow.models.exact.reflected`.
 """
 
 from collections.abc import Callable

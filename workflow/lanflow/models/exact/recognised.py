@@ -19,13 +19,12 @@ from lanflow.models.exact.ballistic import (
     faster_of_two_race,
     joined_later_race,
 )
-from lanflow.models.exact.poisson import poisson_race
+from lanflow.models.exact.closed_races import poisson_race, racing_diffusion
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
 from lanflow.models.exact.two.levels import LEAST_SHAPE, MOST_DRIFT, MOST_HEIGHT, TwoLevels
 from lanflow.models.exact.two.stages import CHOICES, Particle, TwoStages
 from lanflow.models.exact.variable import Variable
-from lanflow.models.exact.wald import racing_diffusion
 from lanflow.models.model import Model
 from lanflow.models.simulators import (
     boundary_of,

@@ -3,8 +3,9 @@ import pytest
 
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array
+from lanflow.models.exact.course import Process
 from lanflow.models.exact.two.bent import Bent, ratio_to, step_times
-from lanflow.models.solver import STEP, Process
+from lanflow.models.solver import STEP
 
 
 def particle(v: float, z: float, a: float, bend: float) -> tuple[Process, Bent]:

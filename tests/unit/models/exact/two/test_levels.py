@@ -11,13 +11,14 @@ from scipy.stats import gamma
 
 from lanflow.models.analytic import Diffusion
 from lanflow.models.density import Array, Density
+from lanflow.models.exact.course import Process
 from lanflow.models.exact.recognised import is_two_levels, two_levels_of
 from lanflow.models.exact.two.bent import Bent, step_times
 from lanflow.models.exact.two.levels import TwoLevels
 from lanflow.models.exact.two.levels_solved import Solution
 from lanflow.models.model import Model
 from lanflow.models.simulators import draw_parameters, find_model, model_names, simulate
-from lanflow.models.solver import STEP, Process
+from lanflow.models.solver import STEP
 from lanflow.models.sources import best_source, make_density
 from tests.unit.models.exact.agreement import LEVEL, agreement, assert_simulated
 

@@ -30,8 +30,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lanflow.models.density import Array
+from lanflow.models.exact.course import Course, Process
 from lanflow.models.exact.normal import log
-from lanflow.models.solver import POLE, RESIDUE, SIDES, Course, Process
+from lanflow.models.solver import POLE, RESIDUE, SIDES
 from lanflow.models.solver import step_times as steps_of
 
 # Parts of a step, whose pole is complex.

@@ -40,7 +40,7 @@ which drift and boundary pass through the width that the places have by then, th
 the time: without that, what is decided early behind a bump was off by percents.
 
 A bump of little shape leaps up at the beginning, far from the straight line between what the
-boundary was and is; the tangent stands in for it (:meth:`lanflow.models.solver.Course.began`).
+boundary was and is; the tangent stands in for it (:meth:`Course.began`).
 """
 
 from collections.abc import Callable
@@ -50,8 +50,8 @@ from functools import cached_property
 import numpy as np
 
 from lanflow.models.density import Array
+from lanflow.models.exact.course import Course, Process
 from lanflow.models.exact.normal import between_boundaries
-from lanflow.models.solver import Course, Process
 
 # Drift times half the distance of boundaries, at most: of the high process, when it begins, and
 # where boundaries are the furthest apart. A bump's shape, at least: below, it would be a step.

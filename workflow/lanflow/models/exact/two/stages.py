@@ -32,9 +32,10 @@ import numpy as np
 
 from lanflow.models.analytic import log_unit_density
 from lanflow.models.density import Array
+from lanflow.models.exact.course import Course, Process
 from lanflow.models.exact.normal import log, quadrature
 from lanflow.models.exact.two.bent import N_SPACE, Bent, ratio_to, step_times
-from lanflow.models.solver import STEP, Course, Process
+from lanflow.models.solver import STEP
 
 CHOICES = (0, 1, 2, 3)
 # Of one particle: the lower and the upper boundary.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lanflow.cluster.profile import find_profile
+from lanflow.cluster.site import find_profile
 
 CALLING = "__definitions__:\n  - enter_profile(find_profile())\n"
 

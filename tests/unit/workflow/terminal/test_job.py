@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lanflow.workflow.terminal.joblog import JobLog
+from lanflow.workflow.terminal.job import JobLog
 
 
 def log_of(folder: Path, text: str) -> JobLog:

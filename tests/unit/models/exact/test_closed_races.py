@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.stats import invgauss
+from scipy.special import betainc
+from scipy.stats import gamma, invgauss
 
 from lanflow.models.density import Density
+from lanflow.models.exact.closed_races import poisson_race, racing_diffusion
 from lanflow.models.exact.race import Race
-from lanflow.models.exact.wald import racing_diffusion
 from lanflow.models.simulators import find_model, simulate
 from lanflow.models.sources import make_density
 from tests.unit.models.exact.agreement import assert_simulated
@@ -97,7 +98,7 @@ def test_those_behind_the_bound_finish_at_once_the_first_of_them_first() -> None
     np.testing.assert_allclose(density.mass(0.1).ravel(), shares, atol=0.015)
 
 
-def test_ssm_simulators_simulates_this_density() -> None:
+def test_ssm_simulators_simulates_these_racing_diffusions() -> None:
     # To the next order its steps are as if the bound were 0.5826 sqrt(step) further away
     # (Siegmund 1979); an rt is the beginning of the step that crosses.
     model, step = find_model("racing_diffusion_3"), 1e-3
@@ -105,3 +106,37 @@ def test_ssm_simulators_simulates_this_density() -> None:
     rts, choices = simulate(model, theta, 100_000, seed=4, delta_t=step)
     moved = {**theta, "b": theta["b"] + 0.5826 * np.sqrt(step)}
     assert_simulated(make_density("analytic", model, moved, 20.0), rts + step, choices)
+
+
+POISSON = {"r1": 9.0, "r2": 4.0, "k1": 7.3, "k2": 2.6, "t": 0.2}
+POISSON_RACE = find_model("poisson_race")
+
+
+def test_finishing_times_have_gamma_distributions() -> None:
+    times = np.array([1e-3, 0.1, 1.0, 5.0])
+    density, survival = poisson_race(np.array([9.0, 0.01]), np.array([1.0, 19.5])).parts(times)
+    for row, known in enumerate((gamma(1.0, scale=1 / 9), gamma(19.5, scale=100))):
+        np.testing.assert_allclose(density[row], known.logpdf(times), rtol=1e-10)
+        np.testing.assert_allclose(survival[row], known.logsf(times), atol=1e-12)
+
+
+@pytest.mark.parametrize("slow", [1.0, 0.001])
+def test_choices_have_the_probabilities_of_a_race_without_end(slow: float) -> None:
+    theta = {**POISSON, "r1": POISSON["r1"] * slow, "r2": POISSON["r2"] * slow}
+    probabilities = make_density("analytic", POISSON_RACE, theta, 20.0).choice_probabilities
+    first = betainc(7.3, 2.6, 9 / 13)
+    np.testing.assert_allclose(probabilities, [first, 1 - first], atol=1e-5)
+
+
+def test_where_nothing_is_decided_in_time_rows_are_uniform() -> None:
+    theta = {**POISSON, "r1": 1e-3, "r2": 1e-3, "k1": 20.0, "k2": 20.0}
+    density = make_density("analytic", POISSON_RACE, theta, 20.0)
+    rows = density.sample(100, random_state=1)
+    assert rows["rts"].max() <= 20
+    assert np.isfinite(density.evaluate(**rows)).all()
+
+
+def test_ssm_simulators_simulates_this_race_of_poisson_processes() -> None:
+    rts, choices = simulate(POISSON_RACE, POISSON, 60_000, seed=5, delta_t=1e-4)
+    density = make_density("analytic", POISSON_RACE, POISSON, 20.0)
+    assert_simulated(density, rts - POISSON["t"], choices)

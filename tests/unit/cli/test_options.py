@@ -2,8 +2,7 @@ import os
 
 import pytest
 
-from lanflow.cli.options import parse_path_map
-from lanflow.cli.values import count, share, whole_number
+from lanflow.cli.options import count, parse_path_map, share, whole_number
 from lanflow.core.errors import UsageError
 from lanflow.core.processes import n_cores
 
