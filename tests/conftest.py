@@ -27,8 +27,8 @@ from lanflow.data.locate import Places
 from lanflow.data.prepare import PackedData, freeze, materialise_once
 from lanflow.models.simulators import find_model
 from lanflow.tracking.store import Store, resolve_store
-from lanflow.training import backend as training_backend
 from lanflow.training.backend import Backend
+from lanflow.training.backends import choose
 from lanflow.training.config import TrainingConfig, TrainingFile, select_network
 from lanflow.training.job import TrainingJob, plan_job
 from lanflow.training.prepare import TrainingOptions
@@ -74,7 +74,7 @@ def training_config(*, seed: int = 1, network_id: int = 0, **keys: Any) -> Train
 
 def make_backend(name: str) -> Backend:
     """A backend on one thread of the CPU."""
-    return training_backend.make_backend(name, device="cpu", threads=1)
+    return choose.make_backend(name, device="cpu", threads=1)
 
 
 def training_job(

@@ -22,7 +22,8 @@ from lanflow.data.dataset import (
 )
 from lanflow.models.parameters import Bounds
 from lanflow.networks.types import BackendName
-from lanflow.training.backend import Backend, make_backend
+from lanflow.training.backend import Backend
+from lanflow.training.backends.choose import make_backend
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.config import DEFAULT_PATH, TrainingConfig, TrainingFile, select_network
 from lanflow.training.fit import fit

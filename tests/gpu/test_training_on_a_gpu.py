@@ -17,8 +17,8 @@ from lanflow.cli.cluster import check_node
 from lanflow.data.prepare import PackedData
 from lanflow.networks.onnx import check_equal, export_onnx
 from lanflow.tracking.store import resolve_store
-from lanflow.training import backend as training_backend
 from lanflow.training.backend import Backend
+from lanflow.training.backends import choose
 from lanflow.training.checkpoints import Epoch
 from lanflow.training.fit import OnEpoch, TrainingResult, fit
 from lanflow.training.together.fit import fit_together, plan_groups
@@ -43,7 +43,7 @@ PLACES = pytest.mark.parametrize("keeps_rows", [True, False], ids=["kept", "stre
 
 
 def gpu_backend(backend_name: str, *, keeps_rows: bool = True) -> Backend:
-    backend = training_backend.make_backend(backend_name, device="gpu", threads=1)
+    backend = choose.make_backend(backend_name, device="gpu", threads=1)
     assert backend.uses_gpu
     assert backend.bytes_for_rows() > 2**30
     if not keeps_rows:
@@ -179,7 +179,7 @@ def test_a_training_on_the_gpu_follows_one_on_the_cpu(
     backend_name: str, packed: PackedData, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """In the order of rows that the host draws, which is the same for both."""
-    cpu = training_backend.make_backend(backend_name, device="cpu", threads=1)
+    cpu = choose.make_backend(backend_name, device="cpu", threads=1)
     gpu = gpu_backend(backend_name, keeps_rows=False)
     on_cpu, on_gpu = (fit(training_job(packed, backend, **KEYS)) for backend in (cpu, gpu))
     got, expected = np.array(losses_of(on_gpu)), np.array(losses_of(on_cpu))

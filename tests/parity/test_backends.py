@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from lanflow.networks.types import Architecture
-from lanflow.training.backend import Backend, make_stack
+from lanflow.training.backend import Backend
+from lanflow.training.backends.choose import make_stack
 from lanflow.training.batches import HeldRows
 from lanflow.training.job import initial_weights
 from lanflow.training.split import RowRanges

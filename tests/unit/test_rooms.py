@@ -89,7 +89,7 @@ FOREIGN = {
 # a network that nobody trained.
 EVALUATION_KNOWS_TRAINING = {"evaluation.gates", "evaluation.hssm.gate"}
 # One file chooses a backend, when it is asked for.
-CHOOSES_BACKEND = "training.backend"
+CHOOSES_BACKEND = "training.backends.choose"
 
 HEAVY = {
     *("flax", "huggingface_hub", "jax", "matplotlib", "mlflow", "numpy", "onnx", "optax"),
@@ -181,8 +181,7 @@ def test_every_room_stands_below_those_that_it_may_import() -> None:
 
 @pytest.mark.parametrize("name", PATHS)
 def test_no_file_needs_one_that_needs_it(name: str) -> None:
-    edges = ANYWHERE | {CHOOSES_BACKEND: AT_TOP[CHOOSES_BACKEND]}
-    assert not any(name in reached(other, edges) for other in ours(edges[name]))
+    assert not any(name in reached(other, ANYWHERE) for other in ours(ANYWHERE[name]))
 
 
 @pytest.mark.parametrize("library", HOMES)
@@ -295,7 +294,7 @@ PARTS_OF_BACKENDS = {
 
 @pytest.mark.parametrize("name", ["training.backends.jax", "training.backends.torch"])
 def test_a_backend_knows_settings_and_networks_and_no_paths_or_other_backend(name: str) -> None:
-    known = {"core.errors", CHOOSES_BACKEND, "networks.types"}
+    known = {"core.errors", "training.backend", "networks.types"}
     known |= {"training.config", "training.batches", *PARTS_OF_BACKENDS.get(name, ())}
     assert ours(ANYWHERE[name]) <= known
     assert not {"pathlib.Path", "os.path"} & ANYWHERE[name]

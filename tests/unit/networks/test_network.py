@@ -7,7 +7,7 @@ from lanflow.core.errors import UserError
 from lanflow.evaluation.gates import Head, backend_heads
 from lanflow.networks.card import read_card
 from lanflow.networks.network import Network
-from lanflow.training import backend as training_backend
+from lanflow.training.backends import choose
 from tests import networks
 from tests.conftest import BACKENDS, make_backend
 
@@ -46,7 +46,7 @@ def test_without_the_backend_that_trained_there_are_no_heads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = networks.write_network(tmp_path / "net", networks.well_made("cpn"))
-    real = training_backend.make_backend
+    real = choose.make_backend
 
     def without_jax(backend: str, **options: object) -> object:
         if backend == "jax":

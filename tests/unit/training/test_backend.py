@@ -61,7 +61,7 @@ def test_torchs_threads_spin_no_longer_than_is_said_before_it_is_loaded(
 ) -> None:
     program = (
         "import os, sys\n"
-        "from lanflow.training.backend import make_backend\n"
+        "from lanflow.training.backends.choose import make_backend\n"
         "assert 'torch' not in sys.modules\n"
         "make_backend('torch', device='cpu', threads=1)\n"
         "print(os.environ.get('GOMP_SPINCOUNT'))\n"

@@ -171,7 +171,7 @@ def check_node(
 
 def _find_gpu(backend: BackendName, node: str) -> str:
     """Return the name of the GPU that a backend sees."""
-    from lanflow.training.backend import make_backend
+    from lanflow.training.backends.choose import make_backend
 
     try:
         return make_backend(backend, device="gpu", threads=1).device

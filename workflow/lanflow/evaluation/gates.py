@@ -17,7 +17,7 @@ from lanflow.networks.card import FOLDER_HINT, Card
 from lanflow.networks.folder import read_part
 from lanflow.networks.graph import check_contract, input_and_output_sizes
 from lanflow.networks.types import NETWORK_TYPES, Architecture, BackendName, ContractError
-from lanflow.training.backend import make_backend
+from lanflow.training.backends.choose import make_backend
 from lanflow.training.config import TrainingConfig
 
 Head = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]

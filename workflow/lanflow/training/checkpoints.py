@@ -26,7 +26,8 @@ from lanflow.networks import folder as network_folder
 from lanflow.networks.card import FOLDER_HINT, Card, StartedFrom, read_card
 from lanflow.networks.folder import read_part
 from lanflow.networks.types import NETWORK_TYPES
-from lanflow.training.backend import OptimizerState, Weights, make_backend
+from lanflow.training.backend import OptimizerState, Weights
+from lanflow.training.backends.choose import make_backend
 from lanflow.training.config import TrainingConfig
 from lanflow.training.schedules import ScheduleState
 

@@ -29,7 +29,7 @@ from lanflow.networks.folder import NetworkPlace
 from lanflow.networks.types import BackendName
 from lanflow.tracking.preflight import check_first_contact
 from lanflow.tracking.store import SendMode, Store, resolve_store, training_experiment
-from lanflow.training.backend import make_backend
+from lanflow.training.backends.choose import make_backend
 from lanflow.training.checkpoints import read_start
 from lanflow.training.config import (
     DEFAULT_PATH,

@@ -33,7 +33,8 @@ from lanflow.networks.types import (
     NetworkType,
     describe_output,
 )
-from lanflow.training.backend import Weights, make_backend
+from lanflow.training.backend import Weights
+from lanflow.training.backends.choose import make_backend
 from lanflow.training.config import default_config
 from lanflow.training.fit import TrainingResult
 from lanflow.training.job import TrainingJob

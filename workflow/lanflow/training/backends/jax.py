@@ -64,7 +64,7 @@ def select_device(wanted: str) -> jax.Device:
 
 
 class JaxBackend(Backend):
-    """Trains with JAX; parameters as of :func:`lanflow.training.backend.make_backend`."""
+    """Trains with JAX; parameters as of :func:`lanflow.training.backends.choose.make_backend`."""
 
     name: BackendName = "jax"
     weights_suffix = "jax"
@@ -278,7 +278,7 @@ class JaxBackend(Backend):
 
 
 class JaxStack(Stack):
-    """Trains with JAX; parameters as of :func:`lanflow.training.backend.make_stack`."""
+    """Trains with JAX; parameters as of :func:`lanflow.training.backends.choose.make_stack`."""
 
     def __init__(self, backends: Sequence[JaxBackend], *, size: int) -> None:
         self._backends = backends

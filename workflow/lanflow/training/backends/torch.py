@@ -47,7 +47,7 @@ def select_device(wanted: str) -> torch.device:
 
 
 class TorchBackend(Backend):
-    """Trains with Torch; parameters as of :func:`lanflow.training.backend.make_backend`."""
+    """Trains with Torch; parameters as of :func:`lanflow.training.backends.choose.make_backend`."""
 
     name: BackendName = "torch"
     weights_suffix = "pt"

@@ -13,7 +13,7 @@ from lanflow.training.backends.torch_steps import DeviceSteps
 
 
 class TorchStack(Stack):
-    """Trains with Torch; parameters as of :func:`lanflow.training.backend.make_stack`.
+    """Trains with Torch; parameters as of :func:`lanflow.training.backends.choose.make_stack`.
 
     The weights of a network are one row of an array, its gradients and Adam's moments are rows of
     others. The arrays stay where they are from epoch to epoch, as a CUDA graph wants it; each

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lanflow.training.backend import Stack, backend_at_work, make_stack
+from lanflow.training.backend import Stack, backend_at_work
+from lanflow.training.backends.choose import make_stack
 from lanflow.training.batches import ORDER_BYTES
 from lanflow.training.checkpoints import load_checkpoint
 from lanflow.training.fit import OnEpoch, OngoingTraining, TrainingResult, fit, validation_loss

@@ -30,8 +30,8 @@ PRELOADED = (
     "snakemake.script",
 )
 OF_BACKENDS = {
-    "jax": ("lanflow.training.backend:load_jax",),
-    "torch": ("lanflow.training.backend:load_torch",),
+    "jax": ("lanflow.training.backends.choose:load_jax",),
+    "torch": ("lanflow.training.backends.choose:load_torch",),
 }
 _LONGEST_PATH = 100  # bytes, of a socket's address; it has 108
 _NAME_LENGTH = len("/") + 16 + len(".new")
