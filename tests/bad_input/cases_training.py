@@ -135,6 +135,19 @@ def _texts() -> list[tuple[str, str, str | bytes]]:
                 "warmup_epochs": -2,
             }.items()
         ),
+        *(
+            (
+                f"HUBER_DELTA {value}",
+                r"t\.yaml: HUBER_DELTA",
+                dumped(TRAINING_YAML, HUBER_DELTA=value),
+            )
+            for value in (0, -1, "x", [1], math.inf)
+        ),
+        (
+            "HUBER_DELTA of a network without it",
+            "HUBER_DELTA is 0.1, but the loss of cpn networks has no such place",
+            dumped(TRAINING_YAML, NETWORK_TYPE="cpn", HUBER_DELTA=0.1),
+        ),
         (
             "more activations than layers",
             "ACTIVATIONS|activations",

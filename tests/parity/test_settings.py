@@ -44,6 +44,8 @@ CHANGES = [
     Case("NETWORK_TYPE", {"NETWORK_TYPE": "cpn", "CPU_BATCH_SIZE": 8}),
     Case("CPU_BATCH_SIZE", {"CPU_BATCH_SIZE": 120}),
     Case("OPTIMIZER_", {"OPTIMIZER_": "sgd"}),
+    Case("OPTIMIZER_", {"OPTIMIZER_": "muon"}),
+    Case("HUBER_DELTA", {"HUBER_DELTA": 0.1}),
     Case("N_EPOCHS", {"N_EPOCHS": 4}),
     Case("SHUFFLE", {"SHUFFLE": False}),
     Case("LAYER_SIZES", {"LAYER_SIZES": [[8, 10, 1], [8, 6, 1]]}),
@@ -51,6 +53,7 @@ CHANGES = [
     Case("ACTIVATIONS", {"ACTIVATIONS": [["sigmoid", "tanh"], ["tanh", "tanh"]]}),
     Case("WEIGHT_DECAY", {"WEIGHT_DECAY": 0.1}),
     Case("WEIGHT_DECAY", {"WEIGHT_DECAY": 0.1}, {"OPTIMIZER_": "sgd"}),
+    Case("WEIGHT_DECAY", {"WEIGHT_DECAY": 0.1}, {"OPTIMIZER_": "muon"}),
     Case("TRAIN_VAL_SPLIT", {"TRAIN_VAL_SPLIT": 0.5}),
     Case("N_TRAINING_FILES", {"N_TRAINING_FILES": 2}),
     Case("LABELS_LOWER_BOUND", {"LABELS_LOWER_BOUND": -2}),
@@ -103,6 +106,7 @@ NO_CHANGES = [
     Case("factor", scheduler("warmup_cosine", factor=0.5), scheduler("warmup_cosine")),
     Case("N_TRAINING_FILES", {"N_TRAINING_FILES": 10_000}),  # as many as there are
     Case("LABELS_LOWER_BOUND", {"LABELS_LOWER_BOUND": -1e9}, {"LABELS_LOWER_BOUND": None}),
+    Case("HUBER_DELTA", {"HUBER_DELTA": 1.0}),
 ]
 
 

@@ -44,8 +44,8 @@ HOMES = {
     "jax": "training.backends.jax training.backends.jax_programs networks.runtime",
     "flax": "training.backends.jax",
     "optax": "training.backends.jax training.backends.jax_programs",
-    "torch": "training.backends.torch training.backends.torch_layers training.backends.torch_stack "
-    "training.backends.torch_steps",
+    "torch": "training.backends.torch training.backends.torch_layers training.backends.torch_muon "
+    "training.backends.torch_stack training.backends.torch_steps",
     "onnx": "networks.graph networks.onnx",  # graph reads files, onnx writes them
     "onnxruntime": "networks.runtime",
     "matplotlib": "core.figures",
@@ -288,7 +288,11 @@ def test_pickles_of_others_are_read_in_one_place() -> None:
 # A backend -> files that it alone is made of.
 PARTS_OF_BACKENDS = {
     "training.backends.jax": ("training.backends.jax_programs",),
-    "training.backends.torch": ("training.backends.torch_layers", "training.backends.torch_steps"),
+    "training.backends.torch": (
+        "training.backends.torch_layers",
+        "training.backends.torch_muon",
+        "training.backends.torch_steps",
+    ),
 }
 
 

@@ -103,7 +103,7 @@ def test_number_like_text_is_understood(tmp_path: Path, key: str, text: str, num
     ("key", "value", "said"),
     [
         ("NETWORK_TYPE", "lstm", "NETWORK_TYPE: input should be 'lan', 'cpn', 'opn' or 'gonogo'"),
-        ("OPTIMIZER_", "lion", "OPTIMIZER_: input should be 'adam' or 'sgd', got 'lion'"),
+        ("OPTIMIZER_", "lion", "OPTIMIZER_: input should be 'adam', 'muon' or 'sgd', got 'lion'"),
         ("LR_SCHEDULER", "step", "'reduce_on_plateau', 'multiply', 'cosine' or 'warmup_cosine'"),
         ("N_EPOCHS", 0, "N_EPOCHS: input should be greater than or equal to 1, got 0"),
         ("N_EPOCHS", 2.5, "N_EPOCHS: input should be a valid integer"),
@@ -128,6 +128,8 @@ def test_number_like_text_is_understood(tmp_path: Path, key: str, text: str, num
         ("LR_SCHEDULER_PARAMS", {"facter": 1}, "'LR_SCHEDULER_PARAMS.facter'; did you mean 'fac"),
         ("LR_SCHEDULER_PARAMS", {"factor": 0}, "LR_SCHEDULER_PARAMS.factor: input should be gr"),
         ("LR_SCHEDULER_PARAMS", {"patience": -1}, "LR_SCHEDULER_PARAMS.patience: input should"),
+        ("HUBER_DELTA", 0, "HUBER_DELTA: input should be greater than 0"),
+        ("HUBER_DELTA", "small", "HUBER_DELTA: "),
         ("LEARNIN_RATE", 1, "unknown key 'LEARNIN_RATE'; did you mean 'LEARNING_RATE'?"),
         ("learning_rate", 1, "unknown key 'learning_rate'; did you mean 'LEARNING_RATE'?"),
         ("DROPOUT", 1, "unknown key 'DROPOUT'"),
@@ -161,6 +163,13 @@ def test_layers_and_activations_that_disagree_are_refused(
     tmp_path: Path, sizes: list[list[int]], activations: list[list[str]], said: str
 ) -> None:
     assert said in error_of(tmp_path, LAYER_SIZES=sizes, ACTIVATIONS=activations)
+
+
+def test_the_bend_of_a_loss_that_a_network_has_not_is_refused(tmp_path: Path) -> None:
+    said = error_of(tmp_path, NETWORK_TYPE="opn", HUBER_DELTA=0.1)
+    assert (
+        "HUBER_DELTA is 0.1, but the loss of opn networks has no such place; leave it out" in said
+    )
 
 
 def test_a_plateau_schedule_that_would_not_reduce_is_refused(tmp_path: Path) -> None:
@@ -248,6 +257,17 @@ CHANGED: dict[str, Any] = {
 def test_every_key_is_part_of_what_is_digested(key: str) -> None:
     changed = training_config(**{key: CHANGED[key]})
     assert changed.canonical_json() != training_config().canonical_json()
+
+
+def test_a_key_of_ours_is_digested_where_it_is_given_and_nowhere_else() -> None:
+    """Trainings of before there was the key stay the same."""
+    plain = training_config()
+    assert plain.huber_delta == 1
+    assert "huber_delta" not in plain.canonical_json()
+    assert training_config(HUBER_DELTA=1.0) == plain
+    given = training_config(HUBER_DELTA=0.1)
+    assert json.loads(given.canonical_json())["huber_delta"] == 0.1
+    assert given.deciding_settings()["huber_delta"] == 0.1
 
 
 def test_the_seed_is_part_of_what_is_digested_and_spelling_is_not() -> None:

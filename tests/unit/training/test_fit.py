@@ -162,7 +162,7 @@ def test_the_best_epoch_is_kept_and_so_is_the_last(packed: PackedData, backend_n
     assert backend.evaluate_block(features, labels) / len(val) == losses[-1]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "muon", "sgd"])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("backend_name", BACKENDS)
 def test_a_training_killed_after_every_epoch_ends_at_the_same_bytes(

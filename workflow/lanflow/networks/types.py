@@ -32,7 +32,7 @@ class NetworkType:
     name
         The ecosystem's short name, used in paths.
     loss
-        ``huber`` (delta 1, on log-likelihoods) or ``bcelogit`` (binary cross-entropy of a
+        ``huber`` (on log-likelihoods) or ``bcelogit`` (binary cross-entropy of a
         probability against a logit).
     train_output_type
         LANfactory's word for what the output node holds while training.
@@ -118,6 +118,8 @@ class Architecture:
     can_omit
         Of such a network: whether there may be no choice in time, so that the probabilities of all
         choices sum to less than one.
+    huber_delta
+        Of a likelihood network: where its loss turns from a square into a line, nats.
     """
 
     network_type: NetworkTypeName
@@ -126,6 +128,7 @@ class Architecture:
     activations: tuple[Activation, ...]
     choices: tuple[int, ...] = ()
     can_omit: bool = False
+    huber_delta: float = 1.0
 
     @property
     def loss(self) -> Loss:

@@ -21,17 +21,21 @@ from lanflow.training.config import TrainingConfig
 
 # ``layers_{i}/kernel`` (inputs, outputs) and ``layers_{i}/bias`` (outputs,), float32.
 Weights = dict[str, np.ndarray]
-# ``count``, ``mu/{weight}`` and ``nu/{weight}`` for adam; empty for sgd.
+# ``count``, ``mu/{weight}`` and ``nu/{weight}`` for adam and muon; empty for sgd.
 OptimizerState = dict[str, np.ndarray]
 
 # Torch's defaults, and those of Kingma & Ba (2015), whose alpha is the learning rate.
 ADAM_BETAS, ADAM_EPSILON = (0.9, 0.999), 1e-8
 
+# Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) moves each matrix of weights
+# by its averaged slope with all singular values made nearly 1, which five rounds of a polynomial do
+# (a x + b x x' x + c (x x')**2 x). Matrices have Nesterov's average with this factor, divided by
+# what is missing of the first steps, as optax has it; biases have Adam.
+MUON_BETA, MUON_ROUNDS, MUON_EPSILON = 0.95, 5, 1e-8
+MUON_POLYNOMIAL = (3.4445, -4.7750, 2.0315)
+
 # Messages of Torch and XLA, in errors of their own, when memory runs out.
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|RESOURCE_EXHAUSTED", re.I)
-
-# Where the Huber loss turns from a square into a line.
-HUBER_DELTA = 1.0
 
 
 class Backend(Protocol):

@@ -10,7 +10,14 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from lanflow.core.errors import UsageError, UserError
 from lanflow.core.settings import (
@@ -25,7 +32,10 @@ from lanflow.core.settings import (
 )
 from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkType, NetworkTypeName
 
+OptimizerName = Literal["adam", "muon", "sgd"]
 ScheduleName = Literal["reduce_on_plateau", "multiply", "cosine", "warmup_cosine"]
+
+DEFAULT_HUBER_DELTA = 1.0
 
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
 
@@ -126,7 +136,7 @@ class TrainingFile(Settings):
     cpu_batch_size: Count
     gpu_batch_size: Count
     generator_approach: str = "lan"
-    optimizer: Literal["adam", "sgd"] = Field(alias="OPTIMIZER_")
+    optimizer: OptimizerName = Field(alias="OPTIMIZER_")
     n_epochs: Count
     training_data_folder: Annotated[str | None, BeforeValidator(_none_if_nothing)] = None
     model: Name | None = None
@@ -143,6 +153,8 @@ class TrainingFile(Settings):
         BeforeValidator(_none_if_nothing),
     ]
     lr_scheduler_params: LearningRateSchedulerParams = LearningRateSchedulerParams()
+    # Not of LANfactory: where the Huber loss of a lan turns from a square into a line, nats.
+    huber_delta: Positive = DEFAULT_HUBER_DELTA
 
     @model_validator(mode="before")
     @classmethod
@@ -168,6 +180,15 @@ class TrainingFile(Settings):
         return self
 
     @model_validator(mode="after")
+    def _huber_loss_is_of_a_lan(self) -> Self:
+        if self.network_type != "lan" and self.huber_delta != DEFAULT_HUBER_DELTA:
+            raise ValueError(
+                f"HUBER_DELTA is {self.huber_delta:g}, but the loss of {self.network_type} "
+                "networks has no such place; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _plateau_reduces(self) -> Self:
         factor = self.lr_scheduler_params.factor
         if self.lr_scheduler == "reduce_on_plateau" and factor >= 1:
@@ -183,7 +204,7 @@ class TrainingConfig(Settings):
     network_type: NetworkTypeName
     model: str
     generator_approach: str
-    optimizer: Literal["adam", "sgd"]
+    optimizer: OptimizerName
     n_epochs: int
     cpu_batch_size: int
     gpu_batch_size: int
@@ -199,6 +220,18 @@ class TrainingConfig(Settings):
     lr_scheduler_params: LearningRateSchedulerParams
     network_id: int
     seed: int
+    huber_delta: float = DEFAULT_HUBER_DELTA
+
+    @model_serializer(mode="wrap")
+    def _without_default_delta(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``huber_delta`` out where it is the default.
+
+        Networks and checkpoints of before there was this key stay what they are.
+        """
+        content: dict[str, Any] = dump(self)
+        if content.get("huber_delta") == DEFAULT_HUBER_DELTA:
+            del content["huber_delta"]
+        return content
 
     def to_lanfactory(self, *, batch_size: int) -> dict[str, object]:
         """LANfactory's ``train_config`` dictionary for this training (version 0.7.0).

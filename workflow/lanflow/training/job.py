@@ -282,6 +282,7 @@ def build_architecture(
         activations=config.activations,
         choices=_codes(data_set, choices, n_outputs) if has_choices else (),
         can_omit=has_choices and "deadline" in data_set.parameters,
+        huber_delta=config.huber_delta,
     )
 
 

@@ -32,6 +32,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "sgd": {"OPTIMIZER_": "sgd", "LEARNING_RATE": 0.01},
     "adam with decay": {"WEIGHT_DECAY": 0.01},
     "sgd with decay": {"OPTIMIZER_": "sgd", "LEARNING_RATE": 0.01, "WEIGHT_DECAY": 0.01},
+    "muon with decay": {"OPTIMIZER_": "muon", "LEARNING_RATE": 0.01, "WEIGHT_DECAY": 0.01},
+    "a small bend of the loss": {"HUBER_DELTA": 0.1},
     "relu": {"LAYER_SIZES": [[8, 6, 1]], "ACTIVATIONS": [["relu", "sigmoid"]]},
     "opn": {"NETWORK_TYPE": "opn", "CPU_BATCH_SIZE": 5},
     "cpn": {"NETWORK_TYPE": "cpn", "CPU_BATCH_SIZE": 5},

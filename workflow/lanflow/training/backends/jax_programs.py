@@ -12,7 +12,14 @@ import jax.numpy as jnp
 import optax
 
 from lanflow.networks.types import Architecture
-from lanflow.training.backend import ADAM_BETAS, ADAM_EPSILON, HUBER_DELTA
+from lanflow.training.backend import (
+    ADAM_BETAS,
+    ADAM_EPSILON,
+    MUON_BETA,
+    MUON_EPSILON,
+    MUON_POLYNOMIAL,
+    MUON_ROUNDS,
+)
 
 _ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, "sigmoid": jax.nn.sigmoid}
 Tree = dict[str, jax.Array]
@@ -22,14 +29,50 @@ Options = tuple[tuple[str, str], ...]
 
 @cache
 def make_optimizer(name: str, weight_decay: float) -> optax.GradientTransformation:
-    """Adam and gradient descent as Torch has them: weight decay is added to every gradient.
+    """Adam, Muon, gradient descent: weight decay is added to every gradient, as Torch does.
 
     The same settings give the same object, or every training of a process would be compiled anew.
     """
     decay = optax.add_decayed_weights(weight_decay)
     if name == "adam":
         return optax.chain(decay, optax.scale_by_adam(*ADAM_BETAS, eps=ADAM_EPSILON))
+    if name == "muon":
+        return optax.chain(decay, _muon())
     return optax.chain(decay, optax.identity())
+
+
+def _muon() -> optax.GradientTransformation:
+    """Muon for matrices and Adam for biases, with the state of Adam; ``nu`` of a matrix stays 0."""
+    adam = optax.scale_by_adam(*ADAM_BETAS, eps=ADAM_EPSILON)
+
+    def update(slopes: Tree, state: Any, weights: Any = None) -> tuple[Tree, Any]:
+        biases = {name: slope for name, slope in slopes.items() if slope.ndim == 1}
+        of_biases = state._replace(
+            mu={name: state.mu[name] for name in biases},
+            nu={name: state.nu[name] for name in biases},
+        )
+        steps, new = adam.update(biases, of_biases, weights)
+        mu, nu = {**state.mu, **new.mu}, {**state.nu, **new.nu}
+        for name in slopes.keys() - biases.keys():
+            mu[name] = MUON_BETA * state.mu[name] + (1 - MUON_BETA) * slopes[name]
+            ahead = MUON_BETA * mu[name] / (1 - MUON_BETA ** (new.count + 1))
+            ahead += (1 - MUON_BETA) * slopes[name] / (1 - MUON_BETA**new.count)
+            steps[name] = _orthogonal(ahead)
+        return steps, new._replace(mu=mu, nu=nu)
+
+    return optax.GradientTransformation(adam.init, update)
+
+
+def _orthogonal(matrix: jax.Array) -> jax.Array:
+    """Give a matrix (inputs, outputs) singular values of about 1, or more where it widens."""
+    n_inputs, n_outputs = matrix.shape
+    x = matrix.T if n_inputs > n_outputs else matrix
+    x /= jnp.linalg.norm(x) + MUON_EPSILON
+    a, b, c = MUON_POLYNOMIAL
+    for _ in range(MUON_ROUNDS):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    return (x.T if n_inputs > n_outputs else x) * max(1, n_outputs / n_inputs) ** 0.5
 
 
 def _forward(weights: Tree, x: jax.Array, activations: tuple[str, ...]) -> jax.Array:
@@ -59,7 +102,7 @@ def _row_losses(output: jax.Array, labels: jax.Array, architecture: Architecture
                 rest = jnp.maximum(1 - labels.sum(axis=1, keepdims=True), 0)
                 output, labels = _with_omission(output), jnp.concatenate([labels, rest], axis=1)
             return -(labels * jax.nn.log_softmax(output)).sum(axis=1)
-    return optax.huber_loss(output, labels, delta=HUBER_DELTA)
+    return optax.huber_loss(output, labels, delta=architecture.huber_delta)
 
 
 def _with_omission(logits: jax.Array) -> jax.Array:

@@ -21,6 +21,7 @@ from lanflow.training.backend import (
     no_gpu_error,
 )
 from lanflow.training.backends.torch_layers import Layers, loss_of
+from lanflow.training.backends.torch_muon import muon_step
 from lanflow.training.backends.torch_steps import DeviceSteps
 from lanflow.training.batches import HeldRows
 from lanflow.training.config import TrainingConfig
@@ -207,10 +208,14 @@ class TorchBackend(Backend):
 
         ``torch.optim`` does no more, but imports Torch's compiler, which takes a second.
         """
-        weights = list(self._weights.values())
-        gradients = [self._layers.gradients[name] for name in self._weights]
-        decay = self.config.weight_decay
-        if self.config.optimizer == "sgd":
+        decay, optimizer = self.config.weight_decay, self.config.optimizer
+        if optimizer != "sgd":
+            self._count += 1
+        moved = self._move_matrices(rate) if optimizer == "muon" else set()
+        names = [name for name in self._weights if name not in moved]
+        weights = [self._weights[name] for name in names]
+        gradients = [self._layers.gradients[name] for name in names]
+        if optimizer == "sgd":
             torch._fused_sgd_(
                 weights,
                 gradients,
@@ -224,12 +229,11 @@ class TorchBackend(Backend):
                 is_first_step=False,
             )
             return
-        self._count += 1
         torch._fused_adam_(
             weights,
             gradients,
-            list(self._mu.values()),
-            list(self._nu.values()),
+            [self._mu[name] for name in names],
+            [self._nu[name] for name in names],
             [],
             [self._count] * len(weights),
             lr=rate,
@@ -240,6 +244,16 @@ class TorchBackend(Backend):
             amsgrad=False,
             maximize=False,
         )
+
+    def _move_matrices(self, rate: float | torch.Tensor) -> set[str]:
+        """Change the weights that are matrices as Muon does; their names."""
+        kernels = {name for name in self._weights if name.endswith("kernel")}
+        for name in sorted(kernels):
+            weight, slope = self._weights[name], self._layers.gradients[name]
+            if self.config.weight_decay:
+                slope = slope + self.config.weight_decay * weight
+            weight -= rate * muon_step(slope, self._mu[name], self._count)
+        return kernels
 
     def evaluate_block(self, features: np.ndarray, labels: np.ndarray) -> float:
         """Sum the losses of rows, without an update."""

@@ -10,7 +10,6 @@ import torch
 from torch.nn import functional
 
 from lanflow.networks.types import Architecture
-from lanflow.training.backend import HUBER_DELTA
 
 _ATEN = torch.ops.aten
 _ACTIVATIONS = {"relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_}
@@ -133,7 +132,8 @@ def loss_of(
         case "crossentropy":
             rows = _cross_entropies(output, labels, can_omit=architecture.can_omit)
             return {"mean": rows.mean, "sum": rows.sum, "none": lambda: rows}[reduction]()
-    return functional.huber_loss(output, labels, delta=HUBER_DELTA, reduction=reduction)
+    delta = architecture.huber_delta
+    return functional.huber_loss(output, labels, delta=delta, reduction=reduction)
 
 
 def _cross_entropies(output: torch.Tensor, labels: torch.Tensor, *, can_omit: bool) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from lanflow.training.backend import ADAM_BETAS, ADAM_EPSILON, Stack
 from lanflow.training.backends.torch import TorchBackend
 from lanflow.training.backends.torch_layers import Layers
+from lanflow.training.backends.torch_muon import muon_step
 from lanflow.training.backends.torch_steps import DeviceSteps
 
 
@@ -103,10 +104,16 @@ class TorchStack(Stack):
             return
         self._count += 1
         self._step.zero_()
+        arrays = self._step, self._gradients, self._mu, self._nu
+        lists = [list(rows) for rows in arrays]
+        if self._config.optimizer == "muon":
+            lists = [self._biases(rows) for rows in arrays]
+            self._point_matrices()
+        n_lists = len(lists[0]) // len(self._count)
         torch._fused_adam_(
-            *(list(rows) for rows in (self._step, self._gradients, self._mu, self._nu)),
+            *lists,
             [],
-            list(self._count),
+            list(self._count) * n_lists,
             lr=1.0,
             beta1=ADAM_BETAS[0],
             beta2=ADAM_BETAS[1],
@@ -116,6 +123,20 @@ class TorchStack(Stack):
             maximize=False,
         )
         self._weights.addcmul_(self._step, rates.unsqueeze(1))
+
+    def _biases(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Views of what belongs to biases: of the first bias for each network, and so on."""
+        parts = self._parts(rows)
+        return [each[0] for name, part in parts.items() if name.endswith("bias") for each in part]
+
+    def _point_matrices(self) -> None:
+        """Fill in Muon's steps, for a learning rate of 1."""
+        steps, slopes, means = (
+            self._parts(rows) for rows in (self._step, self._gradients, self._mu)
+        )
+        for name in steps:
+            if name.endswith("kernel"):
+                steps[name].copy_(-muon_step(slopes[name], means[name], self._count))
 
 
 def _copy(tensors: dict[str, torch.Tensor], places: dict[str, torch.Tensor]) -> None:
