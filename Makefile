@@ -7,9 +7,9 @@ BIN := $(VENV)/bin
 # for this machine. So pip installs these two, and everything where uv cannot.
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	--constraint constraints.txt
-# Not all may write bytecode later (PYTHONDONTWRITEBYTECODE, a folder that is read-only); each command
-# would then compile what it imports, for many seconds.
-export UV_COMPILE_BYTECODE := 1
+# Without bytecode each command compiles anew what it imports, for many seconds. It is written when a
+# module is first imported: to compile all that is installed takes a minute of a core.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt \
 	--editable ".[$(EXTRAS)]" || $(PIP_INSTALL) --editable ".[$(EXTRAS)]"
 # Files of tests share the cores; each file stays in one process, where its fixtures are. One process

@@ -6,6 +6,8 @@ import os
 # OpenBLAS's always spin, and it decides on their number when numpy is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Without bytecode each of a thousand commands would compile what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import gc
 import hashlib

@@ -106,11 +106,7 @@ def _environment(
             run([_UV, "venv", "--python", sys.executable, folder], folder=CACHE)
             _link(needed, folder)
             python = folder / "bin" / "python"
-            # Not all may write bytecode later; each process would compile what it imports.
-            run(
-                [_UV, "pip", "install", "--compile-bytecode", "--python", python, *wanted],
-                folder=CACHE,
-            )
+            run([_UV, "pip", "install", "--python", python, *wanted], folder=CACHE)
             stamp.write_text(digest)
     return folder / "bin"
 
