@@ -105,13 +105,16 @@ generated: $(VENV)/.installed-dev
 	$(BIN)/python docs/write_reference.py
 	$(BIN)/python -m tests.workflow.changes.page
 
-# Cost and error of training data, ours against ssm-simulators', on one core (some minutes).
+# Cost and error of labels, of a model of each family, beside ssm-simulators'; to docs/labels.md (ten
+# minutes of two cores). `make bench-data MODELS="ddm levy"` measures some, and prints them.
+MODELS ?=
+TO_LABELS = $(if $(MODELS),--models $(MODELS),--output docs/labels.md)
 bench-data: $(VENV)/.installed-dev
-	$(BIN)/python bench/data.py
+	$(BIN)/python bench/data.py $(TO_LABELS)
 
-# The same network on data of the same cost from three sources of labels (a quarter of an hour).
+# The same network on data of the same cost from three sources of labels (half an hour).
 bench-labels: $(VENV)/.installed-dev
-	$(BIN)/python bench/labels.py
+	$(BIN)/python bench/labels.py $(TO_LABELS)
 
 # Against LANfactory, which gets an environment of its own; to benchmarks/training.json and
 # benchmarks/workflow.json (an hour of a machine on which nothing else runs).

@@ -1,11 +1,11 @@
 """Training data side by side: lanflow's sources of labels against ssm-simulators' ``generate``.
 
-For the same model and settings, in one run and on one core: seconds a parameter set, distinct
-parameter vectors, and the error of the labels against the exact log-likelihood (of a model without
-one, a solution on a finer grid) of all rows where that is above log(1e-7), below which training
-cuts labels off.
+For one model of each family and the same settings, in one run and each on one core: seconds a
+parameter set, distinct parameter vectors, and the error of the labels against the exact
+log-likelihood (of a solver's model, its solution on a finer grid) of all rows where that is above
+log(1e-7), below which training cuts labels off.
 
-    python bench/data.py [--model ddm] [--files 3] [--sets 20]
+    python bench/data.py [--models ddm levy] [--files 3] [--sets 10] [--output docs/labels.md]
 """
 
 import os
@@ -17,13 +17,17 @@ import argparse
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
+from families import Cells, add_options, of_each_model, provenance, require_marks, show
 
 from lanflow.core.errors import UserError
+from lanflow.core.tables import markdown_table
 from lanflow.data.generation.config import GenerationConfig, read_generation_file
 from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
@@ -32,52 +36,103 @@ from lanflow.evaluation.reference import choose_reference
 from lanflow.models.simulators import find_model
 from lanflow.models.sources import label_source
 
+THEIRS = "ssm-simulators"
 OURS = ("exact_kde", "kde", "pyddm", "solver", "analytic")
 LEAST_LABEL = np.log(1e-7)
 
 
+@dataclass(frozen=True)
+class SourceCost:
+    """What the labels of one source cost, and how far off they are.
+
+    Attributes
+    ----------
+    source
+        Where the labels come from.
+    seconds
+        Of one core, a parameter set.
+    n_distinct, n_sets
+        Distinct parameter vectors, and all of them.
+    mean, median, p99
+        Of the labels' absolute errors, nats.
+    """
+
+    source: str
+    seconds: float
+    n_distinct: int
+    n_sets: int
+    mean: float
+    median: float
+    p99: float
+
+    @property
+    def cells(self) -> Cells:
+        """The columns of the table after those of the model."""
+        return [
+            self.source if self.source == THEIRS else f"lanflow, `{self.source}`",
+            f"{self.seconds * 1e3:,.3g}",
+            f"{self.n_distinct} of {self.n_sets}",
+            *(f"{value:.2g}" for value in (self.mean, self.median, self.p99)),
+        ]
+
+
+HEAD = ("model", "density", "labels", "ms a set", "distinct vectors", "mean error", "median", "p99")
+
+
 def main() -> None:
-    """Print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    arguments.add_argument("--model", default="ddm", help="one of ssm-simulators'")
-    arguments.add_argument("--files", type=int, default=3)
-    arguments.add_argument("--sets", type=int, default=20, help="parameter sets a file")
-    arguments.add_argument("--simulations", type=int, default=20_000, help="of a parameter set")
-    arguments.add_argument("--rows", type=int, default=1000, help="of a parameter set")
-    options = arguments.parse_args()
+    """Measure, and write or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_options(parser)
+    parser.add_argument("--files", type=int, default=3)
+    parser.add_argument("--sets", type=int, default=10, help="parameter sets a file")
+    parser.add_argument("--simulations", type=int, default=20_000, help="of a parameter set")
+    parser.add_argument("--rows", type=int, default=1000, help="of a parameter set")
+    options = parser.parse_args()
+    require_marks("data", options.output)
+    rows = of_each_model(partial(measure, options=options), options, "sources of labels")
+    said = (
+        f"{options.files} files of {options.sets} parameter sets, {options.simulations:,} "
+        f"simulations and {options.rows:,} rows a set, one core each. {provenance()}"
+    )
+    show("data", f"{said}\n\n{markdown_table(HEAD, rows)}", options.output)
+
+
+def measure(model: str, options: argparse.Namespace) -> list[Cells]:
+    """Make files of a model with every source that it has."""
     warnings.simplefilter("ignore")  # numeric warnings of single simulations
-    print(
-        f"{options.model}: {options.files} files of {options.sets} parameter sets, "
-        f"{options.simulations} simulations and {options.rows} rows a set, one core\n"
-    )
-    print(
-        f"{'':28} {'s per set':>10} {'distinct vectors':>17} "
-        f"{'mean abs error':>15} {'median abs error':>17}"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        print_line("ssm-simulators generate", options, Path(folder) / "theirs", make_theirs)
-        for source in OURS:
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        for source, make in _makers(model, options):
             try:
-                config = settings(options, Path(folder), source)
-                label_source(config.estimator.type, find_model(config.model_name))
+                cost = _cost(source, model, options, Path(name) / source, make)
             except UserError:
                 continue
-
-            def make(options: argparse.Namespace, folder: Path, source: str = source) -> None:
-                make_ours(options, folder, source)
-
-            try:
-                print_line(f"lanflow {source}", options, Path(folder) / source, make)
-            except UserError:
-                continue
+            rows.append(cost.cells)
+    return rows
 
 
-def settings(options: argparse.Namespace, folder: Path, source: str) -> GenerationConfig:
+Maker = Callable[[Path], None]
+
+
+def _makers(model: str, options: argparse.Namespace) -> Iterator[tuple[str, Maker]]:
+    """Sources of a model's labels, and what makes files with each."""
+    yield THEIRS, partial(_make_theirs, model, options)
+    for source in OURS:
+        try:
+            label_source(source, find_model(model))
+        except UserError:
+            continue
+        yield source, partial(_make_ours, model, options, source)
+
+
+def _settings(
+    model: str, options: argparse.Namespace, folder: Path, source: str
+) -> GenerationConfig:
     """The generation YAML, written to a folder and read back."""
     path = folder / "generation.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
-        "MODEL": options.model,
+        "MODEL": model,
         "GENERATOR_APPROACH": "lan",
         "PIPELINE": {"N_PARAMETER_SETS": options.sets, "N_SUBRUNS": 1},
         "SIMULATOR": {"N_SAMPLES": options.simulations, "DELTA_T": 0.001},
@@ -88,18 +143,19 @@ def settings(options: argparse.Namespace, folder: Path, source: str) -> Generati
     return read_generation_file(path)
 
 
-def make_ours(options: argparse.Namespace, folder: Path, source: str) -> None:
+def _make_ours(model: str, options: argparse.Namespace, source: str, folder: Path) -> None:
     """Files of lanflow."""
-    plan = ChunkPlan(settings(options, folder, source), seed=1, chunk=0, n_files=options.files)
+    config = _settings(model, options, folder, source)
+    plan = ChunkPlan(config, seed=1, chunk=0, n_files=options.files)
     generate_chunk(plan, folder / "chunk", n_processes=1)
 
 
-def make_theirs(options: argparse.Namespace, folder: Path) -> None:
+def _make_theirs(model: str, options: argparse.Namespace, folder: Path) -> None:
     """Files as ssm-simulators' command makes them, by the functions it calls, on one core."""
     from ssms.cli.generate import collect_data_generator_config
     from ssms.dataset_generators.lan_mlp import TrainingDataGenerator
 
-    settings(options, folder, "kde")
+    _settings(model, options, folder, "kde")
     config = collect_data_generator_config(folder / "generation.yaml", base_path=folder)
     config["data_config"]["pipeline"]["n_cpus"] = 1
     for _ in range(options.files):
@@ -107,28 +163,23 @@ def make_theirs(options: argparse.Namespace, folder: Path) -> None:
         generator.generate_data_training(save=True)
 
 
-def print_line(
-    name: str,
-    options: argparse.Namespace,
-    folder: Path,
-    make: Callable[[argparse.Namespace, Path], None],
-) -> None:
-    """Make files in a folder and say what they cost and hold."""
+def _cost(
+    source: str, model: str, options: argparse.Namespace, folder: Path, make: Maker
+) -> SourceCost:
+    """Make files in a folder; what they cost and hold."""
     start = time.process_time()
-    make(options, folder)
+    make(folder)
     seconds = (time.process_time() - start) / (options.files * options.sets)
     paths = sorted(folder.rglob("*.pickle"))
     files = [read_training_file(path.read_bytes(), path) for path in paths]
     vectors = np.concatenate([file.arrays["cpn"][0] for file in files])
-    errors = np.abs(np.concatenate([label_errors(options.model, file) for file in files]))
-    distinct = f"{len(np.unique(vectors, axis=0))} of {len(vectors)}"
-    print(
-        f"{name:28} {seconds:10.4f} {distinct:>17} {errors.mean():15.5f} {np.median(errors):17.5f}",
-        flush=True,
-    )
+    errors = np.abs(np.concatenate([_label_errors(model, file) for file in files]))
+    n_distinct = len(np.unique(vectors, axis=0))
+    sizes = (float(errors.mean()), *map(float, np.quantile(errors, (0.5, 0.99))))
+    return SourceCost(source, seconds, n_distinct, len(vectors), *sizes)
 
 
-def label_errors(model: str, file: TrainingFileContent) -> np.ndarray:
+def _label_errors(model: str, file: TrainingFileContent) -> np.ndarray:
     """Label less truth, of the rows where the truth is not cut off."""
     features, labels = file.arrays["lan"]
     n_parameters = len(file.parameters)

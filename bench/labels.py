@@ -1,11 +1,13 @@
 """What labels are worth: the same network trained on data of the same cost from three sources.
 
-Each source makes training files until it has used up its time on one core: ssm-simulators' own
-``generate`` functions, lanflow's ``kde`` and lanflow's best (``auto``). The same network is trained
-on each with the same number of updates, and scored as ``lanflow evaluate`` does: error of the
-log-likelihood on simulated trials at random parameters inside the box.
+For one model of each family, each source makes training files until it has used up its time on one
+core: ssm-simulators' own ``generate`` functions, lanflow's ``kde`` and lanflow's best (``auto``).
+The same network is trained on each with the same number of updates, and scored as ``lanflow
+evaluate`` does: error of the log-likelihood on simulated trials at random parameters inside the
+box.
 
-    python bench/labels.py [--model ddm] [--seconds 60] [--visits 20000000]
+    python bench/labels.py [--models ddm levy] [--seconds 60] [--visits 5000000]
+        [--output docs/labels.md]
 """
 
 import os
@@ -18,11 +20,15 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
+from families import Cells, add_options, of_each_model, provenance, require_marks, show
 
+from lanflow.core.tables import markdown_table
 from lanflow.data.generation.config import GenerationConfig, read_generation_file
 from lanflow.data.generation.generate import generate_chunk
 from lanflow.data.generation.plan import ChunkPlan
@@ -36,47 +42,96 @@ from lanflow.training.run import train
 SETS_PER_FILE = 20
 # Rows of a parameter set: a set that costs more is used more.
 ROWS = {"auto": 200, "kde": 1000}
+TEMPLATE = Path(__file__).parents[1] / "config" / "training" / "laptop_lan.yaml"
+
+
+@dataclass(frozen=True)
+class SourceWorth:
+    """How good a network is that learnt from the labels of one source.
+
+    Attributes
+    ----------
+    source
+        Where the labels come from, for people.
+    n_distinct, n_sets, n_rows
+        Distinct parameter vectors, all of them, and rows of the files.
+    mean, median, p99
+        Of the network's absolute errors, nats.
+    """
+
+    source: str
+    n_distinct: int
+    n_sets: int
+    n_rows: int
+    mean: float
+    median: float
+    p99: float
+
+    @property
+    def cells(self) -> Cells:
+        """The columns of the table after those of the model."""
+        numbers = (self.mean, self.median, self.p99)
+        distinct = f"{self.n_distinct:,} of {self.n_sets:,}"
+        return [self.source, distinct, f"{self.n_rows:,}", *(f"{value:.2g}" for value in numbers)]
+
+
+HEAD = ("model", "density", "labels", "distinct vectors", "rows", "mean error", "median", "p99")
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, and write or print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--model", default="ddm", help="one of ssm-simulators'")
+    add_options(parser)
     parser.add_argument("--seconds", type=float, default=60, help="of one core, for each source")
     parser.add_argument(
-        "--visits", type=int, default=20_000_000, help="rows trained on, repeats too"
+        "--visits", type=int, default=5_000_000, help="rows trained on, repeats too"
     )
     parser.add_argument("--n-sets", type=int, help="parameter vectors of the score")
     parser.add_argument(
         "--n-samples", type=int, default=20_000, help="simulated trials of each kernel density"
     )
     options = parser.parse_args()
+    require_marks("labels", options.output)
+    rows = of_each_model(partial(measure, options=options), options, "worth of labels")
+    said = (
+        f"{options.seconds:g} core-seconds of data, {options.visits:,} rows visited in training "
+        f"with the settings of `config/training/laptop_lan.yaml`. {provenance()}"
+    )
+    show("labels", f"{said}\n\n{markdown_table(HEAD, rows)}", options.output)
+
+
+def measure(model: str, options: argparse.Namespace) -> list[Cells]:
+    """Make files of a model with every source, and train on each."""
     warnings.simplefilter("ignore")  # numeric warnings of single simulations
-    print(
-        f"{options.model}: {options.seconds:g} core-seconds of data, "
-        f"{options.visits:,} rows visited in training\n"
-    )
-    print(
-        f"{'':24} {'distinct vectors':>17} {'rows':>10} {'mean abs':>9} {'median':>9} "
-        f"{'99th pct':>9} {'mean diff':>10}"
-    )
-    makers: dict[str, Callable[[argparse.Namespace, Path], None]] = {
-        "ssm-simulators generate": make_theirs,
-        "lanflow kde": lambda options, folder: make_ours(options, folder, "kde"),
-        "lanflow auto": lambda options, folder: make_ours(options, folder, "auto"),
-    }
-    for name, make in makers.items():
+    rows = []
+    for name, make in _makers(model, options).items():
         with tempfile.TemporaryDirectory() as folder:
-            make(options, Path(folder) / "data")
-            print_line(name, options, Path(folder))
+            _until_spent(options.seconds, make(Path(folder) / "data"))
+            worth = _worth(name, model, options, Path(folder))
+        rows.append(worth.cells)
+    return rows
 
 
-def settings(options: argparse.Namespace, folder: Path, source: str) -> GenerationConfig:
+MakeOne = Callable[[int], None]
+
+
+def _makers(model: str, options: argparse.Namespace) -> dict[str, Callable[[Path], MakeOne]]:
+    """Sources, each with what makes a file after the other in a folder."""
+    return {
+        "ssm-simulators": partial(_their_maker, model, options),
+        "lanflow, `kde`": partial(_our_maker, model, options, "kde"),
+        "lanflow, `auto`": partial(_our_maker, model, options, "auto"),
+    }
+
+
+def _settings(
+    model: str, options: argparse.Namespace, folder: Path, source: str
+) -> GenerationConfig:
     """The generation YAML, written to a folder and read back."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "generation.yaml"
     content = {
-        "MODEL": options.model,
+        "MODEL": model,
         "GENERATOR_APPROACH": "lan",
         "PIPELINE": {"N_PARAMETER_SETS": SETS_PER_FILE, "N_SUBRUNS": 1},
         "SIMULATOR": {"N_SAMPLES": options.n_samples, "DELTA_T": 0.001},
@@ -87,7 +142,7 @@ def settings(options: argparse.Namespace, folder: Path, source: str) -> Generati
     return read_generation_file(path)
 
 
-def until_spent(seconds: float, make_one: Callable[[int], None]) -> None:
+def _until_spent(seconds: float, make_one: MakeOne) -> None:
     """Make files, at least two, until the time on this core is used up."""
     start, made = time.process_time(), 0
     while made < 2 or time.process_time() - start < seconds:
@@ -95,26 +150,23 @@ def until_spent(seconds: float, make_one: Callable[[int], None]) -> None:
         made += 1
 
 
-def make_ours(options: argparse.Namespace, folder: Path, source: str) -> None:
+def _our_maker(model: str, options: argparse.Namespace, source: str, folder: Path) -> MakeOne:
     """Files of lanflow."""
-    config = settings(options, folder, source)
+    config = _settings(model, options, folder, source)
 
     def make_one(chunk: int) -> None:
-        generate_chunk(
-            ChunkPlan(config, seed=1, chunk=chunk, n_files=1),
-            folder / f"chunk_{chunk}",
-            n_processes=1,
-        )
+        plan = ChunkPlan(config, seed=1, chunk=chunk, n_files=1)
+        generate_chunk(plan, folder / f"chunk_{chunk}", n_processes=1)
 
-    until_spent(options.seconds, make_one)
+    return make_one
 
 
-def make_theirs(options: argparse.Namespace, folder: Path) -> None:
+def _their_maker(model: str, options: argparse.Namespace, folder: Path) -> MakeOne:
     """Files as ssm-simulators' command makes them, by the functions it calls, on one core."""
     from ssms.cli.generate import collect_data_generator_config
     from ssms.dataset_generators.lan_mlp import TrainingDataGenerator
 
-    settings(options, folder, "kde")
+    _settings(model, options, folder, "kde")
     config = collect_data_generator_config(folder / "generation.yaml", base_path=folder)
     config["data_config"]["pipeline"]["n_cpus"] = 1
 
@@ -122,11 +174,11 @@ def make_theirs(options: argparse.Namespace, folder: Path) -> None:
         generator = TrainingDataGenerator(config["data_config"], config["model_config"])
         generator.generate_data_training(save=True)
 
-    until_spent(options.seconds, make_one)
+    return make_one
 
 
-def print_line(name: str, options: argparse.Namespace, folder: Path) -> None:
-    """Train on a folder of files and say what came of it."""
+def _worth(source: str, model: str, options: argparse.Namespace, folder: Path) -> SourceWorth:
+    """Train on a folder of files; what came of it."""
     files = folder / "files"
     files.mkdir()
     vectors, n_rows = [], 0
@@ -135,31 +187,25 @@ def print_line(name: str, options: argparse.Namespace, folder: Path) -> None:
         vectors.append(arrays["cpn"][0])
         n_rows += len(arrays["lan"][0])
         path.rename(files / path.name)
-    network = train_on(files, options, folder, n_epochs=max(round(options.visits / n_rows), 1))
+    network = _train_on(files, model, folder, n_epochs=max(round(options.visits / n_rows), 1))
     settings = EvaluationSettings(n_sets=options.n_sets, n_simulated_sets=1)
     scores = evaluate(Network.from_folder(network), settings=settings)[0].scores
     assert scores is not None
-    distinct = len(np.unique(np.concatenate(vectors), axis=0))
-    print(
-        f"{name:24} {f'{distinct:,} of {sum(map(len, vectors)):,}':>17} {n_rows:10,} "
-        f"{scores.mean_abs_error:9.4f} {scores.median_abs_error:9.4f} "
-        f"{scores.p99_abs_error:9.3f} {scores.mean_difference:10.5f}",
-        flush=True,
-    )
+    numbers = (scores.mean_abs_error, scores.median_abs_error, scores.p99_abs_error)
+    n_distinct = len(np.unique(np.concatenate(vectors), axis=0))
+    return SourceWorth(source, n_distinct, sum(map(len, vectors)), n_rows, *numbers)
 
 
-def train_on(files: Path, options: argparse.Namespace, folder: Path, *, n_epochs: int) -> Path:
+def _train_on(files: Path, model: str, folder: Path, *, n_epochs: int) -> Path:
     """The folder of a network like the laptop study's."""
-    template = Path(__file__).parents[1] / "config" / "training" / "laptop_lan.yaml"
-    config = yaml.safe_load(template.read_text()) | {"N_EPOCHS": n_epochs}
     path = folder / "training.yaml"
-    path.write_text(yaml.safe_dump(config))
+    path.write_text(yaml.safe_dump(yaml.safe_load(TEMPLATE.read_text()) | {"N_EPOCHS": n_epochs}))
     result = train(
         TrainingOptions(
             backend="jax",
             networks_path_base=folder / "networks",
             config_path=path,
-            model=options.model,
+            model=model,
             training_data_folder=files,
             network_name="net",
             device="cpu",
