@@ -23,7 +23,7 @@ STUDY ?= config/examples/first.yaml
 # Kept: an environment is not made anew because a test failed.
 .PRECIOUS: .venv-%/.installed
 .PHONY: run test newest releases torture lint changes models site generated bench-data bench-labels
-.PHONY: bench bench-exact bench-gpu bench-training bench-workflow docs notebooks screenshot setup clean
+.PHONY: bench bench-exact bench-gpu docs notebooks screenshot setup clean
 
 run: $(VENV)/.installed
 	$(BIN)/snakemake --configfile $(STUDY)
@@ -116,21 +116,16 @@ bench-data: $(VENV)/.installed-dev
 bench-labels: $(VENV)/.installed-dev
 	$(BIN)/python bench/labels.py $(TO_LABELS)
 
-# Against LANfactory, which gets an environment of its own; to benchmarks/training.json and
-# benchmarks/workflow.json (an hour of a machine on which nothing else runs).
-bench: bench-training bench-workflow
-
+# All of it on a CPU, against LANfactory (in an environment of its own), ssm-simulators and bare
+# Snakemake; to benchmarks/results.json after each part, and to docs/benchmarks.md. MINUTES
+# of two cores on which nothing else runs. `make bench PARTS="training packing"` for less.
 LANFACTORY = .cache/peers/lanfactory
+bench: $(LANFACTORY)/made_of.sha256
+	$(BIN)/python bench/run.py --lanfactory $(LANFACTORY)/bin --page docs/benchmarks.md \
+		$(if $(PARTS),--parts $(PARTS))
+
 $(LANFACTORY)/made_of.sha256: tests/peers/lanfactory.txt | $(VENV)/.installed-dev
 	$(BIN)/python -c "from tests.environments import peer_environment as f; f('lanfactory')"
-
-# Both backends' training, side by side.
-bench-training: $(LANFACTORY)/made_of.sha256
-	$(BIN)/python bench/training.py --lanfactory $(LANFACTORY)/bin --output benchmarks/training.json
-
-# A query of 1,000 runs, a dry-run of 1,000 networks.
-bench-workflow: $(LANFACTORY)/made_of.sha256
-	$(BIN)/python bench/workflow.py --lanfactory $(LANFACTORY)/bin --output benchmarks/workflow.json
 
 # Cost and error of exact densities, and differences to HSSM's, to docs/exact.md (half an hour). The
 # environment that has HSSM is one of those that `make test TESTS=all` builds; REMARK="..." is a

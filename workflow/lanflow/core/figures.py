@@ -151,7 +151,7 @@ def put_legend(figure: Figure, keys: Sequence[Any]) -> None:
     figure.legend(handles=list(keys), loc="outside lower center", ncols=n_columns, frameon=False)
 
 
-def _plain_ticks(value: float, _position: float | None) -> str:
+def plain_ticks(value: float, _position: float | None) -> str:
     """Label the ticks 1, 2 and 5 of each decade of a logarithmic axis as plain numbers."""
     return f"{value:g}" if f"{value:e}"[0] in "125" else ""
 
@@ -203,15 +203,15 @@ def _draw_losses(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
         label=f"best: {best['val_loss']:.4g} in epoch {best['epoch']:.0f}",
     )
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(_plain_ticks)
-    axes.yaxis.set_minor_formatter(_plain_ticks)
+    axes.yaxis.set_major_formatter(plain_ticks)
+    axes.yaxis.set_minor_formatter(plain_ticks)
 
 
 def _draw_learning_rate(axes: Axes, history: Sequence[Mapping[str, float]]) -> None:
     epochs = [entry["epoch"] for entry in history]
     axes.step(epochs, [entry["learning_rate"] for entry in history], where="mid", color=GREY)
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(_plain_ticks)
+    axes.yaxis.set_major_formatter(plain_ticks)
     axes.yaxis.set_minor_formatter("")
     axes.set_ylabel("learning rate")
     axes.set_xlabel("epoch")

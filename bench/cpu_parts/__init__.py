@@ -1,0 +1,1 @@
+"""Parts of the benchmark that ``bench/run.py`` runs."""
