@@ -163,7 +163,7 @@ STUDY=config/examples/laptop_full_ddm.yaml`, and so on), with Python 3.11, numpy
 | study | vectors, rows | mean error | 99th pct | verdict | CPU seconds |
 | --- | --- | --- | --- | --- | --- |
 | `laptop_full_ddm.yaml` | 10,000, 2.0 M | 0.0044 | 0.028 | passed | 539 |
-| `laptop_lba3.yaml` | 8,000, 1.6 M | 0.0094 | 0.053 | passed | 142 |
+| `laptop_lba3.yaml` | 8,000, 1.6 M | 0.0100 | 0.064 | passed | 154 |
 | `laptop_race_no_bias_3.yaml` | 10,000, 2.0 M | 0.0031 | 0.019 | passed | 652 |
 | `laptop_seq2.yaml` | 10,000, 2.0 M | 0.0140 | 0.086 | passed | 562 |
 """

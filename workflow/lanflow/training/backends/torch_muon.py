@@ -33,7 +33,9 @@ def _orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     x = matrix.mT if n_inputs > n_outputs else matrix
     x = x / (torch.linalg.vector_norm(x, dim=(-2, -1), keepdim=True) + MUON_EPSILON)
     a, b, c = MUON_POLYNOMIAL
+    # A product and what is added to it in one call.
+    added = torch.addmm if x.ndim == 2 else torch.baddbmm
     for _ in range(MUON_ROUNDS):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        x = added(x, added(square, square, square, beta=b, alpha=c), x, beta=a)
     return (x.mT if n_inputs > n_outputs else x) * max(1, n_outputs / n_inputs) ** 0.5
