@@ -39,6 +39,7 @@ KEYS: dict[str, Any] = {
 
 # Batches so many that a CUDA graph is recorded.
 MANY: dict[str, Any] = {**KEYS, "GPU_BATCH_SIZE": 70}
+OPTIMIZERS = pytest.mark.parametrize("optimizer", ["adam", "muon"])
 PLACES = pytest.mark.parametrize("keeps_rows", [True, False], ids=["kept", "streamed"])
 
 
@@ -124,13 +125,15 @@ def test_two_trainings_of_a_process_give_the_same_bytes(
 
 
 @PLACES
+@OPTIMIZERS
 @pytest.mark.parametrize("backend_name", BACKENDS)
 def test_a_killed_training_continues_to_the_same_bytes(
-    backend_name: str, keeps_rows: bool, packed: PackedData, tmp_path: Path
+    backend_name: str, optimizer: str, keeps_rows: bool, packed: PackedData, tmp_path: Path
 ) -> None:
     make_backend = partial(gpu_backend, backend_name, keeps_rows=keeps_rows)
-    whole = fit(training_job(packed, make_backend(), **MANY))
-    job = training_job(packed, make_backend(), checkpoint_path=tmp_path / "checkpoint", **MANY)
+    keys = {**MANY, "OPTIMIZER_": optimizer}
+    whole = fit(training_job(packed, make_backend(), **keys))
+    job = training_job(packed, make_backend(), checkpoint_path=tmp_path / "checkpoint", **keys)
     with pytest.raises(KeyboardInterrupt):
         fit(replace(job, backend=make_backend()), on_epoch=killer(2))
     assert len(whole.history) == 4
@@ -140,7 +143,11 @@ def test_a_killed_training_continues_to_the_same_bytes(
 
 
 def networks_at_once(
-    packed: PackedData, backend_name: str, folder: Path | None, on_epoch: OnEpoch
+    packed: PackedData,
+    backend_name: str,
+    keys: dict[str, Any],
+    folder: Path | None,
+    on_epoch: OnEpoch,
 ) -> list[TrainingResult | Exception]:
     """Networks of three seeds as one program; the last is told of its epochs."""
     jobs = [
@@ -149,7 +156,7 @@ def networks_at_once(
             gpu_backend(backend_name),
             checkpoint_path=None if folder is None else folder / str(seed),
             seed=seed,
-            **MANY,
+            **keys,
         )
         for seed in (1, 2, 3)
     ]
@@ -158,19 +165,21 @@ def networks_at_once(
     return fit_together(jobs, size=3, on_epoch=[lambda _: None, lambda _: None, on_epoch])
 
 
+@OPTIMIZERS
 @pytest.mark.parametrize("backend_name", BACKENDS)
 def test_networks_in_one_program_are_those_trained_alone_and_continue_to_the_same_bytes(
-    backend_name: str, packed: PackedData, tmp_path: Path
+    backend_name: str, optimizer: str, packed: PackedData, tmp_path: Path
 ) -> None:
-    whole = networks_at_once(packed, backend_name, None, lambda _: None)
+    keys = {**MANY, "OPTIMIZER_": optimizer}
+    whole = networks_at_once(packed, backend_name, keys, None, lambda _: None)
     with pytest.raises(KeyboardInterrupt):
-        networks_at_once(packed, backend_name, tmp_path, killer(2))
-    continued = networks_at_once(packed, backend_name, tmp_path, lambda _: None)
+        networks_at_once(packed, backend_name, keys, tmp_path, killer(2))
+    continued = networks_at_once(packed, backend_name, keys, tmp_path, lambda _: None)
     for seed, result, again in zip((1, 2, 3), whole, continued, strict=True):
         assert isinstance(result, TrainingResult)
         assert isinstance(again, TrainingResult)
         assert weights_of(again) == weights_of(result)
-        alone = fit(training_job(packed, gpu_backend(backend_name), seed=seed, **MANY))
+        alone = fit(training_job(packed, gpu_backend(backend_name), seed=seed, **keys))
         np.testing.assert_allclose(losses_of(result), losses_of(alone), rtol=1e-2)
 
 

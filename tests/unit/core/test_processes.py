@@ -119,10 +119,16 @@ with worker_pool(1) as pool:
 """
 
 
-def test_a_worker_ends_with_the_process_that_leads_it(tmp_path: Path) -> None:
-    script = tmp_path / "leader.py"
+def test_a_worker_ends_with_the_process_that_leads_it_and_leaves_nothing(tmp_path: Path) -> None:
+    script, temporary = tmp_path / "leader.py", tmp_path / "temporary"
     script.write_text(LEADER)
-    leader = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    temporary.mkdir()
+    leader = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
     assert leader.stdout is not None
     worker = int(leader.stdout.readline())
     leader.kill()
@@ -132,6 +138,7 @@ def test_a_worker_ends_with_the_process_that_leads_it(tmp_path: Path) -> None:
     while _is_alive(worker):
         assert time.monotonic() < end, f"process {worker} outlived its leader"
         time.sleep(0.05)
+    assert list(temporary.glob("lanflow_results_*")) == []
 
 
 def _is_alive(pid: int) -> bool:

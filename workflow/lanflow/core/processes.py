@@ -15,6 +15,7 @@ import os
 import pickle
 import re
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -305,13 +306,13 @@ def worker_pool(
     """
     from loky import ProcessPoolExecutor
 
-    executor = ProcessPoolExecutor(
-        n_processes,
-        initializer=_start,
-        initargs=(os.getpid(), start, arguments),
-        env=ONE_CORE,  # set before they load anything
-    )
     with tempfile.TemporaryDirectory(prefix="lanflow_results_") as folder:
+        executor = ProcessPoolExecutor(
+            n_processes,
+            initializer=_start,
+            initargs=(os.getpid(), folder, start, arguments),
+            env=ONE_CORE,  # set before they load anything
+        )
         pool = WorkerPool(executor, Path(folder))
         try:
             yield pool
@@ -320,17 +321,21 @@ def worker_pool(
             executor.shutdown(wait=True)
 
 
-def _start(parent: int, start: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
+def _start(
+    parent: int, folder: str, start: Callable[..., None] | None, arguments: tuple[Any, ...]
+) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent, folder), daemon=True).start()
     if start is not None:
         start(*arguments)
 
 
-def _exit_with_parent(parent: int) -> None:
+def _exit_with_parent(parent: int, folder: str) -> None:
+    """End this process after the one that leads it, which left its results behind if killed."""
     while os.getppid() == parent:
         time.sleep(_WATCH_SECONDS)
+    shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 
 
