@@ -158,7 +158,8 @@ NETWORKS = """
 Studies in `config/examples`, each judged against the exact density at 100 vectors, as seen on a
 virtual machine of two cores (Intel Xeon, 2.1 GHz) that others used too: the time is that of the
 processors, two of which share it (`/usr/bin/time -v make run
-STUDY=config/examples/laptop_full_ddm.yaml`, and so on), with Python 3.11, numpy 2.4.6 and jax 0.10.2.
+STUDY=config/examples/laptop_full_ddm.yaml`, and so on), with Python 3.11, numpy 2.4.6 and jax
+0.10.2.
 
 | study | vectors, rows | mean error | 99th pct | verdict | CPU seconds |
 | --- | --- | --- | --- | --- | --- |
