@@ -117,7 +117,7 @@ bench-labels: $(VENV)/.installed-dev
 	$(BIN)/python bench/labels.py $(TO_LABELS)
 
 # All of it on a CPU, against LANfactory (in an environment of its own), ssm-simulators and bare
-# Snakemake; to benchmarks/results.json after each part, and to docs/benchmarks.md. MINUTES
+# Snakemake; to benchmarks/results.json after each part, and to docs/benchmarks.md: more than an hour
 # of two cores on which nothing else runs. `make bench PARTS="training packing"` for less.
 LANFACTORY = .cache/peers/lanfactory
 bench: $(LANFACTORY)/made_of.sha256
