@@ -156,6 +156,14 @@ def test_every_model_of_ssm_simulators_has_data(model: str) -> None:
     assert {"cpn_labels", "opn_labels", "gonogo_labels"} <= data.keys()
 
 
+@pytest.mark.parametrize(
+    "name", ["ddm_mic2_adj", "ddm_seq2", "lba3", "racing_diffusion_3", "poisson_race"]
+)
+def test_pyddm_is_for_one_particle(name: str) -> None:
+    with pytest.raises(UserError, match=f"pyddm is for one particle .* model '{name}' is none"):
+        label_source("pyddm", find_model(name))
+
+
 def test_a_solver_that_cannot_solve_the_model_is_refused() -> None:
     with pytest.raises(UserError) as caught:
         make_pipeline("pyddm", generator_config("levy"), find_model("levy"))

@@ -54,6 +54,8 @@ def has_source(source: Source, model: Model) -> bool:
                 or is_two_stages(model, is_straight=False)
                 or is_two_levels(model)
             )
+        case "pyddm":  # ssm-simulators builds it for others, too, and fails at the first set
+            return len(model.choices) == 2 and not is_closed_race(model)
     return True
 
 
@@ -114,6 +116,11 @@ def label_source(
             f"for {', '.join(MODELS)}, particles that vary over trials, two decisions between "
             "straight boundaries, ballistic accumulators, and races of diffusions without a floor "
             "or of Poisson processes; 'auto' takes the best there is"
+        )
+    if source == "pyddm":
+        raise UserError(
+            f"{key}: pyddm is for one particle between two boundaries; model {model.base_name!r} "
+            "is none; 'auto' takes the best there is"
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
