@@ -5,7 +5,7 @@ parameter set, distinct parameter vectors, and the error of the labels against t
 log-likelihood (of a solver's model, its solution on a finer grid) of all rows where that is above
 log(1e-7), below which training cuts labels off.
 
-    python bench/data.py [--models ddm levy] [--files 3] [--sets 10] [--output docs/labels.md]
+    python bench/data.py [--models ddm levy] [--files 3] [--sets 6] [--output docs/labels.md]
 """
 
 import os
@@ -68,9 +68,10 @@ class SourceCost:
     @property
     def cells(self) -> Cells:
         """The columns of the table after those of the model."""
+        cost = self.seconds * 1e3
         return [
             self.source if self.source == THEIRS else f"lanflow, `{self.source}`",
-            f"{self.seconds * 1e3:,.3g}",
+            f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}",
             f"{self.n_distinct} of {self.n_sets}",
             *(f"{value:.2g}" for value in (self.mean, self.median, self.p99)),
         ]
@@ -84,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_options(parser)
     parser.add_argument("--files", type=int, default=3)
-    parser.add_argument("--sets", type=int, default=10, help="parameter sets a file")
+    parser.add_argument("--sets", type=int, default=6, help="parameter sets a file")
     parser.add_argument("--simulations", type=int, default=20_000, help="of a parameter set")
     parser.add_argument("--rows", type=int, default=1000, help="of a parameter set")
     options = parser.parse_args()

@@ -6,7 +6,7 @@ The same network is trained on each with the same number of updates, and scored 
 evaluate`` does: error of the log-likelihood on simulated trials at random parameters inside the
 box.
 
-    python bench/labels.py [--models ddm levy] [--seconds 60] [--visits 5000000]
+    python bench/labels.py [--models ddm levy] [--seconds 30] [--visits 3000000]
         [--output docs/labels.md]
 """
 
@@ -82,9 +82,9 @@ def main() -> None:
     """Measure, and write or print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_options(parser)
-    parser.add_argument("--seconds", type=float, default=60, help="of one core, for each source")
+    parser.add_argument("--seconds", type=float, default=30, help="of one core, for each source")
     parser.add_argument(
-        "--visits", type=int, default=5_000_000, help="rows trained on, repeats too"
+        "--visits", type=int, default=3_000_000, help="rows trained on, repeats too"
     )
     parser.add_argument("--n-sets", type=int, help="parameter vectors of the score")
     parser.add_argument(
