@@ -17,26 +17,20 @@ import argparse
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import yaml
-from families import Cells, add_options, of_each_model, provenance, require_marks, show
+from families import THEIRS, Cells, MakeOne, add_options, our_maker, show_table, their_maker
 
 from lanflow.core.errors import UserError
-from lanflow.core.tables import markdown_table
-from lanflow.data.generation.config import GenerationConfig, read_generation_file
-from lanflow.data.generation.generate import generate_chunk
-from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import TrainingFileContent, read_training_file
 from lanflow.evaluation.reference import choose_reference
 from lanflow.models.simulators import find_model
-from lanflow.models.sources import label_source
+from lanflow.models.sources import has_source
 
-THEIRS = "ssm-simulators"
 OURS = ("exact_kde", "kde", "pyddm", "solver", "analytic")
 LEAST_LABEL = np.log(1e-7)
 
@@ -77,7 +71,7 @@ class SourceCost:
         ]
 
 
-HEAD = ("model", "density", "labels", "ms a set", "distinct vectors", "mean error", "median", "p99")
+HEAD = ("labels", "ms a set", "distinct vectors", "mean error", "median", "p99")
 
 
 def main() -> None:
@@ -86,90 +80,46 @@ def main() -> None:
     add_options(parser)
     parser.add_argument("--files", type=int, default=3)
     parser.add_argument("--sets", type=int, default=6, help="parameter sets a file")
-    parser.add_argument("--simulations", type=int, default=20_000, help="of a parameter set")
     parser.add_argument("--rows", type=int, default=1000, help="of a parameter set")
     options = parser.parse_args()
-    require_marks("data", options.output)
-    rows = of_each_model(partial(measure, options=options), options, "sources of labels")
     said = (
         f"{options.files} files of {options.sets} parameter sets, {options.simulations:,} "
-        f"simulations and {options.rows:,} rows a set, one core each. {provenance()}"
+        f"simulations and {options.rows:,} rows a set, one core each."
     )
-    show("data", f"{said}\n\n{markdown_table(HEAD, rows)}", options.output)
+    show_table("data", said, HEAD, partial(measure, options=options), options)
 
 
 def measure(model: str, options: argparse.Namespace) -> list[Cells]:
     """Make files of a model with every source that it has."""
     warnings.simplefilter("ignore")  # numeric warnings of single simulations
+    size = {"sets": options.sets, "rows": options.rows, "simulations": options.simulations}
+    makers = {THEIRS: partial(their_maker, model=model, **size)} | {
+        source: partial(our_maker, model=model, labels=source, **size)
+        for source in OURS
+        if has_source(source, find_model(model))
+    }
     rows = []
     with tempfile.TemporaryDirectory() as name:
-        for source, make in _makers(model, options):
+        for source, maker in makers.items():
             try:
-                cost = _cost(source, model, options, Path(name) / source, make)
-            except UserError:
+                rows.append(_cost(source, model, options, Path(name) / source, maker).cells)
+            except UserError:  # an estimator of ssm-simulators' that is not for this model
                 continue
-            rows.append(cost.cells)
     return rows
 
 
-Maker = Callable[[Path], None]
-
-
-def _makers(model: str, options: argparse.Namespace) -> Iterator[tuple[str, Maker]]:
-    """Sources of a model's labels, and what makes files with each."""
-    yield THEIRS, partial(_make_theirs, model, options)
-    for source in OURS:
-        try:
-            label_source(source, find_model(model))
-        except UserError:
-            continue
-        yield source, partial(_make_ours, model, options, source)
-
-
-def _settings(
-    model: str, options: argparse.Namespace, folder: Path, source: str
-) -> GenerationConfig:
-    """The generation YAML, written to a folder and read back."""
-    path = folder / "generation.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {
-        "MODEL": model,
-        "GENERATOR_APPROACH": "lan",
-        "PIPELINE": {"N_PARAMETER_SETS": options.sets, "N_SUBRUNS": 1},
-        "SIMULATOR": {"N_SAMPLES": options.simulations, "DELTA_T": 0.001},
-        "TRAINING": {"N_SAMPLES_PER_PARAM": options.rows},
-        "ESTIMATOR": {"TYPE": source},
-    }
-    path.write_text(yaml.safe_dump(content))
-    return read_generation_file(path)
-
-
-def _make_ours(model: str, options: argparse.Namespace, source: str, folder: Path) -> None:
-    """Files of lanflow."""
-    config = _settings(model, options, folder, source)
-    plan = ChunkPlan(config, seed=1, chunk=0, n_files=options.files)
-    generate_chunk(plan, folder / "chunk", n_processes=1)
-
-
-def _make_theirs(model: str, options: argparse.Namespace, folder: Path) -> None:
-    """Files as ssm-simulators' command makes them, by the functions it calls, on one core."""
-    from ssms.cli.generate import collect_data_generator_config
-    from ssms.dataset_generators.lan_mlp import TrainingDataGenerator
-
-    _settings(model, options, folder, "kde")
-    config = collect_data_generator_config(folder / "generation.yaml", base_path=folder)
-    config["data_config"]["pipeline"]["n_cpus"] = 1
-    for _ in range(options.files):
-        generator = TrainingDataGenerator(config["data_config"], config["model_config"])
-        generator.generate_data_training(save=True)
-
-
 def _cost(
-    source: str, model: str, options: argparse.Namespace, folder: Path, make: Maker
+    source: str,
+    model: str,
+    options: argparse.Namespace,
+    folder: Path,
+    maker: Callable[[Path], MakeOne],
 ) -> SourceCost:
     """Make files in a folder; what they cost and hold."""
     start = time.process_time()
-    make(folder)
+    make_one = maker(folder)
+    for i in range(options.files):
+        make_one(i)
     seconds = (time.process_time() - start) / (options.files * options.sets)
     paths = sorted(folder.rglob("*.pickle"))
     files = [read_training_file(path.read_bytes(), path) for path in paths]

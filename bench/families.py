@@ -1,19 +1,30 @@
-"""One model of each family of densities, measured some at a time and shown in docs/labels.md."""
+"""One model of each family of densities: what makes its training files, and the page about labels.
+
+Both benchmarks of labels measure the models of :data:`FAMILIES`, some at a time, each on one core.
+"""
 
 import argparse
 import logging
-import re
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
-from lanflow.core.files import write_text
+import yaml
+from cpu_parts.results import describe_machine, our_versions, today
+from cpu_parts.training_files import generation_settings
+from pages import fill, require_marks
+
 from lanflow.core.processes import n_cores, worker_pool
 from lanflow.core.progress import Progress
+from lanflow.core.tables import markdown_table
+from lanflow.data.generation.config import GenerationConfig, read_generation_file
+from lanflow.data.generation.generate import generate_chunk
+from lanflow.data.generation.plan import ChunkPlan
 
+THEIRS = "ssm-simulators"
 # Columns of a table after those of the model.
 Cells = list[str]
+# Makes the next training file, by its number.
+MakeOne = Callable[[int], None]
 
 # A model of each family -> what is special about its density.
 FAMILIES = {
@@ -32,7 +43,7 @@ FAMILIES = {
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that all of these benchmarks have."""
+    """Add the options that both benchmarks have."""
     parser.add_argument(
         "--models",
         nargs="+",
@@ -40,19 +51,51 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=list(FAMILIES),
         help="names of ssm-simulators; one of each family when left out",
     )
+    parser.add_argument("--simulations", type=int, default=20_000, help="of a parameter set")
     parser.add_argument("--processes", type=int, default=n_cores(), help="models at a time")
     parser.add_argument("--output", type=Path, metavar="MD", help="a page; printed when left out")
 
 
-def of_each_model(
-    measure: Callable[[str], Sequence[Cells]], options: argparse.Namespace, what: str
-) -> list[Cells]:
-    """Rows of a table: every model is measured on one core, some of them at a time."""
+def show_table(
+    name: str,
+    said: str,
+    head: Sequence[str],
+    measure: Callable[[str], Sequence[Cells]],
+    options: argparse.Namespace,
+) -> None:
+    """Measure every model, and put the table between the marks of a name on the page, or print it.
+
+    Parameters
+    ----------
+    name
+        Of the marks, and of the work in its progress.
+    said
+        A sentence on how it was measured.
+    head
+        Names of the columns after those of the model.
+    measure
+        The rows of a model.
+    options
+        The command line.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")  # progress where no bar is seen
+    if options.output:
+        require_marks(options.output, name)
+    table = markdown_table(["model", "density", *head], _of_each_model(name, measure, options))
+    text = f"{said} {_provenance()}\n\n{table}\n"
+    if options.output:
+        fill(options.output, name, text)
+    else:
+        print(text)
+
+
+def _of_each_model(
+    name: str, measure: Callable[[str], Sequence[Cells]], options: argparse.Namespace
+) -> list[Cells]:
     rows: list[Cells] = []
     with (
         worker_pool(min(options.processes, len(options.models))) as pool,
-        Progress(len(options.models), what, "model") as progress,
+        Progress(len(options.models), name, "model") as progress,
     ):
         for model, found in zip(options.models, pool.map(measure, options.models), strict=True):
             # The first row of each model names it and its density.
@@ -63,30 +106,54 @@ def of_each_model(
     return rows
 
 
-def require_marks(name: str, page: Path | None) -> None:
-    """Refuse a page that has no place for a text, before it takes long to be made."""
-    if page is not None and not _between(name).search(page.read_text()):
-        raise SystemExit(f"{page} has no marks of {name!r}, between which the table goes")
-
-
-def show(name: str, text: str, page: Path | None) -> None:
-    """Put a text between the two marks of its name on a page, or print it."""
-    if page is None:
-        print(text)
-        return
-    filled = _between(name).sub(lambda match: f"{match[1]}\n{text}\n\n{match[2]}", page.read_text())
-    write_text(page, filled)
-
-
-def _between(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-
-
-def provenance() -> str:
+def _provenance() -> str:
     """A sentence on where and when this was measured."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ()
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    packages = ("ssm-simulators", "numpy", "jax")
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
-    processor = f"{names[0]}, {n_cores()} cores" if names else f"{n_cores()} cores"
-    return f"{datetime.now(UTC):%Y-%m-%d}, {processor}; {versions}."
+    machine, versions = describe_machine(1), our_versions()
+    shown = ", ".join(f"{name} {versions[name]}" for name in ("ssm-simulators", "numpy", "jax"))
+    return f"{today()}, {machine['processor']}, {machine['cores']} cores; {shown}."
+
+
+def our_maker(
+    folder: Path, model: str, labels: str, *, sets: int, rows: int, simulations: int
+) -> MakeOne:
+    """Make files of lanflow in a folder, with labels from a source."""
+    folder.mkdir(parents=True)
+    settings = generation_settings(
+        model=model, sets=sets, rows=rows, simulations=simulations, labels=labels
+    )
+    config = _written(settings, folder)
+
+    def make_one(chunk: int) -> None:
+        plan = ChunkPlan(config, seed=1, chunk=chunk, n_files=1)
+        generate_chunk(plan, folder / f"chunk_{chunk}", n_processes=1)
+
+    return make_one
+
+
+def their_maker(folder: Path, model: str, *, sets: int, rows: int, simulations: int) -> MakeOne:
+    """Make files as ssm-simulators' command does, by the functions that it calls, on one core."""
+    from ssms.cli.generate import collect_data_generator_config
+    from ssms.dataset_generators.lan_mlp import TrainingDataGenerator
+
+    folder.mkdir(parents=True)
+    settings = generation_settings(
+        model=model, sets=sets, rows=rows, simulations=simulations, labels="kde"
+    )
+    _written(settings, folder)
+    config = collect_data_generator_config(folder / _CONFIG, base_path=folder)
+    config["data_config"]["pipeline"]["n_cpus"] = 1
+
+    def make_one(_: int) -> None:
+        generator = TrainingDataGenerator(config["data_config"], config["model_config"])
+        generator.generate_data_training(save=True)
+
+    return make_one
+
+
+_CONFIG = "generation.yaml"
+
+
+def _written(settings: dict[str, object], folder: Path) -> GenerationConfig:
+    """A generation file, written to a folder and read back."""
+    (folder / _CONFIG).write_text(yaml.safe_dump(settings))
+    return read_generation_file(folder / _CONFIG)

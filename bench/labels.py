@@ -19,19 +19,14 @@ import argparse
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import yaml
-from families import Cells, add_options, of_each_model, provenance, require_marks, show
+from families import THEIRS, Cells, MakeOne, add_options, our_maker, show_table, their_maker
 
-from lanflow.core.tables import markdown_table
-from lanflow.data.generation.config import GenerationConfig, read_generation_file
-from lanflow.data.generation.generate import generate_chunk
-from lanflow.data.generation.plan import ChunkPlan
 from lanflow.data.training_file import read_training_file
 from lanflow.evaluation.evaluate import evaluate
 from lanflow.evaluation.record import EvaluationSettings
@@ -41,7 +36,7 @@ from lanflow.training.run import train
 
 SETS_PER_FILE = 20
 # Rows of a parameter set: a set that costs more is used more.
-ROWS = {"auto": 200, "kde": 1000}
+ROWS = {"kde": 1000, "auto": 200}
 TEMPLATE = Path(__file__).parents[1] / "config" / "training" / "laptop_lan.yaml"
 
 
@@ -75,7 +70,7 @@ class SourceWorth:
         return [self.source, distinct, f"{self.n_rows:,}", *(f"{value:.2g}" for value in numbers)]
 
 
-HEAD = ("model", "density", "labels", "distinct vectors", "rows", "mean error", "median", "p99")
+HEAD = ("labels", "distinct vectors", "rows", "mean error", "median", "p99")
 
 
 def main() -> None:
@@ -87,59 +82,28 @@ def main() -> None:
         "--visits", type=int, default=3_000_000, help="rows trained on, repeats too"
     )
     parser.add_argument("--n-sets", type=int, help="parameter vectors of the score")
-    parser.add_argument(
-        "--n-samples", type=int, default=20_000, help="simulated trials of each kernel density"
-    )
     options = parser.parse_args()
-    require_marks("labels", options.output)
-    rows = of_each_model(partial(measure, options=options), options, "worth of labels")
     said = (
         f"{options.seconds:g} core-seconds of data, {options.visits:,} rows visited in training "
-        f"with the settings of `config/training/laptop_lan.yaml`. {provenance()}"
+        "with the settings of `config/training/laptop_lan.yaml`."
     )
-    show("labels", f"{said}\n\n{markdown_table(HEAD, rows)}", options.output)
+    show_table("labels", said, HEAD, partial(measure, options=options), options)
 
 
 def measure(model: str, options: argparse.Namespace) -> list[Cells]:
     """Make files of a model with every source, and train on each."""
     warnings.simplefilter("ignore")  # numeric warnings of single simulations
-    rows = []
-    for name, make in _makers(model, options).items():
+    size = {"sets": SETS_PER_FILE, "simulations": options.simulations}
+    makers = {THEIRS: partial(their_maker, model=model, rows=ROWS["kde"], **size)} | {
+        f"lanflow, `{labels}`": partial(our_maker, model=model, labels=labels, rows=rows, **size)
+        for labels, rows in ROWS.items()
+    }
+    found = []
+    for name, maker in makers.items():
         with tempfile.TemporaryDirectory() as folder:
-            _until_spent(options.seconds, make(Path(folder) / "data"))
-            worth = _worth(name, model, options, Path(folder))
-        rows.append(worth.cells)
-    return rows
-
-
-MakeOne = Callable[[int], None]
-
-
-def _makers(model: str, options: argparse.Namespace) -> dict[str, Callable[[Path], MakeOne]]:
-    """Sources, each with what makes a file after the other in a folder."""
-    return {
-        "ssm-simulators": partial(_their_maker, model, options),
-        "lanflow, `kde`": partial(_our_maker, model, options, "kde"),
-        "lanflow, `auto`": partial(_our_maker, model, options, "auto"),
-    }
-
-
-def _settings(
-    model: str, options: argparse.Namespace, folder: Path, source: str
-) -> GenerationConfig:
-    """The generation YAML, written to a folder and read back."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "generation.yaml"
-    content = {
-        "MODEL": model,
-        "GENERATOR_APPROACH": "lan",
-        "PIPELINE": {"N_PARAMETER_SETS": SETS_PER_FILE, "N_SUBRUNS": 1},
-        "SIMULATOR": {"N_SAMPLES": options.n_samples, "DELTA_T": 0.001},
-        "TRAINING": {"N_SAMPLES_PER_PARAM": ROWS[source]},
-        "ESTIMATOR": {"TYPE": source},
-    }
-    path.write_text(yaml.safe_dump(content))
-    return read_generation_file(path)
+            _until_spent(options.seconds, maker(Path(folder) / "data"))
+            found.append(_worth(name, model, options, Path(folder)).cells)
+    return found
 
 
 def _until_spent(seconds: float, make_one: MakeOne) -> None:
@@ -148,33 +112,6 @@ def _until_spent(seconds: float, make_one: MakeOne) -> None:
     while made < 2 or time.process_time() - start < seconds:
         make_one(made)
         made += 1
-
-
-def _our_maker(model: str, options: argparse.Namespace, source: str, folder: Path) -> MakeOne:
-    """Files of lanflow."""
-    config = _settings(model, options, folder, source)
-
-    def make_one(chunk: int) -> None:
-        plan = ChunkPlan(config, seed=1, chunk=chunk, n_files=1)
-        generate_chunk(plan, folder / f"chunk_{chunk}", n_processes=1)
-
-    return make_one
-
-
-def _their_maker(model: str, options: argparse.Namespace, folder: Path) -> MakeOne:
-    """Files as ssm-simulators' command makes them, by the functions it calls, on one core."""
-    from ssms.cli.generate import collect_data_generator_config
-    from ssms.dataset_generators.lan_mlp import TrainingDataGenerator
-
-    _settings(model, options, folder, "kde")
-    config = collect_data_generator_config(folder / "generation.yaml", base_path=folder)
-    config["data_config"]["pipeline"]["n_cpus"] = 1
-
-    def make_one(_: int) -> None:
-        generator = TrainingDataGenerator(config["data_config"], config["model_config"])
-        generator.generate_data_training(save=True)
-
-    return make_one
 
 
 def _worth(source: str, model: str, options: argparse.Namespace, folder: Path) -> SourceWorth:

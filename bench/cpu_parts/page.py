@@ -1,8 +1,9 @@
 """The page of the documentation: tables of all parts, and pictures, from ``results.json``."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+from pages import fill
 
 from cpu_parts import data, training, workflow
 from cpu_parts.plots import draw_plots
@@ -30,7 +31,6 @@ _STARTS = (
     "A training of two epochs of one batch; an evaluation and figures of two parameter vectors. "
     "Whole commands: seconds before the first batch, the first score and the first line are fewer."
 )
-_BETWEEN = re.compile(r"(<!-- tables -->\n).*?(<!-- /tables -->)", re.DOTALL)
 
 
 def write_page(document: Path, results: Path) -> None:
@@ -48,9 +48,9 @@ def write_page(document: Path, results: Path) -> None:
     for name, drawing in draw_plots(parts).items():
         pictures[name] = f"{document.stem}_{name}.png"
         write_bytes(document.with_name(pictures[name]), drawing.png())
-    tables = describe(parts, pictures)
-    text = document.read_text() if document.exists() else _TEMPLATE
-    write_text(document, _BETWEEN.sub(lambda m: f"{m[1]}\n{tables}\n{m[2]}", text, count=1))
+    if not document.exists():
+        write_text(document, _TEMPLATE)
+    fill(document, "tables", describe(parts, pictures))
 
 
 def describe(parts: Mapping[str, Part], pictures: Mapping[str, str]) -> str:

@@ -25,10 +25,12 @@ _STEP = 1e-5
 _WITH_PARAMETERS = ("_data", "theta")
 
 
-def generation_settings(*, sets: int, rows: int, simulations: int, labels: str) -> dict[str, Any]:
-    """A data-generation file of the diffusion model, for lanflow and for ssm-simulators."""
+def generation_settings(
+    *, sets: int, rows: int, simulations: int, labels: str, model: str = "ddm"
+) -> dict[str, Any]:
+    """A data-generation file, for lanflow and for ssm-simulators."""
     return {
-        "MODEL": "ddm",
+        "MODEL": model,
         "GENERATOR_APPROACH": "lan",
         "PIPELINE": {"N_PARAMETER_SETS": sets, "N_SUBRUNS": 1},
         "SIMULATOR": {"N_SAMPLES": simulations, "DELTA_T": 0.001},

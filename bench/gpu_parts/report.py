@@ -1,11 +1,12 @@
 """Tables of a run, for people: what was reached, where the time goes, ceilings, every figure."""
 
 import json
-import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pages import fill
 
 from gpu_parts.figures import Case, Figure, format_number, read_figure
 
@@ -155,8 +156,4 @@ def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str
 
 def fill_document(document: Path, results: Path) -> None:
     """Put the tables of a ``gpu.json`` between the marks of a document."""
-    tables = describe(json.loads(results.read_text()))
-    pattern = re.compile(r"(<!-- tables -->\n).*?(<!-- /tables -->)", re.DOTALL)
-    document.write_text(
-        pattern.sub(lambda m: f"{m[1]}\n{tables}\n{m[2]}", document.read_text(), count=1)
-    )
+    fill(document, "tables", describe(json.loads(results.read_text())))

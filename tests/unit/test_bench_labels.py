@@ -46,7 +46,7 @@ def test_data_of_every_source_are_compared_for_each_model(tmp_path: Path) -> Non
 
 
 def test_a_network_of_each_source_is_trained_and_scored() -> None:
-    size = ["--seconds", "0.1", "--visits", "20000", "--n-sets", "10", "--n-samples", "1000"]
+    size = ["--seconds", "0.1", "--visits", "20000", "--n-sets", "10", "--simulations", "1000"]
     found = rows(run("labels.py", *size, "--models", "ddm"))
     assert [row[2] for row in found] == ["ssm-simulators", "lanflow, `kde`", "lanflow, `auto`"]
     assert found[0][:2] == ["`ddm`", "closed form"]
