@@ -157,11 +157,32 @@ def test_every_model_of_ssm_simulators_has_data(model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ddm_mic2_adj", "ddm_seq2", "lba3", "racing_diffusion_3", "poisson_race"]
+    "name",
+    [
+        *("ddm_mic2_adj", "ddm_seq2", "lba3", "racing_diffusion_3", "poisson_race", "levy"),
+        *("ddm_legacy", "conflict_ds", "gamma_drift_angle", "shrink_spot_simple_deadline"),
+    ],
 )
-def test_pyddm_is_for_one_particle(name: str) -> None:
-    with pytest.raises(UserError, match=f"pyddm is for one particle .* model '{name}' is none"):
-        label_source("pyddm", find_model(name))
+def test_pyddm_is_for_one_particle_with_the_same_drift_at_all_times(name: str) -> None:
+    model = find_model(name)
+    said = f"pyddm is for one particle .* model '{model.base_name}' is none; 'auto'"
+    with pytest.raises(UserError, match=said):
+        label_source("pyddm", model)
+
+
+@pytest.mark.parametrize("name", ["ddm", "angle", "weibull", "ornstein_angle", "ddm_deadline"])
+def test_pyddms_labels_are_close_to_ours_where_it_is_taken(name: str) -> None:
+    model = find_model(name)
+    assert label_source("pyddm", model) == "pyddm"
+    off = []
+    for seed in (1, 2, 3):
+        data = made(name, "pyddm", seed=seed)
+        rows, labels = data["lan_data"], data["lan_labels"].ravel()
+        theta = dict(zip(model.parameters, rows[0, :-2].tolist(), strict=True))
+        source: Any = best_source(model)
+        truth = make_density(source, model, theta, 20.0).evaluate(rows[:, -2], rows[:, -1])
+        off.append(np.abs(labels - truth)[truth > -8])
+    assert np.median(np.concatenate(off)) < 0.02
 
 
 def test_a_solver_that_cannot_solve_the_model_is_refused() -> None:

@@ -54,8 +54,10 @@ def has_source(source: Source, model: Model) -> bool:
                 or is_two_stages(model, is_straight=False)
                 or is_two_levels(model)
             )
-        case "pyddm":  # ssm-simulators builds it for others, too, and fails at the first set
-            return len(model.choices) == 2 and not is_closed_race(model)
+        case "pyddm":
+            # ssm-simulators takes others, too: it fails at the first set, or its labels are off by
+            # half a nat where the drift changes with time.
+            return is_one_particle(model) and model.definition.drift is None
     return True
 
 
@@ -119,8 +121,8 @@ def label_source(
         )
     if source == "pyddm":
         raise UserError(
-            f"{key}: pyddm is for one particle between two boundaries; model {model.base_name!r} "
-            "is none; 'auto' takes the best there is"
+            f"{key}: pyddm is for one particle between two boundaries whose drift does not change "
+            f"with time; model {model.base_name!r} is none; 'auto' takes the best there is"
         )
     raise UserError(
         f"{key}: the solver is for one particle between two boundaries that does not vary over "
