@@ -17,6 +17,8 @@ Activation = Literal["relu", "tanh", "sigmoid"]
 NetworkTypeName = Literal["lan", "cpn", "opn", "gonogo"]
 # ``crossentropy`` is that of several choices, of which one or none happens.
 Loss = Literal["huber", "bcelogit", "crossentropy"]
+# Where the Huber loss turns from a square into a line, nats.
+DEFAULT_HUBER_DELTA = 1.0
 
 
 class ContractError(UserError):
@@ -128,7 +130,7 @@ class Architecture:
     activations: tuple[Activation, ...]
     choices: tuple[int, ...] = ()
     can_omit: bool = False
-    huber_delta: float = 1.0
+    huber_delta: float = DEFAULT_HUBER_DELTA
 
     @property
     def loss(self) -> Loss:

@@ -123,9 +123,7 @@ def _faults_of_network(results: Path, training: Training) -> Iterator[str]:
     names = (*network_folder.TRAINED, *network_folder.PLOTS.values())
     missing = [name for name in names if not (folder / name).exists()]
     yield from (f"{folder / name} is missing" for name in missing)
-    # A setting that is left out where it is the default must not stand there.
-    settings = {"huber_delta": None, **training.config.deciding_settings()}
-    yield from _differences(folder / network_folder.CONFIG, settings)
+    yield from _differences(folder / network_folder.CONFIG, training.config.deciding_settings())
     manifest = _read(results / training.model / "manifest.json") or {}
     yield from _differences(folder / network_folder.CARD, {"data_digest": manifest.get("digest")})
     if network_folder.ONNX not in missing:

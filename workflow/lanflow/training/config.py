@@ -30,12 +30,16 @@ from lanflow.core.settings import (
     parse_settings,
     read_yaml,
 )
-from lanflow.networks.types import NETWORK_TYPES, Activation, NetworkType, NetworkTypeName
+from lanflow.networks.types import (
+    DEFAULT_HUBER_DELTA,
+    NETWORK_TYPES,
+    Activation,
+    NetworkType,
+    NetworkTypeName,
+)
 
 OptimizerName = Literal["adam", "muon", "sgd"]
 ScheduleName = Literal["reduce_on_plateau", "multiply", "cosine", "warmup_cosine"]
-
-DEFAULT_HUBER_DELTA = 1.0
 
 DEFAULT_PATH = Path(__file__).with_name("default_training.yaml")
 
@@ -286,9 +290,12 @@ class TrainingConfig(Settings):
         return NETWORK_TYPES[self.network_type].train_output_type
 
     def deciding_settings(self) -> dict[str, object]:
-        """The settings that decide the weights; the others are only passed on to LANfactory."""
+        """The settings that decide the weights; the others are only passed on to LANfactory.
+
+        One that is left out of files where it is the default is None there.
+        """
         passed_on: Any = {"generator_approach": True, "lr_scheduler_params": {"verbose"}}
-        return self.model_dump(mode="json", exclude=passed_on)
+        return {"huber_delta": None, **self.model_dump(mode="json", exclude=passed_on)}
 
     def canonical_json(self) -> str:
         """Sorted JSON of all settings, for digests."""

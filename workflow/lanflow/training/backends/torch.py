@@ -211,7 +211,7 @@ class TorchBackend(Backend):
         decay, optimizer = self.config.weight_decay, self.config.optimizer
         if optimizer != "sgd":
             self._count += 1
-        moved = self._move_matrices(rate) if optimizer == "muon" else set()
+        moved = self._move_matrices(rate) if optimizer == "muon" else []
         names = [name for name in self._weights if name not in moved]
         weights = [self._weights[name] for name in names]
         gradients = [self._layers.gradients[name] for name in names]
@@ -245,10 +245,10 @@ class TorchBackend(Backend):
             maximize=False,
         )
 
-    def _move_matrices(self, rate: float | torch.Tensor) -> set[str]:
+    def _move_matrices(self, rate: float | torch.Tensor) -> list[str]:
         """Change the weights that are matrices as Muon does; their names."""
-        kernels = {name for name in self._weights if name.endswith("kernel")}
-        for name in sorted(kernels):
+        kernels = [name for name in self._weights if name.endswith("kernel")]
+        for name in kernels:
             weight, slope = self._weights[name], self._layers.gradients[name]
             if self.config.weight_decay:
                 slope = slope + self.config.weight_decay * weight

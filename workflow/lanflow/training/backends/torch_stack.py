@@ -1,7 +1,7 @@
 """Several networks of Torch as one program: products of stacked matrices, one Adam for all."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -104,16 +104,16 @@ class TorchStack(Stack):
             return
         self._count += 1
         self._step.zero_()
-        arrays = self._step, self._gradients, self._mu, self._nu
-        lists = [list(rows) for rows in arrays]
+        views: Callable[[torch.Tensor], list[torch.Tensor]] = list
         if self._config.optimizer == "muon":
-            lists = [self._biases(rows) for rows in arrays]
+            views = self._biases
             self._point_matrices()
-        n_lists = len(lists[0]) // len(self._count)
+        steps, *others = map(views, (self._step, self._gradients, self._mu, self._nu))
         torch._fused_adam_(
-            *lists,
+            steps,
+            *others,
             [],
-            list(self._count) * n_lists,
+            list(self._count) * (len(steps) // len(self._count)),
             lr=1.0,
             beta1=ADAM_BETAS[0],
             beta2=ADAM_BETAS[1],
