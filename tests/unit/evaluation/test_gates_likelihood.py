@@ -88,6 +88,22 @@ def test_the_implied_density_integrates_to_one_over_rts_and_choices() -> None:
     assert (np.diff(implied.rts) >= 0).all()
 
 
+@pytest.mark.parametrize("shift", [0.00005, 0.02, 0.3, 1.3, 2.0])
+@pytest.mark.parametrize("width", [0.001, 0.005, 0.05])
+def test_an_edge_that_a_network_smooths_counts_as_much_as_it_holds(
+    shift: float, width: float
+) -> None:
+    def smooth(features: np.ndarray) -> np.ndarray:
+        """One choice: it rises to 10 until the shift, and falls from there."""
+        late = features[:, -2:-1].astype(float) - shift
+        return np.log(10) + np.where(late < 0, late / width, -late / 0.1)
+
+    before = 10 * width * (1 - np.exp(-shift / width))
+    implied = implied_density(smooth, np.zeros(1), (1,), rt_grid(shift, 20.0))
+    assert implied.mass == pytest.approx(before + 1, abs=3e-3)
+    assert (np.diff(implied.rts) > 0).all()
+
+
 def test_a_well_made_network_is_sane_at_the_edges_and_spoilt_ones_are_not() -> None:
     bounds = DDM.model.bounds
     verdicts = {}

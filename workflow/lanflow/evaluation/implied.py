@@ -91,7 +91,10 @@ def implied_density(
 
 
 def rt_grid(shift: float, until: float) -> Array:
-    """Rts from 0: even up to ``shift``, the non-decision time, then even in logarithms.
+    """Rts from 0: even up to ``shift``, the non-decision time, and even in logarithms around it.
+
+    Before it a network is smooth where its model has an edge: with even steps alone, a tenth of a
+    probability was counted that is not there.
 
     Parameters
     ----------
@@ -101,7 +104,10 @@ def rt_grid(shift: float, until: float) -> Array:
         Seconds after ``shift`` at which the grid ends.
     """
     times = np.geomspace(FIRST_TIME, until, _LOG_STEPS)
-    early = np.linspace(0, shift, _LINEAR_STEPS) if shift > 0 else np.zeros(1)
+    if shift <= 0:
+        return np.concatenate([np.zeros(1), shift + times])
+    before = np.maximum(shift - np.geomspace(FIRST_TIME, shift, _LINEAR_STEPS), 0)
+    early = np.union1d(np.linspace(0, shift, _LINEAR_STEPS), before)
     return np.concatenate([early, shift + times])
 
 
