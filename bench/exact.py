@@ -49,6 +49,7 @@ CHAPTERS = {
     **dict.fromkeys(("full_ddm", "full_ddm_rv"), "variable"),
     **dict.fromkeys(("ddm_flexbound_seq2", "ddm_flexbound_par2"), "two/stages"),
     "levy_flexbound": "levy",
+    "ddm_flex_leak2": "two_leaks",
     "ddm_flexbound_mic2_ornstein": "two/levels",
     "ddm_flexbound_mic2_multinoise": "two/levels",
     "ddm_flexbound_tradeoff": "two/levels",
@@ -79,6 +80,7 @@ its density and names its source.
 | `two/stages` | two decisions, in sequence or side by side, between the same boundaries |
 | `two/bent` | the same between boundaries that are not straight, from the density of the place |
 | `levy` | one particle with stable noise, between boundaries that are straight lines |
+| `two_leaks` | one particle with two inputs, each of which leaks at a rate of its own |
 
 ## What ssm-simulators' simulators do
 
@@ -125,6 +127,8 @@ else:
   boundary has, so that they change nothing. With the boundary's own it begins with a jump, and no
   density is solved; nor for `ddm_mic2_multinoise_conflict_gamma_no_bias`, whose low choice is read
   off with a boundary that may rise again. Both have labels by `kde`.
+- `conflict_stimflexrel1_leak2`: both inputs leak to zero, the start does not; their noise is the
+  same, and `v` changes nothing.
 - Diffusions are looked at once a step (0.001 s), as if boundaries were 0.018 further away. The
   densities have no step; the tests correct for that of the simulations.
 
@@ -318,13 +322,18 @@ def main() -> None:
     from importlib.metadata import version
 
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--models", nargs="+", help="their rows alone, printed")
     parser.add_argument("--sets", type=int, default=20, help="parameter vectors of each model")
     parser.add_argument("--hssm", type=Path, help="a python that has HSSM")
     parser.add_argument("--output", type=Path, help="the page; printed when left out")
     parser.add_argument("--remark", default="", help="a sentence on the machine, for the page")
     options = parser.parse_args()
     head = ["model", "source", "ms", "mean", "99th pct", "largest", "above 1", "test"]
-    rows = [measured(model, options.sets) for model in exact_models()]
+    models = map(find_model, options.models) if options.models else exact_models()
+    rows = [measured(model, options.sets) for model in models]
+    if options.models:
+        print(markdown_table(head, rows))
+        return
     text = HEAD.format(version=version("ssm-simulators"))
     text += MODELS_HEAD.format(rows=N_ROWS, sets=options.sets, remark=options.remark)
     text += markdown_table(head, rows) + "\n"

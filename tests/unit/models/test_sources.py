@@ -46,6 +46,7 @@ def made(model: str, source: Any, *, seed: int = 1, point: Any = None) -> dict[s
         ("weibull", "solver"),
         ("ornstein_angle_deadline", "solver"),
         ("conflict_ds", "solver"),
+        ("conflict_stimflexrel1_leak2_deadline", "solver"),
         ("lba3", "analytic"),
         ("lba_angle_3_deadline", "analytic"),
         ("dev_rlwm_lba_pw_v1", "analytic"),

@@ -230,20 +230,11 @@ def process_of(model: Model, theta: Mapping[str, float], until: float) -> Proces
 
     Boundary and drift are those that its simulator would use.
     """
-    from ssms.basic_simulators.simulator import make_drift_dict
-
     theta = _as_simulated(model, theta)
-    made = make_drift_dict(model.config, dict(theta))
-
-    def drift(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        if "drift_fun" not in made:
-            return np.full_like(t, theta["v"])
-        return np.asarray(made["drift_fun"](t=t, **made["drift_params"]), float)
-
     leaks = PARTICLES[str(model.simulator)]
     return Process(
         boundary=boundary_of(model, theta),
-        drift=drift,
+        drift=drift_of(model, theta),
         start=theta["z"],
         leak=theta["g"] if leaks else 0.0,
         until=until,
@@ -258,6 +249,21 @@ def boundary_of(
 
     made = make_boundary_dict(model.config, dict(theta))
     return lambda t: np.asarray(made["boundary_fun"](t=t, **made["boundary_params"]), float)
+
+
+def drift_of(
+    model: Model, theta: Mapping[str, float]
+) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    """The drift that a model's simulator would use, at times in seconds.
+
+    Shape (times,); (times, inputs) where each input has its own.
+    """
+    from ssms.basic_simulators.simulator import make_drift_dict
+
+    made = make_drift_dict(model.config, dict(theta))
+    if "drift_fun" not in made:
+        return lambda t: np.full_like(t, theta["v"])
+    return lambda t: np.asarray(made["drift_fun"](t=t, **made["drift_params"]), float)
 
 
 def simulator_arguments(

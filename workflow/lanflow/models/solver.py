@@ -161,24 +161,38 @@ def solve(process: Process, times: Array, n_space: int) -> Array:
     diffusion = np.diff(tau) / (2 * h**2)
     push = np.diff(relative_way) / (2 * h)
     pull = (np.diff(np.log(b)) + process.leak * np.diff(times)) / (2 * h)
-    q = b[0] * _start(process, y * b[0], times[0], b[0], way[0])
+    damped = float(np.exp(-process.leak * times[0]))
+    mean = (2 * process.start - 1) * process.course.b[0] * damped + way[0] * np.sqrt(damped)
+    q = b[0] * packet(process, y * b[0], times[0], b[0], mean, times[0] * damped)
     left, right = (y - h / 2)[1:], (y + h / 2)[:-1]
     below, above, centre = (np.empty(n_space - k, complex) for k in (2, 2, 1))
     out = np.empty((2, len(times)))
-    out[:, 0] = _slopes(q, h)
+    out[:, 0] = slopes(q, h)
     for i in range(len(times) - 1):
         below[:] = pull[i] * left - (push[i] + diffusion[i])
         above[:] = (push[i] - diffusion[i]) - pull[i] * right
         centre[:] = 2 * diffusion[i] - pull[i] * h - POLE
         part = zgtsv(below, centre, above, q.astype(complex), 1, 1, 1, 1)[3]
         q = 2 * (RESIDUE * part).real
-        out[:, i + 1] = _slopes(q, h)
-    out[:, 1:] *= np.exp(_lag(process, times))
+        out[:, i + 1] = slopes(q, h)
+    out[:, 1:] *= np.exp(lags(process, times))
     return out / (2 * b**2)
 
 
-def _lag(process: Process, times: Array) -> Array:
-    """Corrections of the slopes at the ends of steps, logarithms of factors, shape (2, steps)."""
+def lags(
+    process: Process, times: Array, *, push: Array | float = 0.0, pull: Array | float = 0.0
+) -> Array:
+    """Corrections of the slopes at the ends of steps, logarithms of factors, shape (2, steps).
+
+    Parameters
+    ----------
+    process
+        The particle.
+    times
+        Of the steps.
+    push, pull
+        Drift and leak besides those of the process, at the times.
+    """
     course = process.course
     b, tau, *_ = course.at(times)
     jumped = np.isin(course.t, course.jumps[1])
@@ -188,16 +202,26 @@ def _lag(process: Process, times: Array) -> Array:
         )
         for row in (course.drift, course.slope)
     )
-    outward = SIDES * b * drift - b * slope - process.leak * b**2
+    outward = SIDES * b * (drift + push) - b * slope - (process.leak + pull) * b**2
     lag = np.diff(outward, axis=1) * np.sqrt(np.diff(tau) / 12)
     return np.asarray(np.clip(lag, -_MOST_LAG, _MOST_LAG))
 
 
-def _start(process: Process, x: Array, t: float, b: float, way: float) -> Array:
-    """Density of the place shortly after the start: a Gaussian, less what has met a boundary."""
-    damped = np.exp(-process.leak * t)
+def packet(process: Process, x: Array, t: float, b: float, mean: float, variance: float) -> Array:
+    """Density of places shortly after the start: a Gaussian, less what has met a boundary.
+
+    Parameters
+    ----------
+    process
+        The particle.
+    x
+        Places.
+    t, b
+        Time since the start, seconds, and the boundary then.
+    mean, variance
+        Of a particle without boundaries.
+    """
     a, start = process.course.began(t), (2 * process.start - 1) * process.course.b[0]
-    mean, variance = start * damped + way * np.sqrt(damped), t * damped
     free = np.exp(-((x - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
     # Of the bridges from the start to x, those that stay on this side of a straight boundary.
     upper = -np.expm1(-2 * (a - start) * (b - x) / t)
@@ -205,8 +229,8 @@ def _start(process: Process, x: Array, t: float, b: float, way: float) -> Array:
     return np.asarray(free * upper * lower)
 
 
-def _slopes(q: Array, h: float) -> tuple[float, float]:
-    """Slopes of the density at the boundaries, where it is zero, to fourth order."""
+def slopes(q: Array, h: float) -> tuple[float, float]:
+    """Slopes inwards of the density at the boundaries, where it is zero, to fourth order."""
     lower = (48 * q[0] - 36 * q[1] + 16 * q[2] - 3 * q[3]) / (12 * h)
     upper = (48 * q[-1] - 36 * q[-2] + 16 * q[-3] - 3 * q[-4]) / (12 * h)
     return lower, upper
@@ -221,9 +245,18 @@ class Solution:
         The particle.
     n_space, step
         Of the finer grid; see :data:`N_SPACE` and :data:`STEP`.
+    solve
+        Densities of both choices by process, times and number of steps in space.
     """
 
-    def __init__(self, process: Process, *, n_space: int = N_SPACE, step: float = STEP) -> None:
+    def __init__(
+        self,
+        process: Process,
+        *,
+        n_space: int = N_SPACE,
+        step: float = STEP,
+        solve: Callable[[Process, Array, int], Array] = solve,
+    ) -> None:
         self._process = process
         steps = step_times(process, step)
         n_space = 2 * int(np.ceil(n_space / 2 * _fineness(process)))

@@ -5,6 +5,7 @@ our kernel density of simulations; ``exact_kde`` and ``pyddm`` are ssm-simulator
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal, Protocol, get_args
 
 import numpy as np
@@ -16,16 +17,19 @@ from lanflow.models.exact.recognised import (
     is_closed_race,
     is_levy,
     is_reflected_race,
+    is_two_leaks,
     is_two_levels,
     is_two_stages,
     is_variable,
     levy_of,
     race_of,
+    two_leaks_of,
     two_levels_of,
     two_stages_of,
     variable_of,
 )
 from lanflow.models.exact.two.levels_solved import Solution as TwoLevelSolution
+from lanflow.models.exact.two_leaks import N_TERMS
 from lanflow.models.model import Model
 from lanflow.models.simulators import has_leaping_boundary, is_one_particle, process_of
 from lanflow.models.solver import N_SPACE, STEP, Solution
@@ -51,6 +55,7 @@ def has_source(source: Source, model: Model) -> bool:
                 (is_one_particle(model) and not has_leaping_boundary(model))
                 or is_reflected_race(model)
                 or is_levy(model)
+                or is_two_leaks(model)
                 or is_two_stages(model, is_straight=False)
                 or is_two_levels(model)
             )
@@ -63,8 +68,8 @@ def has_source(source: Source, model: Model) -> bool:
 
 def is_in_chapter(model: Model) -> bool:
     """True if a model's density is in one of the chapters of :mod:`lanflow.models.exact`."""
-    kinds = (is_closed_race, is_reflected_race, is_variable, is_two_stages, is_two_levels, is_levy)
-    return any(is_one(model) for is_one in kinds)
+    kinds = (is_closed_race, is_reflected_race, is_variable, is_levy, is_two_leaks)
+    return any(is_one(model) for is_one in (*kinds, is_two_stages, is_two_levels))
 
 
 def is_exactly_known(model: Model) -> bool:
@@ -173,10 +178,18 @@ def make_density(
     if is_levy(model):
         particle = levy_of(model, theta, max_t, refinement=refinement)
         return _density_of(particle, model, theta, max_t)
-    process = process_of(model, theta, max_t)
-    solution = Solution(process, n_space=refinement * N_SPACE, step=STEP / refinement)
+    solution = _solution(model, theta, max_t, refinement)
     deadline = theta.get("deadline", np.inf)
     return Density(solution.log_density, solution.times, theta["t"], max_t, deadline)
+
+
+def _solution(model: Model, theta: Mapping[str, float], max_t: float, refinement: int) -> Solution:
+    """One particle's equation solved."""
+    n_space, step = refinement * N_SPACE, STEP / refinement
+    if not is_two_leaks(model):
+        return Solution(process_of(model, theta, max_t), n_space=n_space, step=step)
+    two = replace(two_leaks_of(model, theta, max_t), n_terms=N_TERMS + refinement - 1)
+    return Solution(two.process, n_space=n_space, step=step, solve=two.solve)
 
 
 class _Solved(Protocol):

@@ -232,6 +232,15 @@ def test_a_damaged_file_is_told_even_if_it_does_not_mention_the_model() -> None:
             {"simulator": "__import__('cssm').ddm_flexbound", "drift": "lambda t, v: v"},
             "drift: the simulator ddm_flexbound takes none; leave 'simulator' out",
         ),
+        (
+            BOUND,
+            {
+                "simulator": "__import__('cssm').ddm_flex_leak2",
+                "choices": "[-1, 1]",
+                "drift": '"constant"',
+            },
+            "simulator: ddm_flex_leak2 of ssm-simulators fails at v 0, a 1.25, t 0.3, tau 3: ",
+        ),
         (SIMULATOR, {"choices": None}, "choices: expected a list of at least two different whole"),
         (SIMULATOR, {"choices": "[0.5, 1]"}, "choices: expected a list of at least two"),
         (SIMULATOR, {"nchoices": "3"}, "nchoices: is 3, but choices are [0, 1]"),

@@ -20,14 +20,17 @@ from lanflow.models.exact.ballistic import (
     joined_later_race,
 )
 from lanflow.models.exact.closed_races import poisson_race, racing_diffusion
+from lanflow.models.exact.course import Process
 from lanflow.models.exact.race import Race
 from lanflow.models.exact.reflected import Reflected
 from lanflow.models.exact.two.levels import LEAST_SHAPE, MOST_DRIFT, MOST_HEIGHT, TwoLevels
 from lanflow.models.exact.two.stages import CHOICES, Particle, TwoStages
+from lanflow.models.exact.two_leaks import TwoLeaks
 from lanflow.models.exact.variable import Variable
 from lanflow.models.model import Model
 from lanflow.models.simulators import (
     boundary_of,
+    drift_of,
     simulator_arguments,
     simulator_distributions,
 )
@@ -125,6 +128,18 @@ def is_levy(model: Model) -> bool:
         return False
     lowest, highest = model.bounds["alpha"]
     return lowest >= 1 and highest <= 2
+
+
+def is_two_leaks(model: Model) -> bool:
+    """True if a model is one particle with two inputs, each with a leak of its own."""
+    return (
+        model.simulator == "ddm_flex_leak2"
+        and model.definition.drift == "conflict_stimflexrel1_dual_drift"
+        and not {"boundary", "simulator"} & set(model.definition.own)
+        and {"t", "gt", "gd"} <= set(model.parameters)
+        and not _NOISE & set(model.parameters)
+        and model.choices == (-1, 1)
+    )
 
 
 def is_two_levels(model: Model) -> bool:
@@ -330,6 +345,32 @@ def levy_of(
     given = _numbers(model, theta)
     slope = float(np.tan(given["theta"])) if model.definition.boundary == "angle" else 0.0
     return Levy(given["v"], given["a"], given["z"], given["alpha"], slope, until, refinement)
+
+
+def two_leaks_of(model: Model, theta: Mapping[str, float], until: float) -> TwoLeaks:
+    """The particle with two inputs of a model at given parameters.
+
+    Parameters
+    ----------
+    model
+        One for which :func:`is_two_leaks` is true.
+    theta
+        The parameters by name.
+    until
+        How long a decision may take, seconds.
+    """
+    given = _numbers(model, theta)
+    boundary, drift = boundary_of(model, given), drift_of(model, given)
+    leak, split = (given["gt"] + given["gd"]) / 2, (given["gt"] - given["gd"]) / 2
+    start = (2 * given["z"] - 1) * float(boundary(np.zeros(1)).item())
+    process = Process(
+        boundary=boundary,
+        drift=lambda t: drift(t).sum(axis=1) + leak * start,
+        start=given["z"],
+        leak=leak,
+        until=until,
+    )
+    return TwoLeaks(process, lambda t: drift(t) @ [1.0, -1.0] + split * start, split)
 
 
 def two_levels_of(

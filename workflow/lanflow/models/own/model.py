@@ -18,8 +18,15 @@ from lanflow.core.errors import UserError
 from lanflow.core.names import is_name
 from lanflow.core.settings import suggest
 from lanflow.models.definition import THEIRS
+from lanflow.models.generation import neutral
 from lanflow.models.models_file import DEADLINE, EXPECTED, ModelsFile
-from lanflow.models.own.simulator import EXTRA, OF_A_RUN, OwnSimulator, arguments_of
+from lanflow.models.own.simulator import (
+    EXTRA,
+    OF_A_RUN,
+    OwnSimulator,
+    arguments_of,
+    numpy_seeded,
+)
 from lanflow.models.own.values import GivenValues, centre
 
 # Keys of a model. ssm-simulators' own descriptions have all of them; most may be left out.
@@ -146,11 +153,13 @@ class _Definition(GivenValues):
         for part, function in functions.items():
             if function is not None:
                 config |= function.config(part, f"{self._name}@{self._file.sha256[:16]}")
+        theta = dict(zip(params, config["default_params"], strict=True))
         if is_own:
-            theta = dict(zip(params, config["default_params"], strict=True))
             own = OwnSimulator(simulator, tuple(params), tuple(choices), self._where("simulator"))
             own.simulate(theta, n_samples=_N_TRIED, delta_t=0.001, max_t=20.0, random_state=1)
             config["simulator"] = own
+        else:
+            self._try_theirs(config, theta)
         return OwnModel(config, self._record(config, functions, simulator))
 
     def _function(self, part: str, params: list[str]) -> "_OfTime | None":
@@ -225,6 +234,23 @@ class _Definition(GivenValues):
         if not np.isfinite(values).all() or (part == "boundary" and values[0] <= 0):
             what = "a positive number at t = 0" if part == "boundary" else "numbers"
             self._refuse(part, f"{_shown(function.function)} gives {values}; expected {what}")
+
+    def _try_theirs(self, config: Mapping[str, Any], theta: Mapping[str, float]) -> None:
+        """Simulate a few trials by a simulator of ssm-simulators, which may need what is not there.
+
+        It says so nowhere: ``ddm_flex_leak2`` wants a drift for each of two inputs.
+        """
+        from ssms.basic_simulators import Simulator
+
+        try:
+            with numpy_seeded(1):
+                Simulator(model=neutral(config)).simulate(
+                    theta=dict(theta), n_samples=_N_TRIED, random_state=1
+                )
+        except Exception as e:  # whatever it raises of what it was not made for
+            at = ", ".join(f"{name} {value:g}" for name, value in theta.items())
+            name, said = config["simulator"].__name__, f"{type(e).__name__}: {e}"
+            self._refuse("simulator", f"{name} of ssm-simulators fails at {at}: {said}")
 
     def _simulator(
         self,
