@@ -15,6 +15,8 @@ from cpu_parts.training_files import TrainingFiles, generation_settings
 
 PACKING = "lanflow materialise"
 KDE, EXACT = "lanflow, kde", "lanflow, exact labels"
+# A core that shares its parts with another is slower: beside one process of theirs stands one.
+KDE_ALONE = "lanflow, kde, one process"
 THEIR_KDE = "ssm-simulators, kde"
 MEGABYTE = 1e6
 _LEAST_FILES = 10
@@ -72,6 +74,7 @@ def measure_generation(setting: Setting, _: TrainingFiles) -> tuple[Figure, ...]
     size = setting.size.generation
     tasks = [
         _generation_task(KDE, "kde", size.sets, size.short_sets, setting),
+        _generation_task(KDE_ALONE, "kde", size.their_sets, size.their_short_sets, setting),
         _generation_task(THEIR_KDE, "kde", size.their_sets, size.their_short_sets, setting),
         _generation_task(EXACT, "analytic", size.exact_sets, size.exact_short_sets, setting),
     ]
@@ -96,13 +99,14 @@ def _generation_task(name: str, labels: str, sets: int, short_sets: int, setting
 
 
 def _generation_command(name: str, labels: str, sets: int, setting: Setting) -> Command:
-    """The command that makes one file of so many sets on all cores."""
+    """The command that makes one file of so many sets; theirs is one process."""
     size, folder = setting.size.generation, setting.new_folder("generated")
     config = folder / "generation.yaml"
     settings = generation_settings(
         sets=sets, rows=size.rows, simulations=size.simulations, labels=labels
     )
-    program: list[object] = [setting.ours / "lanflow", "generate", "--processes", setting.threads]
+    processes = 1 if name == KDE_ALONE else setting.threads
+    program: list[object] = [setting.ours / "lanflow", "generate", "--processes", processes]
     if name == THEIR_KDE:
         settings.pop("ESTIMATOR")  # theirs has one kind of labels
         # Their command is part of this environment, of which lanflow needs the simulators.

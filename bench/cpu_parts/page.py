@@ -217,10 +217,10 @@ def generation_table(part: Part) -> str:
         whole = [figure.values["wall_s"], figure.values["cpu_s"]]
         rows.append([figure.contender, sets, spread(cost), spread(busy, _percent)])
         rows[-1] += map(spread, whole)
-    ours, theirs = part.find(data.KDE), part.find(data.THEIR_KDE)
+    ours, theirs = part.find(data.KDE_ALONE), part.find(data.THEIR_KDE)
     if ours and theirs:
         costs = [data.core_seconds_per_set(figure) for figure in (ours, theirs)]
-        rows.append(["ratio, kde", "", spread(ratios(*costs)), "", "", ""])
+        rows.append(["ratio, kde by one process", "", spread(ratios(*costs)), "", "", ""])
     head = ["", "sets", "core-seconds a set", "cores busy", "longer command, s", "its CPU, s"]
     return markdown_table(head, rows)
 
@@ -251,9 +251,9 @@ def workflow_table(part: Part) -> str:
             shown = [*map(spread, pair), *[""] * (2 - len(pair))]
             shown.append(spread(ratios(*pair)) if beside else "")
             rows.append([ours, _words(figure.case), shown[0], theirs, *shown[1:]])
-    imported = part.find(workflow.IMPORT)
-    if imported:
-        rows.append([workflow.IMPORT, "", spread(imported.values["wall_s"]), "", "", ""])
+    for name in (workflow.IMPORT, workflow.ANSWER):
+        if found := part.find(name):
+            rows.append([name, "", spread(found.values["wall_s"]), "", "", ""])
     return markdown_table(["", "of", "s", "beside", "s", "ratio"], rows)
 
 

@@ -21,17 +21,20 @@ EVALUATION, FIGURES = "lanflow evaluate", "lanflow plot"
 _N_FILES, _SPLIT, _ROWS, _EPOCHS = 2, 0.5, 100, 2
 _FEW = "2"
 _DID_NOT_PASS = 3
-# The least that a training has to load: its library, with a device that computed something.
+# The least that commands have to load: a training its library, with a device that computed
+# something; an evaluation both, to hold them against one another.
 IMPORTS = {
     "jax": "import of JAX, and a sum",
     "torch": "import of Torch, and a sum",
     "onnxruntime": "import of onnxruntime",
+    "ssms": "import of ssm-simulators",
     "matplotlib": "import of matplotlib",
 }
 _PROGRAMS = {
     "jax": "import jax; jax.numpy.ones(2).sum().block_until_ready()",
     "torch": "import torch; torch.ones(2).sum().item()",
     "onnxruntime": "import onnxruntime",
+    "ssms": "import ssms",
     "matplotlib": "import matplotlib.figure",
 }
 

@@ -181,10 +181,9 @@ def _query() -> Target:
 
     def limit(part: Part) -> str:
         query, imported = figures(part)
-        return (
-            f"{query.case['runs']:,} runs; the import alone: "
-            f"{_seconds(median(imported.values['wall_s']))}"
-        )
+        first = _need(part, workflow.ANSWER)
+        alone, answer = (_seconds(median(each.values["wall_s"])) for each in (imported, first))
+        return f"{query.case['runs']:,} runs; the import: {alone}; {workflow.ANSWER}: {answer}"
 
     what = "query beyond the import of MLflow"
     return Target(what, "workflow", values, limit, most=1, words=_seconds)
@@ -211,9 +210,13 @@ def _over(part: Part, beside: str) -> list[float]:
     return ratios(*(_need(part, n).values["wall_s"] for n in (workflow.DRY_RUN, beside)))
 
 
-def _start(what: str, contender: str, beside: str) -> Target:
+def _start(what: str, contender: str, *libraries: str) -> Target:
     def limit(part: Part) -> str:
-        return f"{beside}: {_seconds(median(_need(part, beside).values['wall_s']))}"
+        names = [starts.IMPORTS[library] for library in libraries]
+        alone = {name: median(_need(part, name).values["wall_s"]) for name in names}
+        shown = [f"{name}: {_seconds(seconds)}" for name, seconds in alone.items()]
+        together = [f"together: {_seconds(sum(alone.values()))}"] if len(alone) > 1 else []
+        return "; ".join(shown + together)
 
     def values(part: Part) -> Sequence[float]:
         return _need(part, contender).values["wall_s"]
@@ -279,6 +282,19 @@ def _busy() -> Target:
     return Target(what, "generation", values, limit, least=0.95, words=_percent)
 
 
+def _kde() -> Target:
+    def values(part: Part) -> list[float]:
+        figures = _need(part, data.KDE_ALONE), _need(part, data.THEIR_KDE)
+        return ratios(*(data.core_seconds_per_set(figure) for figure in figures))
+
+    def limit(part: Part) -> str:
+        cost = median(data.core_seconds_per_set(_need(part, data.KDE)))
+        return f"{short_number(cost)} core-seconds a set by a process on every core at once"
+
+    what = "core-seconds a set over ssm-simulators', kde"
+    return Target(what, "generation", values, limit, most=1 / 3)
+
+
 def _study() -> Target:
     def values(part: Part) -> list[float]:
         figure = _need(part, workflow.BUILD)
@@ -310,17 +326,18 @@ TARGETS = (
     _start(
         "a training's first batch, jax",
         training.contender(training.OURS, "jax"),
-        starts.IMPORTS["jax"],
+        "jax",
     ),
     _start(
         "a training's first batch, torch",
         training.contender(training.OURS, "torch"),
-        starts.IMPORTS["torch"],
+        "torch",
     ),
-    _start("an evaluation's first score", starts.EVALUATION, starts.IMPORTS["onnxruntime"]),
-    _start("a figure's first line", starts.FIGURES, starts.IMPORTS["matplotlib"]),
+    _start("an evaluation's first score", starts.EVALUATION, "ssms", "onnxruntime", "jax", "torch"),
+    _start("a figure's first line", starts.FIGURES, "ssms", "onnxruntime", "matplotlib"),
     _packing_rate(),
     _packing_memory(),
     _busy(),
+    _kde(),
     _study(),
 )

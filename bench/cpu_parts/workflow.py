@@ -26,6 +26,9 @@ from cpu_parts.training_files import TrainingFiles, generation_settings
 log = logging.getLogger(__name__)
 
 QUERY, THEIR_QUERY, IMPORT = "lanflow query", "LANfactory's query", "import of MLflow"
+# For an SQL store MLflow imports half as much again, when it is first asked.
+ANSWER = "MLflow's first answer of an SQL store"
+_ASK = "import sys; from mlflow import MlflowClient; MlflowClient(sys.argv[1]).get_experiment('1')"
 DRY_RUN, BARE = "dry-run of lanflow", "bare Snakemake, as many jobs"
 BARE_15 = "bare Snakemake, 15 jobs a network"
 BUILD = "build of a study"
@@ -92,6 +95,9 @@ def _query_tasks(n_runs: int, setting: Setting) -> list[Task]:
     words = [setting.ours / "lanflow", "query", experiment, "--output", folder / "query.json"]
     ours = Command([*words, "--mlflow-tracking-uri", store], folder)
     tasks = [_task(QUERY, {"runs": n_runs}, ours)]
+    if n_runs == setting.size.runs[-1]:
+        ask = [sys.executable, "-c", _ASK, store]
+        tasks.append(_task(ANSWER, {"runs": n_runs}, Command(ask, folder)))
     if setting.theirs:
         program = [setting.theirs / "python", "-c", _THEIR_QUERY]
         theirs = Command([*program, experiment, store, str(n_runs)], folder, is_ours=False)

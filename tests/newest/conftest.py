@@ -30,6 +30,8 @@ GENERATION_YAML = {
     "ESTIMATOR": {"TYPE": "kde"},
 }
 ROWS_PER_BATCH = {"lan": 100, "cpn": 4}
+# On the second Python, which has the same versions of everything, one kind says as much.
+KINDS = ("lan", "cpn") if sys.version_info[:2] == (3, 12) else ("lan",)
 
 
 def entry_point(package: str, name: str) -> list[str]:
@@ -61,8 +63,8 @@ class OneEnvironment:
     store
         Tracked them.
     ours, theirs
-        By network type: our network's folder; the files that LANfactory's command wrote. Its cpn
-        is trained on files that lanflow's command simulated.
+        By network type: our network's folder; the files that LANfactory's command wrote. The last
+        of its networks is trained on files that lanflow's command simulated.
     """
 
     data: Path
@@ -83,9 +85,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> OneEnvironment:
     data = next(folder.rglob("training_data_*.pickle")).parent
     command = [*entry_point("lanflow", "lanflow"), "generate", *options[:2], "--n-files", "4"]
     run([*command, "--model", "ddm", "--output", "our_data", "--processes", "1"], folder)
-    their_data = {"lan": data, "cpn": folder / "our_data" / "training_data"}
+    their_data = dict.fromkeys(KINDS, data) | {KINDS[-1]: folder / "our_data/training_data"}
     ours, theirs = {}, {}
-    for kind in ROWS_PER_BATCH:
+    for kind in KINDS:
         path = folder / f"{kind}.yaml"
         path.write_text(yaml.safe_dump(_training_yaml(kind)))
         given = ["--config-path", path, "--networks-path-base"]

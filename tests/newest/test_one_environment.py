@@ -11,12 +11,11 @@ import pandas as pd
 import pytest
 
 from tests.environments import last_line
-from tests.newest.conftest import HERE, OneEnvironment, entry_point, run
+from tests.newest.conftest import HERE, KINDS, OneEnvironment, entry_point, run
 
 pytestmark = pytest.mark.newest
 
 PEER_SCRIPTS = HERE.parent / "peers" / "scripts"
-KINDS = ("lan", "cpn")
 
 
 def beside(folder: Path, ending: str) -> Path:
@@ -75,7 +74,7 @@ def test_its_files_and_ours_have_the_same_names_and_keys(kind: str, made: OneEnv
 
 
 def test_lanfactorys_command_trains_on_our_files(made: OneEnvironment) -> None:
-    (history,) = (path for path in made.theirs["cpn"] if path.name.endswith("history.csv"))
+    (history,) = (path for path in made.theirs[KINDS[-1]] if path.name.endswith("history.csv"))
     losses = pd.read_csv(history)["val_loss"]
     assert len(losses) == 2  # epochs
     assert np.isfinite(losses).all()

@@ -15,7 +15,7 @@ from lanflow.evaluation.published import accuracy_limits
 from lanflow.evaluation.record import read_evaluation
 from lanflow.networks.graph import check_contract
 from tests.conftest import sha256
-from tests.workflow.conftest import TINY, Checkout, make_checkout
+from tests.workflow.conftest import Checkout
 
 NETWORK = "results/networks/lan/ddm/lan_jax"
 
@@ -256,20 +256,3 @@ def test_printed_commands_can_be_pasted(tiny: Checkout) -> None:
     assert sha256(Path(result["onnx"])) == sha256(
         tiny.folder / "results/networks/lan/ddm/lan_torch/model.onnx"
     )
-
-
-@pytest.mark.slow
-def test_a_second_build_gives_the_same_bytes(
-    tiny: Checkout, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    again = make_checkout(tmp_path_factory.mktemp("again"), study=TINY)
-    again.snakemake("--cores", "1", "--until", "train_network", PYTHONHASHSEED="7")
-    names = sorted(
-        path.relative_to(tiny.folder)
-        for pattern in ("results/**/*.pickle", "results/networks/**/model.onnx", "results/**/*.npy")
-        for path in tiny.folder.glob(pattern)
-        if "networks" not in path.parts or path.name == "model.onnx"
-    )
-    assert len(names) == 2 + 2 + 12
-    first, second = ({n: sha256(built.folder / n) for n in names} for built in (tiny, again))
-    assert first == second

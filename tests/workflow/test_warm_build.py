@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.conftest import Checkout, make_checkout
+from tests.workflow.conftest import TINY, Checkout, make_checkout
 
 # Notes what every process starts, without a change of what it does.
 NOTES = """\
@@ -20,54 +20,55 @@ def note(event, arguments):
 sys.addaudithook(note)
 """
 # Made with the same bytes by every build; the others hold times, ids of runs and machines.
-SAME = (
-    *("ddm/generation/chunk_0/training_data/*", "ddm/data_set/arrays/*", "ddm/audit.json"),
-    *("networks/lan/ddm/*/model.onnx", "networks/lan/ddm/*/weights_*"),
-    *("networks/lan/ddm/*/scores.npz", "networks/lan/ddm/*/plot_*.png"),
-)
+SAME = {
+    "ddm/generation/chunk_*/training_data/*.pickle": 2,
+    "ddm/data_set/arrays/*.npy": 12,
+    "networks/lan/ddm/*/model.onnx": 2,
+    "networks/lan/ddm/*/evaluation.npz": 2,
+    "networks/lan/ddm/*/plot_*.png": 8,
+}
 
 
-def study(folder: Path) -> Checkout:
-    folder.mkdir()
-    made = make_checkout(folder)
-    (folder / "notes").mkdir()
-    (folder / "notes" / "sitecustomize.py").write_text(NOTES)
-    network = {"config": "training.yaml", "threads": 1}
-    data = {"generate": {"config": "generation.yaml", "threads": 1}}
-    made.write_study(models={"ddm": {"data": data, "networks": {"lan": network}}})
+@pytest.fixture
+def noted(tmp_path: Path) -> Checkout:
+    """A fresh copy whose processes note what they start."""
+    made = make_checkout(tmp_path, study=TINY)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "sitecustomize.py").write_text(NOTES)
     return made
 
 
-def snakemake(made: Checkout, *arguments: str, **variables: str) -> tuple[str, list[str]]:
-    """What a build prints, and the warm processes that it starts."""
-    notes = made.folder / "notes.txt"
-    places = [str(made.folder / "notes"), *filter(None, [os.environ.get("PYTHONPATH")])]
+def warm_processes(noted: Checkout, *arguments: str, **variables: str) -> list[str]:
+    """Warm processes that a build starts."""
+    notes = noted.folder / "notes.txt"
+    places = [str(noted.folder / "notes"), *filter(None, [os.environ.get("PYTHONPATH")])]
     variables |= {"LANFLOW_TEST_NOTES": str(notes), "PYTHONPATH": os.pathsep.join(places)}
-    output = made.snakemake(*arguments, study="my_study.yaml", **variables)
+    noted.snakemake(*arguments, **variables)
     started = notes.read_text().splitlines() if notes.exists() else []
-    return output, [line for line in started if "lanflow.workflow.warm.server" in line]
-
-
-def contents(results: Path) -> dict[str, bytes]:
-    paths = [path for pattern in SAME for path in results.glob(pattern)]
-    return {str(path.relative_to(results)): path.read_bytes() for path in paths}
+    return [line for line in started if "lanflow.workflow.warm.server" in line]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="jobs are no forks elsewhere")
-def test_it_makes_the_same_bytes(tmp_path: Path) -> None:
-    made = [study(tmp_path / name) for name in ("warm", "cold")]
-    warm, cold = (each.folder / "results" for each in made)
-    output, started = snakemake(made[0])
-    assert len(started) == 1, output
-    assert snakemake(made[1], LANFLOW_WARM="off")[1] == []
-    assert contents(warm) == contents(cold)
-    assert {path.split("/")[0] for path in contents(warm)} == {"ddm", "networks"}
-    assert len(contents(warm)) > len(SAME)
+def test_jobs_are_forks_of_one_process(noted: Checkout) -> None:
+    assert len(warm_processes(noted, "--until", "audit_data")) == 1
+    assert (noted.folder / "results/ddm/audit.json").exists()
 
 
-def test_a_dry_run_starts_none(tmp_path: Path) -> None:
-    made = study(tmp_path / "study")
-    output, started = snakemake(made, "-n")
-    assert "train_network" in output
-    assert started == []
+@pytest.mark.slow
+def test_a_second_build_without_it_and_on_one_core_makes_the_same_bytes(
+    tiny: Checkout, noted: Checkout
+) -> None:
+    given = {"LANFLOW_WARM": "off", "PYTHONHASHSEED": "7"}
+    assert warm_processes(noted, "--cores", "1", "--until", "plot_network", **given) == []
+    for pattern, n in SAME.items():
+        first, second = (
+            {path.name + path.parent.name: path.read_bytes() for path in folder.glob(pattern)}
+            for folder in (tiny.folder / "results", noted.folder / "results")
+        )
+        assert len(first) == n
+        assert first == second
+
+
+def test_a_dry_run_starts_none(noted: Checkout) -> None:
+    assert warm_processes(noted, "-n") == []

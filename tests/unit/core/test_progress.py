@@ -92,6 +92,21 @@ def test_in_a_log_there_are_lines_with_speed_and_time_left(
     assert shown.rate.endswith("/s")
 
 
+def test_what_takes_long_is_told_by_how_long_each_takes(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = iter([0.0, 50.0])
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with caplog.at_level(logging.INFO, logger="lanflow"), Progress(8, "recovering", "test") as bar:
+        bar.advance(2)
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line == "recovering: 2 of 8 tests, 25 s a test, 2.5 min left"
+    shown = find_progress([line])
+    assert shown is not None
+    assert (shown.done, shown.rate, shown.left) == ("2 of 8 tests", "25 s each", "2.5 min")
+
+
 def test_a_log_is_not_filled_with_a_line_for_each_unit(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -23,7 +23,8 @@ _SECONDS_TO_FIRST_LINE, _SECONDS_BETWEEN_LINES = 2.0, 10.0
 # Work that may be done before anybody looks has no bar until then.
 _SECONDS_TO_BAR = 1.0
 
-_UNITS = re.compile(r"(?:.*: )?([\d,]+ of [\d,]+ [^,]+), (\S+(?: [kMG])?) \S.*/s, (.+) left")
+_PACE = r"(?:(\S+(?: [kMG])?) \S.*/s|(\S+ \S+) a \S.*)"
+_UNITS = re.compile(rf"(?:.*: )?([\d,]+ of [\d,]+ [^,]+), {_PACE}, (.+) left")
 _EPOCH = re.compile(r"epoch (\d+)/(\d+) .* ([\d,]+) rows/s +(.+) left")
 
 
@@ -92,15 +93,21 @@ class Progress:
         self._next_line = now + _SECONDS_BETWEEN_LINES
         rate = self._n_done / (now - self._start)
         log.info(
-            "%s: %s of %s %ss, %s %ss/s, %s left",
+            "%s: %s of %s %ss, %s, %s left",
             self._description,
             f"{self._n_done:,}",
             f"{self._total:,}",
             self._unit,
-            f"{rate:.3g}" if rate < 100 else format_count(rate),
-            self._unit,
+            _pace(rate, self._unit),
             format_seconds((self._total - self._n_done) / rate),
         )
+
+
+def _pace(rate: float, unit: str) -> str:
+    """Units a second, or how long each takes."""
+    if rate < 1:
+        return f"{format_seconds(1 / rate)} a {unit}"
+    return f"{rate:.3g} {unit}s/s" if rate < 100 else f"{format_count(rate)} {unit}s/s"
 
 
 def with_progress(items: Sequence[Item], description: str, unit: str) -> Iterator[Item]:
@@ -134,7 +141,7 @@ class Shown(NamedTuple):
     done
         Such as ``120 of 4,000 parameter sets`` or ``epoch 3 of 24``.
     rate
-        Such as ``31.2/s`` or ``1.4 M rows/s``.
+        Such as ``31.2/s``, ``25 s each`` or ``1.4 M rows/s``.
     left
         Such as ``12 s``.
     """
@@ -161,7 +168,8 @@ def find_progress(lines: Iterable[str]) -> Shown | None:
             rate = f"{format_count(int(found[3].replace(',', '')))} rows/s"
             return Shown(f"epoch {found[1]} of {found[2]}", rate, found[4])
         if found := _UNITS.fullmatch(line):
-            return Shown(found[1], f"{found[2]}/s", found[3])
+            pace = f"{found[2]}/s" if found[2] else f"{found[3]} each"
+            return Shown(found[1], pace, found[4])
     return None
 
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from lanflow.core.errors import UserError
 from lanflow.core.tables import printable
@@ -131,24 +133,14 @@ def _search(
 def _read_inventory(
     client: MlflowClient, run: Any, folder: str
 ) -> tuple[Mapping[str, object] | None, str]:
-    """Download and read a run's inventory; None if it logged none, or why that is none.
-
-    The artifact is read by its address, which saves one request for each run.
-    """
+    """Read a run's inventory; None if it logged none, or why that is none."""
     if _is_deleted(run):
         return None, ""
-    run_id, place = run.info.run_id, run.info.artifact_uri.rstrip("/")
-    uri = client.tracking_uri
     try:
-        listed = artifacts.list_artifacts(artifact_uri=place, tracking_uri=uri)
-        if all(Path(entry.path).name != INVENTORY_NAME for entry in listed):
+        path = _fetch_inventory(client, run, folder)
+        if path is None:
             return None, ""
-        path = artifacts.download_artifacts(
-            artifact_uri=f"{place}/{INVENTORY_NAME}",
-            dst_path=str(Path(folder, run_id)),
-            tracking_uri=uri,
-        )
-        content = json.loads(Path(path).read_text())
+        content = json.loads(path.read_text())
     except (MlflowException, OSError, ValueError, RecursionError) as e:
         if is_temporary(e):
             raise
@@ -156,6 +148,35 @@ def _read_inventory(
     if not isinstance(content, dict) or not isinstance(content.get("files"), list):
         return None, f"its {INVENTORY_NAME} is not an inventory (no list 'files')"
     return content, ""
+
+
+def _fetch_inventory(client: MlflowClient, run: Any, folder: str) -> Path | None:
+    """The file of a run's inventory, downloaded unless it is on this machine; None without one.
+
+    The artifact is read by its address, which saves one request for each run.
+    """
+    place, uri = run.info.artifact_uri.rstrip("/"), client.tracking_uri
+    here = _local_path(f"{place}/{INVENTORY_NAME}")
+    if here is not None:
+        return here if here.is_file() else None
+    listed = artifacts.list_artifacts(artifact_uri=place, tracking_uri=uri)
+    if all(Path(entry.path).name != INVENTORY_NAME for entry in listed):
+        return None
+    fetched = artifacts.download_artifacts(
+        artifact_uri=f"{place}/{INVENTORY_NAME}",
+        dst_path=str(Path(folder, run.info.run_id)),
+        tracking_uri=uri,
+    )
+    return Path(fetched)
+
+
+def _local_path(address: str) -> Path | None:
+    """The path of an artifact that MLflow keeps in a folder; None if it is elsewhere."""
+    parts = urlsplit(address)
+    if not parts.scheme:
+        return Path(address)
+    is_here = parts.scheme == "file" and parts.netloc in ("", "localhost")
+    return Path(url2pathname(parts.path)) if is_here else None
 
 
 def artifact_fetcher(client: MlflowClient) -> Callable[[str, str, Path], Path]:

@@ -265,12 +265,12 @@ def test_a_finer_grid_gives_the_same_labels(name: str, seed: int) -> None:
 def test_ssm_simulators_simulates_this_density(name: str, n_trials: int) -> None:
     # Particles are looked at once a step, as if boundaries were 0.5826 sqrt(step) further away.
     step = 1e-4
-    given_to_it = {"vh": 2.0, "vl1": 3.0, "vl2": -2.0, "a": 0.5, "d": 0.4, "t": 0.0}
-    given_to_it |= {"zh": 0.4, "zl1": 0.55, "zl2": 0.6, "g": 2.0, "theta": 0.6}
-    given_to_it |= {"scale": 1.5, "alphaGamma": 1.7, "scaleGamma": 0.5}
+    given_to_it = {"vh": 3.1, "vl1": 4.7, "vl2": -3.1, "a": 0.32, "d": 0.4, "t": 0.0}
+    given_to_it |= {"zh": 0.4, "zl1": 0.55, "zl2": 0.6, "g": 4.9, "theta": 0.8}
+    given_to_it |= {"scale": 0.4, "alphaGamma": 1.7, "scaleGamma": 0.2}
     model = find_model(name)
     theta = {parameter: given_to_it[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, n_trials, seed=3, delta_t=step)
+    rts, choices = simulate(model, theta, n_trials, seed=3, delta_t=step, max_t=3.0)
     moved = theta | {"a": theta["a"] + 0.5826 * np.sqrt(step)}
     assert_simulated(make_density("solver", model, moved, UNTIL), rts, choices)
     if "multinoise" in name:  # its low choice is sometimes read off wrongly

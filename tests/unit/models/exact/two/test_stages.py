@@ -175,12 +175,16 @@ def test_a_grid_four_times_finer_gives_the_same_labels(name: str) -> None:
     assert np.quantile(off, 0.99) < 0.01
 
 
+# Simulated are decisions between boundaries nearer to each other: the same in units of their time,
+# a third of the steps.
+NEAR = 0.6
+NEAR_HIGH, *NEAR_LOW = (Particle(one.v / NEAR, one.z) for one in (HIGH, *LOW))
 CASES = {
-    "ddm_seq2": straight(0.0),
-    "ddm_par2": straight(0.0),
-    "ddm_seq2_angle_no_bias": straight(np.tan(0.5)),
-    "ddm_seq2_weibull_no_bias": bent,
-    "ddm_par2_weibull_no_bias": bent,
+    "ddm_seq2": straight(0.0, NEAR * A),
+    "ddm_par2": straight(0.0, NEAR * A),
+    "ddm_seq2_angle_no_bias": straight(np.tan(0.7), NEAR * A),
+    "ddm_seq2_weibull_no_bias": lambda t: NEAR * bent(t / NEAR**2),
+    "ddm_par2_weibull_no_bias": lambda t: NEAR * bent(t / NEAR**2),
 }
 
 
@@ -190,7 +194,7 @@ N_TRIALS = {
     "ddm_par2": 100_000,
     "ddm_seq2_angle_no_bias": 50_000,
     "ddm_seq2_weibull_no_bias": 60_000,
-    "ddm_par2_weibull_no_bias": 85_000,
+    "ddm_par2_weibull_no_bias": 120_000,
 }
 STEPS = [
     *((name, 1e-3) for name in ("ddm_seq2_angle_no_bias", "ddm_par2_weibull_no_bias")),
@@ -202,22 +206,22 @@ STEPS = [
 def test_ssm_simulators_simulates_this_density(name: str, step: float) -> None:
     # Its particles are looked at after each step: to the next order the boundaries are 0.5826
     # sqrt(step) further away (Siegmund 1979).
-    model = find_model(name)
+    model, high, low, a = find_model(name), NEAR_HIGH, NEAR_LOW, NEAR * A
     z = dict.fromkeys(("zh", "zl1", "zl2"), 0.5)
     if "zh" in model.parameters:
-        z = {"zh": HIGH.z, "zl1": LOW[0].z, "zl2": LOW[1].z}
-    theta = {"vh": HIGH.v, "vl1": LOW[0].v, "vl2": LOW[1].v, "a": A, "t": 0.0, **z}
-    theta |= {"theta": 0.5, "alpha": 2.5, "beta": 1.5}
+        z = {"zh": high.z, "zl1": low[0].z, "zl2": low[1].z}
+    theta = {"vh": high.v, "vl1": low[0].v, "vl2": low[1].v, "a": a, "t": 0.0, **z}
+    theta |= {"theta": 0.7, "alpha": 2.5, "beta": 1.5 * NEAR**2}
     theta = {parameter: theta[parameter] for parameter in model.parameters}
-    rts, choices = simulate(model, theta, N_TRIALS[name], seed=4, delta_t=step)
+    rts, choices = simulate(model, theta, N_TRIALS[name], seed=4, delta_t=step, max_t=3.0)
     further = 0.5826 * np.sqrt(step)
 
     def seen(v: float, share: float) -> Particle:
-        return Particle(v, ((2 * share - 1) * A / (A + further) + 1) / 2)
+        return Particle(v, ((2 * share - 1) * a / (a + further) + 1) / 2)
 
     moved = TwoStages(
-        seen(HIGH.v, z["zh"]),
-        (seen(LOW[0].v, z["zl1"]), seen(LOW[1].v, z["zl2"])),
+        seen(high.v, z["zh"]),
+        (seen(low[0].v, z["zl1"]), seen(low[1].v, z["zl2"])),
         lambda t: CASES[name](t) + further,
         "weibull" not in name,
         "seq2" in name,
@@ -226,12 +230,12 @@ def test_ssm_simulators_simulates_this_density(name: str, step: float) -> None:
     assert_simulated(density_of(moved), rts, choices)
     # The density of the model is that without the step.
     still = replace(moved, boundary=CASES[name])
-    still = replace(still, high=Particle(HIGH.v, z["zh"]))
-    still = replace(still, low=(Particle(LOW[0].v, z["zl1"]), Particle(LOW[1].v, z["zl2"])))
+    still = replace(still, high=Particle(high.v, z["zh"]))
+    still = replace(still, low=(Particle(low[0].v, z["zl1"]), Particle(low[1].v, z["zl2"])))
     source = best_source(model)
     assert source == ("solver" if "weibull" in name else "analytic")
-    known = make_density(source, model, theta, 20.0).evaluate([0.3, 0.8], [0, 3])
-    np.testing.assert_allclose(density_of(still).evaluate([0.3, 0.8], [0, 3]), known, atol=1e-5)
+    known = make_density(source, model, theta, 20.0).evaluate([0.1, 0.3], [0, 3])
+    np.testing.assert_allclose(density_of(still).evaluate([0.1, 0.3], [0, 3]), known, atol=1e-5)
 
 
 def test_two_decisions_are_recognised_and_nothing_else() -> None:
