@@ -207,7 +207,8 @@ def _fill_panel(axes: Any, panel: Panel) -> None:
         axes.yaxis.set_major_formatter(plain_ticks)
         axes.yaxis.set_minor_formatter(plain_ticks)
     else:
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        # Room for a marker at the end.
+        axes.set_xlim(0, 1.05 * axes.dataLim.x1)
+        axes.set_ylim(0, 1.1 * axes.dataLim.y1)
     axes.set_xlabel(panel.across)
     axes.set_title(panel.title, loc="left", fontweight="bold")

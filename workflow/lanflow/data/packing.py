@@ -102,25 +102,29 @@ class _Packer:
                     f"files before it {array.columns}; these files do not belong together"
                 )
             array.append(rows)
-        sets = self._number_sets(features[:, : self._n_parameters])
-        arrays[2].append(sets)
+        numbers, lengths = self._number_sets(features[:, : self._n_parameters])
+        arrays[2].append(np.repeat(numbers, lengths))
         # Without trials there is a row for each set.
-        return first, len(np.unique(sets)) if NETWORK_TYPES[network_type].has_trial else len(sets)
+        has_trial = NETWORK_TYPES[network_type].has_trial
+        return first, len(np.unique(numbers)) if has_trial else len(features)
 
     def _open(self, network_type: str, kind: str, columns: int | None) -> _GrowingArray:
         path = self._folder / f"{network_type}_{kind}.npy"
         return _GrowingArray(path, DTYPES[kind], columns)
 
-    def _number_sets(self, theta: np.ndarray) -> np.ndarray:
-        """Index of the parameter vector of every row; rows of a set stand together in a file."""
-        theta = np.ascontiguousarray(theta, dtype=np.float32) + np.float32(0)  # -0.0 equals 0.0
-        starts = np.flatnonzero(np.r_[True, np.any(theta[1:] != theta[:-1], axis=1)])
+    def _number_sets(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Index of the parameter vector of rows that stand together, and how many rows each has."""
+        is_new = np.zeros(len(theta), bool)
+        is_new[:1] = True
+        for column in theta.T:
+            is_new[1:] |= column[1:] != column[:-1]
+        starts = np.flatnonzero(is_new)
+        vectors = theta[starts].astype(np.float32) + np.float32(0)  # -0.0 equals 0.0
         indices = [
-            self._index_of_set.setdefault(theta[i].tobytes(), len(self._index_of_set))
-            for i in starts
+            self._index_of_set.setdefault(vector.tobytes(), len(self._index_of_set))
+            for vector in vectors
         ]
-        lengths = np.diff(np.r_[starts, len(theta)])
-        return np.repeat(np.array(indices, dtype=np.int32), lengths)
+        return np.array(indices, dtype=np.int32), np.diff(np.r_[starts, len(theta)])
 
     @property
     def n_sets(self) -> int:

@@ -262,7 +262,7 @@ def _valid_rows(
     keep = np.ones(len(features), dtype=bool)
     for said, wrong in _find_invalid(features, labels, network_type):
         rows = np.flatnonzero(wrong.any(axis=1))
-        if len(rows) and not drop_invalid:
+        if not drop_invalid:
             raise UserError(
                 f"{path}: {said}, in {_name_rows(rows)}; --drop-invalid (study key drop_invalid) "
                 "leaves such rows out"
@@ -276,18 +276,17 @@ def _find_invalid(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Find impossible values of a network type: in words, and their places (rows, columns)."""
     for key, array in ((network_type.features_key, features), (network_type.labels_key, labels)):
-        wrong = ~np.isfinite(array)
-        yield f"{key} holds {int(wrong.sum())} value(s) that are not finite (NaN or inf)", wrong
+        if (wrong := ~np.isfinite(array)).any():
+            yield f"{key} holds {int(wrong.sum())} value(s) that are not finite (NaN or inf)", wrong
     has_trial = network_type.has_trial
     least, most = (-np.inf, _MOST_LABEL) if has_trial else (-_ROUNDING, 1 + _ROUNDING)
-    wrong = (labels < least) | (labels > most)
-    example = f"{labels[wrong][0]:g}" if wrong.any() else ""
-    what = "log-densities" if has_trial else "probabilities, from 0 to 1"
-    yield (
-        f"{network_type.labels_key} holds {int(wrong.sum())} value(s) that cannot be, such as "
-        f"{example} (expected {what})",
-        wrong,
-    )
+    if (wrong := (labels < least) | (labels > most)).any():
+        what = "log-densities" if has_trial else "probabilities, from 0 to 1"
+        yield (
+            f"{network_type.labels_key} holds {int(wrong.sum())} value(s) that cannot be, such as "
+            f"{labels[wrong][0]:g} (expected {what})",
+            wrong,
+        )
 
 
 def _name_rows(rows: np.ndarray) -> str:
@@ -299,9 +298,9 @@ def _check_choices(features: np.ndarray, choices: Sequence[float] | None, path: 
     """Refuse choices that the model does not have: all rows of such a file mean something else."""
     if choices is None:
         return
-    seen = np.unique(features[:, -1])
     foreign = ~np.isin(features[:, -1], [float(choice) for choice in choices])
     if foreign.any():
+        seen = np.unique(features[:, -1])
         raise UserError(
             f"{path}: lan_data has the choices {', '.join(f'{c:g}' for c in seen[:10])}, but the "
             f"model those of {', '.join(f'{float(c):g}' for c in choices)}, in "
