@@ -147,20 +147,21 @@ def sweep_table(part: Part, varied: str) -> str:
     # A size that is the same in every row is said once.
     same = [key for key in others if len({case[key] for case in cases}) == 1]
     shown = [varied, *(key for key in others if key not in same)]
+    owners = [o for o in _OWNERS if any(name.startswith(o) for name in part.contenders)]
     rows = []
     for case in cases:
         row = [f"{case[key]:,}" for key in shown]
         for backend in backends:
-            figures = [part.find(training.contender(owner, backend), **case) for owner in _OWNERS]
+            figures = [part.find(training.contender(owner, backend), **case) for owner in owners]
             speeds = [training.rows_per_second(figure) for figure in figures if figure]
             row += map(spread, speeds)
-            # Nothing where theirs was left out.
-            row += [spread(ratios(*speeds))] if len(speeds) == len(_OWNERS) else ["", ""]
+            if len(owners) == len(_OWNERS):  # nothing where theirs was left out
+                row += [spread(ratios(*speeds))] if len(speeds) == len(_OWNERS) else ["", ""]
         rows.append(row)
     head = list(shown)
     for backend in backends:
-        names = [training.contender(owner, backend) for owner in _OWNERS]
-        head += [*(f"{name}, rows/s" for name in names), "ratio"]
+        head += [f"{training.contender(owner, backend)}, rows/s" for owner in owners]
+        head += ["ratio"] if len(owners) == len(_OWNERS) else []
     said = ", ".join(f"{key} {cases[0][key]:,}" for key in same)
     table = markdown_table(head, rows)
     return f"Everywhere: {said}.\n\n{table}" if said else table
