@@ -135,8 +135,11 @@ def _worth(source: str, model: str, options: argparse.Namespace, folder: Path) -
 
 def _train_on(files: Path, model: str, folder: Path, *, n_epochs: int) -> Path:
     """The folder of a network like the laptop study's."""
-    path = folder / "training.yaml"
-    path.write_text(yaml.safe_dump(yaml.safe_load(TEMPLATE.read_text()) | {"N_EPOCHS": n_epochs}))
+    path, settings = folder / "training.yaml", yaml.safe_load(TEMPLATE.read_text())
+    # Where an epoch is much of the training, the learning rate rises for a tenth of it.
+    schedule = settings["LR_SCHEDULER_PARAMS"]
+    schedule["warmup_epochs"] = min(schedule["warmup_epochs"], n_epochs / 10)
+    path.write_text(yaml.safe_dump(settings | {"N_EPOCHS": n_epochs}))
     result = train(
         TrainingOptions(
             backend="jax",
